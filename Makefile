@@ -1,0 +1,63 @@
+# `make train` and `make test` need nothing but Python 3.10 or newer: they set up .venv first, once.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.installed
+
+# Tests run in a few processes, each with few threads; `make test JOBS=0` runs them in one.
+JOBS ?= $(shell n=$$(nproc 2>/dev/null || echo 2); [ $$n -gt 4 ] && echo 4 || echo $$n)
+PYTEST := OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest -n $(JOBS) --dist worksteal
+# A run folder of its own each time: training never overwrites a result.
+RUN := runs/quickstart-$(shell date +%Y%m%d-%H%M%S)
+
+.PHONY: help install train test test-slow check lint format fix types bench clean
+
+help:
+	@echo "make train      set up, then train a deep reversible network on a generated graph (about 2 minutes on 2 cores)"
+	@echo "make test       set up, then the default tests; TESTS=tests/ops narrows them"
+	@echo "make test-slow  the tests that take minutes"
+	@echo "make check      what CI runs: lint, format, types, test"
+	@echo "make fix        let ruff mend lint and format"
+	@echo "make bench      our training step beside PyTorch Geometric's"
+	@echo "make clean      remove caches and build folders (runs/ and .venv stay)"
+
+install: $(READY)
+
+$(READY): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || \
+		{ echo "revgnn needs Python 3.10 or newer, but '$(PYTHON)' is $$($(PYTHON) -V); try: make install PYTHON=python3.11" >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	@touch $@
+
+train: $(READY)
+	$(BIN)/revgnn train synthetic --preset quickstart --out $(RUN)
+
+TESTS ?= tests
+test: $(READY)
+	$(PYTEST) $(TESTS)
+
+test-slow: $(READY)
+	$(PYTEST) -m slow --timeout 3600 $(TESTS)
+
+check: lint format types test
+
+lint: $(READY)
+	$(BIN)/ruff check .
+
+format: $(READY)
+	$(BIN)/ruff format --check .
+
+fix: $(READY)
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+types: $(READY)
+	$(BIN)/pyright
+
+bench: $(READY)
+	$(BIN)/python -m benchmarks.step
+
+clean:
+	rm -rf build dist .pytest_cache .ruff_cache .hypothesis
+	find src tests benchmarks -type d -name __pycache__ -prune -exec rm -rf {} +

@@ -1,0 +1,69 @@
+"""The block: norm, activation, dropout, convolution."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from revgnn.convs.norm import NormKind, make_norm
+
+
+class PreActivation(nn.Module):
+    r"""$\mathrm{Conv}(\mathrm{Dropout}(\mathrm{ReLU}(\mathrm{Norm}(x))), \dots)$ (Li et al. 2021, arXiv:2106.07476, eq. 6 to 9).
+
+    Args:
+        conv: any convolution, ours or PyTorch Geometric's, called with the activated state and what else the block is given.
+        norm: "layer", "batch", "none", or a module.
+        channels: width of the input; default `conv.in_channels`.
+        dropout: rate of dropout drawn anew for this block; ignored in a call that brings a `mask`.
+        activation: default ReLU.
+    """
+
+    def __init__(
+        self,
+        conv: nn.Module,
+        norm: NormKind | nn.Module = "layer",
+        *,
+        channels: int | None = None,
+        dropout: float = 0.0,
+        activation: nn.Module | None = None,
+    ) -> None:
+        super().__init__()
+        if not isinstance(norm, nn.Module):
+            width = channels if channels is not None else getattr(conv, "in_channels", None)
+            if not isinstance(width, int):
+                raise ValueError(f"{type(conv).__name__} does not say how wide its input is; pass channels=, or a norm module.")
+            norm = make_norm(norm, width)
+        self.norm = norm
+        self.activation = activation or nn.ReLU()
+        self.dropout = dropout
+        self.conv = conv
+
+    def forward(self, x: Tensor, *args: Any, mask: Tensor | None = None, **kwargs: Any) -> Tensor:
+        """(N, C) to (N, C_out).
+
+        Args:
+            x: (N, C).
+            mask: (N, C), the factors of a dropout mask that all layers share (see `shared_dropout_mask`), or None.
+            args, kwargs: passed on to the convolution: the graph, edge features.
+        """
+        h = self.activation(self.norm(x))
+        if mask is not None:
+            h = h * mask
+        elif self.dropout:
+            h = torch.nn.functional.dropout(h, self.dropout, self.training)
+        return self.conv(h, *args, **kwargs)
+
+    def extra_repr(self) -> str:
+        return f"dropout={self.dropout}"
+
+
+def shared_dropout_mask(shape: tuple[int, ...], rate: float, device: torch.device | None = None) -> Tensor:
+    r"""Factors 0 or $1 / (1 - \mathrm{rate})$, float32: one mask for all layers of a step (Li et al. 2021, arXiv:2106.07476, section 3.2).
+
+    It costs N x D once, where a mask for each layer would have to be stored, or drawn again.
+    """
+    keep = 1.0 - rate
+    return torch.empty(shape, device=device).bernoulli_(keep).div_(keep)

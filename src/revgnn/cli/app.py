@@ -1,0 +1,43 @@
+"""The `revgnn` command: its subcommands and what they share."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from revgnn._version import __version__
+from revgnn.cli import datasets, evaluate, predict, presets, train
+from revgnn.cli.errors import Commands
+
+app = typer.Typer(
+    cls=Commands,
+    help="Train very deep graph neural networks in memory that does not grow with depth.",
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command("train")(train.train)
+app.command("evaluate")(evaluate.evaluate)
+app.command("predict")(predict.predict)
+app.command("datasets")(datasets.datasets)
+app.command("presets")(presets.presets)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"revgnn {__version__}")
+        raise typer.Exit
+
+
+@app.callback(invoke_without_command=True)
+def _common(
+    context: typer.Context,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and stop.")
+    ] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error; may stand anywhere.")] = False,
+) -> None:
+    if context.invoked_subcommand is None:
+        typer.echo(context.get_help())

@@ -1,0 +1,35 @@
+"""`revgnn datasets`: the data sets known by name."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from typing import Annotated
+
+import typer
+
+from revgnn.cli.text import table
+
+
+def datasets(as_json: Annotated[bool, typer.Option("--json", help="Print JSON, with source and licence.")] = False) -> None:
+    """List the data sets known by name. Files of one's own (.npz) and folders in OGB's raw layout are given by path."""
+    from revgnn.data import catalogue
+
+    entries = [asdict(entry) for entry in catalogue()]
+    if as_json:
+        typer.echo(json.dumps(entries, indent=2))
+        return
+    columns = (
+        "name",
+        "num_nodes",
+        "num_edges",
+        "num_features",
+        "num_edge_features",
+        "task",
+        "num_outputs",
+        "metric",
+        "splits",
+        "licence",
+    )
+    header = [name.removeprefix("num_").replace("_", " ") for name in columns]
+    typer.echo(table(header, [[entry[name] for name in columns] for entry in entries]))

@@ -1,0 +1,64 @@
+"""Errors of the command line: one line on stderr and exit code 2, or a traceback with --debug."""
+
+from __future__ import annotations
+
+import sys
+import warnings
+from collections.abc import Sequence
+from typing import Any
+
+import typer
+from typer.core import TyperGroup
+
+USER_ERROR = 2
+INTERRUPTED = 130
+
+_USER_ERRORS = (ValueError, OSError, FloatingPointError)
+"""What the library raises for input it cannot use. Anything else is a bug, and shows where it happened."""
+
+
+class Commands(TyperGroup):
+    """A group of commands that says in one line what went wrong."""
+
+    def main(self, args: Sequence[str] | None = None, *rest: Any, standalone_mode: bool = True, **extra: Any) -> Any:
+        words = list(sys.argv[1:] if args is None else args)
+        debug = "--debug" in words
+        with warnings.catch_warnings():
+            warnings.showwarning = _show_warning
+            try:
+                code = super().main([w for w in words if w != "--debug"], *rest, standalone_mode=False, **extra)
+            except Exception as error:
+                message = describe(error)
+                if debug or message is None:
+                    raise
+                typer.echo(f"error: {message}", err=True)
+                code = USER_ERROR
+            except KeyboardInterrupt:
+                typer.echo("stopped.", err=True)
+                code = INTERRUPTED
+        sys.exit(code if isinstance(code, int) else 0)
+
+
+def describe(error: Exception) -> str | None:
+    """One line for an error that a user can do something about, None for any other."""
+    if hasattr(error, "format_message"):  # what the argument parser raises; its base class has moved between releases of typer
+        return f"{_one_line(error.format_message())} (see revgnn --help)"  # pyright: ignore[reportAttributeAccessIssue]
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError" or "can't allocate memory" in str(error):
+        return (
+            f"out of memory; cut the graph into more parts (--set parts=N), or use fewer channels. ({_one_line(str(error))[:200]})"
+        )
+    if isinstance(error, OSError) and error.filename is not None and error.strerror:
+        return f"{error.filename}: {error.strerror}"
+    if (
+        isinstance(error, ImportError) and error.name is None
+    ):  # raised by us for an extra that is not installed; Python names the module
+        return _one_line(str(error))
+    return _one_line(str(error)) if isinstance(error, _USER_ERRORS) else None
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())
+
+
+def _show_warning(message: Warning | str, *_: Any, **__: Any) -> None:
+    typer.echo(f"warning: {_one_line(str(message))}", err=True)

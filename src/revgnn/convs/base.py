@@ -1,0 +1,25 @@
+"""What every convolution of ours is."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import Any
+
+from torch import Tensor, nn
+
+from revgnn.graph import Graph
+
+
+class AbstractConv(nn.Module, ABC):
+    """A map of node states along the edges: `conv(x, graph) -> (N, out_channels)`. Nothing is kept between calls."""
+
+    in_channels: int
+    out_channels: int
+
+    @abstractmethod
+    def forward(self, x: Tensor, graph: Graph, *args: Any) -> Tensor:
+        """States (N, in_channels) to states (N, out_channels)."""
+
+    @abstractmethod
+    def reset_parameters(self) -> None:
+        """Draw all learned parameters anew."""

@@ -1,0 +1,136 @@
+"""The convolution of DeeperGCN and of the paper."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from revgnn.convs.base import AbstractConv
+from revgnn.convs.norm import NormKind, make_norm
+from revgnn.graph import Graph
+from revgnn.ops.aggregate import Max, Mean, Power, Reducer, Softmax, Sum, aggregate
+
+
+class EdgeEncoding(NamedTuple):
+    r"""Edge features and the linear map that all layers share, kept apart: $A W_0 + b_0$ is never built (it would be E x D)."""
+
+    attr: Tensor
+    """$A$: (E, K), in the order of the graph."""
+    weight: Tensor
+    """$W_0$: (K, D)."""
+    bias: Tensor
+    """$b_0$: (D,)."""
+
+
+class GENConv(AbstractConv):
+    r"""Generalised aggregation (Li et al. 2020, arXiv:2006.07739, eq. 2 to 6).
+
+    $m_{ij} = \mathrm{relu}(x_j + e_{ij}) + \epsilon$
+
+    $x_i' = \mathrm{MLP}(x_i + \mathrm{AGG}_j\, m_{ij})$, or with message norm $x_i' = \mathrm{MLP}(x_i + s \lVert x_i \rVert \frac{\mathrm{AGG}_j\, m_{ij}}{\lVert \mathrm{AGG}_j\, m_{ij} \rVert})$
+
+    where $e_{ij} = A_{ij} W + b$ is a linear map of the edge features. After an encoder that all layers share (`EdgeEncoding`), it is a map of a
+    map, and is folded into one: $W = W_0 W_l$, $b = b_0 W_l + b_l$.
+
+    Shapes: x (N, in_channels); edge features (E, K) or an `EdgeEncoding`; returns (N, out_channels).
+    Learned: the MLP; the edge map, if there are edge features; temperature or exponent, if `learn`; s, if `message_norm`.
+
+    Args:
+        in_channels, out_channels: widths.
+        aggregation: "max", "mean", "sum", "softmax", "softmax-semigrad" or "power".
+        initial: temperature of softmax, exponent of power.
+        learn: learn it.
+        edge_dim: width of the edge features (K), or of the shared encoding (D); None without edge features.
+        norm: of the MLP's hidden layers.
+        mlp_layers: linear layers in the MLP; hidden ones are twice as wide as the input.
+        message_norm: see above; s starts at 1.
+        eps: epsilon.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        *,
+        aggregation: str = "max",
+        initial: float = 1.0,
+        learn: bool = False,
+        edge_dim: int | None = None,
+        norm: NormKind = "layer",
+        mlp_layers: int = 2,
+        message_norm: bool = False,
+        eps: float = 1e-7,
+    ) -> None:
+        super().__init__()
+        self.in_channels = in_channels
+        self.out_channels = out_channels
+        self.aggregation = aggregation
+        self.initial = initial
+        self.eps = eps
+        self.edge = nn.Linear(edge_dim, in_channels) if edge_dim is not None else None
+        widths = [in_channels, *[2 * in_channels] * (mlp_layers - 1), out_channels]
+        layers: list[nn.Module] = []
+        for n, (wide, next_wide) in enumerate(zip(widths, widths[1:], strict=False)):
+            layers.append(nn.Linear(wide, next_wide))
+            if n < mlp_layers - 1:
+                layers += [make_norm(norm, next_wide), nn.ReLU()]
+        self.mlp = nn.Sequential(*layers)
+        self.scale = nn.Parameter(torch.ones(())) if message_norm else None
+        if learn and aggregation not in ("softmax", "power"):
+            raise ValueError(f"only softmax and power have something to learn, got aggregation={aggregation!r} with learn=True.")
+        self.learned = nn.Parameter(torch.tensor(float(initial))) if learn else None
+        self._reducer()  # refuses an unknown name at once
+
+    def reset_parameters(self) -> None:
+        for module in (self.edge, *self.mlp):
+            if isinstance(module, nn.Linear | nn.LayerNorm | nn.BatchNorm1d):
+                module.reset_parameters()
+        with torch.no_grad():
+            if self.scale is not None:
+                self.scale.fill_(1.0)
+            if self.learned is not None:
+                self.learned.fill_(self.initial)
+
+    def forward(self, x: Tensor, graph: Graph, edge_attr: Tensor | EdgeEncoding | None = None) -> Tensor:
+        attr, weight, bias = self._edge_map(edge_attr)
+        m = aggregate(x, graph, attr, weight, bias, how=self._reducer(), eps=self.eps)
+        if self.scale is not None:
+            m = nn.functional.normalize(m, dim=1) * x.norm(dim=1, keepdim=True) * self.scale
+        return self.mlp(x + m)
+
+    def _edge_map(self, edge_attr: Tensor | EdgeEncoding | None) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
+        if (edge_attr is None) != (self.edge is None):
+            got = "none" if edge_attr is None else "some"
+            raise ValueError(f"this GENConv was made with edge_dim={self.edge and self.edge.in_features} but got {got} edge features.")
+        if edge_attr is None or self.edge is None:
+            return None, None, None
+        if isinstance(edge_attr, Tensor):
+            return edge_attr, self.edge.weight.t(), self.edge.bias
+        with torch.autocast(edge_attr.weight.device.type, enabled=False):  # K x D: no time to win, digits to lose
+            weight = edge_attr.weight @ self.edge.weight.t()
+            bias = edge_attr.bias @ self.edge.weight.t() + self.edge.bias
+        return edge_attr.attr, weight, bias
+
+    def _reducer(self) -> Reducer:
+        value = self.initial if self.learned is None else self.learned
+        match self.aggregation:
+            case "max":
+                return Max()
+            case "mean":
+                return Mean()
+            case "sum":
+                return Sum()
+            case "softmax":
+                return Softmax(value)
+            case "softmax-semigrad":
+                return Softmax(value, semi_gradient=True)
+            case "power":
+                return Power(value)
+        raise ValueError(
+            f"unknown aggregation {self.aggregation!r}; choose max, mean, sum, softmax, softmax-semigrad or power."
+        )
+
+    def extra_repr(self) -> str:
+        return f"{self.in_channels}, {self.out_channels}, aggregation={self.aggregation!r}"

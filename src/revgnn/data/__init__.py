@@ -1,0 +1,29 @@
+"""Data sets for node classification: readers, generated graphs, a cache, and random partitions."""
+
+from __future__ import annotations
+
+from revgnn.data.cache import cache_folder, cached
+from revgnn.data.catalogue import Entry, catalogue
+from revgnn.data.dataset import Metric, NodeDataset, Split, Task
+from revgnn.data.load import load
+from revgnn.data.npz import read_npz, save_npz
+from revgnn.data.partition import Part, RandomPartition
+from revgnn.data.synthetic import generate, proteins_shaped
+
+__all__ = [
+    "Entry",
+    "Metric",
+    "NodeDataset",
+    "Part",
+    "RandomPartition",
+    "Split",
+    "Task",
+    "cache_folder",
+    "cached",
+    "catalogue",
+    "generate",
+    "load",
+    "proteins_shaped",
+    "read_npz",
+    "save_npz",
+]

@@ -1,0 +1,95 @@
+"""Reading the pickles of Planetoid without running what is in them.
+
+The files of Cora, CiteSeer and PubMed have been pickles since 2016 and will stay so. A pickle may name any function of the
+interpreter and have it called. This reader knows the few names those files use, refuses every other, and puts plain classes in
+the place of NumPy's and SciPy's, which trust their state; arrays and sparse matrices are made, and checked, afterwards.
+"""
+
+from __future__ import annotations
+
+import pickle
+from collections import defaultdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import scipy.sparse
+
+
+class _Dtype:
+    """In the place of numpy.dtype."""
+
+    def __init__(self, name: str, *_: object) -> None:
+        self.dtype = np.dtype(name)
+        if self.dtype.kind not in "biuf":
+            raise pickle.UnpicklingError(f"an array of {name!r} is no array of numbers")
+
+    def __setstate__(self, state: tuple[Any, ...]) -> None:
+        self.dtype = self.dtype.newbyteorder(state[1])
+
+
+class _Array:
+    """In the place of numpy.ndarray."""
+
+    values: np.ndarray
+
+    def __setstate__(self, state: tuple[int, tuple[int, ...], _Dtype, bool, bytes | str]) -> None:
+        _, shape, dtype, fortran, data = state
+        # Python 2 wrote bytes as str; they are read as latin1, which keeps every byte.
+        values = np.frombuffer(data.encode("latin1") if isinstance(data, str) else data, dtype.dtype)
+        self.values = values.reshape(shape, order="F" if fortran else "C")
+
+
+class _SparseMatrix:
+    """In the place of scipy.sparse.csr_matrix: unpickling sets its fields."""
+
+
+def _new_array(*_: object) -> _Array:
+    """In the place of numpy's `_reconstruct`; shape, dtype and bytes follow in the pickle."""
+    return _Array()
+
+
+_ADMITTED: dict[tuple[str, str], Any] = {
+    ("scipy.sparse.csr", "csr_matrix"): _SparseMatrix,
+    ("scipy.sparse._csr", "csr_matrix"): _SparseMatrix,
+    ("numpy.core.multiarray", "_reconstruct"): _new_array,
+    ("numpy._core.multiarray", "_reconstruct"): _new_array,
+    ("numpy", "ndarray"): _Array,
+    ("numpy", "dtype"): _Dtype,
+    ("collections", "defaultdict"): defaultdict,
+    ("__builtin__", "list"): list,
+    ("builtins", "list"): list,
+}
+
+
+class _Restricted(pickle.Unpickler):
+    def find_class(self, module_name: str, global_name: str, /) -> Any:
+        try:
+            return _ADMITTED[module_name, global_name]
+        except KeyError:
+            raise pickle.UnpicklingError(f"it names {module_name}.{global_name}, which no data file needs") from None
+
+
+def read_pickle(path: Path) -> Any:
+    """The object in a Planetoid file: an array, a CSR matrix or a dict of lists.
+
+    Raises:
+        ValueError: if the file is missing, damaged, or holds anything else.
+    """
+    if not path.is_file():
+        raise ValueError(f"there is no file {path}.")
+    try:
+        with open(path, "rb") as file:
+            stored = _Restricted(file, encoding="latin1").load()
+        if isinstance(stored, _SparseMatrix):
+            return _to_csr(vars(stored))
+        return stored.values if isinstance(stored, _Array) else stored
+    except Exception as error:  # a damaged pickle may provoke any
+        raise ValueError(f"{path} cannot be read as a Planetoid file: {error}") from None
+
+
+def _to_csr(fields: dict[str, Any]) -> scipy.sparse.csr_matrix:
+    data, indices, indptr = (fields[name].values for name in ("data", "indices", "indptr"))
+    matrix = scipy.sparse.csr_matrix((data, indices, indptr), shape=fields["_shape"] if "_shape" in fields else fields["shape"])
+    matrix.check_format(full_check=True)
+    return matrix

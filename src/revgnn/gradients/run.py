@@ -1,0 +1,105 @@
+"""`run_stack`: layers, a state, a strategy."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from revgnn.gradients.layer import AbstractLayer
+from revgnn.gradients.program import Program
+from revgnn.gradients.replay import Conditions, buffer_versions
+from revgnn.gradients.shared import Shared
+from revgnn.gradients.strategy import GradientStrategy
+from revgnn.ops import grid
+
+
+class StateRangeError(ArithmeticError):
+    """The state has left the range in which sums on its grid are exact, or is no longer finite.
+
+    Attributes:
+        peak: its largest magnitude.
+        bits: q of its grid of multiples of 2^-q.
+        needed: the largest q that `peak` leaves room for, with a factor of two to spare; None if `peak` is not finite.
+    """
+
+    def __init__(self, peak: float, bits: int, dtype: torch.dtype) -> None:
+        self.peak = peak
+        self.bits = bits
+        self.needed = grid.MANTISSA[dtype] - 2 - math.floor(math.log2(peak)) if math.isfinite(peak) else None
+        if self.needed is None:
+            what = "lower the learning rate, clip gradients, or look for values that are not finite in the input"
+        else:
+            what = f"use a coarser grid (bits={self.needed}), state='float64', or a norm in each block"
+        super().__init__(
+            f"the state of the stack has reached a magnitude of {peak:.6g}, but sums on its grid of multiples of 2^-{bits} are exact below "
+            f"{grid.limit(dtype, bits):.6g} only; {what}."
+        )
+
+
+def run_stack(
+    layers: Sequence[AbstractLayer],
+    x: Tensor,
+    *args: Any,
+    gradient: GradientStrategy,
+    bits: int | None = None,
+    dtype: torch.dtype | None = None,
+    conditions: Conditions | None = None,
+    **kwargs: Any,
+) -> Tensor:
+    """Carry a state through layers.
+
+    Args:
+        layers: in order; one that stands in several places is tied.
+        x: (N, D), floating point, D a multiple of the layers' groups. Not changed; it may be used afterwards.
+        args, kwargs: what every block is called with after its input: a graph, an edge_index, any tensor; gradients of these are returned too.
+            `PerGroup` values are given to their group only.
+        gradient: how to differentiate. The value is the same for all strategies.
+        bits: keep the state on the grid of multiples of 2^-bits; None: plain sums.
+        dtype: dtype of the state: float32 or float64. Default: that of `x`, at least float32.
+        conditions: run under these, instead of those of now.
+
+    Returns:
+        (N, D), dtype of `x`, at least float32.
+
+    Raises:
+        ValueError: if shapes do not fit, or a block does not keep its input's shape.
+        StateRangeError: if the state leaves the range of its grid (looked at once, at the end, where gradients are wanted).
+    """
+    compute = torch.promote_types(x.dtype, torch.float32)
+    dtype = torch.promote_types(compute, dtype or compute)
+    groups = layers[0].groups
+    if x.dim() != 2 or x.shape[1] % groups:
+        raise ValueError(f"the state must have shape (N, D) with D a multiple of the {groups} groups, got {tuple(x.shape)}.")
+    compiling = torch.compiler.is_compiling()
+    if conditions is None and not compiling:
+        conditions = Conditions.now(x.device)
+    shared = Shared(args, kwargs, groups)
+    program = Program(list(layers), shared, conditions, bits, compute, dtype)
+    state = grid.round_to_grid(x.to(dtype), bits)
+    if conditions is None:
+        return gradient.run(program, state).to(compute)
+
+    unique = nn.ModuleList(dict.fromkeys(layers))
+    before = buffer_versions(unique) if gradient.recomputes else {}
+    with conditions.own_random_state():
+        out = gradient.run(program, state)
+    if gradient.recomputes and torch.is_grad_enabled():
+        _refuse_changed_buffers(before, buffer_versions(unique))
+    if bits is not None and torch.is_grad_enabled() and x.numel():
+        peak = float(torch.maximum(torch.linalg.vector_norm(state.detach(), torch.inf), program.peak))
+        if not peak <= grid.limit(dtype, bits):
+            raise StateRangeError(peak, bits, dtype)
+    return out.to(compute)
+
+
+def _refuse_changed_buffers(before: dict[str, int], after: dict[str, int]) -> None:
+    changed = [name for name in after if before.get(name) != after[name]]
+    if changed:
+        raise ValueError(
+            f"a block changes its buffer {changed[0]!r} when it is evaluated, so a second evaluation gives other values (batch norm is taken care of); "
+            "choose gradient=Backprop(), which evaluates once."
+        )

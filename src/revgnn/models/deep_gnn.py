@@ -1,0 +1,76 @@
+"""Encoder, stack, head: the residual, reversible and weight-tied networks of the paper."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from revgnn.blocks import Stack, shared_dropout_mask
+from revgnn.gradients import PerGroup
+from revgnn.graph import Graph
+from revgnn.models.encoder import EdgeEncoder, NodeEncoder
+from revgnn.models.config import ModelConfig
+
+
+class DeepGNN(nn.Module):
+    r"""Node classification by a deep stack (Li et al. 2021, arXiv:2106.07476).
+
+    $h = \mathrm{Encoder}(x)$, $h = \mathrm{Stack}(h)$, $\mathrm{logits} = W\, \mathrm{Dropout}(\mathrm{ReLU}(\mathrm{Norm}(h))) + b$
+
+    Args:
+        config: how it was built.
+        nodes: the node encoder.
+        edges: the edge encoder, or None.
+        first: a convolution before the stack, without a norm or a residual (ResGNN), or None.
+        stack: the layers.
+        norm: the last norm; for a weight-tied residual network the one its unit begins with.
+        head: the linear map to logits.
+    """
+
+    def __init__(
+        self,
+        config: ModelConfig,
+        nodes: NodeEncoder,
+        edges: EdgeEncoder | None,
+        first: nn.Module | None,
+        stack: Stack,
+        norm: nn.Module,
+        head: nn.Linear,
+    ) -> None:
+        super().__init__()
+        self.config = config
+        self.nodes = nodes
+        self.edges = edges
+        self.first = first
+        self.stack = stack
+        self.norm = norm
+        self.head = head
+
+    def forward(self, graph: Graph, x: Tensor | None, species: Tensor | None = None) -> Tensor:
+        """Logits (N, T).
+
+        Args:
+            graph: N nodes; its edge features are used if the model was built for them.
+            x: (N, F), floating point; None if there are none.
+            species: (N,), int64, or None.
+
+        Raises:
+            ValueError: if features do not have the width the model was built for.
+        """
+        h = self.nodes(x, species)
+        edges: tuple[Any, ...] = () if self.edges is None else (self.edges(graph),)
+        if self.first is not None:
+            h = self.first(h, graph, *edges)
+        h = self.stack(h, graph, *edges, **self._mask(h))
+        h = torch.relu(self.norm(h))
+        return self.head(nn.functional.dropout(h, self.config.dropout, self.training))
+
+    def _mask(self, h: Tensor) -> dict[str, Any]:
+        """The dropout mask of this step, cut by groups."""
+        if not (self.training and self.config.shared_dropout and self.config.dropout):
+            return {}
+        groups = self.stack.groups
+        shape = (h.shape[0], h.shape[1] // groups)
+        return {"mask": PerGroup(shared_dropout_mask(shape, self.config.dropout, h.device) for _ in range(groups))}

@@ -1,0 +1,80 @@
+"""`edge_softmax`: argument checks, choice of backend, and the operator that autograd and `torch.compile` see."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from revgnn.graph import Graph
+from revgnn.ops.edge_softmax import cpu, reference
+
+
+def edge_softmax(scores: Tensor, graph: Graph, *, backend: str | None = None) -> Tensor:
+    r"""Softmax over the edges into each node, head by head.
+
+    $\alpha_e = \exp(s_e) / \sum_{e' \to i} \exp(s_{e'})$ for each edge $e$ into $i$
+
+    The largest score of a node is taken off first, so no score is too large. An edge of score minus infinity counts as absent: it
+    gets 0, and so do all edges into a node that has no other. Differentiable once. Any number of threads gives the same bits.
+
+    Args:
+        scores: (E, H), floating point, in the order of the graph. float32 and float64 are computed as they are, bfloat16 and
+            float16 in float32.
+        graph: E edges.
+        backend: "cpu" (fused kernels) or "reference" (plain torch, any device). Default: the fused kernel of the device, or else
+            the reference.
+
+    Returns:
+        (E, H), dtype of `scores`.
+
+    Raises:
+        ValueError: if shape, dtype or device do not fit the graph.
+    """
+    if scores.dim() != 2 or scores.shape[0] != graph.num_edges or not scores.is_floating_point():
+        raise ValueError(
+            f"scores must be floating point ({graph.num_edges}, H), got {scores.dtype} of shape {tuple(scores.shape)}."
+        )
+    if scores.device != graph.device:
+        raise ValueError(f"scores are on {scores.device} but the graph is on {graph.device}; move them to one device.")
+    if backend is None:
+        backend = "cpu" if scores.device.type == "cpu" else "reference"
+    if backend not in ("cpu", "reference"):
+        raise ValueError(f"unknown backend {backend!r}; choose 'cpu' or 'reference'.")
+    wide = scores if scores.dtype in (torch.float32, torch.float64) else scores.float()
+    if backend == "reference" or scores.numel() == 0:
+        return reference.edge_softmax(wide, graph).to(scores.dtype)
+    return _forward(wide.contiguous(), graph.indptr).to(scores.dtype)
+
+
+# --- the operator ----------------------------------------------------------------------------------------------------------------
+
+
+@torch.library.custom_op("revgnn::edge_softmax", mutates_args=(), device_types="cpu")
+def _forward(scores: Tensor, indptr: Tensor) -> Tensor:
+    return cpu.forward(scores, indptr)
+
+
+@_forward.register_fake
+def _(scores, indptr):
+    return torch.empty_like(scores)
+
+
+@torch.library.custom_op("revgnn::edge_softmax_backward", mutates_args=(), device_types="cpu")
+def _backward(grad: Tensor, out: Tensor, indptr: Tensor) -> Tensor:
+    return cpu.backward(grad.contiguous(), out, indptr)
+
+
+@_backward.register_fake
+def _(grad, out, indptr):
+    return torch.empty_like(out)
+
+
+def _setup_context(ctx, inputs, output) -> None:
+    ctx.save_for_backward(output, inputs[1])
+
+
+def _autograd(ctx, grad):
+    return _backward(grad, *ctx.saved_tensors), None
+
+
+_forward.register_autograd(_autograd, setup_context=_setup_context)

@@ -1,0 +1,5 @@
+"""Sums that can be taken back to the last bit: additions on a grid of multiples of 2^-q."""
+
+from revgnn.ops.grid.api import MANTISSA, advance, limit, retreat, round_to_grid
+
+__all__ = ["MANTISSA", "advance", "limit", "retreat", "round_to_grid"]

@@ -1,0 +1,128 @@
+"""`propagate`: argument checks, choice of backend, and the operator that autograd and `torch.compile` see."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from revgnn.graph import Graph
+from revgnn.ops.aggregate.reducers import Mean, Sum
+from revgnn.ops.propagate import cpu, reference
+
+
+def propagate(
+    x: Tensor,
+    graph: Graph,
+    weight: Tensor | None = None,
+    *,
+    how: Sum | Mean = Sum(),  # noqa: B008 (frozen)
+    backend: str | None = None,
+) -> Tensor:
+    r"""Sum or average what the neighbours of each node hold, weighted by edge, without building messages.
+
+    $\mathrm{out}_i = \sum_{e: j \to i} w_e x_j$, divided by the number of edges into $i$ for `Mean()`
+
+    A node that no edge reaches gets 0. Differentiable once in `x` and `weight`. On the CPU sums run in a fixed order, so any number
+    of threads gives the same bits, forward and backward.
+
+    Args:
+        x: (N, C), or (N, H, C) for H heads; floating point. float32 and float64 are computed as they are, bfloat16 and float16 in
+            float32.
+        graph: N nodes, E edges.
+        weight: (E,), or (E, H) for H heads, in the order of the graph; None for weights of 1.
+        how: `Sum()` or `Mean()`. The mean divides by the number of edges, not by the sum of their weights.
+        backend: "cpu" (fused kernels) or "reference" (plain torch, any device, messages of E x H x C). Default: the fused kernel of
+            the device, or else the reference.
+
+    Returns:
+        Shape and dtype of `x`.
+
+    Raises:
+        ValueError: if shapes, dtypes or devices do not fit together.
+    """
+    _check(x, graph, weight, how)
+    if backend is None:
+        backend = "cpu" if x.device.type == "cpu" else "reference"
+    if backend not in ("cpu", "reference"):
+        raise ValueError(f"unknown backend {backend!r}; choose 'cpu' or 'reference'.")
+    dtype = x.dtype if x.dtype in (torch.float32, torch.float64) else torch.float32
+    wide, mean = x.to(dtype), isinstance(how, Mean)
+    weight = None if weight is None else weight.to(dtype)
+    if x.dim() == 2:
+        wide, weight = wide.unsqueeze(1), None if weight is None else weight.unsqueeze(1)
+    if backend == "reference" or x.numel() == 0:
+        out = reference.propagate(wide, graph, weight, mean=mean)
+    else:
+        weight = None if weight is None else weight.contiguous()
+        by_source = list(graph.by_source) if torch.is_grad_enabled() and x.requires_grad else []
+        out = _forward(wide.contiguous(), weight, graph.indptr, graph.src, by_source, mean)
+    return out.reshape(x.shape).to(x.dtype)
+
+
+def _check(x: Tensor, graph: Graph, weight: Tensor | None, how: Sum | Mean) -> None:
+    if x.dim() not in (2, 3) or x.shape[0] != graph.num_nodes or not x.is_floating_point():
+        raise ValueError(
+            f"x must be floating point of shape ({graph.num_nodes}, C) or ({graph.num_nodes}, H, C), "
+            f"got {x.dtype} of shape {tuple(x.shape)}."
+        )
+    if not isinstance(how, Sum | Mean):
+        raise ValueError(f"how must be Sum() or Mean(), got {how!r}; other reductions are those of aggregate.")
+    if weight is not None:
+        wanted = (graph.num_edges, *x.shape[1:-1])
+        if weight.shape != wanted or not weight.is_floating_point():
+            raise ValueError(f"weight must be floating point of shape {wanted}, got {weight.dtype} of shape {tuple(weight.shape)}.")
+    for name, tensor in (("graph", graph.src), ("weight", weight)):
+        if tensor is not None and tensor.device != x.device:
+            raise ValueError(f"x is on {x.device} but {name} is on {tensor.device}; move them to one device.")
+
+
+# --- the operator ----------------------------------------------------------------------------------------------------------------
+
+
+@torch.library.custom_op("revgnn::propagate", mutates_args=(), device_types="cpu")
+def _forward(x: Tensor, weight: Tensor | None, indptr: Tensor, src: Tensor, by_source: list[Tensor], mean: bool) -> Tensor:
+    return cpu.forward(x, indptr, src, weight, mean)
+
+
+@_forward.register_fake
+def _(x, weight, indptr, src, by_source, mean):
+    return torch.empty_like(x)
+
+
+@torch.library.custom_op("revgnn::propagate_backward", mutates_args=(), device_types="cpu")
+def _backward(
+    grad: Tensor,
+    x: Tensor | None,
+    weight: Tensor | None,
+    indptr: Tensor,
+    src: Tensor,
+    by_source: list[Tensor],
+    mean: bool,
+    wants_x: bool,
+    wants_weight: bool,
+) -> tuple[Tensor, Tensor]:
+    return cpu.backward(grad.contiguous(), x, weight, indptr, src, tuple(by_source), mean, wants_x, wants_weight)
+
+
+@_backward.register_fake
+def _(grad, x, weight, indptr, src, by_source, mean, wants_x, wants_weight):
+    grad_x = torch.empty_like(grad, memory_format=torch.contiguous_format) if wants_x else grad.new_empty(0)
+    return grad_x, grad.new_empty(src.shape[0], grad.shape[1]) if wants_weight else grad.new_empty(0)
+
+
+def _setup_context(ctx, inputs, output) -> None:
+    x, weight, indptr, src, by_source, ctx.mean = inputs
+    wants_x, wants_weight, *_ = ctx.needs_input_grad
+    ctx.num_by_source = len(by_source)
+    # linear in both: each is kept only for the gradient of the other
+    ctx.save_for_backward(x if wants_weight else None, weight if wants_x else None, indptr, src, *by_source)
+
+
+def _autograd(ctx, grad):
+    x, weight, indptr, src, *by_source = ctx.saved_tensors
+    wants_x, wants_weight, *_ = ctx.needs_input_grad
+    grad_x, grad_w = _backward(grad, x, weight, indptr, src, by_source, ctx.mean, wants_x, wants_weight)
+    return grad_x if wants_x else None, grad_w if wants_weight else None, None, None, [None] * ctx.num_by_source, None
+
+
+_forward.register_autograd(_autograd, setup_context=_setup_context)

@@ -1,0 +1,54 @@
+"""Presets for one data set each."""
+
+from __future__ import annotations
+
+from revgnn.models.config import ModelConfig
+from revgnn.presets.registry import preset
+from revgnn.train.config import DataConfig, EvalConfig, OptimConfig, RunConfig
+
+
+@preset()
+def quickstart() -> RunConfig:
+    """A deep reversible network on the generated graph, in about two minutes on two cores."""
+    return RunConfig(
+        data=DataConfig(name="synthetic"),
+        model=ModelConfig(depth=56, channels=32, groups=2, dropout=0.1),
+        optim=OptimConfig(lr=3e-3),
+        epochs=30,
+    )
+
+
+@preset()
+def tolokers() -> RunConfig:
+    """RevGNN with 7 layers for Tolokers, whole graph."""
+    return RunConfig(
+        data=DataConfig(name="tolokers"),
+        model=ModelConfig(depth=7, channels=64, groups=2, dropout=0.2),
+        optim=OptimConfig(lr=2e-3),
+        epochs=120,
+    )
+
+
+@preset()
+def cora() -> RunConfig:
+    """RevGNN with 4 layers for Cora, which has 140 training nodes: mean aggregation, high dropout, weight decay."""
+    return RunConfig(
+        data=DataConfig(name="cora"),
+        model=ModelConfig(depth=4, channels=64, groups=2, aggregation="mean", norm="layer", dropout=0.5, input_dropout=0.5),
+        optim=OptimConfig(lr=5e-3, weight_decay=5e-4),
+        epochs=200,
+        patience=100,
+    )
+
+
+@preset()
+def humanppi() -> RunConfig:
+    """RevGNN with 7 layers for the human protein interactions with 4 edge features and 112 labels."""
+    return RunConfig(
+        data=DataConfig(name="ogbn-humanppi"),
+        model=ModelConfig(depth=7, channels=64, groups=2, dropout=0.1),
+        optim=OptimConfig(lr=2e-3),
+        evaluation=EvalConfig(every=2),
+        epochs=100,
+        parts=2,
+    )

@@ -1,0 +1,96 @@
+"""A data set as batches on the device: the whole graph, or random parts of it one after another."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+from revgnn.data import NodeDataset, Part, RandomPartition
+from revgnn.graph import Graph
+from revgnn.train.objective import num_labelled
+
+
+@dataclass(frozen=True)
+class Batch:
+    """A part of the data set, all of it on the device but `nodes`.
+
+    Attributes:
+        nodes: int64, (M,), on the CPU. Their numbers in the data set; None for the whole graph.
+        graph: M nodes with the edges between them.
+        x: float32 (M, F), or None.
+        species: int64 (M,), or None.
+        y: labels of the M nodes, as in `NodeDataset`.
+        train: int64, (S,). Positions of the training nodes within the part.
+        num_labelled: how many of those have a label; a part without any is not trained on.
+    """
+
+    nodes: Tensor | None
+    graph: Graph
+    x: Tensor | None
+    species: Tensor | None
+    y: Tensor
+    train: Tensor
+    num_labelled: int
+
+
+class Batches:
+    """Makes batches of one data set. The whole graph is moved to the device once, and only if asked for."""
+
+    def __init__(self, dataset: NodeDataset, device: torch.device) -> None:
+        self.dataset = dataset
+        self.device = device
+        self._is_train = torch.zeros(dataset.num_nodes, dtype=torch.bool)
+        self._is_train[dataset.split.train] = True
+
+    @cached_property
+    def whole(self) -> Batch:
+        return self._batch(None, self.dataset.graph)
+
+    def epoch(self, partition: RandomPartition, epoch: int, start: int = 0) -> Iterator[Batch]:
+        """The parts of one epoch, from part `start` on; the next epoch's are cut in the background meanwhile.
+
+        The order and content depend on the partition's seed and on `epoch` alone.
+        """
+        if start >= partition.parts:
+            return
+        if partition.parts == 1:
+            yield self.whole
+            return
+        with closing(partition.prefetching(epoch, start=start)) as parts:
+            for part in parts:
+                yield self._of(part)
+
+    def view(self, parts: int, seed: int) -> Iterator[Batch]:
+        """One partition, not to be repeated: nothing is cut ahead of need."""
+        if parts == 1:
+            yield self.whole
+            return
+        for part in RandomPartition(self.dataset.graph, parts, seed).epoch(0):
+            yield self._of(part)
+
+    def _of(self, part: Part) -> Batch:
+        return self._batch(part.nodes, part.graph)
+
+    def _batch(self, nodes: Tensor | None, graph: Graph) -> Batch:
+        def rows(t: Tensor) -> Tensor:
+            return t if nodes is None else t[nodes]
+
+        def move(t: Tensor | None) -> Tensor | None:
+            return None if t is None else rows(t).to(self.device)
+
+        train = rows(self._is_train).nonzero().squeeze(1)
+        y = rows(self.dataset.y)
+        return Batch(
+            nodes=nodes,
+            graph=graph.to(self.device),
+            x=move(self.dataset.x),
+            species=move(self.dataset.species),
+            y=y.to(self.device),
+            train=train.to(self.device),
+            num_labelled=num_labelled(self.dataset.task, y[train]),
+        )

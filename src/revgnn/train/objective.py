@@ -1,0 +1,39 @@
+"""What training minimises: cross entropy over the labelled entries, whatever the task."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def objective(task: str, logits: Tensor, y: Tensor) -> Tensor:
+    """Mean loss over the labelled entries, a scalar in float32.
+
+    Args:
+        task: "multiclass" (softmax cross entropy), "binary" or "multilabel" (a logistic loss for each task).
+        logits: (M, classes), (M, 1) or (M, T), any floating dtype; taken to float32 first, as autocast hands over less.
+        y: int64 (M,) with -1 for unlabelled, or float (M, T) with NaN for unlabelled.
+
+    Returns:
+        NaN where nothing is labelled: ask `num_labelled` first.
+    """
+    logits = logits.float()
+    if task == "multiclass":
+        return F.cross_entropy(logits, y, ignore_index=-1)
+    known = labelled(task, y).view_as(logits)
+    target = torch.where(known, y.view_as(logits), 0).float()
+    # Weighted rather than selected: selecting has a size that depends on the data, for which a GPU must stop and wait.
+    total = F.binary_cross_entropy_with_logits(logits, target, weight=known.float(), reduction="sum")
+    return total / known.sum()
+
+
+def labelled(task: str, y: Tensor) -> Tensor:
+    """bool, shape of `y`: which entries have a label."""
+    return ~y.isnan() if task == "multilabel" else y >= 0
+
+
+def num_labelled(task: str, y: Tensor) -> int:
+    """Rows of `y` with a label."""
+    known = labelled(task, y)
+    return int((known.any(dim=1) if known.dim() == 2 else known).sum())

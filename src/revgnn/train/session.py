@@ -1,0 +1,127 @@
+"""All that one process needs to train a run: data, model, optimiser on their device; and what one step of it is."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from revgnn.data import NodeDataset, RandomPartition
+from revgnn.models import build_model
+from revgnn.train.batches import Batch, Batches
+from revgnn.train.config import Device, OptimConfig, RunConfig
+from revgnn.train.datasets import load_dataset
+from revgnn.train.metrics import check_scorable
+from revgnn.train.objective import num_labelled, objective
+from revgnn.train.precision import autocast, grad_scaler
+
+
+class Diverged(FloatingPointError):
+    """The loss, or the state of the network, left its range. It is seen before the weights are spoilt."""
+
+
+@dataclass
+class Session:
+    """A run in memory. Built by `prepare`, the same from the same configuration."""
+
+    config: RunConfig
+    dataset: NodeDataset
+    device: torch.device
+    batches: Batches
+    partition: RandomPartition
+    model: nn.Module
+    optimizer: torch.optim.Optimizer
+    scaler: torch.amp.GradScaler
+
+
+def prepare(config: RunConfig) -> Session:
+    """Load the data, seed torch's generators, build model and optimiser.
+
+    Raises:
+        ValueError: no data set named or found, splits that cannot be trained on or scored, a device that is not there.
+    """
+    device = choose_device(config.device)
+    dataset = load_dataset(config.data)
+    _check_trainable(dataset)
+    torch.manual_seed(config.seed)  # seeds the generators of all devices
+    model = build_for(config, dataset).to(device)
+    return Session(
+        config=config,
+        dataset=dataset,
+        device=device,
+        batches=Batches(dataset, device),
+        partition=RandomPartition(dataset.graph, config.parts, config.seed),
+        model=model,
+        optimizer=build_optimizer(config.optim, model),
+        scaler=grad_scaler(device, config.amp),
+    )
+
+
+def training_step(session: Session, batch: Batch) -> float:
+    """One optimiser step on one part: forward, loss over its labelled training nodes, backward, clip, Adam.
+
+    Returns:
+        The loss before the step.
+
+    Raises:
+        Diverged: before anything is changed.
+    """
+    model, optimizer, scaler = session.model, session.optimizer, session.scaler
+    optimizer.zero_grad(set_to_none=True)
+    with autocast(session.device, session.config.amp):
+        logits = model(batch.graph, batch.x, batch.species)
+    loss = objective(session.dataset.task, logits[batch.train], batch.y[batch.train])
+    value = float(loss.detach())
+    if not math.isfinite(value):
+        raise Diverged(f"the loss is {value}")
+    scaler.scale(loss).backward()
+    clip_norm = session.config.optim.clip_norm
+    if clip_norm is not None:
+        scaler.unscale_(optimizer)
+        nn.utils.clip_grad_norm_(model.parameters(), clip_norm)
+    scaler.step(optimizer)
+    scaler.update()
+    return value
+
+
+def build_for(config: RunConfig, dataset: NodeDataset) -> nn.Module:
+    """The run's model with as many inputs and outputs as the data set has."""
+    return build_model(
+        config.model,
+        in_channels=dataset.in_channels,
+        out_channels=dataset.num_outputs,
+        num_edge_features=dataset.num_edge_features,
+        num_species=dataset.num_species,
+    )
+
+
+def build_optimizer(config: OptimConfig, model: nn.Module) -> torch.optim.Adam:
+    """Adam in its fused form, which updates all parameters of a device in one pass."""
+    return torch.optim.Adam(model.parameters(), lr=config.lr, weight_decay=config.weight_decay, fused=True)
+
+
+def choose_device(name: Device) -> torch.device:
+    """The device of that name; "auto" is cuda where there is one.
+
+    Raises:
+        ValueError: if cuda is wanted and missing.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if name == "cuda" and not torch.cuda.is_available():
+        raise ValueError("device cuda was asked for, but torch sees no CUDA device; use --device cpu, or auto.")
+    return torch.device(name)
+
+
+def _check_trainable(dataset: NodeDataset) -> None:
+    """Refuse before any training what would only fail after the first epoch."""
+    split = dataset.split
+    if num_labelled(dataset.task, dataset.y[split.train]) == 0:
+        raise ValueError(f"{dataset.name} has no labelled training nodes in this split; there is nothing to learn from.")
+    if len(split.valid) == 0:
+        raise ValueError(f"{dataset.name} has no validation nodes in this split; the best weights are chosen by their score.")
+    for name, nodes in (("training", split.train), ("validation", split.valid), ("test", split.test)):
+        if len(nodes):
+            check_scorable(dataset.metric, dataset.task, dataset.y[nodes], name)

@@ -1,0 +1,269 @@
+"""Every command from the outside, and every mistake it can be given."""
+
+from __future__ import annotations
+
+import ast
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner, Result
+
+from revgnn.cli import app as app_module
+from revgnn.cli.app import app
+from revgnn.train.config import RunConfig
+from revgnn.train.run_folder import RunFolder
+
+GRAPH = "synthetic:nodes=240,degree=8,tasks=3"
+SMALL = ["--preset", "revgnn-7", "--set", "model.depth=2", "--set", "model.channels=8", "--device", "cpu"]
+
+
+def revgnn(*words: object) -> Result:
+    return CliRunner().invoke(app, [str(word) for word in words])
+
+
+def succeed(*words: object) -> str:
+    result = revgnn(*words)
+    assert result.exit_code == 0, result.output
+    return result.stdout
+
+
+def refuse(*words: object) -> str:
+    """The one line on stderr of a command that must fail."""
+    result = revgnn(*words)
+    assert result.exit_code == 2, result.output
+    assert len(result.stderr.splitlines()) == 1, result.stderr
+    assert result.stderr.startswith("error: ")
+    assert "Traceback" not in result.output
+    return result.stderr
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A trained run, not to be changed."""
+    folder = tmp_path_factory.mktemp("runs") / "a"
+    succeed("train", GRAPH, *SMALL, "--epochs", 2, "--out", folder, "--quiet")
+    return folder
+
+
+# --- commands -----------------------------------------------------------------------------------------------------------
+
+
+def test_help_and_version() -> None:
+    assert "Train very deep graph neural networks" in succeed("--help")
+    assert succeed() == succeed("--help")
+    assert succeed("--version").startswith("revgnn ")
+    for command in ("train", "evaluate", "predict", "datasets", "presets"):
+        assert "Usage" in succeed(command, "--help")
+
+
+def test_train_says_where_it_is_and_how_it_ended(tmp_path: Path) -> None:
+    text = succeed("train", GRAPH, *SMALL, "--epochs", 2, "--out", tmp_path / "a")
+    assert "240 nodes" in text
+    assert "reversible, 2 layers of 8 channels" in text
+    assert "epoch 2/2  loss " in text
+    for word in ("best valid", "test", "peak memory", "an epoch", "parameters", str(tmp_path / "a")):
+        assert word in text
+    assert "\x1b" not in text  # no terminal, no control codes
+
+
+def test_quiet_prints_the_result_only(tmp_path: Path) -> None:
+    assert succeed("train", GRAPH, *SMALL, "--epochs", 1, "--out", tmp_path / "a", "-q").startswith("best valid")
+
+
+def test_config_repeats_a_run(run: Path, tmp_path: Path) -> None:
+    succeed("train", "--config", run / "config.yaml", "--out", tmp_path / "b", "-q")
+    again, before = RunFolder(tmp_path / "b").result(), RunFolder(run).result()
+    assert again is not None
+    assert before is not None
+    assert (again["valid"], again["test"]) == (before["valid"], before["test"])
+
+
+def test_resume_needs_no_more_than_the_folder(tmp_path: Path) -> None:
+    succeed("train", GRAPH, *SMALL, "--epochs", 1, "--out", tmp_path / "a", "-q")
+    text = succeed("train", "--resume", "--out", tmp_path / "a", "--epochs", 2)
+    assert "going on after epoch 1 of 2" in text
+    assert len(RunFolder(tmp_path / "a").metrics()) == 2
+
+
+def test_sweep(tmp_path: Path) -> None:
+    text = succeed("train", GRAPH, *SMALL, "--epochs", 1, "--split", "all", "--seeds", "0,1", "--out", tmp_path / "a", "-q")
+    assert "split-0-seed-1" in text
+    assert "rocauc, 2 runs" in text
+    summary = json.loads((tmp_path / "a" / "summary.json").read_text())
+    assert summary["runs"] == 2
+    assert f"{summary['test']['mean']:.4f} ± {summary['test']['std']:.4f}" in text
+
+
+def test_evaluate(run: Path) -> None:
+    scores = json.loads(succeed("evaluate", run, "--views", 2, "--parts", 3, "--json"))
+    assert (scores["views"], scores["parts"], scores["metric"]) == (2, 3, "rocauc")
+    plain = succeed("evaluate", run)
+    result = RunFolder(run).result()
+    assert result is not None
+    assert f"test {result['test']:.4f}" in plain
+
+
+def test_predict(run: Path, tmp_path: Path) -> None:
+    succeed("predict", run, "--out", tmp_path / "p.npz")
+    with np.load(tmp_path / "p.npz", allow_pickle=False) as file:
+        assert sorted(file.files) == ["logits", "nodes", "probabilities", "splits"]
+
+
+def test_datasets() -> None:
+    assert "tolokers" in succeed("datasets")
+    entries = json.loads(succeed("datasets", "--json"))
+    assert {"ogbn-proteins", "cora"} <= {entry["name"] for entry in entries}
+    assert all(entry["source"] and entry["licence"] for entry in entries)
+
+
+def test_presets(tmp_path: Path) -> None:
+    text = succeed("presets")
+    assert "20,031,384" in text
+    path = tmp_path / "run.yaml"
+    path.write_text(succeed("presets", "revgnn-deep"))
+    assert RunConfig.from_yaml(path).model.depth == 1001
+
+
+def test_compare_memory(tmp_path: Path) -> None:
+    text = succeed(
+        "train", GRAPH, *SMALL, "--set", "model.depth=24", "--epochs", 1, "--out", tmp_path / "a", "-q", "--compare-memory"
+    )
+    assert "peak by reversible; with every layer stored" in text
+    assert "measured on one step" in text
+
+
+def test_a_real_graph(tmp_path: Path, real_data: Path) -> None:
+    settings = ["--set", "model.channels=16", "--set", "optim.lr=0.01", "--set", "evaluation.every=12"]
+    succeed("train", "tolokers", "--root", real_data, *settings, "--epochs", 12, "--split", 2, "--out", tmp_path / "a", "-q")
+    result = RunFolder(tmp_path / "a").result()
+    assert result is not None
+    assert (result["dataset"].lower(), result["metric"], result["split"]) == ("tolokers", "rocauc", 2)
+    assert result["test"] > 0.6
+    assert "tolokers" in succeed("evaluate", tmp_path / "a").lower()
+
+
+# --- mistakes -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["tolokerz"], "tolokers"),
+        (["cora", "--root", "/nowhere"], "/nowhere"),
+        (["/nowhere/graph.npz"], "/nowhere/graph.npz"),
+        ([GRAPH, "--preset", "revgnn-29"], "did you mean revgnn-28"),
+        ([GRAPH, "--set", "model.chanels=32"], "did you mean model.channels"),
+        ([GRAPH, "--set", "model.depth"], "form KEY=VALUE"),
+        ([GRAPH, "--set", "model.channels=63"], "channels must be a multiple of groups"),
+        ([GRAPH, "--set", "data.options.self_loop=true"], "did you mean self_loops"),
+        ([GRAPH, "--set", "parts=1000"], "parts must be between 1 and the number of nodes (240)"),
+        ([GRAPH, "--epochs", "0"], "epochs: input should be greater than or equal to 1"),
+        ([GRAPH, "--epochs", "many"], "--epochs"),
+        ([GRAPH, "--device", "tpu"], "device: input should be 'auto', 'cpu' or 'cuda'"),
+        ([GRAPH, "--amp", "int8"], "amp: input should be"),
+        ([GRAPH, "--split", "7"], "split"),
+        ([GRAPH, "--split", "random"], "split"),
+        ([GRAPH, "--seeds", "1,x"], "distinct whole numbers"),
+        ([GRAPH, "--config", "/nowhere.yaml"], "/nowhere.yaml"),
+        ([GRAPH, "--preset", "revgnn-7", "--config", "x.yaml"], "give one of them"),
+        ([GRAPH, "--presett", "revgnn-7"], "--preset"),
+        ([GRAPH, "--resume", "--overwrite"], "give one of them"),
+        (["--preset", "revgnn-28"], "name one"),
+        ([], "name a data set"),
+        (["--resume"], "name a data set"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else None,
+)
+def test_mistakes_of_train(words: list[str], message: str, tmp_path: Path) -> None:
+    assert message in refuse("train", *words, "--out", tmp_path / "a") if "--resume" not in words else refuse("train", *words)
+    assert not (tmp_path / "a").exists()
+
+
+def test_mistakes_elsewhere(tmp_path: Path, run: Path) -> None:
+    assert "is not a folder" in refuse("evaluate", tmp_path / "nothing")
+    assert "no config.yaml" in refuse("evaluate", tmp_path)
+    assert "No such command 'trian'" in refuse("trian")
+    assert "did you mean tolokers" in refuse("presets", "tolokerz")
+    assert "--out" in refuse("predict", run)
+    assert "create it" in refuse("predict", run, "--out", tmp_path / "no" / "p.npz")
+    assert "evaluation.parts" in refuse("evaluate", run, "--parts", 0)
+
+
+def test_a_run_is_not_written_over(run: Path) -> None:
+    before = {p.name: p.read_bytes() for p in run.iterdir()}
+    assert "already holds a run" in refuse("train", GRAPH, *SMALL, "--out", run)
+    assert "model.depth was 2, is now 3" in refuse(
+        "train", GRAPH, *SMALL, "--set", "model.depth=3", "--epochs", 2, "--out", run, "--resume"
+    )
+    assert "seed was 0, is now 5" in refuse("train", "--resume", "--out", run, "--seed", 5)
+    assert {p.name: p.read_bytes() for p in run.iterdir()} == before
+
+
+def test_damaged_files(tmp_path: Path) -> None:
+    folder = tmp_path / "a"
+    succeed("train", GRAPH, *SMALL, "--epochs", 1, "--out", folder, "-q")
+    for name, command in (("last.safetensors", ("train", "--resume", "--out", folder)), ("best.safetensors", ("evaluate", folder))):
+        (folder / name).write_bytes((folder / name).read_bytes()[:-30])
+        assert "is damaged" in refuse(*command)
+    (folder / "best.safetensors").unlink()
+    assert "best.safetensors does not exist" in refuse("evaluate", folder)
+    (folder / "config.yaml").write_text("epochs: [")
+    assert "not valid YAML" in refuse("evaluate", folder)
+
+
+def test_debug_shows_the_traceback_wherever_it_stands(tmp_path: Path) -> None:
+    for words in (("--debug", "evaluate", tmp_path), ("evaluate", tmp_path, "--debug")):
+        result = revgnn(*words)
+        assert result.exc_info is not None
+        assert "no config.yaml" in str(result.exception)
+
+
+def test_bugs_are_not_dressed_up_as_mistakes(monkeypatch: pytest.MonkeyPatch, run: Path) -> None:
+    def broken(*_: object, **__: object) -> None:
+        raise KeyError("bug")
+
+    monkeypatch.setattr("revgnn.train.reuse.prepare", broken)
+    assert isinstance(revgnn("evaluate", run).exception, KeyError)
+
+
+# --- processes ----------------------------------------------------------------------------------------------------------
+
+
+def start(*words: object) -> subprocess.Popen[str]:
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE"}
+    command = [sys.executable, "-u", "-m", "revgnn", *map(str, words)]
+    return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def test_ctrl_c_saves_and_says_how_to_go_on(tmp_path: Path) -> None:
+    process = start("train", GRAPH, *SMALL, "--set", "parts=3", "--epochs", 100_000, "--out", tmp_path / "a")
+    assert process.stdout is not None
+    while not process.stdout.readline().startswith("epoch "):
+        assert process.poll() is None
+    process.send_signal(signal.SIGINT)
+    _, complaint = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "stopping after this step" in complaint
+    assert f"Go on with: revgnn train {GRAPH}" in complaint.replace("'", "")
+    assert complaint.rstrip().endswith("--resume")
+    done = len(RunFolder(tmp_path / "a").metrics())
+    assert done >= 1
+    text = succeed("train", "--resume", "--out", tmp_path / "a", "--epochs", done + 1)
+    assert f"going on after epoch {done} of {done + 1}" in text
+
+
+@pytest.mark.parametrize("file", sorted(Path(app_module.__file__ or "").parent.glob("*.py")), ids=lambda path: path.stem)
+def test_commands_import_what_is_heavy_only_when_they_run(file: Path) -> None:
+    """`revgnn --help` should not wait for torch."""
+    light = {"typer", "revgnn.cli", "revgnn._version", *sys.stdlib_module_names}
+    for node in ast.parse(file.read_text()).body:
+        names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+        names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+        for name in names:
+            assert light & {name, name.partition(".")[0], ".".join(name.split(".")[:2])}, f"{name} is imported on start"

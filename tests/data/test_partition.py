@@ -1,0 +1,179 @@
+"""Random partitions: each node once, each part the sub-graph it claims to be, the same from the same (seed, epoch)."""
+
+from __future__ import annotations
+
+import threading
+
+import numpy as np
+import pytest
+import torch
+
+from revgnn.data import RandomPartition, generate, load, proteins_shaped
+from revgnn.data import cut as cut_module
+from revgnn.data.cut import cut
+from revgnn.graph import Graph
+
+
+def _graph(edges: list[tuple[int, int]], num_nodes: int, features: int = 0) -> Graph:
+    edge_index = torch.tensor(edges, dtype=torch.int64).reshape(-1, 2).T
+    edge_attr = torch.rand(len(edges), features) if features else None
+    return Graph.from_edge_index(edge_index, num_nodes, edge_attr)
+
+
+AWKWARD = {
+    "no edges": lambda: _graph([], 7),
+    "no edges, with features": lambda: Graph.from_edge_index(torch.empty(2, 0, dtype=torch.int64), 5, torch.empty(0, 3)),
+    "isolated nodes": lambda: _graph([(0, 1), (1, 0)], 9, 2),
+    "doubled edges": lambda: _graph([(0, 1), (0, 1), (2, 1), (2, 1), (2, 1)], 3, 4),
+    "self-loops": lambda: _graph([(i, i) for i in range(6)], 6, 1),
+    "hub": lambda: _graph([(i, 0) for i in range(40)] + [(0, i) for i in range(40)], 41, 3),
+    "one way": lambda: proteins_shaped(101, 999, 5),
+    "generated": lambda: generate(500).graph,
+}
+
+
+def assert_is_subgraph(part, whole: Graph) -> None:
+    expected = whole.subgraph(part.nodes)
+    assert torch.equal(part.graph.indptr, expected.indptr)
+    assert torch.equal(part.graph.src, expected.src)
+    assert part.graph.src.dtype == expected.src.dtype
+    assert (part.graph.edge_attr is None) == (whole.edge_attr is None)
+    if whole.edge_attr is not None:
+        assert torch.equal(part.graph.edge_attr, expected.edge_attr)
+        assert part.graph.edge_attr.is_contiguous()
+    Graph(part.graph.indptr, part.graph.src, part.graph.edge_attr)  # passes every check of the class
+
+
+@pytest.mark.parametrize("parts", [1, 2, 3])
+@pytest.mark.parametrize("name", AWKWARD)
+def test_parts_are_the_subgraphs_of_a_partition(name, parts):
+    graph = AWKWARD[name]()
+    out = list(RandomPartition(graph, parts, seed=3).epoch(5))
+    assert len(out) == parts
+    assert torch.equal(torch.cat([p.nodes for p in out]).sort().values, torch.arange(graph.num_nodes))
+    sizes = [p.nodes.numel() for p in out]
+    assert max(sizes) - min(sizes) <= 1
+    for part in out:
+        assert_is_subgraph(part, graph)
+
+
+def test_parts_of_a_real_graph_with_edge_features(real_data):
+    graph = load("ogbn-humanppi", real_data, cache=False).graph
+    for part in RandomPartition(graph, 10, seed=0).epoch(0):
+        assert_is_subgraph(part, graph)
+    # Each of the P^2 pairs of parts holds about as many edges, and P of them are kept.
+    kept = sum(part.graph.num_edges for part in RandomPartition(graph, 10).epoch(1))
+    assert kept / graph.num_edges == pytest.approx(0.1, rel=0.1)
+
+
+def test_many_blocks_on_many_threads_cut_as_one_does(monkeypatch):
+    graph = proteins_shaped(1000, 40_001, 0)
+    nodes, bounds = np.random.default_rng(0).permutation(1000), np.array([0, 300, 301, 1000])
+    one = cut(graph.indptr.numpy(), graph.src.numpy(), nodes, bounds)
+    monkeypatch.setattr(cut_module, "_BLOCK_EDGES", 700)
+    many = cut(graph.indptr.numpy(), graph.src.numpy(), nodes, bounds, threads=3)
+    assert all(np.array_equal(a, b) for a, b in zip(one, many, strict=True))
+
+
+def test_one_part_is_the_graph_itself():
+    graph = AWKWARD["hub"]()
+    for parts in (RandomPartition(graph, 1).epoch(0), RandomPartition(graph, 1).prefetching(0)):
+        (part,) = parts
+        assert part.graph is graph
+        assert torch.equal(part.nodes, torch.arange(41))
+
+
+def _nodes(partition: RandomPartition, epoch: int) -> list[list[int]]:
+    return [part.nodes.tolist() for part in partition.epoch(epoch)]
+
+
+def test_seed_and_epoch_alone_decide():
+    graph = proteins_shaped(200, 2000)
+    walked = RandomPartition(graph, 4, seed=7)
+    for epoch in range(3):
+        list(walked.prefetching(epoch))
+    assert _nodes(walked, 9) == _nodes(RandomPartition(graph, 4, seed=7), 9)
+    assert _nodes(walked, 9) != _nodes(walked, 8)
+    assert _nodes(walked, 9) != _nodes(RandomPartition(graph, 4, seed=8), 9)
+
+
+@pytest.mark.parametrize("epochs", [(0, 1, 2), (5, 3, 3, 4), (0, 2)], ids=str)
+def test_prefetching_gives_the_same_parts(epochs):
+    graph = proteins_shaped(300, 3000, 2)
+    with RandomPartition(graph, 3, seed=1) as partition:
+        for epoch in epochs:
+            plain, ahead = list(RandomPartition(graph, 3, seed=1).epoch(epoch)), list(partition.prefetching(epoch))
+            assert len(ahead) == 3
+            for a, b in zip(plain, ahead, strict=True):
+                assert torch.equal(a.nodes, b.nodes)
+                assert torch.equal(a.graph.src, b.graph.src)
+                assert torch.equal(a.graph.edge_attr, b.graph.edge_attr)
+
+
+def test_an_epoch_may_begin_in_the_middle():
+    partition = RandomPartition(proteins_shaped(300, 3000), 4)
+    rest = [part.nodes.tolist() for part in partition.epoch(2)][3:]
+    assert [part.nodes.tolist() for part in partition.epoch(2, start=3)] == rest
+    assert [part.nodes.tolist() for part in partition.prefetching(2, start=3)] == rest
+
+
+def test_the_next_epoch_is_cut_in_the_background_while_a_part_is_in_use(monkeypatch):
+    partition = RandomPartition(proteins_shaped(300, 3000), 2)
+    done, inner = threading.Event(), partition._cut
+
+    def spy(epoch, threads):
+        out = inner(epoch, threads)
+        if epoch == 1:
+            assert threading.current_thread() is not threading.main_thread()
+            done.set()
+        return out
+
+    monkeypatch.setattr(partition, "_cut", spy)
+    parts = partition.prefetching(0)
+    next(parts)
+    assert done.wait(30)
+    parts.close()
+    partition.close()
+
+
+def test_an_error_in_the_background_reaches_the_consumer(monkeypatch):
+    partition = RandomPartition(proteins_shaped(300, 3000), 2)
+    inner = partition._part
+
+    def fails(whole, index):
+        if index == 1:
+            raise MemoryError("no room")
+        return inner(whole, index)
+
+    monkeypatch.setattr(partition, "_part", fails)
+    parts = partition.prefetching(0)
+    next(parts)
+    with pytest.raises(MemoryError, match="no room"):
+        next(parts)
+
+
+def test_close_ends_the_background_thread_and_leaves_the_partition_usable():
+    before = set(threading.enumerate())
+    partition = RandomPartition(proteins_shaped(300, 3000), 3)
+    parts = partition.prefetching(0)
+    next(parts)
+    (background,) = set(threading.enumerate()) - before
+    parts.close()
+    partition.close()
+    assert not background.is_alive()
+    assert len(list(partition.prefetching(1))) == 3
+    partition.close()
+
+
+@pytest.mark.parametrize(
+    ("parts", "seed", "message"),
+    [(0, 0, "between 1 and the number of nodes"), (4, 0, r"nodes \(3\), got 4"), (1, -1, "seed must be 0 or more, got -1")],
+)
+def test_bad_arguments(parts, seed, message):
+    with pytest.raises(ValueError, match=message):
+        RandomPartition(_graph([(0, 1)], 3), parts, seed)
+
+
+def test_bad_epoch():
+    with pytest.raises(ValueError, match="epoch must be 0 or more"):
+        RandomPartition(_graph([(0, 1)], 3), 2).epoch(-1)

@@ -1,0 +1,132 @@
+"""Imports point down: a lower room of the house never knows a higher one. Read from the source, nothing is imported."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1] / "src" / "revgnn"
+
+LAYERS = [
+    ["_version", "csr", "memory"],
+    ["graph"],
+    ["ops"],
+    ["convs"],
+    ["solvers"],
+    ["gradients"],
+    ["blocks"],
+    ["models"],
+    ["data", "interop"],
+    ["train"],
+    ["presets"],
+    ["paper"],
+    ["cli"],
+    ["__main__"],
+]
+"""From the ground up. What stands in one line knows nothing of its neighbours either."""
+
+KNOW_NO_GRAPHS = ["_version", "csr", "memory", "gradients", "solvers", "ops.grid", "ops.launch", "ops.simd"]
+"""Rooms, and single ops, that could serve any network. They use only one another."""
+
+HEIGHT = {room: height for height, rooms in enumerate(LAYERS) for room in rooms}
+
+
+def module_name(path: Path) -> str:
+    """`ops/grid/cpu.py` is `ops.grid.cpu`, a package's `__init__.py` is the package, and revgnn's own is `__init__`."""
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" and len(parts) > 1 else parts)
+
+
+def imports_of_ours(tree: ast.AST) -> list[tuple[int, str]]:
+    """Line and name below `revgnn` of every import of our own, those inside functions and TYPE_CHECKING included."""
+    found: list[tuple[int, str]] = []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"line {node.lineno}: write the import in full, not relative"
+            # What is imported may itself be a module: `from revgnn.ops import grid`.
+            names = [f"{node.module}.{alias.name}" for alias in node.names]
+        else:
+            continue
+        found += [(node.lineno, name.removeprefix("revgnn").lstrip(".")) for name in names if name.split(".")[0] == "revgnn"]
+    return found
+
+
+def is_within(name: str, rooms: list[str]) -> bool:
+    return any(name == room or name.startswith(f"{room}.") for room in rooms)
+
+
+def complaints(path: Path, tree: ast.AST) -> list[str]:
+    me = module_name(path)
+    room = me.split(".")[0]
+    bad = []
+    for line, name in imports_of_ours(tree):
+        target = name.split(".")[0]
+        said = f"{path.relative_to(ROOT.parent)}:{line} imports {name or 'revgnn itself'}"
+        if target == "testing" and room != "testing":
+            bad.append(f"{said}: the library does not use its test helpers")
+        elif is_within(me, KNOW_NO_GRAPHS) and not is_within(name, KNOW_NO_GRAPHS):
+            bad.append(f"{said}: {me} knows no graphs")
+        elif room in ("__init__", "testing") or target == room:
+            continue
+        elif target not in HEIGHT:
+            bad.append(f"{said}: import from the room it lives in, or give that room its place in LAYERS")
+        elif HEIGHT[target] >= HEIGHT[room]:
+            bad.append(f"{said}: {target} is not below {room}")
+    return bad
+
+
+SOURCES = sorted(ROOT.rglob("*.py"))
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_imports_point_down(path: Path):
+    assert complaints(path, ast.parse(path.read_text(encoding="utf-8"))) == []
+
+
+def test_every_room_has_its_place():
+    rooms = {module_name(path).split(".")[0] for path in SOURCES} - {"__init__", "testing"}
+    assert rooms <= HEIGHT.keys(), "a new folder or module needs its place in LAYERS"
+
+
+@pytest.mark.parametrize(
+    ("file", "source"),
+    [
+        ("ops/a.py", "from revgnn.models import build_model"),
+        ("ops/a.py", "def f():\n    from revgnn.cli import main"),
+        ("ops/a.py", "from revgnn import models"),
+        ("ops/a.py", "import revgnn.models.config"),
+        ("ops/a.py", "import revgnn"),
+        ("ops/a.py", "from revgnn import Graph"),
+        ("ops/grid/cpu.py", "from revgnn.graph import Graph"),
+        ("ops/grid/__init__.py", "from revgnn.ops.aggregate import aggregate"),
+        ("gradients/a.py", "from revgnn.graph import Graph"),
+        ("gradients/a.py", "from revgnn.ops import aggregate"),
+        ("solvers/a.py", "from revgnn.gradients import Implicit"),
+        ("solvers/a.py", "from revgnn.ops.aggregate.api import aggregate"),
+        ("train/a.py", "from revgnn.testing import peak_bytes"),
+        ("memory.py", "from revgnn.graph import Graph"),
+        ("cli/a.py", "from revgnn import new_room"),
+        ("__init__.py", "from revgnn.testing import peak_bytes"),
+    ],
+)
+def test_an_arrow_that_points_up_is_found(file: str, source: str):
+    assert complaints(ROOT / file, ast.parse(source))
+
+
+@pytest.mark.parametrize(
+    ("file", "source"),
+    [
+        ("models/a.py", "from revgnn.ops import aggregate\nfrom revgnn.models.config import ModelConfig"),
+        ("gradients/a.py", "from revgnn.ops import grid\nfrom revgnn.ops.grid import limit\nfrom revgnn.gradients.b import c"),
+        ("train/a.py", "from revgnn import memory"),
+        ("testing/a.py", "from revgnn.graph import Graph"),
+        ("__init__.py", "from revgnn.models import build_model"),
+        ("ops/a.py", "import torch, revgnnx\nfrom revgnn_other.cli import main"),
+    ],
+)
+def test_an_arrow_that_points_down_is_not(file: str, source: str):
+    assert complaints(ROOT / file, ast.parse(source)) == []

@@ -1,0 +1,121 @@
+"""The configuration: reading, changing, comparing, and what it says of mistakes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from revgnn.models.config import ModelConfig
+from revgnn.train.config import DataConfig, RunConfig
+from revgnn.train.config_errors import ConfigError, dotted_keys
+
+RUN = RunConfig(
+    data=DataConfig(name="cora", options={"self_loops": True}), model=ModelConfig(depth=28, channels=64), epochs=7, parts=2
+)
+
+
+def test_yaml_round_trip(tmp_path: Path) -> None:
+    path = tmp_path / "run.yaml"
+    path.write_text(RUN.to_yaml())
+    assert RunConfig.from_yaml(path) == RUN
+
+
+def test_every_documented_key_can_be_read_from_the_flat_form() -> None:
+    flat = RUN.flat()
+    leaves = {key for key in dotted_keys(RunConfig) if key not in {"data", "model", "optim", "evaluation", "data.options"}}
+    assert leaves <= flat.keys()
+    assert flat["data.options.self_loops"] is True
+
+
+@pytest.mark.parametrize(
+    ("setting", "read"),
+    [
+        ("model.depth=112", lambda run: run.model.depth == 112),
+        ("optim.lr=3e-3", lambda run: run.optim.lr == 0.003),
+        ("optim.clip_norm=null", lambda run: run.optim.clip_norm is None),
+        ("model.norm=none", lambda run: run.model.norm == "none"),
+        ("data.split=3", lambda run: run.data.split == 3),
+        ("data.options.self_loops=false", lambda run: run.data.options == {"self_loops": False}),
+    ],
+)
+def test_override(setting: str, read) -> None:
+    assert read(RUN.override([setting]))
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"model": {"chanels": 64}}, "unknown key model.chanels; did you mean model.channels"),
+        ({"depth": 28}, "unknown key depth; did you mean model.depth"),
+        ({"epoch": 3}, "unknown key epoch; did you mean epochs"),
+        ({"optim": {"clip": 1}}, "optim.clip_norm"),
+        ({"data": {"name": "cora", "zzz": 1}}, "keys here: name, root, split, options"),
+        ({"data": {}}, "data.name is missing"),
+        ({"epochs": 0}, "epochs: input should be greater than or equal to 1, got 0"),
+        ({"amp": "int8"}, "amp: input should be 'none', 'bf16' or 'fp16', got 'int8'"),
+        ({"model": {"channels": 63, "groups": 2}}, "model: channels must be a multiple of groups, got channels=63, groups=2"),
+        ({"optim": {"lr": -1}, "seed": -1}, "; seed:"),
+    ],
+    ids=str,
+)
+def test_mistakes_are_told_in_one_line(values: dict, message: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        RunConfig.parse(values)
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ("model.depth", "form KEY=VALUE"),
+        ("=3", "form KEY=VALUE"),
+        ("epochs.more=3", "epochs is a single value"),
+        ("model.depth=[1", "cannot be read"),
+        ("modle.depth=3", "did you mean model"),
+    ],
+)
+def test_bad_settings(setting: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=message.replace("[", r"\[")):
+        RUN.override([setting])
+
+
+@pytest.mark.parametrize(
+    ("text", "message"), [("- 1\n", "must hold keys"), ("a: [\n", "not valid YAML"), ("epoch: 1\n", "did you mean epochs")]
+)
+def test_bad_files_name_the_file(tmp_path: Path, text: str, message: str) -> None:
+    path = tmp_path / "run.yaml"
+    path.write_text(text)
+    with pytest.raises(ConfigError, match=message) as caught:
+        RunConfig.from_yaml(path)
+    assert str(path) in str(caught.value)
+
+
+def test_yaml_that_would_run_code_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "run.yaml"
+    path.write_text("epochs: !!python/object/apply:os.getcwd []\n")
+    with pytest.raises(ConfigError, match="not valid YAML"):
+        RunConfig.from_yaml(path)
+
+
+def test_differences_name_keys_that_change_the_run() -> None:
+    other = RUN.override(["model.depth=30", "optim.lr=0.1"])
+    assert RUN.differences(other) == {"model.depth": (28, 30), "optim.lr": (0.001, 0.1)}
+    assert RUN.digest != other.digest
+
+
+def test_a_longer_run_and_moved_data_are_the_same_run() -> None:
+    other = RUN.override(["epochs=70", "data.root=/elsewhere", "save_every=5"])
+    assert RUN.differences(other) == {}
+    assert RUN.digest == other.digest
+
+
+def test_with_data_keeps_options_of_the_same_data_set_only() -> None:
+    assert RUN.with_data("cora", "/here").data == DataConfig(name="cora", root="/here", options={"self_loops": True})
+    assert RUN.with_data("tolokers").data == DataConfig(name="tolokers")
+
+
+def test_a_configuration_cannot_be_changed_in_place() -> None:
+    with pytest.raises(ValueError, match="frozen"):
+        RUN.epochs = 3  # pyright: ignore[reportAttributeAccessIssue]

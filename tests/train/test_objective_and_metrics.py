@@ -1,0 +1,118 @@
+"""Loss and scores against PyTorch, scikit-learn and OGB's own evaluator."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from sklearn.metrics import f1_score
+
+from revgnn.train.metrics import MetricError, check_scorable, score
+from revgnn.train.objective import num_labelled, objective
+
+N, T = 200, 6
+
+
+@pytest.fixture
+def multilabel() -> tuple[torch.Tensor, torch.Tensor]:
+    """Logits and labels, a fifth of them unlabelled, one task without a positive, one without any label."""
+    y = (torch.rand(N, T) < 0.3).float()
+    y[torch.rand(N, T) < 0.2] = torch.nan
+    y[:, 4] = torch.where(y[:, 4].isnan(), torch.nan, 0.0)
+    y[:, 5] = torch.nan
+    logits = torch.randn(N, T) + y.nan_to_num()
+    return (logits * 8).round() / 8, y  # rounded: ties are part of ROC-AUC
+
+
+def test_multilabel_loss_is_the_mean_over_labelled_entries(multilabel) -> None:
+    logits, y = multilabel
+    known = ~y.isnan()
+    torch.testing.assert_close(objective("multilabel", logits, y), F.binary_cross_entropy_with_logits(logits[known], y[known]))
+
+
+def test_unlabelled_entries_get_no_gradient(multilabel) -> None:
+    logits, y = multilabel
+    logits.requires_grad_()
+    objective("multilabel", logits, y).backward()
+    assert logits.grad is not None
+    assert torch.equal(logits.grad != 0, ~y.isnan())
+
+
+def test_binary_loss() -> None:
+    logits, y = torch.randn(N, 1), torch.randint(-1, 2, (N,))
+    known = y >= 0
+    expected = F.binary_cross_entropy_with_logits(logits[known, 0], y[known].float())
+    torch.testing.assert_close(objective("binary", logits, y), expected)
+
+
+def test_multiclass_loss() -> None:
+    logits, y = torch.randn(N, 5), torch.randint(-1, 5, (N,))
+    torch.testing.assert_close(objective("multiclass", logits, y), F.cross_entropy(logits[y >= 0], y[y >= 0]))
+
+
+@pytest.mark.parametrize("task", ["multiclass", "binary", "multilabel"])
+def test_short_floats_are_scored_in_float32(task: str) -> None:
+    y = torch.zeros(N, 3) if task == "multilabel" else torch.zeros(N, dtype=torch.int64)
+    loss = objective(task, torch.randn(N, 1 if task == "binary" else 3).bfloat16(), y)
+    assert loss.dtype == torch.float32
+
+
+def test_num_labelled_counts_rows(multilabel) -> None:
+    _, y = multilabel
+    assert num_labelled("multilabel", y) == int((~y.isnan()).any(1).sum())
+    assert num_labelled("multiclass", torch.tensor([-1, 0, 3])) == 2
+
+
+def test_rocauc_is_ogbs(multilabel) -> None:
+    ogb = pytest.importorskip("ogb.nodeproppred")
+    logits, y = multilabel
+    evaluator = ogb.Evaluator("ogbn-proteins")
+    evaluator.num_tasks = T
+    expected = evaluator.eval({"y_true": y.numpy(), "y_pred": logits.numpy()})["rocauc"]
+    assert score("rocauc", "multilabel", logits, y) == pytest.approx(expected, abs=1e-12)
+
+
+def test_rocauc_of_a_binary_task_is_the_share_of_ordered_pairs() -> None:
+    logits, y = (torch.randn(60, 1) * 4).round(), torch.randint(0, 2, (60,))
+    positive, negative = logits[y == 1, 0], logits[y == 0, 0]
+    difference = positive[:, None] - negative[None, :]
+    expected = float(((difference > 0).double() + 0.5 * (difference == 0)).mean())
+    assert score("rocauc", "binary", logits, y) == pytest.approx(expected, abs=1e-12)
+
+
+def test_accuracy() -> None:
+    logits = torch.tensor([[2.0, 1.0], [0.0, 1.0], [1.0, 0.0], [5.0, 0.0]])
+    assert score("accuracy", "multiclass", logits, torch.tensor([0, 1, 1, -1])) == pytest.approx(2 / 3)
+    assert score("accuracy", "binary", logits[:, :1] - 0.5, torch.tensor([1, 1, 1, 0])) == pytest.approx(0.5)
+
+
+def test_f1_is_micro_averaged(multilabel) -> None:
+    logits, y = multilabel
+    known = ~y.isnan()
+    expected = f1_score(y[known].numpy(), (logits[known] > 0).numpy().astype(np.float32))
+    assert score("f1", "multilabel", logits, y) == pytest.approx(expected, abs=1e-12)
+
+
+def test_f1_without_any_positive_is_zero() -> None:
+    assert score("f1", "multilabel", -torch.ones(4, 2), torch.zeros(4, 2)) == 0.0
+
+
+@pytest.mark.parametrize(
+    ("metric", "task", "y", "message"),
+    [
+        ("rocauc", "binary", torch.zeros(5, dtype=torch.int64), "both classes, and the one task"),
+        ("rocauc", "multilabel", torch.ones(5, 3), "each of the 3 tasks"),
+        ("rocauc", "multiclass", torch.arange(5), "use accuracy"),
+        ("accuracy", "multiclass", -torch.ones(5, dtype=torch.int64), "none of the 5 nodes"),
+        ("rocauc", "multilabel", torch.full((5, 2), torch.nan), "none of the 5 nodes"),
+    ],
+)
+def test_scores_that_labels_do_not_define(metric: str, task: str, y: torch.Tensor, message: str) -> None:
+    with pytest.raises(MetricError, match=f"the test split cannot be scored.*{message}"):
+        check_scorable(metric, task, y, "test")
+
+
+def test_logits_that_are_not_finite_are_refused() -> None:
+    with pytest.raises(MetricError, match="node 2 are not finite"):
+        score("accuracy", "multiclass", torch.tensor([[0.0, 1.0]] * 2 + [[torch.nan, 0.0]]), torch.tensor([0, 1, 1]))

@@ -1,0 +1,201 @@
+"""A run that was stopped, anywhere, and goes on ends bit for bit as one that never stopped."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from revgnn.train.config import RunConfig
+from revgnn.train.events import EpochEnded, Event, Stepped
+from revgnn.train.loop import Interrupted, train
+from revgnn.train.run_folder import RunFolder, RunFolderError
+from revgnn.train.tensor_file import CheckpointError, read_tensors
+
+WALL_TIMES = ("seconds", "evaluation_seconds")
+
+
+class Crash(BaseException):
+    """Stands for the end of the process: nothing in the library catches it."""
+
+
+def assert_same_run(one: Path, other: Path) -> None:
+    """Equal metrics but for wall times, and equal weights, moments and random states."""
+    for a, b in zip(RunFolder(one).metrics(), RunFolder(other).metrics(), strict=True):
+        assert {k: v for k, v in a.items() if k not in WALL_TIMES} == {k: v for k, v in b.items() if k not in WALL_TIMES}
+    for name in ("best.safetensors", "last.safetensors"):
+        (tensors, note), (expected, expected_note) = read_tensors(one / name), read_tensors(other / name)
+        assert tensors.keys() == expected.keys()
+        for key, tensor in expected.items():
+            assert torch.equal(tensors[key], tensor), f"{key} in {name}"
+        for state in (note.get("state", {}), expected_note.get("state", {})):
+            state.pop("metrics_bytes", None)  # wall times have more or fewer digits
+        assert note == expected_note
+
+
+@pytest.fixture(scope="module")
+def unbroken(config: RunConfig, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run that was never stopped: to compare with, not to be changed."""
+    folder = tmp_path_factory.mktemp("runs") / "unbroken"
+    train(config, folder)
+    return folder
+
+
+@pytest.fixture
+def finished(unbroken: Path, tmp_path: Path) -> Path:
+    """A copy of it to do things to."""
+    return Path(shutil.copytree(unbroken, tmp_path / "finished"))
+
+
+def crash_at(epoch: int, step: int) -> Callable[[Event], None]:
+    def hook(event: Event) -> None:
+        if isinstance(event, Stepped) and (event.epoch, event.step) == (epoch, step):
+            raise Crash
+
+    return hook
+
+
+@pytest.mark.parametrize(("epoch", "step", "save_every"), [(1, 1, 1), (2, 1, 2), (3, 2, 1), (4, 3, 2)])
+def test_crash_in_mid_epoch(config: RunConfig, unbroken: Path, tmp_path: Path, epoch: int, step: int, save_every: int) -> None:
+    config = config.override([f"save_every={save_every}"])
+    with pytest.raises(Crash):
+        train(config, tmp_path / "a", hooks=[crash_at(epoch, step)])
+    torch.manual_seed(1234)  # whatever the next process has in its generators
+    train(config, tmp_path / "a", resume=True)
+    assert_same_run(tmp_path / "a", unbroken)
+
+
+@pytest.mark.parametrize("file", ["best.safetensors", "last.safetensors", "result.json"])
+def test_crash_while_a_file_is_written(
+    config: RunConfig, unbroken: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, file: str
+) -> None:
+    replace, writes = os.replace, []
+
+    def crash_in_time(source: Path, target: Path) -> None:
+        writes.append(Path(target).name)
+        if writes.count(file) == (1 if file == "result.json" else 2):
+            raise Crash
+        replace(source, target)
+
+    monkeypatch.setattr(os, "replace", crash_in_time)
+    with pytest.raises(Crash):
+        train(config, tmp_path / "a")
+    monkeypatch.setattr(os, "replace", replace)
+    train(config, tmp_path / "a", resume=True)
+    assert_same_run(tmp_path / "a", unbroken)
+
+
+def test_metrics_behind_the_saved_state_are_cut_off(config: RunConfig, unbroken: Path, tmp_path: Path) -> None:
+    with pytest.raises(Crash):
+        train(config, tmp_path / "a", hooks=[crash_at(3, 1)])
+    with open(tmp_path / "a" / "metrics.jsonl", "a") as file:
+        file.write('{"epoch": 3, "loss": 0.6')
+    train(config, tmp_path / "a", resume=True)
+    assert_same_run(tmp_path / "a", unbroken)
+
+
+@pytest.mark.parametrize("stop_after", [1, 4, 5, 6])
+def test_asked_to_stop_it_saves_the_step_and_goes_on_with_the_next(
+    config: RunConfig, unbroken: Path, tmp_path: Path, stop_after: int
+) -> None:
+    steps: list[Event] = []
+
+    def count(event: Event) -> None:
+        if isinstance(event, Stepped):
+            steps.append(event)
+
+    with pytest.raises(Interrupted, match="everything is saved"):
+        train(config, tmp_path / "a", hooks=[count], should_stop=lambda: len(steps) == stop_after)
+    assert not (tmp_path / "a" / "result.json").exists()
+    torch.manual_seed(1234)
+    train(config, tmp_path / "a", resume=True, hooks=[count])
+    assert len(steps) == config.epochs * config.parts  # no step was done twice
+    # The first epoch's memory is measured in pieces when it is interrupted; its peak may be another.
+    if stop_after > config.parts:
+        assert_same_run(tmp_path / "a", unbroken)
+
+
+def test_a_longer_run_goes_on_where_a_shorter_one_ended(config: RunConfig, unbroken: Path, tmp_path: Path) -> None:
+    train(config.override(["epochs=2"]), tmp_path / "a")
+    train(config, tmp_path / "a", resume=True)
+    assert_same_run(tmp_path / "a", unbroken)
+
+
+def test_resuming_a_finished_run_trains_nothing(config: RunConfig, finished: Path) -> None:
+    before = RunFolder(finished).result()
+    events: list[Event] = []
+    assert train(config, finished, resume=True, hooks=[events.append]).as_dict() == before
+    assert not any(isinstance(event, Stepped | EpochEnded) for event in events)
+
+
+def test_resume_without_a_saved_state_starts_from_the_beginning(config: RunConfig, unbroken: Path, tmp_path: Path) -> None:
+    train(config, tmp_path / "a", resume=True)
+    assert_same_run(tmp_path / "a", unbroken)
+
+
+def test_a_damaged_state_is_refused_with_advice(config: RunConfig, finished: Path) -> None:
+    last = finished / "last.safetensors"
+    last.write_bytes(last.read_bytes()[: last.stat().st_size // 2])
+    before = {p.name: p.read_bytes() for p in finished.iterdir()}
+    with pytest.raises(CheckpointError, match=r"damaged.* best weights .* can still be used .*--overwrite"):
+        train(config, finished, resume=True)
+    assert {p.name: p.read_bytes() for p in finished.iterdir()} == before
+
+
+def test_a_state_of_another_configuration_is_refused(config: RunConfig, finished: Path) -> None:
+    other = config.override(["optim.lr=0.5"])
+    (finished / "config.yaml").write_text(other.to_yaml())
+    with pytest.raises(CheckpointError, match="another configuration"):
+        train(other, finished, resume=True)
+
+
+def test_metrics_that_were_cut_by_hand_are_noticed(config: RunConfig, finished: Path) -> None:
+    (finished / "metrics.jsonl").write_text("")
+    with pytest.raises(CheckpointError, match="has 0 bytes, but had"):
+        train(config, finished, resume=True)
+
+
+def test_not_a_run(config: RunConfig, tmp_path: Path) -> None:
+    (tmp_path / "a.txt").touch()
+    with pytest.raises(RunFolderError, match="no run to resume"):
+        train(config, tmp_path, resume=True)
+
+
+SCRIPT = """
+import os, signal, sys
+from revgnn.train.config import RunConfig
+from revgnn.train.events import Stepped
+from revgnn.train.loop import train
+
+def kill(event):
+    if isinstance(event, Stepped) and (event.epoch, event.step) == (3, 2):
+        os.kill(os.getpid(), signal.SIGKILL)
+
+config, killed, unbroken, mode = RunConfig.from_yaml(sys.argv[1]), *sys.argv[2:]
+if mode == "kill":
+    train(config, killed, hooks=[kill])
+train(config, killed, resume=True)
+train(config, unbroken)
+"""
+
+
+def test_sigkill_in_mid_epoch(config: RunConfig, tmp_path: Path) -> None:
+    (tmp_path / "run.yaml").write_text(config.to_yaml())
+    killed, unbroken = tmp_path / "killed", tmp_path / "unbroken"
+
+    def process(mode: str) -> int:
+        command = [sys.executable, "-c", SCRIPT, *map(str, (tmp_path / "run.yaml", killed, unbroken)), mode]
+        environment = {**os.environ, "OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE"}
+        return subprocess.run(command, env=environment, check=False).returncode
+
+    assert process("kill") == -signal.SIGKILL
+    assert not (killed / "result.json").exists()
+    assert process("resume") == 0
+    assert_same_run(killed, unbroken)
