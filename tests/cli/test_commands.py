@@ -161,7 +161,7 @@ def test_a_real_graph(tmp_path: Path, real_data: Path) -> None:
         ([GRAPH, "--set", "model.chanels=32"], "did you mean model.channels"),
         ([GRAPH, "--set", "model.depth"], "form KEY=VALUE"),
         ([GRAPH, "--set", "model.channels=63"], "channels must be a multiple of groups"),
-        ([GRAPH, "--set", "data.options.self_loop=true"], "did you mean self_loops"),
+        ([GRAPH, "--set", "data.self_loop=true"], "did you mean data.self_loops"),
         ([GRAPH, "--set", "parts=1000"], "parts must be between 1 and the number of nodes (240)"),
         ([GRAPH, "--epochs", "0"], "epochs: input should be greater than or equal to 1"),
         ([GRAPH, "--epochs", "many"], "--epochs"),
@@ -256,6 +256,29 @@ def test_ctrl_c_saves_and_says_how_to_go_on(tmp_path: Path) -> None:
     assert done >= 1
     text = succeed("train", "--resume", "--out", tmp_path / "a", "--epochs", done + 1)
     assert f"going on after epoch {done} of {done + 1}" in text
+
+
+def test_a_terminal_sees_lines_that_are_drawn_anew(tmp_path: Path) -> None:
+    import pty
+
+    main, side = pty.openpty()
+    command = [sys.executable, "-m", "revgnn", "train", GRAPH, *SMALL, "--epochs", "3", "--out", str(tmp_path / "a")]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "COLUMNS": "100", "TERM": "xterm"}
+    process = subprocess.Popen(command, env=environment, stdout=side, stderr=subprocess.PIPE)
+    os.close(side)
+    seen = b""
+    try:
+        while chunk := os.read(main, 65536):
+            seen += chunk
+    except OSError:  # Linux' way of saying that the other side was closed
+        pass
+    _, complaint = process.communicate(timeout=60)
+    os.close(main)
+    assert process.returncode == 0, complaint
+    text = seen.decode()
+    assert "\x1b[" in text
+    assert "epoch 3/3" in text
+    assert text.count("best valid") == 1
 
 
 @pytest.mark.parametrize("file", sorted(Path(app_module.__file__ or "").parent.glob("*.py")), ids=lambda path: path.stem)

@@ -36,7 +36,9 @@ def multilabel(**changes) -> NodeDataset:
 
 
 def test_what_it_knows():
-    data = dataset(splits=(split(), split(train=(1, 2), valid=()[:0], test=(3,))), species=torch.zeros(N, dtype=torch.int64), num_species=2)
+    data = dataset(
+        splits=(split(), split(train=(1, 2), valid=()[:0], test=(3,))), species=torch.zeros(N, dtype=torch.int64), num_species=2
+    )
     assert (data.num_nodes, data.in_channels, data.num_edge_features) == (6, 2, 0)
     assert data.split is data.splits[0]
     assert data.with_split(1).split.train.tolist() == [1, 2]

@@ -91,7 +91,9 @@ def test_options_of_files_are_refused():
         load("synthetic", self_loops=True)
 
 
-@pytest.mark.parametrize(("nodes", "edges", "features"), [(13_253, 791_225, 8), (500, 9_000, 3), (40, 780, 0), (5, 1, 2), (3, 0, 1)])
+@pytest.mark.parametrize(
+    ("nodes", "edges", "features"), [(13_253, 791_225, 8), (500, 9_000, 3), (40, 780, 0), (5, 1, 2), (3, 0, 1)]
+)
 def test_proteins_shaped_has_exactly_that_size(nodes, edges, features):
     graph = proteins_shaped(nodes, edges, features)
     assert (graph.num_nodes, graph.num_edges, graph.num_edge_features) == (nodes, edges, features)

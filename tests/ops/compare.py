@@ -27,8 +27,8 @@ def evaluate(op: Op, leaves: Leaves, backend: str, dtype: torch.dtype) -> dict[s
 def assert_matches_reference(op: Op, *draws: Leaves, dtype: torch.dtype) -> None:
     """The kernels against plain torch in the same dtype, and in float32 both against float64.
 
-    The rule of `assert_close_to_truth` measures how far plain torch is off; several draws of the leaves, judged together, make that figure a
-    steady one. In float64 there is no truth to be had, hence a bound: 1e-12 of the largest element, or of 1.
+    The rule of `assert_close_to_truth` measures how far plain torch is off; several draws of the leaves, judged together, make
+    that a steady figure. In float64 there is no truth to be had, hence a bound: 1e-12 of the largest element, or of 1.
     """
     draws = tuple({name: t.to(dtype) for name, t in leaves.items()} for leaves in draws)
     with nan_filled_empty():

@@ -10,9 +10,7 @@ from revgnn.models.config import ModelConfig
 from revgnn.train.config import DataConfig, RunConfig
 from revgnn.train.config_errors import ConfigError, dotted_keys
 
-RUN = RunConfig(
-    data=DataConfig(name="cora", options={"self_loops": True}), model=ModelConfig(depth=28, channels=64), epochs=7, parts=2
-)
+RUN = RunConfig(data=DataConfig(name="cora", self_loops=True), model=ModelConfig(depth=28, channels=64), epochs=7, parts=2)
 
 
 def test_yaml_round_trip(tmp_path: Path) -> None:
@@ -23,9 +21,9 @@ def test_yaml_round_trip(tmp_path: Path) -> None:
 
 def test_every_documented_key_can_be_read_from_the_flat_form() -> None:
     flat = RUN.flat()
-    leaves = {key for key in dotted_keys(RunConfig) if key not in {"data", "model", "optim", "evaluation", "data.options"}}
+    leaves = {key for key in dotted_keys(RunConfig) if key not in {"data", "model", "optim", "evaluation"}}
     assert leaves <= flat.keys()
-    assert flat["data.options.self_loops"] is True
+    assert flat["data.self_loops"] is True
 
 
 @pytest.mark.parametrize(
@@ -36,7 +34,7 @@ def test_every_documented_key_can_be_read_from_the_flat_form() -> None:
         ("optim.clip_norm=null", lambda run: run.optim.clip_norm is None),
         ("model.norm=none", lambda run: run.model.norm == "none"),
         ("data.split=3", lambda run: run.data.split == 3),
-        ("data.options.self_loops=false", lambda run: run.data.options == {"self_loops": False}),
+        ("data.self_loops=false", lambda run: run.data.self_loops is False),
     ],
 )
 def test_override(setting: str, read) -> None:
@@ -50,7 +48,7 @@ def test_override(setting: str, read) -> None:
         ({"depth": 28}, "unknown key depth; did you mean model.depth"),
         ({"epoch": 3}, "unknown key epoch; did you mean epochs"),
         ({"optim": {"clip": 1}}, "optim.clip_norm"),
-        ({"data": {"name": "cora", "zzz": 1}}, "keys here: name, root, split, options"),
+        ({"data": {"name": "cora", "zzz": 1}}, "keys here: name, root, split, undirected"),
         ({"data": {}}, "data.name is missing"),
         ({"epochs": 0}, "epochs: input should be greater than or equal to 1, got 0"),
         ({"amp": "int8"}, "amp: input should be 'none', 'bf16' or 'fp16', got 'int8'"),
@@ -112,7 +110,7 @@ def test_a_longer_run_and_moved_data_are_the_same_run() -> None:
 
 
 def test_with_data_keeps_options_of_the_same_data_set_only() -> None:
-    assert RUN.with_data("cora", "/here").data == DataConfig(name="cora", root="/here", options={"self_loops": True})
+    assert RUN.with_data("cora", "/here").data == DataConfig(name="cora", root="/here", self_loops=True)
     assert RUN.with_data("tolokers").data == DataConfig(name="tolokers")
 
 

@@ -10,7 +10,7 @@ import torch
 
 from revgnn.train import loop
 from revgnn.train.batches import Batch
-from revgnn.train.config import DataConfig, EvalConfig, RunConfig
+from revgnn.train.config import EvalConfig, RunConfig
 from revgnn.train.evaluation import infer, score_splits
 from revgnn.train.events import EpochEnded, Event, Started, Stepped
 from revgnn.train.loop import train
@@ -220,11 +220,6 @@ def test_an_empty_test_split_has_no_score(config: RunConfig) -> None:
 def test_no_data_set(config: RunConfig) -> None:
     with pytest.raises(ValueError, match="no data set is named"):
         prepare(config.model_copy(update={"data": None}))
-
-
-def test_unknown_option_of_a_data_set(config: RunConfig) -> None:
-    with pytest.raises(ValueError, match=r"unknown option data.options.self_loop; did you mean self_loops"):
-        prepare(config.model_copy(update={"data": DataConfig(name="synthetic", options={"self_loop": True})}))
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")

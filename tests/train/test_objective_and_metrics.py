@@ -103,14 +103,23 @@ def test_f1_without_any_positive_is_zero() -> None:
     [
         ("rocauc", "binary", torch.zeros(5, dtype=torch.int64), "both classes, and the one task"),
         ("rocauc", "multilabel", torch.ones(5, 3), "each of the 3 tasks"),
-        ("rocauc", "multiclass", torch.arange(5), "use accuracy"),
-        ("accuracy", "multiclass", -torch.ones(5, dtype=torch.int64), "none of the 5 nodes"),
-        ("rocauc", "multilabel", torch.full((5, 2), torch.nan), "none of the 5 nodes"),
+        ("accuracy", "multiclass", -torch.ones(5, dtype=torch.int64), "none of its 5 nodes"),
+        ("rocauc", "multilabel", torch.full((5, 2), torch.nan), "none of its 5 nodes"),
     ],
 )
 def test_scores_that_labels_do_not_define(metric: str, task: str, y: torch.Tensor, message: str) -> None:
     with pytest.raises(MetricError, match=f"the test split cannot be scored.*{message}"):
         check_scorable(metric, task, y, "test")
+
+
+def test_rocauc_of_many_classes_is_refused() -> None:
+    with pytest.raises(MetricError, match="use accuracy"):
+        score("rocauc", "multiclass", torch.randn(5, 3), torch.tensor([0, 1, 2, 0, 1]))
+
+
+def test_nothing_to_score() -> None:
+    with pytest.raises(MetricError, match="none of the 5 nodes to score has a label"):
+        score("accuracy", "multiclass", torch.randn(5, 3), -torch.ones(5, dtype=torch.int64))
 
 
 def test_logits_that_are_not_finite_are_refused() -> None:

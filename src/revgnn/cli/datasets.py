@@ -19,17 +19,7 @@ def datasets(as_json: Annotated[bool, typer.Option("--json", help="Print JSON, w
     if as_json:
         typer.echo(json.dumps(entries, indent=2))
         return
-    columns = (
-        "name",
-        "num_nodes",
-        "num_edges",
-        "num_features",
-        "num_edge_features",
-        "task",
-        "num_outputs",
-        "metric",
-        "splits",
-        "licence",
-    )
+    sizes = ("num_nodes", "num_edges", "num_features", "num_edge_features")
+    columns = ("name", *sizes, "task", "num_outputs", "metric", "splits", "licence")
     header = [name.removeprefix("num_").replace("_", " ") for name in columns]
     typer.echo(table(header, [[entry[name] for name in columns] for entry in entries]))

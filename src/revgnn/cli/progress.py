@@ -1,4 +1,4 @@
-"""How a run shows itself while it trains: a live line in a terminal, now and then a line elsewhere. Both are hooks."""
+"""How a run shows itself while it trains: live lines in a terminal, now and then a line elsewhere. Both are hooks."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ def progress(*, quiet: bool) -> Iterator[list[Hook]]:
     if quiet:
         yield []
     elif sys.stdout.isatty():
-        with _LiveLine() as line:
-            yield [line]
+        with _LiveLines() as lines:
+            yield [lines]
     else:
         yield [_PlainLines()]
 
@@ -79,37 +79,44 @@ class _PlainLines:
                 typer.echo(f"epoch {event.epoch}/{self._epochs}  {_epoch_text(event)}  left {seconds_text(left)}")
 
 
-class _LiveLine:
-    """One line that is drawn anew: epoch, bar, step, loss, scores, memory, time."""
+class _LiveLines:
+    """Two lines that are drawn anew: epoch, bar, step and time left; loss, scores, memory and time of the epoch before."""
 
     def __init__(self) -> None:
+        from rich.console import Group
+        from rich.live import Live
         from rich.progress import BarColumn, Progress, TextColumn
+        from rich.text import Text
 
         self._progress = Progress(
-            TextColumn("epoch {task.completed}/{task.total}"), BarColumn(bar_width=16), TextColumn("{task.fields[status]}")
+            TextColumn("epoch {task.completed}/{task.total}"), BarColumn(bar_width=24), TextColumn("{task.fields[note]}")
         )
-        self._task = self._progress.add_task("training", total=None, status="")
-        self._left = _TimeLeft()
+        self._task = self._progress.add_task("training", total=None, note="")
+        self._scores = Text(no_wrap=True, overflow="ellipsis")
+        self._live = Live(Group(self._progress, self._scores))
+        self._time_left = _TimeLeft()
         self._epochs = 0
-        self._status = ""
+        self._left = ""
 
-    def __enter__(self) -> _LiveLine:
-        self._progress.start()
+    def __enter__(self) -> _LiveLines:
+        self._live.start()
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._progress.stop()
+        self._live.stop()
 
     def __call__(self, event: Event) -> None:
         from revgnn.train.events import Started, Stepped
 
         if isinstance(event, Started):
-            self._left, self._epochs, self._status = _TimeLeft(), event.config.epochs, "first epoch: compiling kernels"
-            self._progress.console.print(heading(event), highlight=False, markup=False)
-            self._progress.update(self._task, total=event.config.epochs, completed=event.epoch, status=self._status)
+            self._time_left, self._epochs, self._left = _TimeLeft(), event.config.epochs, ""
+            self._live.console.print(heading(event), highlight=False, markup=False)
+            self._progress.update(self._task, total=self._epochs, completed=event.epoch, note="compiling kernels")
+            self._scores.plain = ""
         elif isinstance(event, Stepped):
-            if event.steps > 1:
-                self._progress.update(self._task, status=f"step {event.step}/{event.steps}  {self._status}")
+            step = f"step {event.step}/{event.steps}" if event.steps > 1 else ""
+            self._progress.update(self._task, note=f"{step} {self._left}".strip())
         else:
-            self._status = f"{_epoch_text(event)}  left {seconds_text(self._left(event, self._epochs))}"
-            self._progress.update(self._task, completed=event.epoch, status=self._status)
+            self._left = f"left {seconds_text(self._time_left(event, self._epochs))}"
+            self._progress.update(self._task, completed=event.epoch, note=self._left)
+            self._scores.plain = _epoch_text(event)

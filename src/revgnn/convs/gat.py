@@ -31,7 +31,8 @@ class GATConv(AbstractConv):
 
     RevGAT (Li et al. 2021, arXiv:2106.07476) on ogbn-arxiv uses `destination=False`, which drops $a_{dst}$, and `symmetric=True`:
     with out-degrees $d_j$ and in-degrees $d_i$, $h_j$ becomes $d_j^{-1/2} h_j$ in the source term of the score and in the sum, and
-    the sum is multiplied by $d_i^{1/2}$. Where all weights of a node are equal, $\alpha_{ij} = 1 / d_i$, this is $D^{-1/2} A D^{-1/2}$.
+    the sum is multiplied by $d_i^{1/2}$. Where the weights of a node are equal, $\alpha_{ij} = 1 / d_i$, this is
+    $D^{-1/2} A D^{-1/2}$.
 
     Dropout draws from torch's global generator, E x H numbers a call.
 

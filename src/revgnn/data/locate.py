@@ -73,5 +73,5 @@ def _plain(name: str) -> str:
 def _subfolders(folder: Path) -> Iterator[Path]:
     try:
         yield from sorted(child for child in folder.iterdir() if child.is_dir() and not child.name.startswith("."))
-    except PermissionError:
+    except OSError:  # no folder, or one that may not be read
         return

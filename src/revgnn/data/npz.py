@@ -186,6 +186,8 @@ def _labels(y: np.ndarray, arrays: dict[str, np.ndarray]) -> tuple[Task, Tensor,
     wide = y.ndim == 2 and y.shape[1] > 1
     known = y[~missing & (y >= 0)] if not wide else y
     task = str(arrays.get("task", "multilabel" if wide else "binary" if np.isin(known, (0, 1)).all() else "multiclass"))
+    if task not in DEFAULT_METRIC:
+        raise ValueError(f"task must be one of {', '.join(DEFAULT_METRIC)}, got {task!r}.")
     if task == "multilabel":
         matrix = y.reshape(len(y), -1).astype(np.float32)
         return task, torch.from_numpy(matrix), matrix.shape[1]

@@ -2,9 +2,9 @@
 
 **The task.** Small communities of nodes lie on a ring. An edge joins two nodes of one community, or of communities one or two
 places apart, or (rarely) any two. Each community has a hidden signal of 8 channels, which the features of the edges into its nodes
-show, blurred. Label `t` of a node: is channel `t mod 8` of the signal, averaged over a random walk of `h_t` steps from the node, above
-what the signal of its own community would let one expect? `h_t` is 2, 4 or 6. So a node's own features tell next to nothing, one
-round of messages tells part, and the more rounds the better. Whole communities are held out for validation and test, as
+show, blurred. Label `t` of a node: is channel `t mod 8` of the signal, averaged over a random walk of `h_t` steps from the node,
+above what the signal of its own community would let one expect? `h_t` is 2, 4 or 6. So a node's own features tell next to nothing,
+one round of messages tells part, and the more rounds the better. Whole communities are held out for validation and test, as
 ogbn-proteins holds out whole species: what is learnt must be the averaging, not the communities.
 """
 

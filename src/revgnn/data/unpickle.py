@@ -49,6 +49,11 @@ def _new_array(*_: object) -> _Array:
     return _Array()
 
 
+def _encode(text: str, _: str) -> bytes:
+    """In the place of codecs.encode: how Python 3 writes bytes for Python 2."""
+    return text.encode("latin1")
+
+
 _ADMITTED: dict[tuple[str, str], Any] = {
     ("scipy.sparse.csr", "csr_matrix"): _SparseMatrix,
     ("scipy.sparse._csr", "csr_matrix"): _SparseMatrix,
@@ -56,6 +61,7 @@ _ADMITTED: dict[tuple[str, str], Any] = {
     ("numpy._core.multiarray", "_reconstruct"): _new_array,
     ("numpy", "ndarray"): _Array,
     ("numpy", "dtype"): _Dtype,
+    ("_codecs", "encode"): _encode,
     ("collections", "defaultdict"): defaultdict,
     ("__builtin__", "list"): list,
     ("builtins", "list"): list,

@@ -13,6 +13,7 @@ from revgnn.gradients import AbstractLayer, Backprop, Checkpoint, GradientStrate
 from revgnn.models.config import ModelConfig
 from revgnn.models.deep_gnn import DeepGNN
 from revgnn.models.encoder import EdgeEncoder, NodeEncoder
+from revgnn.ops.aggregate import Mean, Sum
 
 
 def build_model(
@@ -102,7 +103,7 @@ def make_conv(config: ModelConfig, edge_dim: int | None) -> nn.Module:
         case "gcn":
             return GCNConv(width, width)
         case "sage":
-            return SAGEConv(width, width, aggregation=config.aggregation)
+            return SAGEConv(width, width, how=Sum() if config.aggregation == "sum" else Mean())
         case "gat":
             return GATConv(width, width // config.heads, heads=config.heads)
 

@@ -64,6 +64,8 @@ class ModelConfig(BaseModel):
             raise ValueError("a residual model cannot be inverted: choose gradient=backprop or checkpoint, or family=reversible.")
         if self.tied and self.unit == "pair" and self.depth % 2:
             raise ValueError(f"a tied model repeats a unit of two layers: depth must be even, got {self.depth}; try {self.depth + 1}.")
+        if self.conv == "sage" and self.aggregation not in ("mean", "sum"):
+            raise ValueError(f"sage aggregates by mean or sum, got aggregation={self.aggregation!r}.")
         if self.family == "residual" and self.depth < 2:
             raise ValueError(f"a residual model has a bare convolution and then its layers: depth must be 2 or more, got {self.depth}.")
         if self.heads > 1 and self.block_channels % self.heads:

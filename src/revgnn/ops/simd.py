@@ -31,8 +31,8 @@ intrinsic: Any = extending.intrinsic
 PIECE = 16
 """Lanes of a full piece: one AVX-512 register of float32."""
 
-REVISION = zlib.crc32(Path(__file__).read_bytes())
-"""Changes with this file. Kernels close over it, so that numba's on-disk cache notices when what they inline has changed."""
+REVISION = zlib.crc32(b"".join(Path(__file__).with_name(name).read_bytes() for name in ("simd.py", "launch.py")))
+"""Changes with these files. Kernels close over it, so that numba's on-disk cache notices when what they inline has changed."""
 
 
 class Vector(types.Type):
@@ -328,11 +328,15 @@ def _emit_log(builder: ir.IRBuilder, x: ir.Value) -> ir.Value:
     e = builder.ashr(shifted, _constant(integers, mantissa))
     f = builder.bitcast(builder.sub(bits, builder.shl(e, _constant(integers, mantissa))), vec)
     e = builder.sitofp(e, vec)
-    one = _constant(vec, 1.0)
-    s = builder.fdiv(builder.fsub(f, one), builder.fadd(f, one))
-    series = _horner(builder, builder.fmul(s, s), [2.0 / (2 * k + 1) for k in range(_TERMS["log"][fl])])
-    low = _call(builder, "llvm.fma", e, _constant(vec, _LN2_LOW[fl]), builder.fmul(s, series))
-    y = _call(builder, "llvm.fma", e, _constant(vec, _LN2_HIGH[fl]), low)
+    g = builder.fsub(f, _constant(vec, 1.0))
+    s = builder.fdiv(g, builder.fadd(g, _constant(vec, 2.0)))
+    square = builder.fmul(s, s)
+    series = builder.fmul(square, _horner(builder, square, [2.0 / (2 * k + 1) for k in range(1, _TERMS["log"][fl])]))
+    # 2 s = g - g^2 / 2 + s g^2 / 2: the leading term is then g, which is exact, and not s, which is rounded
+    half = builder.fmul(builder.fmul(g, g), _constant(vec, 0.5))
+    low = builder.fmul(e, _constant(vec, _LN2_LOW[fl]))
+    low = builder.fsub(half, _call(builder, "llvm.fma", s, builder.fadd(half, series), low))
+    y = _call(builder, "llvm.fma", e, _constant(vec, _LN2_HIGH[fl]), builder.fsub(g, low))
     y = builder.select(builder.fcmp_ordered("<", x, _constant(vec, 2.0 ** (1 - bias))), _constant(vec, -math.inf), y)
     return builder.select(builder.fcmp_unordered("==", x, _constant(vec, math.inf)), x, y)
 

@@ -51,7 +51,7 @@ def compose(
     elif place is not None:
         config = config.replace({"data.root": place})
     if download:
-        config = config.replace({"data.options.download": True})
+        config = config.replace({"data.download": True})
     config = config.override(settings)
     return config.replace({key: value for key, value in values.items() if value is not None})
 

@@ -56,7 +56,29 @@ _MODULE_OF = {
     "train": "loop",
 }
 
-__all__ = sorted(_MODULE_OF)
+__all__ = [
+    "CheckpointError",
+    "ConfigError",
+    "DataConfig",
+    "Diverged",
+    "EvalConfig",
+    "Footprint",
+    "Interrupted",
+    "MetricError",
+    "OptimConfig",
+    "Result",
+    "RunConfig",
+    "RunFolder",
+    "RunFolderError",
+    "Scores",
+    "compare_footprint",
+    "evaluate_run",
+    "infer",
+    "predict_run",
+    "score",
+    "sweep",
+    "train",
+]
 
 
 def __getattr__(name: str) -> Any:

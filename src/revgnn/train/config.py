@@ -17,7 +17,7 @@ from revgnn.train.config_errors import ConfigError, explain
 Device = Literal["auto", "cpu", "cuda"]
 Amp = Literal["none", "bf16", "fp16"]
 
-FREE_ON_RESUME = frozenset({"epochs", "save_every", "data.root", "data.options.download", "data.options.cache"})
+FREE_ON_RESUME = frozenset({"epochs", "save_every", "data.root", "data.download"})
 """Keys that may change when a run goes on: they alter how long it runs or where the data lies, not what a step computes."""
 
 
@@ -31,7 +31,9 @@ class DataConfig(_Frozen):
     name: str = Field(description="Name of a data set (`revgnn datasets`), or path of a file or folder of one's own.")
     root: str | None = Field(default=None, description="Folder that holds the data.")
     split: int | str = Field(default=0, description="Which of the data set's splits.")
-    options: dict[str, bool | int | float | str] = Field(default_factory=dict, description="Further arguments of the data set.")
+    undirected: bool | None = Field(default=None, description="Add every edge's reverse. Default: as the set is used by custom.")
+    self_loops: bool | None = Field(default=None, description="Give each node a loop, or take all. Default: as used by custom.")
+    download: bool = Field(default=False, description="Fetch a published data set that is not there.")
 
     @field_validator("split")
     @classmethod

@@ -46,24 +46,30 @@ def check_scorable(metric: str, task: str, y: Tensor, name: str) -> None:
     Raises:
         MetricError: naming the split `name`.
     """
+    known = labelled(task, y)
     try:
-        outputs = int(y.max()) + 1 if task == "multiclass" and y.numel() else y.reshape(len(y), -1).shape[1]
-        score(metric, task, torch.zeros(len(y), max(outputs, 1)), y)
+        if not bool(known.any()):
+            raise MetricError(f"none of its {len(y)} nodes has a label.")
+        if metric == "rocauc":
+            _tasks_of_two_classes(*(t.reshape(len(t), -1) for t in (y, known)))
     except MetricError as error:
         raise MetricError(f"the {name} split cannot be scored: {error}") from None
+
+
+def _tasks_of_two_classes(y: Tensor, known: Tensor) -> list[int]:
+    tasks = (((y == 1) & known).any(dim=0) & ((y == 0) & known).any(dim=0)).nonzero().flatten().tolist()
+    if not tasks:
+        which = "the one task" if y.shape[1] == 1 else f"each of the {y.shape[1]} tasks"
+        raise MetricError(f"ROC-AUC needs nodes of both classes, and {which} has labels of one class only.")
+    return tasks
 
 
 def _rocauc(logits: Tensor, y: Tensor, known: Tensor) -> float:
     """Mean over the tasks in which both classes occur, unlabelled entries left out."""
     areas = []
-    for task in range(y.shape[1]):
+    for task in _tasks_of_two_classes(y, known):
         rows = known[:, task]
-        target = y[rows, task]
-        if bool((target == 1).any()) and bool((target == 0).any()):
-            areas.append(roc_auc_score(target.numpy(), logits[rows, task].numpy()))
-    if not areas:
-        tasks = "the one task" if y.shape[1] == 1 else f"each of the {y.shape[1]} tasks"
-        raise MetricError(f"ROC-AUC needs nodes of both classes, and {tasks} has labels of one class only.")
+        areas.append(roc_auc_score(y[rows, task].numpy(), logits[rows, task].numpy()))
     return float(sum(areas) / len(areas))
 
 
