@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import torch
 from torch import Tensor
+from torch_geometric import EdgeIndex
 
 from revgnn import csr
 
 if TYPE_CHECKING:
-    import scipy.sparse
     from torch_geometric.data import Data
 
 
@@ -118,7 +118,7 @@ class Graph:
         return cls.from_edge_index(edge_index, data.num_nodes, data.edge_attr)
 
     @classmethod
-    def from_sparse(cls, matrix: Tensor | scipy.sparse.sparray | scipy.sparse.spmatrix, *, values: bool = False) -> Graph:
+    def from_sparse(cls, matrix: Any, *, values: bool = False) -> Graph:
         """From a square sparse matrix of torch or SciPy: entry `[i, j]` is the edge `j -> i` (PyTorch Geometric's `adj_t`).
 
         Args:
@@ -151,7 +151,7 @@ class Graph:
         if isinstance(graph, Tensor):
             if graph.layout != torch.strided:
                 return cls.from_sparse(graph)
-            if num_nodes is None and hasattr(graph, "get_sparse_size"):  # torch_geometric.EdgeIndex knows its size
+            if num_nodes is None and isinstance(graph, EdgeIndex):
                 num_nodes = graph.get_sparse_size(0)
             return cls.from_edge_index(graph, num_nodes)
         if hasattr(graph, "edge_index") and hasattr(graph, "num_nodes"):
@@ -252,7 +252,7 @@ class Graph:
         loops = torch.arange(self.num_nodes, device=self.device).expand(2, -1)
         edge_attr = None
         if self.edge_attr is not None:
-            new = self.edge_attr.new_full((self.num_nodes, self.num_edge_features), fill)
+            new = self.edge_attr.new_full((self.num_nodes, self.num_edge_features), fill or 0.0)
             edge_attr = torch.cat([self.edge_attr[keep], new])
         return Graph.from_edge_index(torch.cat([edge_index[:, keep], loops], dim=1), self.num_nodes, edge_attr)
 
@@ -286,13 +286,17 @@ class Graph:
         if device == self.device:
             return self
 
-        def move(t: Tensor | None) -> Tensor | None:
-            return None if t is None else t.to(device, non_blocking=non_blocking)
+        def move(t: Tensor) -> Tensor:
+            return t.to(device, non_blocking=non_blocking)
 
-        other = Graph(move(self.indptr), move(self.src), move(self.edge_attr), edge_ids=move(self.edge_ids), validate=False)
+        def move_if(t: Tensor | None) -> Tensor | None:
+            return None if t is None else move(t)
+
+        edge_attr, edge_ids = move_if(self.edge_attr), move_if(self.edge_ids)
+        other = Graph(move(self.indptr), move(self.src), edge_attr, edge_ids=edge_ids, validate=False)
         if self._by_source is not None:
             other._by_source = BySource(*(move(t) for t in self._by_source))
-        other._dst, other._inv_degree = move(self._dst), move(self._inv_degree)
+        other._dst, other._inv_degree = move_if(self._dst), move_if(self._inv_degree)
         return other
 
 
@@ -325,7 +329,9 @@ def _check_compressed(indptr: Tensor, src: Tensor) -> None:
     if indptr.device != src.device:
         raise ValueError(f"indptr is on {indptr.device} and src on {src.device}; put both on one device.")
     if int(indptr[0]) != 0 or int(indptr[-1]) != src.numel() or bool((indptr.diff() < 0).any()):
-        raise ValueError(f"indptr must ascend from 0 to the number of edges ({src.numel()}), got {int(indptr[0])} to {int(indptr[-1])}.")
+        raise ValueError(
+            f"indptr must ascend from 0 to the number of edges ({src.numel()}), got {int(indptr[0])} to {int(indptr[-1])}."
+        )
     _check_range(src, indptr.numel() - 1, "source")
 
 

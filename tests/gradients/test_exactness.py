@@ -71,7 +71,7 @@ def test_tied_layers(autocast: bool, tolokers) -> None:
 
 @pytest.mark.parametrize("strategy", [Reversible(segments=3), Checkpoint()], ids=str)
 def test_tied_layers_in_pieces(strategy: GradientStrategy, tolokers) -> None:
-    """The sum over a shared weight's uses is taken piece by piece then: its order differs from backpropagation's, and nothing else."""
+    """The sum over a shared weight's uses is taken piece by piece then: its order differs, and nothing else."""
     torch.manual_seed(0)
     unit = [AdditiveCoupling([PreActivation(GENConv(8, 8)) for _ in range(2)])]
     results = []
@@ -140,7 +140,9 @@ def test_shared_tensors_get_their_gradients(random_graph) -> None:
 def test_any_module_is_a_block() -> None:
     """The stack knows no graphs."""
     torch.manual_seed(0)
-    stack = ReversibleStack([[nn.Sequential(nn.LayerNorm(5), nn.Linear(5, 5), nn.Dropout(0.4), nn.Tanh()) for _ in range(3)] for _ in range(20)])
+    stack = ReversibleStack(
+        [[nn.Sequential(nn.LayerNorm(5), nn.Linear(5, 5), nn.Dropout(0.4), nn.Tanh()) for _ in range(3)] for _ in range(20)]
+    )
     assert_exact(stack, torch.randn(7, 15))
 
 

@@ -58,7 +58,7 @@ def test_gradients_accumulate(strategy, x, random_graph) -> None:
 def test_double_backward_is_refused(strategy, x, random_graph) -> None:
     stack = gen_stack(3, 2, 8, gradient=strategy)
     x.requires_grad_()
-    with pytest.raises(RuntimeError, match="cannot be differentiated twice.*Backprop"):
+    with pytest.raises(RuntimeError, match=r"cannot be differentiated twice.*Backprop"):
         torch.autograd.grad(stack(x, random_graph).sum(), x, create_graph=True)
 
 
@@ -97,7 +97,9 @@ def test_each_block_is_evaluated_exactly_twice(strategy, x, random_graph) -> Non
 def test_what_a_hook_has_seen_is_not_changed_later(strategy, x, random_graph) -> None:
     stack = gen_stack(4, 2, 8, gradient=strategy)
     seen = []
-    stack.layers[0].blocks[1].register_forward_hook(lambda _, inputs, out: seen.append((inputs[0], inputs[0].clone(), out, out.clone())))
+    stack.layers[0].blocks[1].register_forward_hook(
+        lambda _, inputs, out: seen.append((inputs[0], inputs[0].clone(), out, out.clone()))
+    )
     stack(x, random_graph).sum().backward()
     assert len(seen) == 2
     for inputs, inputs_then, out, out_then in seen:
@@ -272,7 +274,7 @@ def test_tensor_hooks_on_parameters_run_once(x, random_graph) -> None:
 
 
 def test_backward_inside_autocast(x, random_graph) -> None:
-    """The weights that autocast casts in the forward pass must not be taken from its cache in the backward pass: they carry no graph."""
+    """Weights that autocast has cast without gradients must not be taken from its cache in the backward pass."""
     grads = []
     for strategy in (Backprop(), Reversible(), Checkpoint()):
         stack = gen_stack(3, 2, 8, gradient=strategy)

@@ -86,7 +86,9 @@ def test_shared_dropout_is_one_mask_a_step(graph) -> None:
         model = build(shared_dropout=shared, dropout=0.5)
         masks = set()
         for layer in model.stack.layers:
-            layer.blocks[0].conv.register_forward_pre_hook(lambda _, inputs, masks=masks: masks.add(tuple((inputs[0] == 0).all(0).tolist())))
+            layer.blocks[0].conv.register_forward_pre_hook(
+                lambda _, inputs, masks=masks: masks.add(tuple((inputs[0] == 0).all(0).tolist()))
+            )
         torch.manual_seed(1)
         outs.append(model(graph, x, species))
     assert not torch.equal(*outs)

@@ -28,7 +28,11 @@ def count(**kwargs) -> int:
 
 @pytest.mark.parametrize(("channels", "published"), [(64, 2_374_456), (224, 28_380_536)])
 def test_resgnn(channels: int, published: int) -> None:
-    assert count(family="residual", depth=112, channels=channels) == published == 112 * block(channels, channels) + rest(channels) - 2 * channels
+    assert (
+        count(family="residual", depth=112, channels=channels)
+        == published
+        == 112 * block(channels, channels) + rest(channels) - 2 * channels
+    )
 
 
 @pytest.mark.parametrize("groups", [2, 4])

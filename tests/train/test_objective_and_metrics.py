@@ -125,3 +125,37 @@ def test_nothing_to_score() -> None:
 def test_logits_that_are_not_finite_are_refused() -> None:
     with pytest.raises(MetricError, match="node 2 are not finite"):
         score("accuracy", "multiclass", torch.tensor([[0.0, 1.0]] * 2 + [[torch.nan, 0.0]]), torch.tensor([0, 1, 1]))
+
+
+def test_features_can_be_scaled() -> None:
+    from revgnn.train.datasets import scaled
+
+    x = torch.tensor([[1.0, 5.0, 0.0], [3.0, 5.0, 0.0], [0.0, 0.0, 0.0], [4.0, 10.0, 0.0]])
+    assert scaled(x, "raw") is x
+    standard = scaled(x, "standard")
+    torch.testing.assert_close(standard.mean(0), torch.zeros(3), atol=1e-6, rtol=0)
+    torch.testing.assert_close(standard.std(0, correction=0), torch.tensor([1.0, 1.0, 0.0]))
+    torch.testing.assert_close(scaled(x, "rows").sum(1), torch.tensor([1.0, 1.0, 0.0, 1.0]))
+
+
+def test_learning_rate_rises_and_falls() -> None:
+    from revgnn.train.config import OptimConfig, RunConfig
+    from revgnn.train.session import learning_rate
+
+    config = RunConfig(epochs=100, parts=2, optim=OptimConfig(lr=0.1, schedule="cosine", warmup=10))
+    rates = [learning_rate(config, step / 2) for step in range(200)]
+    assert rates[0] == pytest.approx(0.1 / 20)
+    assert max(rates) == pytest.approx(0.1, rel=0.03)
+    assert rates.index(max(rates)) in (19, 20)
+    assert rates[20:] == sorted(rates[20:], reverse=True)
+    assert rates[-1] < 1e-4
+    assert learning_rate(RunConfig(epochs=5, optim=OptimConfig(lr=0.1)), 4.5) == 0.1
+
+
+def test_a_cosine_schedule_fixes_the_number_of_epochs() -> None:
+    from revgnn.train.config import RunConfig
+
+    constant = RunConfig(epochs=5)
+    assert not constant.differences(constant.replace({"epochs": 9}))
+    cosine = constant.replace({"optim.schedule": "cosine"})
+    assert "epochs" in cosine.differences(cosine.replace({"epochs": 9}))

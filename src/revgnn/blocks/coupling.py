@@ -13,7 +13,8 @@ from revgnn.gradients.layer import Step, StepBack
 class AdditiveCoupling(AbstractReversibleLayer):
     r"""A grouped reversible layer (Li et al. 2021, arXiv:2106.07476, eq. 4 and 5).
 
-    $y_0 = x_2 + \dots + x_C$ and $y_i = x_i + f_i(y_{i-1})$ for $i = 1 \dots C$, inverted by $x_i = y_i - f_i(y_{i-1})$ for $i = C \dots 1$.
+    $y_0 = x_2 + \dots + x_C$ and $y_i = x_i + f_i(y_{i-1})$ for $i = 1 \dots C$, inverted by $x_i = y_i - f_i(y_{i-1})$ for
+    $i = C \dots 1$.
 
     Args:
         blocks: $f_1 \dots f_C$, C >= 2: modules that map (N, D / C) to (N, D / C), and may take further arguments.
@@ -23,7 +24,9 @@ class AdditiveCoupling(AbstractReversibleLayer):
         super().__init__()
         self.blocks = nn.ModuleList(blocks)
         if len(self.blocks) < 2:
-            raise ValueError(f"a coupling needs at least 2 blocks, one for each group, got {len(self.blocks)}; for one block use Residual.")
+            raise ValueError(
+                f"a coupling needs at least 2 blocks, one for each group, got {len(self.blocks)}; for one block use Residual."
+            )
 
     @property
     def groups(self) -> int:

@@ -61,7 +61,8 @@ class PreActivation(nn.Module):
 
 
 def shared_dropout_mask(shape: tuple[int, ...], rate: float, device: torch.device | None = None) -> Tensor:
-    r"""Factors 0 or $1 / (1 - \mathrm{rate})$, float32: one mask for all layers of a step (Li et al. 2021, arXiv:2106.07476, section 3.2).
+    r"""Factors 0 or $1 / (1 - \mathrm{rate})$, float32: one mask for all layers of a step (Li et al. 2021,
+    arXiv:2106.07476, section 3.2).
 
     It costs N x D once, where a mask for each layer would have to be stored, or drawn again.
     """

@@ -44,9 +44,10 @@ class Stack(nn.Module):
     ) -> None:
         super().__init__()
         self.layers = nn.ModuleList(layers)
+        self.repeats = repeats
         if not len(self.layers):
             raise ValueError("a stack needs at least one layer.")
-        groups = {layer.groups for layer in self.layers}  # pyright: ignore[reportAttributeAccessIssue]
+        groups = {layer.groups for layer in self.sequence}
         if len(groups) > 1:
             raise ValueError(f"all layers of a stack must have the same number of groups, got {sorted(groups)}.")
         if state not in ("grid", "float64", "plain"):
@@ -55,7 +56,6 @@ class Stack(nn.Module):
             raise ValueError(f"repeats must be 1 or more, got {repeats}.")
         self.gradient = gradient or Backprop()
         self.state = state
-        self.repeats = repeats
         self.coarsened = 0
         self.gradient.check(self.sequence)
 
@@ -97,9 +97,7 @@ class Stack(nn.Module):
     def _run(self, x: Tensor, args: tuple[Any, ...], kwargs: dict[str, Any], conditions: Conditions | None) -> Tensor:
         dtype = torch.float64 if self.state == "float64" else torch.promote_types(x.dtype, torch.float32)
         bits = None if self.state == "plain" else BITS[dtype] - self.coarsened
-        return run_stack(
-            self.sequence, x, *args, gradient=self.gradient, bits=bits, dtype=dtype, conditions=conditions, **kwargs
-        )
+        return run_stack(self.sequence, x, *args, gradient=self.gradient, bits=bits, dtype=dtype, conditions=conditions, **kwargs)
 
     def get_extra_state(self) -> Tensor:
         return torch.tensor([self.coarsened])

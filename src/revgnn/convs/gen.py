@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import NamedTuple
 
 import torch
@@ -29,10 +30,11 @@ class GENConv(AbstractConv):
 
     $m_{ij} = \mathrm{relu}(x_j + e_{ij}) + \epsilon$
 
-    $x_i' = \mathrm{MLP}(x_i + \mathrm{AGG}_j\, m_{ij})$, or with message norm $x_i' = \mathrm{MLP}(x_i + s \lVert x_i \rVert \frac{\mathrm{AGG}_j\, m_{ij}}{\lVert \mathrm{AGG}_j\, m_{ij} \rVert})$
+    $x_i' = \mathrm{MLP}(x_i + \mathrm{AGG}_j\, m_{ij})$, or with message norm $x_i' = \mathrm{MLP}(x_i + s \lVert x_i
+    \rVert \frac{\mathrm{AGG}_j\, m_{ij}}{\lVert \mathrm{AGG}_j\, m_{ij} \rVert})$
 
-    where $e_{ij} = A_{ij} W + b$ is a linear map of the edge features. After an encoder that all layers share (`EdgeEncoding`), it is a map of a
-    map, and is folded into one: $W = W_0 W_l$, $b = b_0 W_l + b_l$.
+    where $e_{ij} = A_{ij} W + b$ is a linear map of the edge features. After an encoder that all layers share
+    (`EdgeEncoding`), it is a map of a map, and is folded into one: $W = W_0 W_l$, $b = b_0 W_l + b_l$.
 
     Shapes: x (N, in_channels); edge features (E, K) or an `EdgeEncoding`; returns (N, out_channels).
     Learned: the MLP; the edge map, if there are edge features; temperature or exponent, if `learn`; s, if `message_norm`.
@@ -72,7 +74,7 @@ class GENConv(AbstractConv):
         self.edge = nn.Linear(edge_dim, in_channels) if edge_dim is not None else None
         widths = [in_channels, *[2 * in_channels] * (mlp_layers - 1), out_channels]
         layers: list[nn.Module] = []
-        for n, (wide, next_wide) in enumerate(zip(widths, widths[1:], strict=False)):
+        for n, (wide, next_wide) in enumerate(itertools.pairwise(widths)):
             layers.append(nn.Linear(wide, next_wide))
             if n < mlp_layers - 1:
                 layers += [make_norm(norm, next_wide), nn.ReLU()]
@@ -103,7 +105,9 @@ class GENConv(AbstractConv):
     def _edge_map(self, edge_attr: Tensor | EdgeEncoding | None) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
         if (edge_attr is None) != (self.edge is None):
             got = "none" if edge_attr is None else "some"
-            raise ValueError(f"this GENConv was made with edge_dim={self.edge and self.edge.in_features} but got {got} edge features.")
+            raise ValueError(
+                f"this GENConv was made with edge_dim={self.edge and self.edge.in_features} but got {got} edge features."
+            )
         if edge_attr is None or self.edge is None:
             return None, None, None
         if isinstance(edge_attr, Tensor):
@@ -128,9 +132,7 @@ class GENConv(AbstractConv):
                 return Softmax(value, semi_gradient=True)
             case "power":
                 return Power(value)
-        raise ValueError(
-            f"unknown aggregation {self.aggregation!r}; choose max, mean, sum, softmax, softmax-semigrad or power."
-        )
+        raise ValueError(f"unknown aggregation {self.aggregation!r}; choose max, mean, sum, softmax, softmax-semigrad or power.")
 
     def extra_repr(self) -> str:
         return f"{self.in_channels}, {self.out_channels}, aggregation={self.aggregation!r}"

@@ -18,9 +18,11 @@ from revgnn.gradients.strategy import GradientStrategy
 
 @dataclass(frozen=True)
 class Checkpoint(GradientStrategy):
-    """Memory O(sqrt(L) N D), two evaluations of each block (Chen et al. 2016, arXiv:1604.06174). Use it for layers without an inverse.
+    """Memory O(sqrt(L) N D), two evaluations of each block (Chen et al. 2016, arXiv:1604.06174). Use it for layers without
+    an inverse.
 
-    Gradients equal those of `Backprop` bit for bit, but for weights that layers in several pieces share: their sum is taken piece by piece.
+    Gradients equal those of `Backprop` bit for bit, but for weights that layers in several pieces share: their sum is taken
+    piece by piece.
 
     Attributes:
         every: layers from one stored state to the next. Default: the square root of the depth.

@@ -11,7 +11,7 @@ Step = Callable[[int, Tensor, Tensor], Tensor]
 """`step(i, x, y)` returns `x + f_i(y)` for block `f_i` of the layer."""
 
 StepBack = Callable[[int, Tensor, Tensor, Tensor], tuple[Tensor, Tensor | None]]
-"""`step_back(i, x_new, y, grad)` evaluates `f_i(y)` once and returns `x = x_new - f_i(y)` and the gradient of `y` (None: not used)."""
+"""`step_back(i, x_new, y, grad)` evaluates `f_i(y)` once; returns `x = x_new - f_i(y)` and the gradient of `y` (None: not used)."""
 
 
 class AbstractLayer(nn.Module, ABC):
@@ -34,7 +34,8 @@ class AbstractReversibleLayer(AbstractLayer):
 
     @abstractmethod
     def walk_back(self, state: list[Tensor], grads: list[Tensor], step_back: StepBack) -> None:
-        """Replace state and gradient after the layer by those before it, in the lists, group by group, so that nothing is alive longer than needed.
+        """Replace state and gradient after the layer by those before it, in the lists, group by group, so that nothing is
+        alive longer than needed.
 
         Calls `step_back` once for each block; changes no tensor.
         """

@@ -61,8 +61,9 @@ class Program:
     def differentiable_step(self, layer: int, i: int, x: Tensor, y: Tensor, shared: Shared) -> Tensor:
         """`x + f(y)` on the grid, for autograd.
 
-        The input of the block, and each shared tensor, gets a node of its own: gradients that meet inside a block are summed there first, in the
-        same order as when the block is differentiated by itself, so the strategies agree to the last bit.
+        The input of the block, and each shared tensor, gets a node of its own: gradients that meet inside a block are
+        summed there first, in the same order as when the block is differentiated by itself, so the strategies agree to the
+        last bit.
         """
         f = self.evaluate(layer, i, y.view_as(y), shared.aliased())
         out = x + grid.round_to_grid(f.to(x.dtype), self.bits)

@@ -1,6 +1,7 @@
 """What must be the same when a block is evaluated a second time: random numbers, autocast, and the statistics of batch norm.
 
-A block is evaluated again to recompute what was not stored. The second evaluation has to give the same bits as the first, and must leave no trace.
+A block is evaluated again to recompute what was not stored. The second evaluation has to give the same bits as the first,
+and must leave no trace.
 """
 
 from __future__ import annotations
@@ -22,8 +23,8 @@ class Conditions:
 
     Attributes:
         device: where the state lives.
-        seed: every evaluation of a block starts torch's default generators from a seed derived of this one and of the block's place in
-            the stack: 8 bytes instead of a generator state of 5 kB for each block.
+        seed: every evaluation of a block starts torch's default generators from a seed derived of this one and of the
+            block's place in the stack: 8 bytes instead of a generator state of 5 kB for each block.
         autocast: the dtype of autocast, or None where it is off.
     """
 

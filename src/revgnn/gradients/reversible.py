@@ -20,16 +20,16 @@ from revgnn.ops import grid
 class Reversible(GradientStrategy):
     """Memory O(N D) whatever the depth, two evaluations of each block (Li et al. 2021, arXiv:2106.07476, section 3.2).
 
-    The backward pass walks the groups of a layer from last to first and evaluates each block once, with gradients: its value gives the group's state
-    before the layer, its graph gives the gradients and is freed before the next group. Only one block's activations are alive at
-    a time, so more groups need less memory.
+    The backward pass walks the groups of a layer from last to first and evaluates each block once, with gradients: its
+    value gives the group's state before the layer, its graph gives the gradients and is freed before the next group. Only
+    one block's activations are alive at a time, so more groups need less memory.
 
-    On a state that is kept exactly, gradients equal those of `Backprop` bit for bit (with `segments`, but for weights that layers in several
-    segments share: their sum is taken segment by segment).
+    On a state that is kept exactly, gradients equal those of `Backprop` bit for bit (with `segments`, but for weights that
+    layers in several segments share: their sum is taken segment by segment).
 
     Attributes:
-        segments: pieces of the stack; the states between them are stored. More than one bounds the drift of a state that is not on a grid, and lets
-            data-parallel training exchange the gradients of the last layers early.
+        segments: pieces of the stack; the states between them are stored. More than one bounds the drift of a state that is
+            not on a grid, and lets data-parallel training exchange the gradients of the last layers early.
     """
 
     segments: int = 1
@@ -48,7 +48,9 @@ class Reversible(GradientStrategy):
                     "or build the stack of AdditiveCoupling layers."
                 )
         if self.segments > len(layers):
-            raise ValueError(f"a stack of {len(layers)} layers cannot be cut into segments={self.segments}; choose {len(layers)} or less.")
+            raise ValueError(
+                f"a stack of {len(layers)} layers cannot be cut into segments={self.segments}; choose {len(layers)} or less."
+            )
 
     def run(self, program: Program, state: Tensor) -> Tensor:
         depth = len(program.layers)

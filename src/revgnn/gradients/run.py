@@ -35,8 +35,8 @@ class StateRangeError(ArithmeticError):
         else:
             what = f"use a coarser grid (bits={self.needed}), state='float64', or a norm in each block"
         super().__init__(
-            f"the state of the stack has reached a magnitude of {peak:.6g}, but sums on its grid of multiples of 2^-{bits} are exact below "
-            f"{grid.limit(dtype, bits):.6g} only; {what}."
+            f"the state of the stack has reached a magnitude of {peak:.6g}, but sums on its grid of multiples of 2^-{bits} "
+            f"are exact below {grid.limit(dtype, bits):.6g} only; {what}."
         )
 
 
@@ -55,8 +55,8 @@ def run_stack(
     Args:
         layers: in order; one that stands in several places is tied.
         x: (N, D), floating point, D a multiple of the layers' groups. Not changed; it may be used afterwards.
-        args, kwargs: what every block is called with after its input: a graph, an edge_index, any tensor; gradients of these are returned too.
-            `PerGroup` values are given to their group only.
+        args, kwargs: what every block is called with after its input: a graph, an edge_index, any tensor; gradients of
+            these are returned too. `PerGroup` values are given to their group only.
         gradient: how to differentiate. The value is the same for all strategies.
         bits: keep the state on the grid of multiples of 2^-bits; None: plain sums.
         dtype: dtype of the state: float32 or float64. Default: that of `x`, at least float32.
@@ -90,7 +90,8 @@ def run_stack(
     if gradient.recomputes and torch.is_grad_enabled():
         _refuse_changed_buffers(before, buffer_versions(unique))
     if bits is not None and torch.is_grad_enabled() and x.numel():
-        peak = float(torch.maximum(torch.linalg.vector_norm(state.detach(), torch.inf), program.peak))
+        peak = torch.linalg.vector_norm(state.detach(), torch.inf)
+        peak = float(peak if program.peak is None else torch.maximum(peak, program.peak))
         if not peak <= grid.limit(dtype, bits):
             raise StateRangeError(peak, bits, dtype)
     return out.to(compute)
@@ -100,6 +101,6 @@ def _refuse_changed_buffers(before: dict[str, int], after: dict[str, int]) -> No
     changed = [name for name in after if before.get(name) != after[name]]
     if changed:
         raise ValueError(
-            f"a block changes its buffer {changed[0]!r} when it is evaluated, so a second evaluation gives other values (batch norm is taken care of); "
-            "choose gradient=Backprop(), which evaluates once."
+            f"a block changes its buffer {changed[0]!r} when it is evaluated, so a second evaluation gives other values "
+            "(batch norm is taken care of); choose gradient=Backprop(), which evaluates once."
         )

@@ -62,7 +62,8 @@ class AbstractSegment(ABC):
 
 @contextmanager
 def without_hooks(modules: nn.Module, parameters: list[nn.Parameter]) -> Iterator[list[Tensor]]:
-    """Leaves to differentiate by, one for each parameter: itself, or a stand-in put in its place for a while if it has tensor hooks.
+    """Leaves to differentiate by, one for each parameter: itself, or a stand-in put in its place for a while if it has
+    tensor hooks.
 
     Hooks are to see a parameter's whole gradient, once; not what each evaluation adds to it.
     """
@@ -103,8 +104,9 @@ def refuse_strangers(modules: nn.Module, out: Tensor, known: Iterable[Tensor]) -
         leaf = getattr(node, "variable", None)
         if leaf is not None and id(leaf) not in expected:
             raise RuntimeError(
-                f"{type(modules).__name__} uses a tensor of shape {tuple(leaf.shape)} that requires a gradient but is neither one of its parameters nor an "
-                "argument, so its gradient would be lost when the block is evaluated again; register it as a parameter, or pass it to the stack as an argument."
+                f"{type(modules).__name__} uses a tensor of shape {tuple(leaf.shape)} that requires a gradient but is neither "
+                "one of its parameters nor an argument, so its gradient would be lost when the block is evaluated again; "
+                "register it as a parameter, or pass it to the stack as an argument."
             )
         nodes += [child for child, _ in node.next_functions]
 
@@ -123,19 +125,23 @@ class _Node(torch.autograd.Function):
         segment: AbstractSegment = ctx.segment
         if torch.is_grad_enabled():
             raise RuntimeError(
-                f"{type(segment).__name__} cannot be differentiated twice: its backward pass recomputes what it needs and records no graph. "
-                "For create_graph=True build the stack with gradient=Backprop()."
+                f"{type(segment).__name__} cannot be differentiated twice: its backward pass recomputes what it needs "
+                "and records no graph. For create_graph=True build the stack with gradient=Backprop()."
             )
         tensors = [*segment.parameters, *segment.program.shared.tensors]
         for tensor, version in zip(tensors, ctx.versions, strict=True):
             if tensor._version != version:
                 raise RuntimeError(
-                    f"a parameter or shared tensor of shape {tuple(tensor.shape)} was changed in place between the forward and the backward pass "
-                    f"(version {tensor._version}, expected {version}), so the layers cannot be recomputed; call backward before the optimiser's step."
+                    f"a parameter or shared tensor of shape {tuple(tensor.shape)} was changed in place between the forward and "
+                    f"the backward pass (version {tensor._version}, expected {version}), so the layers cannot be recomputed; "
+                    "call backward before the optimiser's step."
                 )
         conditions = segment.program.conditions
         assert conditions is not None
         leaves = [t.detach().requires_grad_() for t in segment.program.shared.tensors]
-        with conditions.own_random_state(), frozen_statistics(nn.ModuleList(dict.fromkeys(segment.program.layers[segment.first : segment.last]))):
-            before, gradients = segment.backward(*ctx.saved_tensors, grad, segment.program.shared.replaced(leaves))
+        with (
+            conditions.own_random_state(),
+            frozen_statistics(nn.ModuleList(dict.fromkeys(segment.program.layers[segment.first : segment.last]))),
+        ):
+            before, gradients = segment.backward(ctx.saved_tensors[0], grad, segment.program.shared.replaced(leaves))
         return None, before, *gradients.sums

@@ -21,8 +21,8 @@ pytree.register_pytree_node(PerGroup, lambda values: (list(values), None), lambd
 class Shared:
     """Arguments and keyword arguments for every block, in which gradients are looked for.
 
-    Tensors are found inside tuples, lists, dicts and named tuples, and in `PerGroup`. Those that require a gradient get one, whatever
-    the strategy: they are inputs of the stack like its state.
+    Tensors are found inside tuples, lists, dicts and named tuples, and in `PerGroup`. Those that require a gradient get
+    one, whatever the strategy: they are inputs of the stack like its state.
     """
 
     def __init__(self, args: tuple[Any, ...], kwargs: dict[str, Any], groups: int) -> None:
@@ -53,7 +53,7 @@ class Shared:
         return other
 
     def aliased(self) -> Shared:
-        """The same with a node of its own in the autograd graph for each tensor: what one block adds to its gradient is summed apart first."""
+        """The same with an autograd node for each tensor: what one block adds to its gradient is summed apart first."""
         return self.replaced([t.view_as(t) for t in self.tensors]) if self._wanted and torch.is_grad_enabled() else self
 
     def _arguments(self, leaves: list[Any]) -> list[tuple[tuple[Any, ...], dict[str, Any]]]:

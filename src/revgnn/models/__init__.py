@@ -1,7 +1,22 @@
-"""Networks: a configuration becomes encoder, stack and head."""
+"""Networks: a configuration becomes encoder, stack and head. Configurations can be read without loading torch."""
 
-from revgnn.models.build import build_model, num_parameters
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
 from revgnn.models.config import ModelConfig
-from revgnn.models.deep_gnn import DeepGNN
+
+if TYPE_CHECKING:
+    from revgnn.models.build import build_model, num_parameters
+    from revgnn.models.deep_gnn import DeepGNN
+
+_MODULE_OF = {"build_model": "revgnn.models.build", "num_parameters": "revgnn.models.build", "DeepGNN": "revgnn.models.deep_gnn"}
 
 __all__ = ["DeepGNN", "ModelConfig", "build_model", "num_parameters"]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _MODULE_OF:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(_MODULE_OF[name]), name)

@@ -23,31 +23,44 @@ class ModelConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    family: Family = Field("reversible", description="residual: h + f(h), pre-activation; reversible: grouped additive coupling.")
-    tied: bool = Field(False, description="Weight-tied: layers share their parameters, see `unit`.")
-    unit: Literal["pair", "single"] = Field(
-        "pair", description="What is tied. pair: a unit of two layers, applied depth / 2 times; single: all layers but the first."
+    family: Family = Field(
+        default="reversible", description="residual: h + f(h), pre-activation; reversible: grouped additive coupling."
     )
-    depth: int = Field(112, ge=1, description="Layers.")
-    channels: int = Field(80, ge=1, description="Width of the node state.")
-    groups: int = Field(2, ge=1, description="Groups the channels are split into (reversible only; at least 2).")
-    conv: Conv = Field("gen", description="The graph convolution in every block.")
-    heads: int = Field(1, ge=1, description="Attention heads (gat only).")
-    aggregation: Aggregation = Field("max", description="How messages are reduced (gen; sum, mean and max also for sage).")
-    learn_aggregation: bool = Field(False, description="Learn the softmax temperature or the power exponent.")
-    aggregation_init: float = Field(1.0, description="(Initial) temperature or exponent.")
-    message_norm: bool = Field(False, description="Scale the aggregate to the norm of the node's own state (gen).")
-    mlp_layers: int = Field(2, ge=1, description="Linear layers of the MLP after aggregation (gen).")
-    edge_features: bool = Field(True, description="Use edge features where the data set has them (gen).")
-    norm: Norm = Field("layer", description="Normalisation before the activation of each block, in the MLP and before the head.")
-    dropout: float = Field(0.1, ge=0.0, lt=1.0, description="Rate.")
-    input_dropout: float = Field(0.0, ge=0.0, lt=1.0, description="Rate on the input features.")
-    shared_dropout: bool = Field(True, description="One mask for all layers of a step (the paper's), or one for each layer.")
-    identical_groups: bool = Field(False, description="Start the groups of a layer as copies of one another, as the authors' code does.")
-    gradient: Gradient | None = Field(None, description="How the stack is differentiated. Default: reversible, or checkpoint for residual.")
-    checkpoint_every: int | None = Field(None, ge=1, description="Layers between two stored states. Default: sqrt(depth).")
-    segments: int = Field(1, ge=1, description="Pieces of the reversible stack; segments - 1 inner states are stored.")
-    state: State = Field("grid", description="How the node state is kept: float32 on an exact grid, plain float32, or float64.")
+    tied: bool = Field(default=False, description="Weight-tied: layers share their parameters, see `unit`.")
+    unit: Literal["pair", "single"] = Field(
+        default="pair",
+        description="What is tied. pair: a unit of two layers, applied depth / 2 times; single: all layers but the first.",
+    )
+    depth: int = Field(default=112, ge=1, description="Layers.")
+    channels: int = Field(default=80, ge=1, description="Width of the node state.")
+    groups: int = Field(default=2, ge=1, description="Groups the channels are split into (reversible only; at least 2).")
+    conv: Conv = Field(default="gen", description="The graph convolution in every block.")
+    heads: int = Field(default=1, ge=1, description="Attention heads (gat only).")
+    aggregation: Aggregation = Field(default="max", description="How messages are reduced (gen; sum, mean and max also for sage).")
+    learn_aggregation: bool = Field(default=False, description="Learn the softmax temperature or the power exponent.")
+    aggregation_init: float = Field(default=1.0, description="(Initial) temperature or exponent.")
+    message_norm: bool = Field(default=False, description="Scale the aggregate to the norm of the node's own state (gen).")
+    mlp_layers: int = Field(default=2, ge=1, description="Linear layers of the MLP after aggregation (gen).")
+    edge_features: bool = Field(default=True, description="Use edge features where the data set has them (gen).")
+    norm: Norm = Field(
+        default="layer", description="Normalisation before the activation of each block, in the MLP and before the head."
+    )
+    dropout: float = Field(default=0.1, ge=0.0, lt=1.0, description="Rate.")
+    input_dropout: float = Field(default=0.0, ge=0.0, lt=1.0, description="Rate on the input features.")
+    shared_dropout: bool = Field(
+        default=True, description="One mask for all layers of a step (the paper's), or one for each layer."
+    )
+    identical_groups: bool = Field(
+        default=False, description="Start the groups of a layer as copies of one another, as the authors' code does."
+    )
+    gradient: Gradient | None = Field(
+        default=None, description="How the stack is differentiated. Default: reversible, or checkpoint for residual."
+    )
+    checkpoint_every: int | None = Field(default=None, ge=1, description="Layers between two stored states. Default: sqrt(depth).")
+    segments: int = Field(default=1, ge=1, description="Pieces of the reversible stack; segments - 1 inner states are stored.")
+    state: State = Field(
+        default="grid", description="How the node state is kept: float32 on an exact grid, plain float32, or float64."
+    )
 
     @model_validator(mode="after")
     def _check(self) -> ModelConfig:
@@ -63,11 +76,15 @@ class ModelConfig(BaseModel):
         elif self.gradient == "reversible":
             raise ValueError("a residual model cannot be inverted: choose gradient=backprop or checkpoint, or family=reversible.")
         if self.tied and self.unit == "pair" and self.depth % 2:
-            raise ValueError(f"a tied model repeats a unit of two layers: depth must be even, got {self.depth}; try {self.depth + 1}.")
+            raise ValueError(
+                f"a tied model repeats a unit of two layers: depth must be even, got {self.depth}; try {self.depth + 1}."
+            )
         if self.conv == "sage" and self.aggregation not in ("mean", "sum"):
             raise ValueError(f"sage aggregates by mean or sum, got aggregation={self.aggregation!r}.")
         if self.family == "residual" and self.depth < 2:
-            raise ValueError(f"a residual model has a bare convolution and then its layers: depth must be 2 or more, got {self.depth}.")
+            raise ValueError(
+                f"a residual model has a bare convolution and then its layers: depth must be 2 or more, got {self.depth}."
+            )
         if self.heads > 1 and self.block_channels % self.heads:
             raise ValueError(f"heads must divide the channels of a group ({self.block_channels}), got heads={self.heads}.")
         return self

@@ -10,14 +10,15 @@ from torch import Tensor, nn
 from revgnn.blocks import Stack, shared_dropout_mask
 from revgnn.gradients import PerGroup
 from revgnn.graph import Graph
-from revgnn.models.encoder import EdgeEncoder, NodeEncoder
 from revgnn.models.config import ModelConfig
+from revgnn.models.encoder import EdgeEncoder, NodeEncoder
 
 
 class DeepGNN(nn.Module):
     r"""Node classification by a deep stack (Li et al. 2021, arXiv:2106.07476).
 
-    $h = \mathrm{Encoder}(x)$, $h = \mathrm{Stack}(h)$, $\mathrm{logits} = W\, \mathrm{Dropout}(\mathrm{ReLU}(\mathrm{Norm}(h))) + b$
+    $h = \mathrm{Encoder}(x)$, $h = \mathrm{Stack}(h)$, $\mathrm{logits} = W\,
+    \mathrm{Dropout}(\mathrm{ReLU}(\mathrm{Norm}(h))) + b$
 
     Args:
         config: how it was built.

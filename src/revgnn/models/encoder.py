@@ -10,7 +10,8 @@ from revgnn.graph import Graph
 
 
 class NodeEncoder(nn.Module):
-    r"""$h = W [x \Vert S\, \mathrm{onehot}(s)] + b$ (supplement of arXiv:2106.07476, A): features, joined with a linear map of the species, where there are species.
+    r"""$h = W [x \Vert S\, \mathrm{onehot}(s)] + b$ (supplement of arXiv:2106.07476, A): features, joined with a linear map
+    of the species, where there are species.
 
     Args:
         in_channels: F, node features; may be 0 if there are species.
@@ -43,7 +44,9 @@ class NodeEncoder(nn.Module):
             parts.append(self.species(nn.functional.one_hot(species, self.num_species).to(self.species.weight.dtype)))
         inputs = torch.cat(parts, dim=1) if len(parts) > 1 else parts[0]
         if inputs.shape[1] != self.features.in_features:
-            raise ValueError(f"x must have {self.in_channels} features a node, as the model was built for; got shape {tuple(inputs.shape)}.")
+            raise ValueError(
+                f"x must have {self.in_channels} features a node, as the model was built for; got shape {tuple(inputs.shape)}."
+            )
         return self.features(inputs)
 
 
@@ -52,5 +55,7 @@ class EdgeEncoder(nn.Linear):
 
     def forward(self, graph: Graph) -> EdgeEncoding:  # pyright: ignore[reportIncompatibleMethodOverride]
         if graph.edge_attr is None or graph.num_edge_features != self.in_features:
-            raise ValueError(f"this model was built for {self.in_features} edge features, but the graph has {graph.num_edge_features}.")
+            raise ValueError(
+                f"this model was built for {self.in_features} edge features, but the graph has {graph.num_edge_features}."
+            )
         return EdgeEncoding(graph.edge_attr, self.weight.t(), self.bias)

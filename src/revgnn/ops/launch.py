@@ -1,11 +1,12 @@
 """Running a compiled kernel on torch's own threads.
 
 A kernel is a C function of one argument, a pointer to an int64 record: `[next block, number of blocks, sizes and addresses ...]`.
-Each thread takes the next block until none is left, so work balances itself and needs to know nothing of threads. What a block computes depends on the
-block alone: any number of threads gives the same bits.
+Each thread takes the next block until none is left, so work balances itself and needs to know nothing of threads. What a
+block computes depends on the block alone: any number of threads gives the same bits.
 
-Where torch runs on GNU OpenMP (its Linux builds do), the kernel is handed to the same runtime, and so to the same, warm threads that run
-torch's operators; a second pool would compete with them for the cores, because idle OpenMP threads spin. Elsewhere Python threads run it.
+Where torch runs on GNU OpenMP (its Linux builds do), the kernel is handed to the same runtime, and so to the same, warm
+threads that run torch's operators; a second pool would compete with them for the cores, because idle OpenMP threads spin.
+Elsewhere Python threads run it.
 """
 
 from __future__ import annotations
@@ -56,7 +57,7 @@ def next_block(typingctx, record):
 
 @njit(inline="always")
 def first_row(indptr, num_rows, block, num_blocks):
-    """Where block `block` begins if rows are cut into `num_blocks` runs of about equal weight, a row weighing one plus its edges."""
+    """Where a block begins if rows are cut into `num_blocks` runs of about equal weight, a row weighing one plus its edges."""
     target = (indptr[num_rows] + num_rows) * block // num_blocks
     low, high = 0, num_rows
     while low < high:
@@ -127,8 +128,8 @@ def _pool(workers: int) -> ThreadPoolExecutor:
 def tile(channels: int, widest: int = 128) -> tuple[int, int]:
     """Cut channels into equal tiles that registers can hold: `(lanes a tile, channels after padding)`.
 
-    Up to `widest` channels are one tile as they are. Beyond, tiles are multiples of 16 lanes, and the channels are padded where that does not
-    come out even.
+    Up to `widest` channels are one tile as they are. Beyond, tiles are multiples of 16 lanes, and the channels are padded
+    where that does not come out even.
     """
     if channels <= widest:
         return channels, channels

@@ -1,12 +1,13 @@
 """Explicit vectors for numba kernels.
 
 A kernel holds a row of channels in registers as one value: `m = fma(splat(a, C), load(w, k * C, C), m)`. How many machine registers
-that takes is not its concern: a `Vector` of any number of lanes is kept as pieces of 16 lanes and a tail of powers of two, which LLVM maps onto
-what the host has (AVX-512, AVX2, NEON). Compared with loops left to the auto-vectoriser, accumulators stay in registers, nothing is
-re-loaded for fear of aliasing, compilation is several times faster, and the result does not hinge on a heuristic.
+that takes is not its concern: a `Vector` of any number of lanes is kept as pieces of 16 lanes and a tail of powers of two,
+which LLVM maps onto what the host has (AVX-512, AVX2, NEON). Compared with loops left to the auto-vectoriser, accumulators
+stay in registers, nothing is re-loaded for fear of aliasing, compilation is several times faster, and the result does not
+hinge on a heuristic.
 
-Lanes are compile-time constants: a literal, or a variable that the kernel's factory closes over. Pointers are raw (`pointer`): callers
-guarantee the extents.
+Lanes are compile-time constants: a literal, or a variable that the kernel's factory closes over. Pointers are raw
+(`pointer`): callers guarantee the extents.
 """
 
 # llvmlite's values and types carry no annotations that a checker could follow
@@ -87,7 +88,9 @@ def _constant(like: ir.VectorType, value: float | int) -> ir.Constant:
 def _call(builder: ir.IRBuilder, name: str, *args: ir.Value) -> ir.Value:
     """An LLVM intrinsic overloaded on the type of its arguments, such as `llvm.fma`."""
     vec = args[0].type
-    suffix = f"v{vec.count}" + {ir.FloatType(): "f32", ir.DoubleType(): "f64"}.get(vec.element, f"i{getattr(vec.element, 'width', 0)}")
+    suffix = f"v{vec.count}" + {ir.FloatType(): "f32", ir.DoubleType(): "f64"}.get(
+        vec.element, f"i{getattr(vec.element, 'width', 0)}"
+    )
     fnty = ir.FunctionType(vec, [vec] * len(args))
     return builder.call(cgutils.get_or_insert_function(builder.module, fnty, f"{name}.{suffix}"), args)
 
@@ -284,7 +287,9 @@ def total(typingctx, a):
 _TERMS = {"exp": {ir.FloatType(): 7, ir.DoubleType(): 13}, "log": {ir.FloatType(): 5, ir.DoubleType(): 11}}
 _BITS = {ir.FloatType(): (32, 23, 127), ir.DoubleType(): (64, 52, 1023)}
 _LN2_HIGH = {ir.FloatType(): 0.693359375, ir.DoubleType(): float.fromhex("0x1.62e42fee00000p-1")}
-_LN2_LOW = {f: float(np.longdouble("0.693147180559945309417232121458176568") - np.longdouble(high)) for f, high in _LN2_HIGH.items()}
+_LN2_LOW = {
+    f: float(np.longdouble("0.693147180559945309417232121458176568") - np.longdouble(high)) for f, high in _LN2_HIGH.items()
+}
 
 
 def _horner(builder: ir.IRBuilder, x: ir.Value, coefficients: list[float]) -> ir.Value:
@@ -295,7 +300,10 @@ def _horner(builder: ir.IRBuilder, x: ir.Value, coefficients: list[float]) -> ir
 
 
 def _emit_exp(builder: ir.IRBuilder, x: ir.Value) -> ir.Value:
-    """exp(x) = 2^n exp(r) with |r| <= ln(2) / 2, exp(r) by its Taylor series; 0 below the normal range, infinity above it, NaN kept."""
+    """exp(x) = 2^n exp(r) with |r| <= ln(2) / 2, exp(r) by its Taylor series.
+
+    0 below the normal range, infinity above it; NaN stays NaN.
+    """
     vec, f = x.type, x.type.element
     width, mantissa, bias = _BITS[f]
     # from `highest` on the product below overflows by itself; the limit keeps n within what two exponents can hold
@@ -318,7 +326,10 @@ def _emit_exp(builder: ir.IRBuilder, x: ir.Value) -> ir.Value:
 
 
 def _emit_log(builder: ir.IRBuilder, x: ir.Value) -> ir.Value:
-    """log(2^e f) = e ln(2) + 2 atanh((f - 1) / (f + 1)) with f in [sqrt(1/2), sqrt(2)); minus infinity below the normal range, NaN and infinity kept."""
+    """log(2^e f) = e ln(2) + 2 atanh((f - 1) / (f + 1)) with f in [sqrt(1/2), sqrt(2)).
+
+    Minus infinity below the normal range; infinity and NaN stay as they are.
+    """
     vec, fl = x.type, x.type.element
     width, mantissa, bias = _BITS[fl]
     integers = ir.VectorType(ir.IntType(width), vec.count)
@@ -343,21 +354,24 @@ def _emit_log(builder: ir.IRBuilder, x: ir.Value) -> ir.Value:
 
 @intrinsic
 def exp(typingctx, a):
-    """e to the a, within 2 units in the last place; 0 below the normal range."""
+    """e to the a, within 1 unit in the last place; 0 below the normal range."""
     return _elementwise(_emit_exp)(a)
 
 
 @intrinsic
 def log(typingctx, a):
-    """Natural logarithm of a >= 0, within 2 units in the last place; minus infinity below the normal range."""
+    """Natural logarithm of a >= 0, within 1 unit in the last place; minus infinity below the normal range."""
     return _elementwise(_emit_log)(a)
 
 
 @intrinsic
 def widen(typingctx, a):
     """float32 lanes as float64."""
-    double = lambda builder, x: builder.fpext(x, ir.VectorType(ir.DoubleType(), x.type.count)) if x.type.element == ir.FloatType() else x  # noqa: E731
-    return _elementwise(double, lambda v: Vector(types.float64, v.lanes))(a)
+
+    def emit(builder, x):
+        return builder.fpext(x, ir.VectorType(ir.DoubleType(), x.type.count)) if x.type.element == ir.FloatType() else x
+
+    return _elementwise(emit, lambda v: Vector(types.float64, v.lanes))(a)
 
 
 @intrinsic

@@ -16,6 +16,7 @@ from revgnn.train.config_errors import ConfigError, explain
 
 Device = Literal["auto", "cpu", "cuda"]
 Amp = Literal["none", "bf16", "fp16"]
+Features = Literal["raw", "standard", "rows"]
 
 FREE_ON_RESUME = frozenset({"epochs", "save_every", "data.root", "data.download"})
 """Keys that may change when a run goes on: they alter how long it runs or where the data lies, not what a step computes."""
@@ -33,6 +34,7 @@ class DataConfig(_Frozen):
     split: int | str = Field(default=0, description="Which of the data set's splits.")
     undirected: bool | None = Field(default=None, description="Add every edge's reverse. Default: as the set is used by custom.")
     self_loops: bool | None = Field(default=None, description="Give each node a loop, or take all. Default: as used by custom.")
+    features: Features = Field(default="raw", description="raw; standard: mean 0 and deviation 1; rows: each node's sum to 1.")
     download: bool = Field(default=False, description="Fetch a published data set that is not there.")
 
     @field_validator("split")
@@ -48,6 +50,8 @@ class OptimConfig(_Frozen):
     lr: float = Field(default=1e-3, gt=0, description="Learning rate.")
     weight_decay: float = Field(default=0.0, ge=0, description="L2 penalty, added to the gradient.")
     clip_norm: float | None = Field(default=1.0, gt=0, description="Largest norm of the whole gradient; null: no clipping.")
+    schedule: Literal["constant", "cosine"] = Field(default="constant", description="cosine: the rate falls to 0 with the last step.")
+    warmup: int = Field(default=0, ge=0, description="Epochs in which the rate first rises linearly from 0.")
 
 
 class EvalConfig(_Frozen):
@@ -164,7 +168,10 @@ class RunConfig(_Frozen):
         return hashlib.sha256(json.dumps(self._identity(), sort_keys=True).encode()).hexdigest()[:16]
 
     def _identity(self) -> dict[str, Any]:
-        return {key: value for key, value in self.flat().items() if key not in FREE_ON_RESUME and key != "preset"}
+        free = FREE_ON_RESUME | {"preset"}
+        if self.optim.schedule != "constant":  # the rate of every step depends on how many there are to be
+            free -= {"epochs"}
+        return {key: value for key, value in self.flat().items() if key not in free}
 
 
 def _read_value(path: str, text: str) -> Any:

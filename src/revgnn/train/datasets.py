@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
 from revgnn.data import NodeDataset, load
-from revgnn.train.config import DataConfig
+from revgnn.train.config import DataConfig, Features
 from revgnn.train.config_errors import ConfigError
 
 
@@ -15,7 +20,7 @@ def load_dataset(config: DataConfig | None) -> NodeDataset:
     """
     if config is None:
         raise ConfigError("no data set is named: revgnn train DATASET, or data.name in the configuration (see revgnn datasets).")
-    return load(
+    dataset = load(
         config.name,
         config.root,
         split=config.split,
@@ -23,6 +28,20 @@ def load_dataset(config: DataConfig | None) -> NodeDataset:
         self_loops=config.self_loops,
         download=config.download,
     )
+    return dataset if dataset.x is None else replace(dataset, x=scaled(dataset.x, config.features))
+
+
+def scaled(x: Tensor, how: Features) -> Tensor:
+    """Node features (N, F): as they are, each column to mean 0 and deviation 1 over all nodes, or each row to sum 1 (rows of 0 stay)."""
+    match how:
+        case "raw":
+            return x
+        case "standard":
+            deviation, mean = torch.std_mean(x, dim=0, correction=0)
+            return (x - mean) / deviation.where(deviation > 1e-6 * x.abs().amax(dim=0), 1.0)
+        case "rows":
+            total = x.sum(dim=1, keepdim=True)
+            return x / total.where(total != 0, 1.0)
 
 
 def all_splits(config: DataConfig) -> list[int]:

@@ -84,7 +84,7 @@ def _train_epoch(
         for batch in session.batches.epoch(session.partition, epoch, start=state.step):
             started = time.perf_counter()
             if batch.num_labelled:
-                loss = training_step(session, batch)
+                loss = training_step(session, batch, state.epoch + state.step / session.config.parts)
                 state.loss_sum += loss * batch.num_labelled
                 state.loss_count += batch.num_labelled
             state.step += 1

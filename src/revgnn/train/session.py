@@ -59,8 +59,11 @@ def prepare(config: RunConfig) -> Session:
     )
 
 
-def training_step(session: Session, batch: Batch) -> float:
+def training_step(session: Session, batch: Batch, done: float = 0.0) -> float:
     """One optimiser step on one part: forward, loss over its labelled training nodes, backward, clip, Adam.
+
+    Args:
+        done: epochs that lie behind this step, for the schedule of the learning rate.
 
     Returns:
         The loss before the step.
@@ -70,6 +73,8 @@ def training_step(session: Session, batch: Batch) -> float:
     """
     model, optimizer, scaler = session.model, session.optimizer, session.scaler
     optimizer.zero_grad(set_to_none=True)
+    for group in optimizer.param_groups:
+        group["lr"] = learning_rate(session.config, done)
     with autocast(session.device, session.config.amp):
         logits = model(batch.graph, batch.x, batch.species)
     loss = objective(session.dataset.task, logits[batch.train], batch.y[batch.train])
@@ -100,6 +105,17 @@ def build_for(config: RunConfig, dataset: NodeDataset) -> nn.Module:
 def build_optimizer(config: OptimConfig, model: nn.Module) -> torch.optim.Adam:
     """Adam in its fused form, which updates all parameters of a device in one pass."""
     return torch.optim.Adam(model.parameters(), lr=config.lr, weight_decay=config.weight_decay, fused=True)
+
+
+def learning_rate(config: RunConfig, done: float) -> float:
+    """The rate of a step taken when `done` epochs (a fraction within one) lie behind: a function of the configuration alone."""
+    optim = config.optim
+    rate = optim.lr
+    if optim.schedule == "cosine":
+        rate *= 0.5 * (1.0 + math.cos(math.pi * min(1.0, done / config.epochs)))
+    if done < optim.warmup:
+        rate *= (done * config.parts + 1) / (optim.warmup * config.parts)
+    return rate
 
 
 def choose_device(name: Device) -> torch.device:

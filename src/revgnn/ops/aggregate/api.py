@@ -28,8 +28,9 @@ def aggregate(
 
     $\mathrm{out}_i = \mathrm{AGG}_{j \to i}\; \mathrm{relu}(x_j + A_{ij} W + b) + \epsilon$
 
-    A node that no edge reaches gets 0. Differentiable once in `x`, `edge_attr`, `weight`, `bias` and the temperature or exponent of `how`. On the CPU
-    the memory needed is that of a few tensors of the shape of `x`; sums run in a fixed order, so any number of threads gives the same bits.
+    A node that no edge reaches gets 0. Differentiable once in `x`, `edge_attr`, `weight`, `bias` and the temperature or
+    exponent of `how`. On the CPU the memory needed is that of a few tensors of the shape of `x`; sums run in a fixed order,
+    so any number of threads gives the same bits.
 
     Args:
         x: (N, C), floating point. float32 and float64 are computed as they are, bfloat16 and float16 in float32.
@@ -39,7 +40,8 @@ def aggregate(
         bias: $b$, (C,), or None.
         how: `Sum()`, `Mean()`, `Max()`, `Softmax(t)` or `Power(p)`.
         eps: $\epsilon$, added to each message; must be positive for `Power`.
-        backend: "cpu" (fused kernels) or "reference" (plain torch, any device, messages of E x C). Default: the fused kernel of the device, or else the reference.
+        backend: "cpu" (fused kernels) or "reference" (plain torch, any device, messages of E x C). Default: the fused
+            kernel of the device, or else the reference.
 
     Returns:
         (N, C), dtype of `x`.
@@ -75,7 +77,9 @@ def _check(
     if x.dim() != 2 or x.shape[0] != graph.num_nodes or not x.is_floating_point():
         raise ValueError(f"x must be floating point of shape ({graph.num_nodes}, C), got {x.dtype} of shape {tuple(x.shape)}.")
     if (edge_attr is None) != (weight is None):
-        raise ValueError("edge_attr and weight come together: the features of the edges, and the matrix that maps them to channels.")
+        raise ValueError(
+            "edge_attr and weight come together: the features of the edges, and the matrix that maps them to channels."
+        )
     if edge_attr is not None and weight is not None:
         if edge_attr.dim() != 2 or edge_attr.shape[0] != graph.num_edges:
             raise ValueError(f"edge_attr must have shape ({graph.num_edges}, K), got {tuple(edge_attr.shape)}.")
@@ -160,7 +164,25 @@ def _backward(
 
 
 @_backward.register_fake
-def _(grad, x, edge_attr, weight, bias, param, indptr, src, by_source, saved, kind, constant, eps, low, high, wants_weight, wants_edges):
+def _(
+    grad,
+    x,
+    edge_attr,
+    weight,
+    bias,
+    param,
+    indptr,
+    src,
+    by_source,
+    saved,
+    kind,
+    constant,
+    eps,
+    low,
+    high,
+    wants_weight,
+    wants_edges,
+):
     grad_w = torch.empty_like(weight) if weight is not None and wants_weight else grad.new_empty(0)
     grad_a = torch.empty_like(edge_attr) if edge_attr is not None and wants_edges else grad.new_empty(0)
     return torch.empty_like(grad, memory_format=torch.contiguous_format), grad_w, grad_a, grad.new_empty((), dtype=torch.float64)

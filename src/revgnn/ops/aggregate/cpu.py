@@ -1,9 +1,10 @@
 """`aggregate` on the CPU, forward and backward, without ever building messages: numba kernels on explicit vectors.
 
-Every kernel is made by a factory that fixes the number of channels in a tile, the number of edge features and the dtypes, so that accumulators
-live in registers. Forward walks by destination. The backward of max touches only the N x C winners; the others walk by source and
-recompute the message, so that each row of a gradient has one writer. What all edges share (`weight`, temperature) is summed in a fixed order from one
-partial sum a block, and the gradient of `bias` is the column sum of that of `x`.
+Every kernel is made by a factory that fixes the number of channels in a tile, the number of edge features and the dtypes,
+so that accumulators live in registers. Forward walks by destination. The backward of max touches only the N x C winners;
+the others walk by source and recompute the message, so that each row of a gradient has one writer. What all edges share
+(`weight`, temperature) is summed in a fixed order from one partial sum a block, and the gradient of `bias` is the column
+sum of that of `x`.
 
 Each kernel reads its record in the order in which `forward` and `backward`, at the end, pass it on.
 """
@@ -20,7 +21,25 @@ from torch import Tensor
 
 from revgnn.ops import simd
 from revgnn.ops.launch import CHUNK, NUMPY, first_row, kernel, next_block, num_blocks, or_empty, pad, position_dtype, run, tile
-from revgnn.ops.simd import add, div, exceeds, exp, fma, greater, load, log, mul, narrow, pointer, select, splat, store, sub, total, widen
+from revgnn.ops.simd import (
+    add,
+    div,
+    exceeds,
+    exp,
+    fma,
+    greater,
+    load,
+    log,
+    mul,
+    narrow,
+    pointer,
+    select,
+    splat,
+    store,
+    sub,
+    total,
+    widen,
+)
 
 KINDS = ("sum", "mean", "max", "softmax", "softmax-semigrad", "power")
 
@@ -116,7 +135,12 @@ def softmax_forward(C: int, K: int, dtype: Any, index: Any) -> Any:
         num_rows, stride, tiles = record[2], record[3], record[4]
         indptr, src, x = pointer(record[5], np.int64), pointer(record[6], index), pointer(record[7], dtype)
         a, w, b = pointer(record[8], dtype), pointer(record[9], dtype), pointer(record[10], dtype)
-        eps, out, peaks, scales = pointer(record[11], dtype)[0], pointer(record[12], dtype), pointer(record[13], dtype), pointer(record[14], dtype)
+        eps, out, peaks, scales = (
+            pointer(record[11], dtype)[0],
+            pointer(record[12], dtype),
+            pointer(record[13], dtype),
+            pointer(record[14], dtype),
+        )
         t = pointer(record[15], dtype)[0]
         while True:
             block = next_block(record)
@@ -151,7 +175,8 @@ def softmax_forward(C: int, K: int, dtype: Any, index: Any) -> Any:
 def power_forward(C: int, K: int, dtype: Any, index: Any) -> Any:
     """Powers and their mean in float64: `exp(p log(m))` in float32 would lose the digits that `p log(m)` has before the point.
 
-    `rest` receives what rounding took from `out`: the backward pass raises their sum to a power, which multiplies relative errors by p.
+    `rest` receives what rounding took from `out`: the backward pass raises their sum to a power, which multiplies relative
+    errors by p.
     """
     revision = simd.REVISION
 
@@ -199,7 +224,12 @@ def max_backward_edges(K: int, edges: bool, dtype: Any, position: Any) -> Any:
     def rows(record):
         _ = revision
         num_rows, channels = record[2], record[3]
-        winner, grad, a, wt = pointer(record[4], position), pointer(record[5], dtype), pointer(record[6], dtype), pointer(record[7], dtype)
+        winner, grad, a, wt = (
+            pointer(record[4], position),
+            pointer(record[5], dtype),
+            pointer(record[6], dtype),
+            pointer(record[7], dtype),
+        )
         partial, grad_a = pointer(record[8], dtype), pointer(record[9], dtype)
         while True:
             block = next_block(record)
@@ -226,7 +256,12 @@ def max_backward_x(dtype: Any, index: Any, position: Any) -> Any:
     def columns(record):
         _ = revision
         num_rows, channels, width = record[2], record[3], record[4]
-        winner, grad, src, grad_x = pointer(record[5], position), pointer(record[6], dtype), pointer(record[7], index), pointer(record[8], dtype)
+        winner, grad, src, grad_x = (
+            pointer(record[5], position),
+            pointer(record[6], dtype),
+            pointer(record[7], index),
+            pointer(record[8], dtype),
+        )
         while True:
             block = next_block(record)
             if block >= record[1]:
@@ -249,7 +284,8 @@ def backward_by_source(C: int, K: int, kind: str, weights: bool, edges: bool, dt
 
     - sum, mean: dm = g / degree;
     - softmax, weights s: dm = g s (1 + t (m - out)), dt = sum of g s m (m - out); the semi-gradient keeps g s;
-    - power: `grad` arrives as g out^(1 - p) / degree, in float64 (of out = 1e-7, p = 7 float32 would overflow), and dm = grad m^(p - 1), dp = sum of grad m^p log(m) (the rest of dp is per node).
+    - power: `grad` arrives as g out^(1 - p) / degree, in float64 (of out = 1e-7, p = 7 float32 would overflow), and dm =
+    grad m^(p - 1), dp = sum of grad m^p log(m) (the rest of dp is per node).
     """
     revision = simd.REVISION
     mean, softmax, semigrad, power = kind == "mean", kind.startswith("softmax"), kind == "softmax-semigrad", kind == "power"
@@ -289,7 +325,9 @@ def backward_by_source(C: int, K: int, kind: str, weights: bool, edges: bool, dt
                             if mean:
                                 g = div(g, splat(dtype(degrees[i + 1] - degrees[i]), C))
                             if softmax:
-                                s = mul(exp(sub(mul(splat(t, C), m), load(peaks, i * stride + c, C))), load(scales, i * stride + c, C))
+                                s = mul(
+                                    exp(sub(mul(splat(t, C), m), load(peaks, i * stride + c, C))), load(scales, i * stride + c, C)
+                                )
                                 g = mul(g, s)
                                 if not semigrad:
                                     off = sub(m, load(out, i * stride + c, C))
@@ -413,7 +451,13 @@ def backward(
 
 
 def _backward_max(
-    grad: Tensor, src: Tensor, edge_attr: Tensor | None, weight: Tensor | None, winner: Tensor, wants_weight: bool, wants_edges: bool
+    grad: Tensor,
+    src: Tensor,
+    edge_attr: Tensor | None,
+    weight: Tensor | None,
+    winner: Tensor,
+    wants_weight: bool,
+    wants_edges: bool,
 ) -> tuple[Tensor, Tensor, Tensor]:
     num_nodes, channels = grad.shape
     dtype, index, position = NUMPY[grad.dtype], NUMPY[src.dtype], NUMPY[winner.dtype]

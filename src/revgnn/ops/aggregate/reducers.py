@@ -37,8 +37,8 @@ class Softmax:
 
     Attributes:
         t: temperature: a number, or a tensor of one element to learn it.
-        semi_gradient: treat the softmax weights as constants in the backward pass, as the authors' code does where the temperature is fixed;
-            a learned `t` then gets no gradient.
+        semi_gradient: treat the softmax weights as constants in the backward pass, as the authors' code does where the
+            temperature is fixed; a learned `t` then gets no gradient.
     """
 
     t: float | Tensor = 1.0

@@ -1,7 +1,8 @@
 r"""The state of a reversible stack on an exact grid.
 
-Floating point addition cannot be undone: $(x + f) - f$ is not $x$. Sums of multiples of $2^{-q}$ can, as long as they stay below $2^{24-q}$ in float32
-($2^{53-q}$ in float64): they are exact. So `f` is rounded to the grid before it is added, and the inverse subtracts the very same value.
+Floating point addition cannot be undone: $(x + f) - f$ is not $x$. Sums of multiples of $2^{-q}$ can, as long as they stay
+below $2^{24-q}$ in float32 ($2^{53-q}$ in float64): they are exact. So `f` is rounded to the grid before it is added, and
+the inverse subtracts the very same value.
 """
 
 from __future__ import annotations
@@ -48,7 +49,7 @@ def advance(state: Tensor, change: Tensor, bits: int | None) -> tuple[Tensor, Te
 
 
 def retreat(state: Tensor, change: Tensor, bits: int | None) -> Tensor:
-    """`state - round(change)` in a new tensor: the inverse of `advance`, to the last bit if `state` is on the grid and within its limit."""
+    """`state - round(change)` in a new tensor: undoes `advance` to the last bit, if `state` is on the grid and within its limit."""
     return _advance(state, change, bits, -1.0)[0]
 
 

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from revgnn.ops import simd
 from revgnn.ops.launch import kernel, next_block, num_blocks, run
-from revgnn.ops.simd import add, exceeds, fma, load, magnitude, mul, pointer, rint, select, splat, store
+from revgnn.ops.simd import exceeds, fma, load, magnitude, mul, pointer, rint, select, splat, store
 
 LANES = 64
 GRAIN = 1 << 15
@@ -26,7 +26,12 @@ def advance_kernel(rounded: bool, dtype: Any) -> Any:
     def elements(record):
         _ = revision
         size = record[2]
-        state, change, out, peaks = pointer(record[3], dtype), pointer(record[4], dtype), pointer(record[5], dtype), pointer(record[6], dtype)
+        state, change, out, peaks = (
+            pointer(record[3], dtype),
+            pointer(record[4], dtype),
+            pointer(record[5], dtype),
+            pointer(record[6], dtype),
+        )
         up, down = pointer(record[7], dtype)[0], pointer(record[7], dtype)[1]
         while True:
             block = next_block(record)

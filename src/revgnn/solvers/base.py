@@ -1,0 +1,141 @@
+"""Fixed points z = f(z): what a solver is, what it returns, and when it stops."""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import Enum
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+Step = Callable[[Tensor], Tensor]
+"""f: a state to a state of the same shape and dtype. Must be deterministic for as long as a solve lasts."""
+
+Advance = Callable[[Tensor, Tensor], Tensor]
+"""One iteration under way: `advance(z, g)` takes an iterate and its residual g = f(z) - z, both flat (n,), to the next
+iterate, a new tensor. It may keep both arguments, and changes neither."""
+
+OUT_OF_BOUNDS = 1e4
+"""A residual this many times larger than the state or the residual a solve began with will not come back."""
+
+
+class Status(Enum):
+    """How a solve ended."""
+
+    CONVERGED = "converged"
+    MAX_STEPS = "max_steps"
+    DIVERGED = "diverged"
+
+
+class Solution(NamedTuple):
+    """What came of a solve.
+
+    Attributes:
+        z: the iterate with the smallest residual, shape and dtype of the initial one.
+        residuals: relative residual ||f(z) - z|| / ||f(z)|| of each iterate, in order; the first is that of the initial one.
+            Not finite where f was not.
+        steps: evaluations of f.
+        status: CONVERGED if `z` meets the tolerance.
+    """
+
+    z: Tensor
+    residuals: list[float]
+    steps: int
+    status: Status
+
+    @property
+    def residual(self) -> float:
+        """Relative residual of `z`; infinite if f was not finite even at the initial iterate."""
+        return min((r for r in self.residuals if math.isfinite(r)), default=math.inf)
+
+
+@dataclass(frozen=True)
+class AbstractSolver(ABC):
+    """Finds z with f(z) = z. The state, of whatever shape, is one vector: a graph is one system, not one for each node.
+
+    Attributes:
+        max_steps: evaluations of f at most.
+        rtol, atol: z is a solution if rms(f(z) - z) <= atol + rtol * rms(f(z)), where rms is the root of the mean square over
+            all elements. float32 rarely gets below rtol=1e-6.
+    """
+
+    max_steps: int = 30
+    rtol: float = 1e-4
+    atol: float = 0.0
+
+    def __post_init__(self) -> None:
+        if self.max_steps < 1:
+            raise ValueError(f"max_steps must be 1 or more evaluations, got {self.max_steps}.")
+        for name, value in (("rtol", self.rtol), ("atol", self.atol)):
+            if not (math.isfinite(value) and value >= 0.0):
+                raise ValueError(f"{name} must be a finite number of 0 or more, got {value}.")
+
+    @abstractmethod
+    def iteration(self) -> Advance:
+        """A fresh iteration, without a history."""
+
+    @torch.no_grad()
+    def solve(self, step: Step, z0: Tensor) -> Solution:
+        """Iterate from `z0` until the tolerance, the limit, or the range is reached. Records no gradients.
+
+        Besides what the solver's own history takes, four states are alive, and what `step` needs.
+
+        Args:
+            step: f.
+            z0: float32 or float64, any shape. Not changed; it is returned if nothing better was found.
+
+        Raises:
+            ValueError: if the state is of another dtype, or f does not keep its shape and dtype.
+        """
+        if z0.dtype not in (torch.float32, torch.float64):
+            raise ValueError(f"a state is solved for in float32 or float64, got {z0.dtype}; convert it first.")
+        advance = self.iteration()
+        z = best = z0.detach()
+        smallest = math.inf
+        bound: float | None = None
+        residuals: list[float] = []
+        for n in range(1, self.max_steps + 1):
+            f = step(z)
+            if f.shape != z.shape or f.dtype != z.dtype:
+                raise ValueError(
+                    f"the step must keep shape and dtype of the state, {tuple(z.shape)} {z.dtype}, "
+                    f"but returned {tuple(f.shape)} {f.dtype}."
+                )
+            g = f - z
+            size, gap = torch.stack([_norm(f), _norm(g)]).tolist()
+            del f
+            residuals.append(gap / size if size else (math.inf if gap else 0.0))
+            bound = OUT_OF_BOUNDS * max(size, gap) if bound is None else bound
+            if not (math.isfinite(gap) and math.isfinite(size) and gap <= bound):
+                return Solution(best, residuals, n, Status.DIVERGED)
+            if residuals[-1] < smallest or n == 1:
+                best, smallest = z, residuals[-1]
+            if gap <= self.atol * math.sqrt(z.numel()) + self.rtol * size:
+                return Solution(z, residuals, n, Status.CONVERGED)
+            if n < self.max_steps:
+                z = advance(z.reshape(-1), g.reshape(-1)).view_as(z)
+        return Solution(best, residuals, self.max_steps, Status.MAX_STEPS)
+
+
+def _norm(x: Tensor) -> Tensor:
+    return torch.linalg.vector_norm(x, dtype=torch.float64)
+
+
+CHUNK = 2**18
+
+
+def products(rows: list[Tensor], vector: Tensor) -> Tensor:
+    """Inner products of several vectors (n,) with one, summed in float64: (len(rows),) float64.
+
+    Computed piece by piece, so that no float64 copy of a whole vector is made.
+    """
+    pieces = vector.split(CHUNK)
+    return torch.stack([sum_of_products(row.split(CHUNK), pieces) for row in rows])
+
+
+def sum_of_products(one: tuple[Tensor, ...], other: tuple[Tensor, ...]) -> Tensor:
+    return torch.stack([torch.dot(a.double(), b.double()) for a, b in zip(one, other, strict=True)]).sum()
