@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from revgnn._version import __version__
-from revgnn.cli import datasets, evaluate, predict, presets, train
+from revgnn.cli import datasets, evaluate, paper, predict, presets, train
 from revgnn.cli.errors import Commands
 
 app = typer.Typer(
@@ -23,6 +23,7 @@ app.command("evaluate")(evaluate.evaluate)
 app.command("predict")(predict.predict)
 app.command("datasets")(datasets.datasets)
 app.command("presets")(presets.presets)
+app.command("paper")(paper.paper)
 
 
 def _print_version(wanted: bool) -> None:

@@ -1,7 +1,12 @@
-"""How a stack is differentiated: `Backprop`, `Checkpoint`, `Reversible`. Knows no graphs."""
+"""How a stack is differentiated: `Backprop`, `Checkpoint`, `Reversible`; how an equilibrium is: `Implicit`, `Phantom`.
+
+Knows no graphs.
+"""
 
 from revgnn.gradients.backprop import Backprop
 from revgnn.gradients.checkpoint import Checkpoint
+from revgnn.gradients.implicit import AbstractEquilibriumGradient, Implicit, Phantom, SolveRecord, equilibrium, one_step, unrolled
+from revgnn.gradients.jacobian import jacobian_penalty
 from revgnn.gradients.layer import AbstractLayer, AbstractReversibleLayer
 from revgnn.gradients.program import Program
 from revgnn.gradients.reversible import Reversible
@@ -10,15 +15,23 @@ from revgnn.gradients.shared import PerGroup, Shared
 from revgnn.gradients.strategy import GradientStrategy
 
 __all__ = [
+    "AbstractEquilibriumGradient",
     "AbstractLayer",
     "AbstractReversibleLayer",
     "Backprop",
     "Checkpoint",
     "GradientStrategy",
+    "Implicit",
     "PerGroup",
+    "Phantom",
     "Program",
     "Reversible",
     "Shared",
+    "SolveRecord",
     "StateRangeError",
+    "equilibrium",
+    "jacobian_penalty",
+    "one_step",
     "run_stack",
+    "unrolled",
 ]

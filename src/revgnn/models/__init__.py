@@ -6,14 +6,22 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 from revgnn.models.config import ModelConfig
+from revgnn.models.solver_config import SolverConfig
 
 if TYPE_CHECKING:
     from revgnn.models.build import build_model, num_parameters
     from revgnn.models.deep_gnn import DeepGNN
+    from revgnn.models.equilibrium import EquilibriumBlock, EquilibriumGNN
 
-_MODULE_OF = {"build_model": "revgnn.models.build", "num_parameters": "revgnn.models.build", "DeepGNN": "revgnn.models.deep_gnn"}
+_MODULE_OF = {
+    "DeepGNN": "revgnn.models.deep_gnn",
+    "EquilibriumBlock": "revgnn.models.equilibrium",
+    "EquilibriumGNN": "revgnn.models.equilibrium",
+    "build_model": "revgnn.models.build",
+    "num_parameters": "revgnn.models.build",
+}
 
-__all__ = ["DeepGNN", "ModelConfig", "build_model", "num_parameters"]
+__all__ = ["DeepGNN", "EquilibriumBlock", "EquilibriumGNN", "ModelConfig", "SolverConfig", "build_model", "num_parameters"]
 
 
 def __getattr__(name: str) -> Any:

@@ -13,12 +13,13 @@ from revgnn.gradients import AbstractLayer, Backprop, Checkpoint, GradientStrate
 from revgnn.models.config import ModelConfig
 from revgnn.models.deep_gnn import DeepGNN
 from revgnn.models.encoder import EdgeEncoder, NodeEncoder
+from revgnn.models.equilibrium import EquilibriumBlock, EquilibriumGNN
 from revgnn.ops.aggregate import Mean, Sum
 
 
 def build_model(
     config: ModelConfig, *, in_channels: int, out_channels: int, num_edge_features: int = 0, num_species: int = 0
-) -> DeepGNN:
+) -> DeepGNN | EquilibriumGNN:
     """A network for one data set.
 
     Args:
@@ -32,6 +33,18 @@ def build_model(
     width = config.channels
     edges = EdgeEncoder(num_edge_features, width) if uses_edges else None
     edge_dim = width if uses_edges else None
+    if config.family == "equilibrium":
+        return EquilibriumGNN(
+            config=config,
+            nodes=NodeEncoder(in_channels, width, num_species, config.input_dropout),
+            edges=edges,
+            block=EquilibriumBlock(
+                make_conv(config, edge_dim),
+                make_conv(config, edge_dim),
+                (make_norm(config.norm, width), make_norm(config.norm, width)),
+            ),
+            head=nn.Linear(width, out_channels),
+        )
 
     def block() -> PreActivation:
         conv = make_conv(config, edge_dim)

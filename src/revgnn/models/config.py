@@ -6,7 +6,9 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-Family = Literal["residual", "reversible"]
+from revgnn.models.solver_config import SolverConfig
+
+Family = Literal["residual", "reversible", "equilibrium"]
 Conv = Literal["gen", "gcn", "sage", "gat"]
 Aggregation = Literal["max", "mean", "sum", "softmax", "softmax-semigrad", "power"]
 Norm = Literal["layer", "batch", "none"]
@@ -15,7 +17,7 @@ State = Literal["grid", "plain", "float64"]
 
 
 class ModelConfig(BaseModel):
-    """ResGNN, RevGNN, WT-ResGNN and WT-RevGNN are four settings of this value: `family` and `tied`.
+    """ResGNN, RevGNN, WT-ResGNN and WT-RevGNN are four settings of this value, `family` and `tied`; DEQ-GNN is a fifth.
 
     The defaults are the paper's RevGNN-80 on ogbn-proteins. The number of inputs, outputs, edge features and species is the
     data set's affair and is given to `build_model`.
@@ -24,14 +26,15 @@ class ModelConfig(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     family: Family = Field(
-        default="reversible", description="residual: h + f(h), pre-activation; reversible: grouped additive coupling."
+        default="reversible",
+        description="residual: h + f(h), pre-activation; reversible: grouped additive coupling; equilibrium: h = f(h), solved for.",
     )
     tied: bool = Field(default=False, description="Weight-tied: layers share their parameters, see `unit`.")
     unit: Literal["pair", "single"] = Field(
         default="pair",
         description="What is tied. pair: a unit of two layers, applied depth / 2 times; single: all layers but the first.",
     )
-    depth: int = Field(default=112, ge=1, description="Layers.")
+    depth: int = Field(default=112, ge=1, description="Layers (of an equilibrium: where it is unrolled, see `solver.pretraining`).")
     channels: int = Field(default=80, ge=1, description="Width of the node state.")
     groups: int = Field(default=2, ge=1, description="Groups the channels are split into (reversible only; at least 2).")
     conv: Conv = Field(default="gen", description="The graph convolution in every block.")
@@ -54,13 +57,15 @@ class ModelConfig(BaseModel):
         default=False, description="Start the groups of a layer as copies of one another, as the authors' code does."
     )
     gradient: Gradient | None = Field(
-        default=None, description="How the stack is differentiated. Default: reversible, or checkpoint for residual."
+        default=None,
+        description="How the stack is differentiated. Default: reversible, checkpoint for residual, `solver` for equilibrium.",
     )
     checkpoint_every: int | None = Field(default=None, ge=1, description="Layers between two stored states. Default: sqrt(depth).")
     segments: int = Field(default=1, ge=1, description="Pieces of the reversible stack; segments - 1 inner states are stored.")
     state: State = Field(
         default="grid", description="How the node state is kept: float32 on an exact grid, plain float32, or float64."
     )
+    solver: SolverConfig | None = Field(default=None, description="How an equilibrium is solved for (equilibrium only).")
 
     @model_validator(mode="after")
     def _check(self) -> ModelConfig:
@@ -73,12 +78,16 @@ class ModelConfig(BaseModel):
                     f"channels must be a multiple of groups, got channels={self.channels}, groups={self.groups}; "
                     f"the nearest that fits is channels={nearest}."
                 )
+        elif self.family == "equilibrium":
+            self._check_equilibrium()
         elif self.gradient == "reversible":
             raise ValueError("a residual model cannot be inverted: choose gradient=backprop or checkpoint, or family=reversible.")
         if self.tied and self.unit == "pair" and self.depth % 2:
             raise ValueError(
                 f"a tied model repeats a unit of two layers: depth must be even, got {self.depth}; try {self.depth + 1}."
             )
+        if self.solver is not None and self.family != "equilibrium":
+            raise ValueError(f"a {self.family} model is not solved for: leave solver out, or choose family=equilibrium.")
         if self.conv == "sage" and self.aggregation not in ("mean", "sum"):
             raise ValueError(f"sage aggregates by mean or sum, got aggregation={self.aggregation!r}.")
         if self.family == "residual" and self.depth < 2:
@@ -88,6 +97,22 @@ class ModelConfig(BaseModel):
         if self.heads > 1 and self.block_channels % self.heads:
             raise ValueError(f"heads must divide the channels of a group ({self.block_channels}), got heads={self.heads}.")
         return self
+
+    def _check_equilibrium(self) -> None:
+        if self.norm == "batch":
+            raise ValueError("an equilibrium has no batch statistics, which would move with each iteration: choose norm=layer.")
+        if self.gradient not in (None, "backprop"):
+            raise ValueError(
+                "an equilibrium is differentiated as solver.gradient says, or unrolled by gradient=backprop, "
+                f"got gradient={self.gradient}."
+            )
+        if self.tied:
+            raise ValueError("an equilibrium is the limit of a weight-tied network: leave tied off, or choose family=residual.")
+        if self.depth % 2:
+            raise ValueError(
+                f"an equilibrium repeats a unit of two layers where it is unrolled: depth must be even, got {self.depth}; "
+                f"try {self.depth + 1}."
+            )
 
     @property
     def block_channels(self) -> int:

@@ -179,6 +179,12 @@ def _load_piece(builder: ir.IRBuilder, where: ir.Value, element: ir.Type, count:
     return builder.load(builder.bitcast(where, vec.as_pointer()), align=_bytes(element))
 
 
+def _broadcast(builder: ir.IRBuilder, scalar: ir.Value, vec: ir.VectorType) -> ir.Value:
+    one = builder.insert_element(ir.Constant(vec, ir.Undefined), scalar, ir.Constant(ir.IntType(32), 0))
+    zeros = ir.Constant(ir.VectorType(ir.IntType(32), vec.count), [0] * vec.count)
+    return builder.shuffle_vector(one, ir.Constant(vec, ir.Undefined), zeros)
+
+
 @intrinsic(prefer_literal=True)
 def splat(typingctx, value, lanes):
     """A vector with `value` in each lane."""
@@ -190,13 +196,7 @@ def splat(typingctx, value, lanes):
 
     def codegen(context, builder, signature, values):
         scalar = context.cast(builder, values[0], signature.args[0], dtype)
-        out = []
-        for count in _pieces(n):
-            vec = ir.VectorType(_LLVM[dtype], count)
-            one = builder.insert_element(ir.Constant(vec, ir.Undefined), scalar, ir.Constant(ir.IntType(32), 0))
-            zeros = ir.Constant(ir.VectorType(ir.IntType(32), count), [0] * count)
-            out.append(builder.shuffle_vector(one, ir.Constant(vec, ir.Undefined), zeros))
-        return _join(builder, out)
+        return _join(builder, [_broadcast(builder, scalar, ir.VectorType(_LLVM[dtype], count)) for count in _pieces(n)])
 
     return result(value, lanes), codegen
 
@@ -401,3 +401,75 @@ def rint(typingctx, a):
 def magnitude(typingctx, a):
     """|a|"""
     return _elementwise(lambda builder, x: _call(builder, "llvm.fabs", x))(a)
+
+
+@intrinsic
+def prefetch(typingctx, base, offset):
+    """Ask for the cache line of element `offset` of `base`, to be read soon."""
+
+    def codegen(context, builder, signature, values):
+        start = context.cast(builder, values[1], signature.args[1], types.int64)
+        where = builder.bitcast(_gep(builder, values[0], start, _LLVM[base.dtype]), ir.IntType(8).as_pointer())
+        i32 = ir.IntType(32)
+        fnty = ir.FunctionType(ir.VoidType(), [where.type, i32, i32, i32])
+        function = cgutils.get_or_insert_function(builder.module, fnty, "llvm.prefetch.p0i8")
+        builder.call(function, [where, ir.Constant(i32, 0), ir.Constant(i32, 3), ir.Constant(i32, 1)])
+        return context.get_dummy_value()
+
+    return types.void(base, offset), codegen
+
+
+# --- several vectors at once -------------------------------------------------------------------------------------------------
+
+
+@intrinsic(prefer_literal=True)
+def repeat(typingctx, vector, count):
+    """A tuple of `count` copies of a vector: the rows of a small matrix that stays in registers."""
+    n = _literal(count)
+    if n is None:
+        return None
+    result = types.UniTuple(vector, n)
+
+    def codegen(context, builder, signature, values):
+        return cgutils.pack_array(builder, [values[0]] * n)
+
+    return result(vector, count), codegen
+
+
+@intrinsic
+def add_outer(typingctx, rows, column, at, vector):
+    """`rows[k] + column[at + k] * vector` for each k: one outer product, added to a matrix in registers."""
+
+    def codegen(context, builder, signature, values):
+        start = context.cast(builder, values[2], signature.args[2], types.int64)
+        element, out = _LLVM[column.dtype], []
+        for k, row in enumerate(cgutils.unpack_tuple(builder, values[0], rows.count)):
+            where = _gep(builder, values[1], builder.add(start, ir.Constant(ir.IntType(64), k)), element)
+            scalar = builder.load(where, align=_bytes(element))
+            pieces = []
+            for acc, piece in zip(_split(builder, row), _split(builder, values[3]), strict=True):
+                pieces.append(_call(builder, "llvm.fma", _broadcast(builder, scalar, piece.type), piece, acc))
+            out.append(_join(builder, pieces))
+        return cgutils.pack_array(builder, out)
+
+    return rows(rows, column, at, vector), codegen
+
+
+@intrinsic
+def add_rows(typingctx, base, offset, stride, rows):
+    """Add `rows[k]` to the elements of `base` from `offset + k * stride` on, for each k."""
+
+    def codegen(context, builder, signature, values):
+        start, step = (context.cast(builder, values[n], signature.args[n], types.int64) for n in (1, 2))
+        element = _LLVM[base.dtype]
+        for row in cgutils.unpack_tuple(builder, values[3], rows.count):
+            at = start
+            for piece in _split(builder, row):
+                where = _gep(builder, values[0], at, element)
+                total = builder.fadd(_load_piece(builder, where, element, piece.type.count), piece)
+                builder.store(total, builder.bitcast(where, piece.type.as_pointer()), align=_bytes(element))
+                at = builder.add(at, ir.Constant(ir.IntType(64), piece.type.count))
+            start = builder.add(start, step)
+        return context.get_dummy_value()
+
+    return types.void(base, offset, stride, rows), codegen

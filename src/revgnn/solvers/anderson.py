@@ -94,7 +94,8 @@ class _Iteration:
         """gamma, from the normal equations, with every column of dG at length 1."""
         if not self.dg:
             return []
-        length = self.gram.diagonal().sqrt().clamp_min(1e-300)
+        length = self.gram.diagonal().sqrt()
+        length = torch.where(length > 0, length, 1.0)
         matrix = self.gram / torch.outer(length, length)
         matrix.diagonal().add_(self.solver.regularisation)
         right = products(list(self.dg), g).cpu() / length

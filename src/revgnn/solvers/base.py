@@ -125,17 +125,16 @@ def _norm(x: Tensor) -> Tensor:
     return torch.linalg.vector_norm(x, dtype=torch.float64)
 
 
-CHUNK = 2**18
+PIECE = 2**18
 
 
 def products(rows: list[Tensor], vector: Tensor) -> Tensor:
-    """Inner products of several vectors (n,) with one, summed in float64: (len(rows),) float64.
+    """Inner products of several vectors (n,) with one, summed in float64: float64 (len(rows),), on their device.
 
-    Computed piece by piece, so that no float64 copy of a whole vector is made.
+    Taken piece by piece, so that no float64 copy of a whole vector is made.
     """
-    pieces = vector.split(CHUNK)
-    return torch.stack([sum_of_products(row.split(CHUNK), pieces) for row in rows])
-
-
-def sum_of_products(one: tuple[Tensor, ...], other: tuple[Tensor, ...]) -> Tensor:
-    return torch.stack([torch.dot(a.double(), b.double()) for a, b in zip(one, other, strict=True)]).sum()
+    total = vector.new_zeros(len(rows), dtype=torch.float64)
+    for start in range(0, len(vector), PIECE):
+        piece = vector[start : start + PIECE].double()
+        total += torch.stack([torch.dot(row[start : start + PIECE].double(), piece) for row in rows])
+    return total

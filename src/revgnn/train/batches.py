@@ -27,6 +27,7 @@ class Batch:
         y: labels of the M nodes, as in `NodeDataset`.
         train: int64, (S,). Positions of the training nodes within the part.
         num_labelled: how many of those have a label; a part without any is not trained on.
+        labels: float32 (M, L), labels of the training nodes as vectors, where a run gives labels as inputs; else None.
     """
 
     nodes: Tensor | None
@@ -36,14 +37,20 @@ class Batch:
     y: Tensor
     train: Tensor
     num_labelled: int
+    labels: Tensor | None = None
 
 
 class Batches:
-    """Makes batches of one data set. The whole graph is moved to the device once, and only if asked for."""
+    """Makes batches of one data set. The whole graph is moved to the device once, and only if asked for.
 
-    def __init__(self, dataset: NodeDataset, device: torch.device) -> None:
+    Args:
+        labels: float32 (N, L), label vectors to go with each batch; see `revgnn.train.label_inputs`.
+    """
+
+    def __init__(self, dataset: NodeDataset, device: torch.device, labels: Tensor | None = None) -> None:
         self.dataset = dataset
         self.device = device
+        self._labels = labels
         self._is_train = torch.zeros(dataset.num_nodes, dtype=torch.bool)
         self._is_train[dataset.split.train] = True
 
@@ -93,4 +100,5 @@ class Batches:
             y=y.to(self.device),
             train=train.to(self.device),
             num_labelled=num_labelled(self.dataset.task, y[train]),
+            labels=move(self._labels),
         )

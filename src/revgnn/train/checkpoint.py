@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from revgnn.models import EquilibriumGNN
 from revgnn.train.session import Session
 from revgnn.train.tensor_file import CheckpointError, read_tensors, write_tensors
 
@@ -42,6 +43,8 @@ def save_state(path: Path, session: Session, state: State) -> None:
     tensors: dict[str, Tensor] = {f"model.{name}": t for name, t in session.model.state_dict().items()}
     for index, moments in optimizer["state"].items():
         tensors |= {f"optimizer.{index}.{name}": t for name, t in moments.items()}
+    if isinstance(session.model, EquilibriumGNN) and session.model.warm_start is not None:
+        tensors |= {f"warm_start.{name}": t for name, t in session.model.warm_start.tensors().items()}
     tensors["rng.cpu"] = torch.get_rng_state()
     if session.device.type == "cuda":
         tensors["rng.cuda"] = torch.cuda.get_rng_state(session.device)
@@ -68,6 +71,8 @@ def load_state(path: Path, session: Session) -> State:
         raise CheckpointError(f"{path} belongs to a run with another configuration than the config.yaml beside it.")
     groups = _by_prefix(tensors)
     load_weights(session.model, groups["model"], path)
+    if isinstance(session.model, EquilibriumGNN) and session.model.warm_start is not None:
+        session.model.warm_start.restore(groups.get("warm_start", {}), session.device)
     moments: dict[int, dict[str, Tensor]] = {}
     for name, tensor in groups.get("optimizer", {}).items():
         index, _, moment = name.partition(".")

@@ -16,7 +16,7 @@ from revgnn.train.config_errors import ConfigError, explain
 
 Device = Literal["auto", "cpu", "cuda"]
 Amp = Literal["none", "bf16", "fp16"]
-Features = Literal["raw", "standard", "rows"]
+Features = Literal["raw", "standard", "log", "rows"]
 
 FREE_ON_RESUME = frozenset({"epochs", "save_every", "data.root", "data.download"})
 """Keys that may change when a run goes on: they alter how long it runs or where the data lies, not what a step computes."""
@@ -34,7 +34,10 @@ class DataConfig(_Frozen):
     split: int | str = Field(default=0, description="Which of the data set's splits.")
     undirected: bool | None = Field(default=None, description="Add every edge's reverse. Default: as the set is used by custom.")
     self_loops: bool | None = Field(default=None, description="Give each node a loop, or take all. Default: as used by custom.")
-    features: Features = Field(default="raw", description="raw; standard: mean 0 and deviation 1; rows: each node's sum to 1.")
+    features: Features = Field(
+        default="raw",
+        description="raw; standard: mean 0 and deviation 1; log: sign(x) log(1 + |x|), then standard; rows: each node's sum to 1.",
+    )
     download: bool = Field(default=False, description="Fetch a published data set that is not there.")
 
     @field_validator("split")
@@ -72,6 +75,7 @@ class RunConfig(_Frozen):
     optim: OptimConfig = Field(default_factory=OptimConfig)
     evaluation: EvalConfig = Field(default_factory=EvalConfig)
     epochs: int = Field(default=100, ge=1, description="Passes over the training nodes.")
+    label_inputs: float = Field(default=0.0, ge=0, lt=1, description="Share of the training labels each step has as inputs; 0: none.")
     parts: int = Field(default=1, ge=1, description="Parts the graph is cut into, anew each epoch; one optimiser step a part.")
     patience: int | None = Field(default=None, ge=1, description="Stop after so many epochs without a better validation score.")
     seed: int = Field(default=0, ge=0, lt=2**63, description="Seed of weights, dropout and partitions.")

@@ -32,13 +32,15 @@ def load_dataset(config: DataConfig | None) -> NodeDataset:
 
 
 def scaled(x: Tensor, how: Features) -> Tensor:
-    """Node features (N, F): as they are, each column to mean 0 and deviation 1 over all nodes, or each row to sum 1 (rows of 0 stay)."""
+    """Node features (N, F), as `DataConfig.features` describes. Constant columns become 0; rows of zeros stay."""
     match how:
         case "raw":
             return x
         case "standard":
             deviation, mean = torch.std_mean(x, dim=0, correction=0)
             return (x - mean) / deviation.where(deviation > 1e-6 * x.abs().amax(dim=0), 1.0)
+        case "log":
+            return scaled(x.sign() * x.abs().log1p(), "standard")
         case "rows":
             total = x.sum(dim=1, keepdim=True)
             return x / total.where(total != 0, 1.0)

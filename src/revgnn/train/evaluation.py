@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from revgnn.data import NodeDataset
 from revgnn.train.batches import Batches
 from revgnn.train.config import EvalConfig
+from revgnn.train.label_inputs import show_all
 from revgnn.train.metrics import score
 from revgnn.train.precision import autocast
 
@@ -43,6 +44,7 @@ def infer(model: nn.Module, batches: Batches, how: EvalConfig, seed: int) -> Ten
     try:
         for view in range(views):
             for batch in batches.view(how.parts, _view_seed(seed, view)):
+                batch = batch if batch.labels is None else show_all(batch)
                 with autocast(batches.device, how.amp):
                     logits = model(batch.graph, batch.x, batch.species)
                 logits = logits.float().cpu()

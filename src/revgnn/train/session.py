@@ -6,13 +6,14 @@ import math
 from dataclasses import dataclass
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from revgnn.data import NodeDataset, RandomPartition
-from revgnn.models import build_model
+from revgnn.models import EquilibriumGNN, build_model
 from revgnn.train.batches import Batch, Batches
 from revgnn.train.config import Device, OptimConfig, RunConfig
 from revgnn.train.datasets import load_dataset
+from revgnn.train.label_inputs import label_vectors, label_width, show_some
 from revgnn.train.metrics import check_scorable
 from revgnn.train.objective import num_labelled, objective
 from revgnn.train.precision import autocast, grad_scaler
@@ -51,7 +52,7 @@ def prepare(config: RunConfig) -> Session:
         config=config,
         dataset=dataset,
         device=device,
-        batches=Batches(dataset, device),
+        batches=Batches(dataset, device, label_vectors(dataset) if config.label_inputs else None),
         partition=RandomPartition(dataset.graph, config.parts, config.seed),
         model=model,
         optimizer=build_optimizer(config.optim, model),
@@ -66,21 +67,25 @@ def training_step(session: Session, batch: Batch, done: float = 0.0) -> float:
         done: epochs that lie behind this step, for the schedule of the learning rate.
 
     Returns:
-        The loss before the step.
+        The loss before the step, without what the model itself adds to it.
 
     Raises:
         Diverged: before anything is changed.
     """
     model, optimizer, scaler = session.model, session.optimizer, session.scaler
+    if session.config.label_inputs:
+        batch = show_some(batch, session.config.label_inputs, session.dataset.task)
     optimizer.zero_grad(set_to_none=True)
     for group in optimizer.param_groups:
         group["lr"] = learning_rate(session.config, done)
     with autocast(session.device, session.config.amp):
-        logits = model(batch.graph, batch.x, batch.species)
+        logits, auxiliary = _forward(model, batch)
     loss = objective(session.dataset.task, logits[batch.train], batch.y[batch.train])
     value = float(loss.detach())
-    if not math.isfinite(value):
-        raise Diverged(f"the loss is {value}")
+    if auxiliary is not None:
+        loss = loss + auxiliary
+    if not math.isfinite(total := float(loss.detach())):
+        raise Diverged(f"the loss is {total}")
     scaler.scale(loss).backward()
     clip_norm = session.config.optim.clip_norm
     if clip_norm is not None:
@@ -91,11 +96,18 @@ def training_step(session: Session, batch: Batch, done: float = 0.0) -> float:
     return value
 
 
+def _forward(model: nn.Module, batch: Batch) -> tuple[Tensor, Tensor | None]:
+    """Logits, and what else the model wants to be minimised."""
+    if isinstance(model, EquilibriumGNN):
+        return model(batch.graph, batch.x, batch.species, nodes=batch.nodes), model.auxiliary_loss
+    return model(batch.graph, batch.x, batch.species), None
+
+
 def build_for(config: RunConfig, dataset: NodeDataset) -> nn.Module:
     """The run's model with as many inputs and outputs as the data set has."""
     return build_model(
         config.model,
-        in_channels=dataset.in_channels,
+        in_channels=dataset.in_channels + (label_width(dataset) if config.label_inputs else 0),
         out_channels=dataset.num_outputs,
         num_edge_features=dataset.num_edge_features,
         num_species=dataset.num_species,

@@ -1,0 +1,132 @@
+"""`aggregate` on the CPU, forward and backward, without ever building messages: numba kernels on explicit vectors.
+
+Every kernel is made by a factory that fixes the number of channels in a tile, the number of edge features and the dtypes,
+so that accumulators live in registers. Each reads its record in the order in which `forward` and `backward` write it.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from revgnn.ops.aggregate.cpu.backward import backward_by_source, max_backward_edges, max_backward_x
+from revgnn.ops.aggregate.cpu.forward import max_forward, power_forward, softmax_forward, sum_forward
+from revgnn.ops.launch import NUMPY, num_blocks, or_empty, pad, position_dtype, run, tile
+
+
+def forward(
+    x: Tensor,
+    indptr: Tensor,
+    src: Tensor,
+    edge_attr: Tensor | None,
+    weight: Tensor | None,
+    bias: Tensor | None,
+    kind: str,
+    param: float,
+    eps: float,
+    clamp: tuple[float, float],
+    save: bool,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """`out` and what the backward pass needs of it: winners for max (only if `save`), peaks and scales for softmax, what rounding
+    took from `out` for power. Arguments are checked by the caller."""
+    num_nodes, channels = x.shape
+    lanes, padded = tile(channels)
+    x, weight, bias = pad(x, padded), pad(weight, padded), pad(bias, padded)
+    dtype, index = NUMPY[x.dtype], NUMPY[src.dtype]
+    K = 0 if edge_attr is None else edge_attr.shape[1]
+    out = torch.empty_like(x)
+    first, second = x.new_empty(0), x.new_empty(0)
+    if kind == "max":
+        first = x.new_empty(out.shape if save else (0,), dtype=position_dtype(src))
+        compiled = max_forward(lanes, K, save, dtype, index, NUMPY[first.dtype])
+    elif kind in ("sum", "mean"):
+        compiled = sum_forward(lanes, K, kind == "mean", dtype, index)
+    elif kind == "power":
+        first = torch.empty_like(x)
+        compiled = power_forward(lanes, K, dtype, index)
+    else:
+        first, second = torch.empty_like(x), torch.empty_like(x)
+        compiled = softmax_forward(lanes, K, dtype, index)
+    run(
+        compiled, num_blocks(src.numel() + num_nodes), num_nodes, padded, padded // lanes, indptr, src, x,
+        or_empty(edge_attr, x), or_empty(weight, x), x.new_zeros(padded) if bias is None else bias, x.new_tensor([eps]), out,
+        first, second, torch.tensor([param], dtype=torch.float64 if kind == "power" else x.dtype), x.new_tensor(clamp),
+    )  # fmt: skip
+    out, first, second = (t[:, :channels].contiguous() if t.dim() == 2 else t for t in (out, first, second))
+    return out, first, second
+
+
+def backward(
+    grad: Tensor,
+    x: Tensor,
+    indptr: Tensor,
+    src: Tensor,
+    by_source: tuple[Tensor, ...],
+    edge_attr: Tensor | None,
+    weight: Tensor | None,
+    bias: Tensor | None,
+    saved: tuple[Tensor, ...],
+    kind: str,
+    param: float,
+    eps: float,
+    clamp: tuple[float, float],
+    wants_weight: bool,
+    wants_edges: bool,
+) -> tuple[Tensor, Tensor, Tensor, float]:
+    """Gradients of x, weight and edge features (empty where not wanted or absent), and of the temperature or exponent."""
+    if kind == "max":
+        return (*_backward_max(grad, src, edge_attr, weight, saved[1], wants_weight, wants_edges), 0.0)
+    num_nodes, channels = x.shape
+    K = 0 if edge_attr is None else edge_attr.shape[1]
+    # the gradient of the weight, K x lanes, is kept in registers too
+    lanes, padded = tile(channels, widest=max(16, 256 // K // 16 * 16) if K and wants_weight else 128)
+    out, first, second = saved
+    dparam = 0.0
+    if kind == "power":  # what is the same for all edges of a node
+        wide, grad = out.double() + first, grad.double()
+        dparam = -float((grad * torch.special.xlogy(wide, wide)).sum()) / param
+        grad = torch.where(wide > 0, grad * wide ** (1 - param) / indptr.diff().clamp(min=1).unsqueeze(1), 0.0)
+    x, grad, out, first, second = (pad(t, padded) for t in (x, grad, out, first, second))
+    weight, bias = pad(weight, padded), pad(bias, padded)
+    grad_x = torch.empty_like(x)
+    grad_a = torch.zeros_like(edge_attr) if edge_attr is not None and wants_edges else x.new_empty(0)
+    blocks = num_blocks(src.numel() + num_nodes, most=64)
+    partial_w = x.new_zeros((blocks, K, padded) if wants_weight else (0, K, padded))
+    partial_t = torch.zeros(blocks, dtype=torch.float64)
+    dtype, index, position = NUMPY[x.dtype], NUMPY[by_source[1].dtype], NUMPY[by_source[2].dtype]
+    run(
+        backward_by_source(lanes, K, kind, wants_weight and K > 0, wants_edges and K > 0, dtype, index, position), blocks,
+        num_nodes, padded, padded // lanes, *by_source, x, or_empty(edge_attr, x), or_empty(weight, x),
+        x.new_zeros(padded) if bias is None else bias, x.new_tensor([eps]), grad, indptr, grad_x, grad_a, partial_w, partial_t,
+        out, first, second, torch.tensor([param], dtype=torch.float64 if kind == "power" else x.dtype), x.new_tensor(clamp),
+    )  # fmt: skip
+    dparam += float(partial_t.sum()) / (param if kind == "power" else 1.0)
+    grad_w = partial_w.sum(0)[:, :channels].contiguous() if wants_weight else x.new_empty(0)
+    return grad_x[:, :channels].contiguous(), grad_w, grad_a, dparam
+
+
+def _backward_max(
+    grad: Tensor,
+    src: Tensor,
+    edge_attr: Tensor | None,
+    weight: Tensor | None,
+    winner: Tensor,
+    wants_weight: bool,
+    wants_edges: bool,
+) -> tuple[Tensor, Tensor, Tensor]:
+    num_nodes, channels = grad.shape
+    dtype, index, position = NUMPY[grad.dtype], NUMPY[src.dtype], NUMPY[winner.dtype]
+    grad_x, grad_w, grad_a = torch.zeros_like(grad), grad.new_empty(0), grad.new_empty(0)
+    width = 16 if channels >= 32 else 8  # 16 float32 are a cache line: two threads seldom share one
+    run(max_backward_x(dtype, index, position), -(-channels // width), num_nodes, channels, width, winner, grad, src, grad_x)
+    if edge_attr is not None and weight is not None and (wants_weight or wants_edges):
+        K = edge_attr.shape[1]
+        blocks = num_blocks(grad.numel(), most=64)
+        partial = grad.new_zeros(blocks, channels, K)
+        if wants_edges:
+            grad_a = torch.zeros_like(edge_attr)
+        compiled = max_backward_edges(K, wants_edges, dtype, position)
+        run(compiled, blocks, num_nodes, channels, winner, grad, edge_attr, weight.t().contiguous(), partial, grad_a)
+        if wants_weight:
+            grad_w = partial.sum(0).t().contiguous()
+    return grad_x, grad_w, grad_a

@@ -1,0 +1,10 @@
+"""The published tables, and our figures beside them.
+
+`get_table("table2").row("RevGNN-64")` is a row; `revgnn.paper.report` sets it beside ours, and `revgnn.paper.measure` (which needs
+torch) measures the memory of its training step.
+"""
+
+from revgnn.paper.report import list_tables, measure_rows, row_record, table_record
+from revgnn.paper.tables import Published, Row, Table, get_table, tables
+
+__all__ = ["Published", "Row", "Table", "get_table", "list_tables", "measure_rows", "row_record", "table_record", "tables"]

@@ -1,0 +1,129 @@
+"""`revgnn paper` from the outside."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from revgnn.cli.app import app
+from revgnn.paper import tables
+from revgnn.train.run_folder import RunFolder
+from tests.paper.stand_in import make_stand_in
+
+SMALLEST = "RevGNN-224-L3-C4"
+
+
+def paper(*words: object) -> Result:
+    return CliRunner().invoke(app, ["paper", *map(str, words)])
+
+
+def succeed(*words: object) -> str:
+    result = paper(*words)
+    assert result.exit_code == 0, result.output
+    return result.stdout
+
+
+def refuse(*words: object) -> str:
+    """The one line on stderr of a command that must fail."""
+    result = paper(*words)
+    assert result.exit_code == 2, result.output
+    assert len(result.stderr.splitlines()) == 1, result.stderr
+    return result.stderr
+
+
+def test_the_list_of_tables() -> None:
+    text = succeed()
+    assert all(table.name in text and table.source in text for table in tables())
+    assert [entry["name"] for entry in json.loads(succeed("--json"))] == [table.name for table in tables()]
+
+
+@pytest.mark.parametrize("table", tables(), ids=lambda table: table.name)
+def test_a_table(table) -> None:
+    text = succeed(table.name)
+    for row in table.rows:
+        line = next(line for line in text.splitlines()[1:] if line.startswith(f"{row.name} "))
+        assert f" {row.parameters:,}  {row.published.parameters} " in line
+        assert line.endswith(row.preset)
+    assert all(note in text for note in table.notes)
+    assert "our GB" not in text
+    assert len(json.loads(succeed(table.name, "--json"))["rows"]) == len(table.rows)
+
+
+def test_a_row() -> None:
+    text = succeed("table2", "--row", "wt_revgnn-64")
+    assert "WT-RevGNN-64" in text
+    assert "WT-RevGNN-80" not in text
+    assert "1.60" in text
+    assert "> 32" in succeed("table2", "--row", "resgnn-224")
+
+
+def test_printing_a_table_needs_neither_torch_nor_kernels() -> None:
+    """What takes seconds to import or to build must not stand between a reader and a table."""
+    code = (
+        "import sys\nfrom typer.testing import CliRunner\nfrom revgnn.cli.app import app\n"
+        "for words in (['paper'], ['paper', 'table1'], ['paper', 'proteins', '--json']):\n"
+        "    assert CliRunner().invoke(app, words).exit_code == 0\n"
+        "print(sorted({'torch', 'numba', 'torch_geometric', 'scipy'} & set(sys.modules)))"
+    )
+    answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert answer.stdout.strip() == "[]"
+
+
+def test_measure(real_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    root = make_stand_in(real_data, tmp_path, monkeypatch)
+    words = ("table1", "--row", SMALLEST, "--measure", "memory", "--root", root, "--device", "cpu")
+    text = succeed(*words)
+    assert "our GB" in text
+    assert "one part of ogbn-proteins of 1,239 nodes" in text
+    (row,) = json.loads(succeed(*words, "--json"))["rows"]
+    assert row["memory_gb"] == round(row["memory"]["peak_bytes"] / 1e9, 4)
+    assert f"{row['memory_gb']:.3f}" in text
+    assert row["memory"]["peak_bytes"] > 16 * row["memory"]["parameters"]
+
+
+def test_train_a_row(real_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    root = make_stand_in(real_data, tmp_path, monkeypatch)
+    words = ("table1", "--row", SMALLEST, "--train", "--root", root, "--device", "cpu", "--out", tmp_path / "a")
+    text = succeed(*words, "--epochs", 1, "-q")
+    run = RunFolder(tmp_path / "a")
+    result = run.result()
+    assert result is not None
+    assert (run.config().preset, run.config().model.depth, result["epochs"]) == ("revgnn-224-groups-4-depth-3", 3, 1)
+    assert f"test         {result['test']:.4f} rocauc" in text
+    assert "(published 339k)" in text
+    assert "already holds a run" in refuse(*words, "--epochs", 1)
+    record = json.loads(succeed(*words, "--epochs", 2, "--resume", "--json"))["rows"][0]
+    assert (record["result"]["epochs"], record["multi_view"]) == (2, None)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["tabel2"], "did you mean table2"),
+        (["table2", "--row", "RevGN-64"], "did you mean RevGNN-64"),
+        (["table2", "--row", "RevGN-64", "--measure", "memory"], "did you mean RevGNN-64"),
+        (["correlation", "--row", "RevGNN-64"], "no networks as rows"),
+        (["--row", "RevGNN-64"], "name a table"),
+        (["--measure", "memory"], "name a table"),
+        (["table2", "--measure", "time"], "what can be measured is memory"),
+        (["table2", "--measure"], "--measure"),
+        (["table2", "--train"], "choose it with --row"),
+        (["table2", "--row", "RevGNN-64", "--train", "--measure", "memory"], "give one of them"),
+        (["table2", "--epochs", "3"], "belong to --train"),
+        (["table2", "--root", "x"], "belong to --measure and --train"),
+        (["table2", "--row", "RevGNN-64", "--measure", "memory", "--device", "tpu"], "device: input should be"),
+        (["table2", "--row", "RevGNN-64", "--measure", "memory", "--root", "/nowhere"], "/nowhere"),
+        (["table2", "--row", "RevGNN-64", "--train", "--epochs", "0"], "epochs: input should be greater"),
+        (["table2", "--row", "RevGNN-64", "--train", "--root", "/nowhere", "--out", "/nowhere/a"], "/nowhere"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else None,
+)
+def test_mistakes(words: list[str], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert message in refuse(*words)
+    assert not list(tmp_path.iterdir())

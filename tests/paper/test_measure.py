@@ -1,0 +1,101 @@
+"""What is counted in a step's memory, held against what can be worked out by hand."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from revgnn.paper import measure
+from revgnn.paper.measure import TrainingBatch, generated_batch, step_memory, training_batch
+from revgnn.presets import get_preset
+from revgnn.train.config import RunConfig
+from revgnn.train.session import build_for, build_optimizer
+from tests.paper.stand_in import NUM_NODES
+
+NODES, EDGES = 500, 9_000
+
+
+@pytest.fixture(scope="module")
+def batch() -> TrainingBatch:
+    return generated_batch(NODES, EDGES)
+
+
+def preset(name: str, **changes: object) -> RunConfig:
+    return get_preset(name).replace({"device": "cpu", **{f"model.{key}": value for key, value in changes.items()}})
+
+
+def test_a_batch_has_the_size_it_should(batch: TrainingBatch) -> None:
+    graph = batch.batch.graph
+    assert (graph.num_nodes, graph.num_edges, graph.num_edge_features) == (NODES, EDGES, 8)
+    assert batch.batch.y.shape == (NODES, 112)
+    assert batch.batch.num_labelled == round(0.65 * NODES)
+    index = 2 * 8 * (NODES + 1) + 3 * 4 * EDGES  # both directions: where each node's edges begin, other ends, edge numbers
+    rows = 4 * NODES * (8 + 112) + 8 * NODES + 8 * batch.batch.num_labelled  # inputs and labels, species, training nodes
+    assert batch.nbytes == index + 4 * 8 * EDGES + rows
+
+
+def test_every_parameter_costs_its_weight_gradient_and_two_moments(batch: TrainingBatch) -> None:
+    shallow, deep = (step_memory(preset("revgnn-224-depth-3", depth=depth), batch) for depth in (6, 12))
+    more = deep.parameters - shallow.parameters
+    assert deep.peak_bytes - shallow.peak_bytes == pytest.approx(16 * more, rel=0.02)
+    assert shallow.state_bytes == 12 * shallow.parameters
+    assert shallow.peak_bytes > shallow.batch_bytes + 16 * shallow.parameters
+    assert shallow.gradient == "reversible"
+    assert shallow.stored_bytes is None
+
+
+def test_more_groups_need_less(batch: TrainingBatch) -> None:
+    two, four = (step_memory(preset(name), batch) for name in ("revgnn-224-depth-3", "revgnn-224-groups-4-depth-3"))
+    assert four.peak_bytes < two.peak_bytes
+
+
+@pytest.mark.parametrize("name", ["resgnn-64", "wt-resgnn-64"])
+def test_storing_every_layer_is_extrapolated_rightly(name: str, batch: TrainingBatch) -> None:
+    checkpointed = step_memory(preset(name, depth=20), batch)
+    stored = step_memory(preset(name, depth=20, gradient="backprop"), batch)
+    assert (checkpointed.gradient, stored.gradient) == ("checkpoint", "backprop")
+    assert checkpointed.stored_bytes == pytest.approx(stored.peak_bytes, rel=0.01)
+    assert checkpointed.peak_bytes < 0.6 * stored.peak_bytes
+    assert (
+        step_memory(preset(name, depth=4), batch).stored_bytes
+        == step_memory(preset(name, depth=4, gradient="backprop"), batch).peak_bytes
+    )
+
+
+def test_making_the_optimisers_state_moves_nothing(batch: TrainingBatch) -> None:
+    run = preset("wt-revgnn-64")
+    model = build_for(run, batch.dataset)
+    before = [p.clone() for p in model.parameters()]
+    optimizer = build_optimizer(run.optim, model)
+    measure._make_state(optimizer)
+    assert all(torch.equal(p, q) for p, q in zip(model.parameters(), before, strict=True))
+    assert all(p.grad is None and {"exp_avg", "exp_avg_sq"} <= optimizer.state[p].keys() for p in model.parameters())
+
+
+# --- which batch --------------------------------------------------------------------------------------------------------
+
+
+def test_without_the_data_set_a_batch_of_its_size_is_generated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("REVGNN_DATA", str(tmp_path))
+    data = training_batch(preset("revgnn-64"))
+    assert data.generated
+    assert (data.batch.graph.num_nodes, data.batch.graph.num_edges) == (13_253, 791_225)
+
+
+def test_the_data_set_is_used_where_it_is(proteins_root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    given = training_batch(preset("revgnn-64").replace({"data.root": str(proteins_root)}))
+    monkeypatch.setenv("REVGNN_DATA", str(proteins_root))
+    found = training_batch(preset("revgnn-64"))
+    for data in (given, found):
+        assert not data.generated
+        assert data.dataset.num_nodes == NUM_NODES
+        assert data.batch.graph.num_nodes == pytest.approx(NUM_NODES / 10, abs=1)
+    memory = step_memory(preset("revgnn-224-groups-4-depth-3"), given)
+    assert (memory.data, memory.num_nodes) == ("ogbn-proteins", given.batch.graph.num_nodes)
+
+
+def test_a_root_without_the_data_set_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="ogbn-proteins"):
+        training_batch(preset("revgnn-64").replace({"data.root": str(tmp_path)}))
