@@ -105,15 +105,19 @@ def test_plain_backward_gives_the_same_and_accumulates(model, x) -> None:
     assert model.unused.grad is None
 
 
-def test_float32(model, x) -> None:
+def test_in_float32_as_near_to_the_truth_as_a_stored_unroll(model, x) -> None:
     truth = gradients(model, x, solved(model, x))
     single, x32 = copy.deepcopy(model).float(), x.detach().float().requires_grad_()
-    limited = Anderson(max_steps=60, rtol=2e-7)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # whether the last bit is reached is not the question
-        ours = gradients(single, x32, solved(single, x32, limited, gradient=Implicit(limited)))
-    for mine, theirs in zip(ours, truth, strict=True):
-        assert mine is None if theirs is None else torch.allclose(mine.double(), theirs, rtol=1e-4, atol=1e-5)
+    solver = Anderson(max_steps=60, rtol=1e-6)
+    ours = gradients(single, x32, solved(single, x32, solver, gradient=Implicit(solver)))
+    stored = gradients(single, x32, unrolled(lambda z: single(z, x32), torch.zeros_like(x32), steps=100))
+
+    def error(found: Tensor, exact: Tensor) -> float:
+        return float((found.double() - exact).norm() / exact.norm())
+
+    for mine, plain, exact in zip(ours, stored, truth, strict=True):
+        if exact is not None:
+            assert error(mine, exact) <= 2 * error(plain, exact) + 10 * solver.rtol
 
 
 # --- safety ---------------------------------------------------------------------------------------------------------------------
@@ -166,8 +170,9 @@ def test_no_graph_under_no_grad(model, x) -> None:
 @pytest.mark.parametrize("solver", SOLVERS, **names)
 def test_dropout_inside_is_drawn_once_a_solve(solver, x) -> None:
     model = Contraction(dropout=0.4).double()
+    nn.init.orthogonal_(model.linear.weight, gain=0.4)
     torch.manual_seed(5)
-    ours = solved(model, x, solver)  # would never converge if every evaluation had a mask of its own
+    ours = solved(model, x, solver, gradient=Implicit(solver))  # would never converge if every evaluation had a mask of its own
     after = torch.rand(1)
     torch.manual_seed(5)
     truth = unrolled(lambda z: model(z, x), torch.zeros_like(x), steps=200)
@@ -180,12 +185,12 @@ def test_dropout_inside_is_drawn_once_a_solve(solver, x) -> None:
 
 def test_under_autocast_the_state_stays_in_float32() -> None:
     model, x = Contraction(), torch.randn(9, 6, requires_grad=True)
-    solver = Anderson(rtol=1e-2)
+    solver, tight = Anderson(rtol=1e-2), Anderson(rtol=1e-6)
     with torch.autocast("cpu", torch.bfloat16):
         z = solved(model, x, solver, gradient=Implicit(solver))
     assert z.dtype == torch.float32
     mine = gradients(model, x, z)
-    for a, b in zip(mine, gradients(model, x, solved(model, x)), strict=True):
+    for a, b in zip(mine, gradients(model, x, solved(model, x, tight)), strict=True):
         assert a is None if b is None else (a - b).norm() < 0.05 * b.norm()
 
 
@@ -221,8 +226,9 @@ def test_not_converging_warns_once_and_is_counted(model, x) -> None:
 
 @pytest.mark.parametrize("kind", [FixedPoint, Anderson, Broyden])
 def test_memory_does_not_depend_on_the_number_of_iterations(kind) -> None:
-    model, x = Contraction(64), torch.randn(2_000, 64)
-    history = {} if kind is FixedPoint else {"window": 3} if kind is Anderson else {"memory": 8}
+    model, x = Contraction(16).double(), torch.randn(500, 16, dtype=torch.float64)
+    nn.init.orthogonal_(model.linear.weight, gain=2.0)
+    history = {} if kind is FixedPoint else {"window": 2} if kind is Anderson else {"memory": 5}
 
     def peak(steps: int) -> int:
         solver = kind(max_steps=steps, rtol=1e-12, **history)
@@ -231,7 +237,8 @@ def test_memory_does_not_depend_on_the_number_of_iterations(kind) -> None:
             solved(model, x, solver, gradient=Implicit(solver), record=SolveRecord(warned=True)).sum().backward()
         return memory.peak_bytes
 
-    assert peak(100) == peak(20)
+    state = x.numel() * x.element_size()
+    assert peak(40) <= peak(15) + state  # the best iterate need not be one of the last
 
 
 # --- the Jacobian ---------------------------------------------------------------------------------------------------------------
@@ -240,6 +247,7 @@ def test_memory_does_not_depend_on_the_number_of_iterations(kind) -> None:
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 0.03), (torch.float32, 0.03)], ids=str)
 def test_the_penalty_is_the_mean_squared_singular_value(dtype, tolerance) -> None:
     model, x = Contraction().to(dtype), torch.randn(4, 6, dtype=dtype)
+    model.requires_grad_(False)
     z = torch.rand(4, 6, dtype=dtype)
     jacobian = torch.autograd.functional.jacobian(lambda z: model(z, x), z).reshape(24, 24)
     exact = float(jacobian.square().sum() / 24)
@@ -256,7 +264,7 @@ def test_the_penalty_s_gradient_is_that_of_the_norm() -> None:
 
 def test_the_penalty_sees_one_dropout_mask() -> None:
     model, x, z = Contraction(dropout=0.5), torch.randn(9, 6), torch.rand(9, 6)
-    assert float(jacobian_penalty(lambda z: model(z, x), z)) < 10  # with two masks the difference would be divided by h
+    assert float(jacobian_penalty(lambda z: model(z, x), z).detach()) < 10  # with two masks the difference would be divided by h
 
 
 @pytest.mark.parametrize(

@@ -48,7 +48,8 @@ def test_a_row_is_what_its_name_says(row: Row) -> None:
     assert run.data is not None
     assert (run.data.name, run.epochs, run.parts, run.evaluation.parts) == ("ogbn-proteins", 2000, 10, 5)
     assert run.model.tied == row.name.startswith("WT-")
-    assert run.model.family == ("residual" if "ResGNN" in row.name else "reversible")
+    families = {"Res": "residual", "Rev": "reversible", "DEQ": "equilibrium"}
+    assert run.model.family == families[row.name.removeprefix("WT-")[:3]]
     channels = re.search(r"GNN-(\d+)", row.name)
     assert run.model.channels == (int(channels[1]) if channels else {"Deep": 80, "Wide": 224}[row.name[7:11]])
     shape = re.search(r"-L(\d+)-C(\d)$", row.name)
@@ -79,6 +80,8 @@ def test_figures() -> None:
         "WT-RevGNN-64": 1.60,
         "WT-RevGNN-80": 2.08,
         "WT-RevGNN-224": 5.55,
+        "DEQ-GNN-64": 2.22,
+        "DEQ-GNN-224": 7.60,
     }
     assert [row.name for row in get_table("table2").rows if row.published.out_of_memory_gb == 32] == ["ResGNN-224", "WT-ResGNN-224"]
     scores = [row.published.score for row in get_table("proteins").rows]

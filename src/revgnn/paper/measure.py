@@ -19,7 +19,8 @@ from revgnn.data import NodeDataset, RandomPartition, Split, proteins_shaped
 from revgnn.data.edges import features_of
 from revgnn.data.locate import default_root, find_folder
 from revgnn.memory import PeakMemory
-from revgnn.models import num_parameters
+from revgnn.models import ModelConfig, num_parameters
+from revgnn.models.solver_config import SolverConfig
 from revgnn.train.batches import Batch, Batches
 from revgnn.train.config import RunConfig
 from revgnn.train.datasets import load_dataset
@@ -132,13 +133,12 @@ def step_memory(run: RunConfig, data: TrainingBatch) -> StepMemory:
     peak, model = _step_peak(run, data)
     parameters = num_parameters(model)
     state_bytes = 3 * sum(p.nbytes for p in model.parameters())
-    stack = model.get_submodule("stack")
     return StepMemory(
         peak_bytes=peak,
         batch_bytes=data.nbytes,
         state_bytes=state_bytes,
         stored_bytes=_stored_peak(run, data) if run.model.family == "residual" else None,
-        gradient=type(stack.gradient).__name__.lower(),
+        gradient=_gradient_name(run.model),
         parameters=parameters,
         data="generated" if data.generated else data.dataset.name,
         num_nodes=data.batch.graph.num_nodes,
@@ -190,6 +190,19 @@ def _stored_peak(run: RunConfig, data: TrainingBatch) -> int:
         return at(run.model.depth)
     low, high = (at(depth) for depth in _SHALLOW)
     return round(high + (high - low) / (_SHALLOW[1] - _SHALLOW[0]) * (run.model.depth - _SHALLOW[1]))
+
+
+def _gradient_name(model: ModelConfig) -> str:
+    """The strategy that a configuration names, or the default of its family."""
+    if model.gradient is not None:
+        return model.gradient
+    match model.family:
+        case "reversible":
+            return "reversible"
+        case "residual":
+            return "checkpoint"
+        case "equilibrium":
+            return (model.solver or SolverConfig()).gradient
 
 
 def _is_present(name: str) -> bool:

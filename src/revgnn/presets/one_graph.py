@@ -22,10 +22,11 @@ def quickstart() -> RunConfig:
 def tolokers() -> RunConfig:
     """RevGNN with 7 layers for Tolokers, whole graph."""
     return RunConfig(
-        data=DataConfig(name="tolokers"),
+        data=DataConfig(name="tolokers", features="standard"),
         model=ModelConfig(depth=7, channels=64, groups=2, dropout=0.2),
-        optim=OptimConfig(lr=2e-3),
-        epochs=120,
+        optim=OptimConfig(lr=1e-2, schedule="cosine", warmup=10),
+        evaluation=EvalConfig(every=5),
+        epochs=200,
     )
 
 
@@ -43,12 +44,12 @@ def cora() -> RunConfig:
 
 @preset()
 def humanppi() -> RunConfig:
-    """RevGNN with 7 layers for the human protein interactions with 4 edge features and 112 labels."""
+    """RevGNN with 3 layers for the human protein interactions, 4 edge features and 112 labels, with labels as inputs."""
     return RunConfig(
-        data=DataConfig(name="ogbn-humanppi"),
-        model=ModelConfig(depth=7, channels=64, groups=2, dropout=0.1),
-        optim=OptimConfig(lr=2e-3),
-        evaluation=EvalConfig(every=2),
-        epochs=100,
-        parts=2,
+        data=DataConfig(name="ogbn-humanppi", features="log"),
+        model=ModelConfig(depth=3, channels=64, groups=2, aggregation="mean", dropout=0.2),
+        optim=OptimConfig(lr=1e-2, schedule="cosine", warmup=10),
+        evaluation=EvalConfig(every=10),
+        label_inputs=0.5,
+        epochs=300,
     )

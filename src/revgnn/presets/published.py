@@ -1,20 +1,20 @@
 """The models of the paper on ogbn-proteins (arXiv:2106.07476 and its supplement), trained as the paper trains them.
 
-`revgnn paper` lists the published tables and which of these presets is which row. Two things the paper does not say:
+`revgnn paper` lists the published tables and which of these presets is which row. Three things the paper does not say:
 
 - what exactly a weight-tied network repeats: the code was never published, and the published counts of parameters fit a unit of
   two layers repeated 56 times as well as one layer after a first one of its own; here it is the former (`model.unit: pair`);
 - how often its checkpointed ResGNN stores a state; `resgnn-64-checkpoint` does so every 4 layers, where memory is least: what a
   layer keeps for its gradient is some 8 times its state, so that sqrt(depth) layers between two states are too many. The other
   residual networks are trained with checkpoints too, every sqrt(depth) layers, unless `model.gradient` is `backprop`, which stores
-  every layer, as the paper does for them. Value and gradients are the same.
+  every layer, as the paper does for them. Value and gradients are the same;
+- how an equilibrium is solved for: `model.solver` is left at our defaults (see `revgnn.models.solver_config`), and there is no
+  weight-tied training before it.
 """
 
 from __future__ import annotations
 
-from typing import Literal
-
-from revgnn.models.config import Gradient, ModelConfig
+from revgnn.models.config import Family, Gradient, ModelConfig
 from revgnn.presets.registry import preset
 from revgnn.train.config import DataConfig, EvalConfig, RunConfig
 
@@ -22,7 +22,7 @@ from revgnn.train.config import DataConfig, EvalConfig, RunConfig
 def _proteins(
     *,
     channels: int,
-    family: Literal["residual", "reversible"] = "reversible",
+    family: Family = "reversible",
     depth: int = 112,
     groups: int = 2,
     tied: bool = False,
@@ -179,6 +179,18 @@ def wt_revgnn_80() -> RunConfig:
 def wt_revgnn_224() -> RunConfig:
     """Weight-tied RevGNN, 112 layers of 224 channels."""
     return _proteins(channels=224, tied=True)
+
+
+@preset(parameters=51_256)
+def deq_gnn_64() -> RunConfig:
+    """DEQ-GNN, an equilibrium of 64 channels."""
+    return _proteins(channels=64, family="equilibrium")
+
+
+@preset(parameters=537_336)
+def deq_gnn_224() -> RunConfig:
+    """DEQ-GNN, an equilibrium of 224 channels."""
+    return _proteins(channels=224, family="equilibrium")
 
 
 @preset(parameters=20_031_384)

@@ -53,7 +53,9 @@ class OptimConfig(_Frozen):
     lr: float = Field(default=1e-3, gt=0, description="Learning rate.")
     weight_decay: float = Field(default=0.0, ge=0, description="L2 penalty, added to the gradient.")
     clip_norm: float | None = Field(default=1.0, gt=0, description="Largest norm of the whole gradient; null: no clipping.")
-    schedule: Literal["constant", "cosine"] = Field(default="constant", description="cosine: the rate falls to 0 with the last step.")
+    schedule: Literal["constant", "cosine"] = Field(
+        default="constant", description="cosine: the rate falls to 0 with the last step."
+    )
     warmup: int = Field(default=0, ge=0, description="Epochs in which the rate first rises linearly from 0.")
 
 
@@ -75,7 +77,9 @@ class RunConfig(_Frozen):
     optim: OptimConfig = Field(default_factory=OptimConfig)
     evaluation: EvalConfig = Field(default_factory=EvalConfig)
     epochs: int = Field(default=100, ge=1, description="Passes over the training nodes.")
-    label_inputs: float = Field(default=0.0, ge=0, lt=1, description="Share of the training labels each step has as inputs; 0: none.")
+    label_inputs: float = Field(
+        default=0.0, ge=0, lt=1, description="Share of the training labels each step has as inputs; 0: none."
+    )
     parts: int = Field(default=1, ge=1, description="Parts the graph is cut into, anew each epoch; one optimiser step a part.")
     patience: int | None = Field(default=None, ge=1, description="Stop after so many epochs without a better validation score.")
     seed: int = Field(default=0, ge=0, lt=2**63, description="Seed of weights, dropout and partitions.")

@@ -1,8 +1,8 @@
 """Labels as inputs: some training nodes show their label to the network, the others are to be predicted.
 
-Features and labels then spread over the graph together (Shi et al. 2021, arXiv:2009.03509; Wang et al. 2021, arXiv:2103.13355, the recipe of
-RevGAT). Each training step hides the labels of another random subset and takes its loss there alone, so no node ever sees its own. In evaluation
-all training labels are shown; those of validation and test nodes never are.
+Features and labels then spread over the graph together (Shi et al. 2021, arXiv:2009.03509; Wang et al. 2021, arXiv:2103.13355).
+Each training step hides the labels of another random subset and takes its loss there alone, so no node ever sees its own. In
+evaluation all training labels are shown; those of validation and test nodes never are.
 """
 
 from __future__ import annotations
@@ -24,7 +24,10 @@ def label_width(dataset: NodeDataset) -> int:
 
 
 def label_vectors(dataset: NodeDataset) -> Tensor:
-    """float32, (N, `label_width`): one-hot classes, or 0 and 1 for each task; 0 where unlabelled, and for all but the training nodes."""
+    """float32, (N, `label_width`): one-hot classes, or 0 and 1 for each task.
+
+    0 where unlabelled, and for all but the training nodes.
+    """
     train = dataset.split.train
     y = dataset.y[train]
     known = labelled(dataset.task, y)

@@ -1,0 +1,176 @@
+"""`Graph`: whatever it is made of, the same edges; and what it refuses."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import scipy.sparse
+import torch
+from torch_geometric import EdgeIndex
+from torch_geometric.data import Data
+from torch_geometric.utils import add_remaining_self_loops, subgraph
+
+from revgnn.graph import Graph
+from revgnn.testing import awkward_graphs
+
+GRAPHS = [case.graph for case in awkward_graphs(num_edge_features=3)]
+NAMES = [str(case) for case in awkward_graphs(num_edge_features=3)]
+every_graph = pytest.mark.parametrize("graph", GRAPHS, ids=NAMES)
+
+
+def edges(graph: Graph) -> list[tuple[float, ...]]:
+    """Every edge with its features, in an order of its own."""
+    features = torch.zeros(graph.num_edges, 0) if graph.edge_attr is None else graph.edge_attr
+    return sorted((*pair, *row) for pair, row in zip(graph.edge_index.t().tolist(), features.tolist(), strict=True))
+
+
+@pytest.fixture
+def edge_index() -> torch.Tensor:
+    return torch.tensor([[3, 0, 1, 0, 4, 3], [0, 1, 1, 1, 0, 0]])
+
+
+def test_edges_are_grouped_by_destination_and_keep_their_order(edge_index) -> None:
+    graph = Graph.from_edge_index(edge_index, 6, torch.arange(6.0))
+    assert graph.indptr.tolist() == [0, 3, 6, 6, 6, 6, 6]
+    assert graph.src.tolist() == [3, 4, 3, 0, 1, 0]
+    assert graph.edge_attr.flatten().tolist() == [0, 4, 5, 1, 2, 3]
+    assert torch.equal(graph.permute_edges(torch.arange(6)), graph.edge_attr.flatten().long())
+    assert graph.src.dtype == torch.int32
+    assert graph.in_degree.tolist() == [3, 3, 0, 0, 0, 0]
+    assert graph.out_degree.tolist() == [2, 1, 0, 2, 1, 0]
+    torch.testing.assert_close(graph.inv_degree, torch.tensor([1 / 3, 1 / 3, 0, 0, 0, 0]))
+
+
+def test_the_same_graph_from_all_kinds_of_objects(edge_index) -> None:
+    edge_index = edge_index.unique(dim=1).contiguous()
+    truth = edges(Graph.from_edge_index(edge_index, 5))
+    ones = torch.ones(edge_index.shape[1])
+    coo = torch.sparse_coo_tensor(edge_index.flip(0), ones, (5, 5))
+    for source in (
+        Data(edge_index=edge_index, num_nodes=5),
+        Data(edge_index=edge_index.int(), num_nodes=5),
+        EdgeIndex(edge_index, sparse_size=(5, 5)),
+        coo,
+        coo.coalesce(),
+        coo.to_sparse_csr(),
+        coo.to_sparse_csc(),
+        scipy.sparse.coo_array((ones.numpy(), (edge_index[1].numpy(), edge_index[0].numpy())), shape=(5, 5)),
+        scipy.sparse.csr_matrix((ones.numpy(), (edge_index[1].numpy(), edge_index[0].numpy())), shape=(5, 5)),
+    ):
+        graph = Graph.of(source)
+        assert graph.num_nodes == 5
+        assert edges(graph) == truth
+    graph = Graph.of(edge_index, num_nodes=5)
+    assert Graph.of(graph) is graph
+
+
+def test_values_of_a_sparse_matrix_become_edge_features() -> None:
+    matrix = scipy.sparse.csr_array(np.array([[0.0, 2.0], [3.0, 0.0]]))
+    assert edges(Graph.from_sparse(matrix, values=True)) == [(0, 1, 3.0), (1, 0, 2.0)]
+
+
+@every_graph
+def test_by_source_holds_the_same_edges(graph: Graph) -> None:
+    indptr, dst, edge = graph.by_source
+    src = torch.repeat_interleave(torch.arange(graph.num_nodes), indptr.diff())
+    assert torch.equal(graph.src[edge.long()].long(), src)
+    assert torch.equal(graph.dst[edge.long()], dst)
+    assert sorted(edge.tolist()) == list(range(graph.num_edges))
+    assert graph.by_source is graph.by_source
+
+
+@every_graph
+@pytest.mark.parametrize("seed", [0, 1])
+def test_subgraph_agrees_with_pyg(graph: Graph, seed: int) -> None:
+    torch.manual_seed(seed)
+    nodes = torch.randperm(graph.num_nodes)[: (graph.num_nodes + 1) // 2]
+    ours = graph.subgraph(nodes)
+    index, attr = subgraph(nodes, graph.edge_index, graph.edge_attr, num_nodes=graph.num_nodes)
+    new = torch.full((graph.num_nodes,), -1)
+    new[nodes] = torch.arange(nodes.numel())
+    assert edges(ours) == edges(Graph.from_edge_index(new[index], nodes.numel(), attr))
+
+
+@every_graph
+def test_self_loops_agree_with_pyg(graph: Graph) -> None:
+    plain = graph.with_edge_attr(None)
+    index, _ = add_remaining_self_loops(plain.edge_index, num_nodes=plain.num_nodes)
+    assert edges(plain.with_self_loops()) == edges(Graph.from_edge_index(index, plain.num_nodes))
+    with pytest.raises(ValueError, match="say which value"):
+        graph.with_self_loops()
+    assert graph.with_self_loops(fill=0.5).edge_attr.shape[1] == 3
+
+
+def test_changing_edge_features_keeps_what_was_computed() -> None:
+    graph = GRAPHS[-1]
+    by_source = graph.by_source
+    other = graph.with_edge_attr(torch.rand(graph.num_edges))
+    assert other.by_source is by_source
+    assert other.edge_attr.shape == (graph.num_edges, 1)
+    assert graph.with_edge_attr(None).num_edge_features == 0
+
+
+def test_moving_to_where_it_is_changes_nothing() -> None:
+    assert GRAPHS[0].to("cpu") is GRAPHS[0]
+
+
+@pytest.mark.gpu
+def test_moving_there_and_back() -> None:
+    for graph in GRAPHS:
+        _ = graph.by_source
+        there = graph.to("cuda")
+        assert there.device.type == "cuda"
+        assert edges(there.to("cpu")) == edges(graph)
+        assert edges(there.subgraph(torch.arange(graph.num_nodes // 2)).to("cpu")) == edges(
+            graph.subgraph(torch.arange(graph.num_nodes // 2))
+        )
+
+
+@pytest.mark.parametrize(
+    ("index", "message"),
+    [
+        (torch.zeros(3, 2, dtype=torch.long), r"shape \(2, E\), got \(3, 2\); transpose"),
+        (torch.zeros(2, 3), "must be int64 or int32, got torch.float32"),
+        (torch.tensor([[0, 1], [1, 9]]), r"edge 1 has destination 9, but the graph has 4 nodes: indices must lie in \[0, 4\)"),
+        (torch.tensor([[0, -1], [1, 1]]), "edge 1 has source -1"),
+    ],
+)
+def test_bad_edges(index: torch.Tensor, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        Graph.from_edge_index(index, 4)
+
+
+def test_bad_edge_features(edge_index) -> None:
+    with pytest.raises(ValueError, match=r"shape \(6, K\), one row an edge, got \(5, 1\)"):
+        Graph.from_edge_index(edge_index, 6, torch.zeros(5))
+    with pytest.raises(ValueError, match=r"edge_attr of edge 2 is \[1.0, nan\]"):
+        Graph.from_edge_index(
+            edge_index, 6, torch.ones(6, 2).index_put_((torch.tensor([2]), torch.tensor([1])), torch.tensor(float("nan")))
+        )
+    with pytest.raises(ValueError, match="must be floating point"):
+        Graph.from_edge_index(edge_index, 6, torch.ones(6, 2, dtype=torch.long))
+
+
+def test_bad_compressed_arrays() -> None:
+    with pytest.raises(ValueError, match="must ascend from 0"):
+        Graph(torch.tensor([0, 2, 1]), torch.tensor([0, 1]))
+    with pytest.raises(ValueError, match="indptr must be int64"):
+        Graph(torch.tensor([0, 1, 2], dtype=torch.int32), torch.tensor([0, 1]))
+    with pytest.raises(ValueError, match="edge 1 has source 5"):
+        Graph(torch.tensor([0, 1, 2]), torch.tensor([0, 5]))
+
+
+def test_bad_subgraphs_and_sources() -> None:
+    graph = Graph.from_edge_index(torch.tensor([[0], [1]]), 4)
+    with pytest.raises(ValueError, match="node 2 is named more than once"):
+        graph.subgraph(torch.tensor([1, 2, 2]))
+    with pytest.raises(ValueError, match=r"nodes\[1\] 7, but the graph has 4 nodes"):
+        graph.subgraph(torch.tensor([1, 7]))
+    with pytest.raises(ValueError, match="must be square"):
+        Graph.from_sparse(scipy.sparse.csr_array((2, 3)))
+    with pytest.raises(TypeError, match="cannot make a graph of str"):
+        Graph.of("edges.csv")
+    with pytest.raises(ValueError, match="a dense matrix is not a graph"):
+        Graph.from_sparse(torch.eye(3))
+    with pytest.raises(ValueError, match="neither edge_index nor adj_t"):
+        Graph.from_data(Data(num_nodes=3))
