@@ -18,7 +18,7 @@ help:
 	@echo "make test-slow  the tests that take minutes"
 	@echo "make check      what CI runs: lint, format, types, test"
 	@echo "make fix        let ruff mend lint and format"
-	@echo "make bench      our training step beside PyTorch Geometric's"
+	@echo "make bench      kernels and the training step, beside plain torch and PyTorch Geometric"
 	@echo "make clean      remove caches and build folders (runs/ and .venv stay)"
 
 install: $(READY)
@@ -56,6 +56,7 @@ types: $(READY)
 	$(BIN)/pyright
 
 bench: $(READY)
+	$(BIN)/python -m benchmarks.kernels
 	$(BIN)/python -m benchmarks.step
 
 clean:

@@ -40,9 +40,9 @@ def test_a_batch_has_the_size_it_should(batch: TrainingBatch) -> None:
 
 
 def test_every_parameter_costs_its_weight_gradient_and_two_moments(batch: TrainingBatch) -> None:
-    shallow, deep = (step_memory(preset("revgnn-64", depth=depth), batch) for depth in (60, 112))
+    shallow, deep = (step_memory(preset("revgnn-64", channels=64, depth=depth), batch) for depth in (4, 8))
     more = deep.parameters - shallow.parameters
-    assert deep.peak_bytes - shallow.peak_bytes == pytest.approx(16 * more, rel=0.05)
+    assert deep.peak_bytes - shallow.peak_bytes == pytest.approx(16 * more, rel=0.01)
     assert shallow.state_bytes == 12 * shallow.parameters
     assert shallow.peak_bytes > shallow.batch_bytes + 16 * shallow.parameters
     assert shallow.gradient == "reversible"
@@ -56,8 +56,8 @@ def test_more_groups_need_less(batch: TrainingBatch) -> None:
 
 @pytest.mark.parametrize("name", ["resgnn-64", "wt-resgnn-64"])
 def test_storing_every_layer_is_extrapolated_rightly(name: str, batch: TrainingBatch) -> None:
-    checkpointed = step_memory(preset(name, depth=20), batch)
-    stored = step_memory(preset(name, depth=20, gradient="backprop"), batch)
+    checkpointed = step_memory(preset(name, depth=14), batch)
+    stored = step_memory(preset(name, depth=14, gradient="backprop"), batch)
     assert (checkpointed.gradient, stored.gradient) == ("checkpoint", "backprop")
     assert checkpointed.stored_bytes == pytest.approx(stored.peak_bytes, rel=0.01)
     assert checkpointed.peak_bytes < 0.6 * stored.peak_bytes
@@ -67,6 +67,7 @@ def test_storing_every_layer_is_extrapolated_rightly(name: str, batch: TrainingB
     )
 
 
+@pytest.mark.filterwarnings("ignore:an equilibrium was not solved")
 def test_an_equilibrium_needs_no_more_for_more_iterations(batch: TrainingBatch) -> None:
     few, many = (step_memory(preset("deq-gnn-64", solver={"forward_steps": steps, "rtol": 1e-9}), batch) for steps in (20, 40))
     assert few.gradient == "implicit"

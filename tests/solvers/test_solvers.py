@@ -226,7 +226,7 @@ def test_bad_settings_are_refused(kind, values, message) -> None:
 
 
 def test_a_state_of_low_precision_is_refused() -> None:
-    with pytest.raises(ValueError, match="float32 or float64, got torch.bfloat16"):
+    with pytest.raises(ValueError, match=r"float32 or float64, got torch\.bfloat16"):
         Anderson().solve(lambda z: z, torch.zeros(3, dtype=torch.bfloat16))
 
 

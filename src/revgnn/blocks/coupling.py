@@ -11,7 +11,7 @@ from revgnn.gradients.layer import Step, StepBack
 
 
 class AdditiveCoupling(AbstractReversibleLayer):
-    r"""A grouped reversible layer (Li et al. 2021, arXiv:2106.07476, eq. 4 and 5).
+    r"""A grouped reversible layer (Li et al. 2021, arXiv:2106.07476).
 
     $y_0 = x_2 + \dots + x_C$ and $y_i = x_i + f_i(y_{i-1})$ for $i = 1 \dots C$, inverted by $x_i = y_i - f_i(y_{i-1})$ for
     $i = C \dots 1$.

@@ -11,7 +11,7 @@ from revgnn.convs.norm import NormKind, make_norm
 
 
 class PreActivation(nn.Module):
-    r"""$\mathrm{Conv}(\mathrm{Dropout}(\mathrm{ReLU}(\mathrm{Norm}(x))), \dots)$ (Li et al. 2021, arXiv:2106.07476, eq. 6 to 9).
+    r"""$\mathrm{Conv}(\mathrm{Dropout}(\mathrm{ReLU}(\mathrm{Norm}(x))), \dots)$ (Li et al. 2021, arXiv:2106.07476).
 
     Args:
         conv: any convolution, ours or PyTorch Geometric's, called with the activated state and what else the block is given.
@@ -62,7 +62,7 @@ class PreActivation(nn.Module):
 
 def shared_dropout_mask(shape: tuple[int, ...], rate: float, device: torch.device | None = None) -> Tensor:
     r"""Factors 0 or $1 / (1 - \mathrm{rate})$, float32: one mask for all layers of a step (Li et al. 2021,
-    arXiv:2106.07476, section 3.2).
+    arXiv:2106.07476).
 
     It costs N x D once, where a mask for each layer would have to be stored, or drawn again.
     """

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from revgnn._version import __version__
-from revgnn.cli import datasets, evaluate, paper, predict, presets, train
+from revgnn.cli import correlate, datasets, evaluate, paper, predict, presets, train
 from revgnn.cli.errors import Commands
 
 app = typer.Typer(
@@ -21,6 +21,7 @@ app = typer.Typer(
 app.command("train")(train.train)
 app.command("evaluate")(evaluate.evaluate)
 app.command("predict")(predict.predict)
+app.command("correlate")(correlate.correlate)
 app.command("datasets")(datasets.datasets)
 app.command("presets")(presets.presets)
 app.command("paper")(paper.paper)

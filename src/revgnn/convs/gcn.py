@@ -13,7 +13,7 @@ from revgnn.ops.propagate import propagate
 
 
 class GCNConv(AbstractConv):
-    r"""Graph convolution (Kipf and Welling 2017, arXiv:1609.02907, eq. 2).
+    r"""Graph convolution (Kipf and Welling 2017, arXiv:1609.02907).
 
     $X' = D^{-1/2} A D^{-1/2} X W + b$
 

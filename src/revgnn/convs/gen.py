@@ -26,12 +26,13 @@ class EdgeEncoding(NamedTuple):
 
 
 class GENConv(AbstractConv):
-    r"""Generalised aggregation (Li et al. 2020, arXiv:2006.07739, eq. 2 to 6).
+    r"""Generalised aggregation (Li et al. 2020, arXiv:2006.07739).
 
     $m_{ij} = \mathrm{relu}(x_j + e_{ij}) + \epsilon$
 
-    $x_i' = \mathrm{MLP}(x_i + \mathrm{AGG}_j\, m_{ij})$, or with message norm $x_i' = \mathrm{MLP}(x_i + s \lVert x_i
-    \rVert \frac{\mathrm{AGG}_j\, m_{ij}}{\lVert \mathrm{AGG}_j\, m_{ij} \rVert})$
+    $a_i = \mathrm{AGG}_j\, m_{ij}$; with message norm it is scaled to $s\, \lVert x_i \rVert\, a_i / \lVert a_i \rVert$
+
+    $x_i' = \mathrm{MLP}(x_i + a_i)$
 
     where $e_{ij} = A_{ij} W + b$ is a linear map of the edge features. After an encoder that all layers share
     (`EdgeEncoding`), it is a map of a map, and is folded into one: $W = W_0 W_l$, $b = b_0 W_l + b_l$.

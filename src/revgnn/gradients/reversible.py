@@ -18,7 +18,7 @@ from revgnn.ops import grid
 
 @dataclass(frozen=True)
 class Reversible(GradientStrategy):
-    """Memory O(N D) whatever the depth, two evaluations of each block (Li et al. 2021, arXiv:2106.07476, section 3.2).
+    """Memory O(N D) whatever the depth, two evaluations of each block (Li et al. 2021, arXiv:2106.07476).
 
     The backward pass walks the groups of a layer from last to first and evaluates each block once, with gradients: its
     value gives the group's state before the layer, its graph gives the gradients and is freed before the next group. Only

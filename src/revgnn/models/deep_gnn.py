@@ -17,8 +17,9 @@ from revgnn.models.encoder import EdgeEncoder, NodeEncoder
 class DeepGNN(nn.Module):
     r"""Node classification by a deep stack (Li et al. 2021, arXiv:2106.07476).
 
-    $h = \mathrm{Encoder}(x)$, $h = \mathrm{Stack}(h)$, $\mathrm{logits} = W\,
-    \mathrm{Dropout}(\mathrm{ReLU}(\mathrm{Norm}(h))) + b$
+    $h = \mathrm{Stack}(\mathrm{Encoder}(x))$
+
+    $\mathrm{logits} = W\, \mathrm{Dropout}(\mathrm{ReLU}(\mathrm{Norm}(h))) + b$
 
     Args:
         config: how it was built.

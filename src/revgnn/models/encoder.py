@@ -10,7 +10,7 @@ from revgnn.graph import Graph
 
 
 class NodeEncoder(nn.Module):
-    r"""$h = W [x \Vert S\, \mathrm{onehot}(s)] + b$ (supplement of arXiv:2106.07476, A): features, joined with a linear map
+    r"""$h = W [x \Vert S\, \mathrm{onehot}(s)] + b$ (Li et al. 2021, arXiv:2106.07476): features, joined with a linear map
     of the species, where there are species.
 
     Args:

@@ -1,4 +1,4 @@
-"""DEQ-GNN: the state of the nodes is the fixed point of one graph block (Li et al. 2021, arXiv:2106.07476, section 3.4)."""
+"""DEQ-GNN: the state of the nodes is the fixed point of one graph block (Li et al. 2021, arXiv:2106.07476)."""
 
 from __future__ import annotations
 

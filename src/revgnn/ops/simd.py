@@ -457,7 +457,7 @@ def add_outer(typingctx, rows, column, at, vector):
 
 @intrinsic
 def add_rows(typingctx, base, offset, stride, rows):
-    """Add `rows[k]` to the elements of `base` from `offset + k * stride` on, for each k."""
+    """Add `rows[k]` to the elements of `base` from `offset + k * stride` on, for each k. `base` may be the wider dtype."""
 
     def codegen(context, builder, signature, values):
         start, step = (context.cast(builder, values[n], signature.args[n], types.int64) for n in (1, 2))
@@ -466,6 +466,8 @@ def add_rows(typingctx, base, offset, stride, rows):
             at = start
             for piece in _split(builder, row):
                 where = _gep(builder, values[0], at, element)
+                if piece.type.element != element:
+                    piece = builder.fpext(piece, ir.VectorType(element, piece.type.count))
                 total = builder.fadd(_load_piece(builder, where, element, piece.type.count), piece)
                 builder.store(total, builder.bitcast(where, piece.type.as_pointer()), align=_bytes(element))
                 at = builder.add(at, ir.Constant(ir.IntType(64), piece.type.count))

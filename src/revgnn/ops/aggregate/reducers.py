@@ -33,7 +33,7 @@ class Max:
 
 @dataclass(frozen=True, eq=False)
 class Softmax:
-    r"""$\sum_j \mathrm{softmax}_j(t\, m_{ij})\, m_{ij}$, channel by channel (Li et al. 2020, arXiv:2006.07739, eq. 3).
+    r"""$\sum_j \mathrm{softmax}_j(t\, m_{ij})\, m_{ij}$, channel by channel (Li et al. 2020, arXiv:2006.07739).
 
     Attributes:
         t: temperature: a number, or a tensor of one element to learn it.
@@ -50,7 +50,7 @@ class Softmax:
 
 @dataclass(frozen=True, eq=False)
 class Power:
-    r"""$\left(\frac{1}{|N(i)|} \sum_j m_{ij}^p\right)^{1/p}$ (Li et al. 2020, arXiv:2006.07739, eq. 4).
+    r"""$\left(\frac{1}{|N(i)|} \sum_j m_{ij}^p\right)^{1/p}$ (Li et al. 2020, arXiv:2006.07739).
 
     Attributes:
         p: exponent, not 0: a number, or a tensor of one element to learn it.

@@ -91,7 +91,7 @@ def backward(
     grad_x = torch.empty_like(x)
     grad_a = torch.zeros_like(edge_attr) if edge_attr is not None and wants_edges else x.new_empty(0)
     blocks = num_blocks(src.numel() + num_nodes, most=64)
-    partial_w = x.new_zeros((blocks, K, padded) if wants_weight else (0, K, padded))
+    partial_w = torch.zeros((blocks, K, padded) if wants_weight else (0, K, padded), dtype=torch.float64)
     partial_t = torch.zeros(blocks, dtype=torch.float64)
     dtype, index, position = NUMPY[x.dtype], NUMPY[by_source[1].dtype], NUMPY[by_source[2].dtype]
     run(
@@ -101,7 +101,7 @@ def backward(
         out, first, second, torch.tensor([param], dtype=torch.float64 if kind == "power" else x.dtype), x.new_tensor(clamp),
     )  # fmt: skip
     dparam += float(partial_t.sum()) / (param if kind == "power" else 1.0)
-    grad_w = partial_w.sum(0)[:, :channels].contiguous() if wants_weight else x.new_empty(0)
+    grad_w = partial_w.sum(0)[:, :channels].to(x.dtype).contiguous() if wants_weight else x.new_empty(0)
     return grad_x[:, :channels].contiguous(), grad_w, grad_a, dparam
 
 

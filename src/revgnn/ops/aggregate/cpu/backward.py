@@ -127,7 +127,7 @@ def backward_by_source(C: int, K: int, kind: str, weights: bool, edges: bool, dt
         x, a, w, b = pointer(record[8], dtype), pointer(record[9], dtype), pointer(record[10], dtype), pointer(record[11], dtype)
         eps, grad, degrees = pointer(record[12], dtype)[0], pointer(record[13], wide), pointer(record[14], np.int64)
         grad_x, grad_a = pointer(record[15], dtype), pointer(record[16], dtype)
-        partial_w, partial_t = pointer(record[17], dtype), pointer(record[18], np.float64)
+        partial_w, partial_t = pointer(record[17], np.float64), pointer(record[18], np.float64)
         out, peaks, scales = pointer(record[19], dtype), pointer(record[20], dtype), pointer(record[21], dtype)
         t = pointer(record[22], dtype)[0]
         p = pointer(record[22], np.float64)[0]

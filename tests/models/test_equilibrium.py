@@ -1,0 +1,348 @@
+"""DEQ-GNN: the published size, the exact gradient, memory flat in iterations, one mask a solve, and training that resumes."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from revgnn.gradients import unrolled
+from revgnn.graph import Graph
+from revgnn.memory import PeakMemory
+from revgnn.models import EquilibriumBlock, EquilibriumGNN, ModelConfig, SolverConfig, build_model, num_parameters
+from revgnn.models.warm_start import WarmStart
+from revgnn.solvers import Status
+from revgnn.train.config import DataConfig, EvalConfig, RunConfig
+from revgnn.train.events import Event, Stepped
+from revgnn.train.loop import Interrupted, train
+from revgnn.train.run_folder import RunFolder
+from revgnn.train.tensor_file import read_tensors
+
+METHODS = ["fixed-point", "anderson", "broyden"]
+N = 60
+
+
+@pytest.fixture(scope="module")
+def graph() -> Graph:
+    torch.manual_seed(0)
+    return Graph.from_edge_index(torch.randint(0, N, (2, 400)), N, torch.rand(400, 3))
+
+
+@pytest.fixture(scope="module")
+def x() -> Tensor:
+    torch.manual_seed(1)
+    return torch.randn(N, 5)
+
+
+def build(*, contraction: bool = True, edges: int = 3, **kwargs) -> EquilibriumGNN:
+    """Settings of the solver by their own names (its gradient: `how`), the rest as in `ModelConfig`."""
+    solver = {name: kwargs.pop(name) for name in list(kwargs) if name in SolverConfig.model_fields and name != "gradient"}
+    if "how" in kwargs:
+        solver["gradient"] = kwargs.pop("how")
+    torch.manual_seed(0)
+    values = {"family": "equilibrium", "channels": 16, "depth": 4, **kwargs}
+    model = build_model(
+        ModelConfig(**values, solver=SolverConfig(**solver)), in_channels=5, out_channels=2, num_edge_features=edges
+    )
+    assert isinstance(model, EquilibriumGNN)
+    if contraction and model.config.conv == "gen":  # the input outweighs the state
+        with torch.no_grad():
+            for parameter in model.block.first.mlp[-1].parameters():
+                parameter *= 0.1
+    return model
+
+
+def grads(model: nn.Module) -> list[Tensor]:
+    found = [p.grad for p in model.parameters()]
+    model.zero_grad(set_to_none=True)
+    assert all(g is not None for g in found)
+    return found  # pyright: ignore[reportReturnType]
+
+
+# --- what it is -----------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("channels", "published"), [(64, 51_256), (224, 537_336)])
+def test_published_size(channels: int, published: int) -> None:
+    config = ModelConfig(family="equilibrium", channels=channels)
+    assert num_parameters(build_model(config, in_channels=8, out_channels=112, num_edge_features=8, num_species=8)) == published
+
+
+def test_the_block_is_the_paper_s(graph, x) -> None:
+    block = build().block
+    z, encoded, mask = torch.randn(N, 16), torch.randn(N, 16), torch.full((N, 16), 2.0)
+    edges = build().edges(graph)
+    inner = block.first(z, graph, edges)
+    third = block.second(2 * torch.relu(block.norm_first(inner + encoded)), graph, edges)
+    torch.testing.assert_close(block(z, encoded, graph, edges, mask=mask), block.norm_second(torch.relu(third + inner)))
+
+
+@pytest.mark.parametrize("conv", ["gen", "gcn", "sage", "gat"])
+@pytest.mark.parametrize("how", ["implicit", "phantom", "one-step"])
+def test_every_parameter_learns_over_every_conv(conv: str, how: str, graph, x) -> None:
+    model = build(conv=conv, how=how, aggregation="mean", heads=2 if conv == "gat" else 1)
+    logits = model(graph, x)
+    assert logits.shape == (N, 2)
+    logits.square().sum().backward()
+    assert all(g.isfinite().all() for g in grads(model))
+
+
+def test_the_logits_come_from_a_fixed_point(graph, x) -> None:
+    model = build(rtol=1e-6).eval()
+    states = []
+    model.head.register_forward_pre_hook(lambda _, args: states.append(args[0]))
+    model(graph, x)
+    assert model.solves.forward is not None
+    assert model.solves.forward.status is Status.CONVERGED
+    z = unrolled(lambda z: model.block(z, model.nodes(x), graph, model.edges(graph)), torch.zeros(N, 16), steps=60)
+    torch.testing.assert_close(states[0], torch.relu(z), rtol=1e-4, atol=1e-5)
+
+
+# --- its gradient ---------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def tolokers(real_data) -> Graph:
+    """300 nodes of a real graph and the edges between them."""
+    with np.load(real_data / "heterophilous/tolokers/raw/tolokers.npz") as z:
+        edges = torch.from_numpy(z["edges"]).t().long()
+    return Graph.from_edge_index(torch.cat([edges, edges.flip(0)], 1), 11_758).subgraph(torch.arange(300))
+
+
+@pytest.mark.parametrize("aggregation", ["max", "mean", "softmax"])
+@pytest.mark.parametrize("method", METHODS)
+def test_agrees_with_a_converged_unroll_on_a_real_graph(method: str, aggregation: str, tolokers) -> None:
+    settings = {"aggregation": aggregation, "dropout": 0.3, "edges": 0}
+    ours = build(method=method, rtol=1e-12, forward_steps=150, backward_steps=150, **settings).double()
+    stored = build(gradient="backprop", depth=160, **settings).double()
+    x = torch.randn(300, 5, dtype=torch.float64)
+    found = []
+    for model in (ours, stored):
+        torch.manual_seed(3)
+        logits = model(tolokers, x)
+        (logits * torch.linspace(-1, 2, 600, dtype=torch.float64).view(300, 2)).sum().backward()
+        found.append([logits.detach(), *grads(model)])
+    for mine, truth in zip(*found, strict=True):
+        assert (mine - truth).abs().max() <= 1e-6 * truth.abs().max()
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_memory_does_not_depend_on_the_number_of_iterations(method: str, graph, x) -> None:
+    def peak(steps: int) -> int:
+        model = build(contraction=False, method=method, history=4, rtol=1e-9, forward_steps=steps, backward_steps=steps)
+        model.solves.warned = True
+        with PeakMemory() as memory:
+            model(graph, x).sum().backward()
+        assert model.solves.backward is not None
+        assert model.solves.forward.steps == model.solves.backward.steps == steps
+        return memory.peak_bytes
+
+    assert peak(40) <= peak(12) + 4 * N * 16  # one state: the best iterate need not be one of the last
+
+
+def test_memory_is_far_below_that_of_the_network_unrolled(graph, x) -> None:
+    def peak(**kwargs) -> int:
+        model = build(contraction=False, **kwargs)
+        model.solves.warned = True
+        with PeakMemory() as memory:
+            model(graph, x).sum().backward()
+        return memory.peak_bytes
+
+    assert 8 * peak() < peak(gradient="backprop", depth=112)
+
+
+# --- dropout, batch norm --------------------------------------------------------------------------------------------------------
+
+
+def test_one_dropout_mask_for_a_whole_solve_and_another_for_the_next(graph, x) -> None:
+    model = build(dropout=0.4)
+    masks: list[Tensor] = []
+    model.block.register_forward_pre_hook(lambda _, args, kwargs: masks.append(kwargs["mask"]), with_kwargs=True)
+    model(graph, x)
+    assert model.solves.forward.status is Status.CONVERGED
+    assert len(masks) > 5
+    assert all(mask is masks[0] for mask in masks)
+    assert 0.3 < float((masks[0] == 0).float().mean()) < 0.5
+    model(graph, x)
+    assert not torch.equal(masks[-1], masks[0])
+    model.eval()(graph, x)
+    assert masks[-1] is None
+
+
+def test_batch_norm_inside_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"cannot contain batch norm, but second\.1 is BatchNorm1d"):
+        EquilibriumBlock(nn.Linear(4, 4), nn.Sequential(nn.ReLU(), nn.BatchNorm1d(4)), (nn.LayerNorm(4), nn.LayerNorm(4)))
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"norm": "batch"}, "choose norm=layer"),
+        ({"gradient": "checkpoint"}, r"got gradient=checkpoint"),
+        ({"tied": True}, "leave tied off"),
+        ({"depth": 5}, "try 6"),
+        ({"family": "residual", "solver": SolverConfig()}, "a residual model is not solved for"),
+    ],
+)
+def test_settings_that_do_not_fit_are_refused(values: dict, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        ModelConfig(**{"family": "equilibrium", **values})
+
+
+def test_a_solver_without_a_tolerance_is_refused() -> None:
+    with pytest.raises(ValueError, match="both 0"):
+        SolverConfig(rtol=0.0)
+
+
+# --- limits, warm start, pre-training, penalty ----------------------------------------------------------------------------------
+
+
+def test_training_and_evaluation_have_their_own_limits(graph, x) -> None:
+    model = build(contraction=False, rtol=1e-9, forward_steps=3, backward_steps=4, evaluation_steps=5)
+    with pytest.warns(UserWarning, match="was not solved"):
+        model(graph, x).sum().backward()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # it has been said
+        assert (model.solves.forward.steps, model.solves.backward.steps) == (3, 4)
+        model.eval()
+        with torch.no_grad():
+            model(graph, x)
+    assert model.solves.forward.steps == 5
+    assert (model.solves.solves, model.solves.failures) == (3, 3)
+
+
+def test_a_warm_start_saves_steps_and_finds_the_same(graph, x) -> None:
+    cold, warm = build(dropout=0.0, rtol=1e-5), build(dropout=0.0, rtol=1e-5, warm_start=True)
+    first = warm(graph, x)
+    steps = warm.solves.forward.steps
+    again = warm(graph, x)
+    assert steps > 5
+    assert warm.solves.forward.steps <= 2
+    torch.testing.assert_close(again, first, rtol=1e-3, atol=1e-4)
+    torch.testing.assert_close(first, cold(graph, x))
+    warm.eval()(graph, x)
+    assert warm.solves.forward.steps == steps, "an evaluation depends on weights and input alone"
+
+
+def test_a_warm_start_knows_nodes_by_their_number(graph, x) -> None:
+    model = build(dropout=0.0, rtol=1e-5, warm_start=True)
+    order = torch.randperm(N)
+    model(graph, x, nodes=torch.arange(N) + 7)
+    shuffled = graph.subgraph(order)
+    cold = model.solves.forward.steps
+    model(shuffled, x[order], nodes=order + 7)
+    assert model.solves.forward.steps <= 2
+    model(shuffled, x[order], nodes=order + 1000)
+    assert model.solves.forward.steps >= cold - 1
+
+
+def test_the_table_of_last_solutions() -> None:
+    table = WarmStart()
+    z0 = torch.zeros(3, 2)
+    assert table.recall(None, z0) is z0
+    table.remember(torch.tensor([5, 2]), torch.tensor([[1.0, 1.0], [math.nan, 0.0]]))
+    assert table.recall(torch.tensor([2, 5, 9]), z0).tolist() == [[0, 0], [1, 1], [0, 0]]
+    other = WarmStart()
+    other.restore(table.tensors())
+    assert other.recall(torch.tensor([2, 5, 9]), z0).tolist() == [[0, 0], [1, 1], [0, 0]]
+    assert not z0.any()
+    with pytest.raises(ValueError, match=r"nodes must be int64 of shape \(3,\)"):
+        table.recall(torch.tensor([1, 2]), z0)
+
+
+def test_pretraining_unrolls_the_same_parameters_then_solves(graph, x) -> None:
+    model, plain = build(pretraining=2, depth=6), build(gradient="backprop", depth=6)
+    for step in range(4):
+        assert model.is_unrolled == (step < 2)
+        torch.manual_seed(step)
+        logits = model(graph, x)
+        torch.manual_seed(step)
+        assert torch.equal(logits, plain(graph, x)) == (step < 2)
+        assert model.solves.solves == max(0, step - 1)
+    assert model.state_dict().keys() == plain.state_dict().keys()
+
+
+def test_an_evaluation_is_no_training_step(graph, x) -> None:
+    model = build(pretraining=1)
+    model.eval()(graph, x)
+    with torch.no_grad():
+        model.train()(graph, x)
+    assert model.is_unrolled
+    model(graph, x)
+    assert not model.eval().is_unrolled
+
+
+def test_the_jacobian_penalty_is_left_for_the_objective(graph, x) -> None:
+    model = build(contraction=False, jacobian_weight=0.5, forward_steps=60)
+    logits = model(graph, x)
+    before = float(model.auxiliary_loss.detach())
+    assert before > 0
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.3)
+    for _ in range(10):
+        optimizer.zero_grad()
+        model(graph, x)
+        model.auxiliary_loss.backward()
+        optimizer.step()
+    assert float(model.auxiliary_loss.detach()) < 0.8 * before
+    model.eval()(graph, x)
+    assert model.auxiliary_loss is None
+    assert logits.requires_grad
+
+
+@pytest.mark.filterwarnings("ignore:an equilibrium was not solved")
+def test_bf16_autocast(graph, x) -> None:
+    model = build(rtol=1e-2)
+    with torch.autocast("cpu", torch.bfloat16):
+        logits = model(graph, x)
+    logits.float().square().sum().backward()
+    assert all(g.isfinite().all() for g in grads(model))
+
+
+# --- training -------------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def run() -> RunConfig:
+    solver = SolverConfig(warm_start=True, pretraining=2, jacobian_weight=0.1, rtol=1e-2, forward_steps=10, backward_steps=10)
+    return RunConfig(
+        data=DataConfig(name="synthetic:nodes=240,degree=8,tasks=3"),
+        model=ModelConfig(family="equilibrium", depth=4, channels=8, dropout=0.3, solver=solver),
+        evaluation=EvalConfig(parts=2, views=1),
+        epochs=3,
+        parts=3,
+        device="cpu",
+    )
+
+
+@pytest.mark.filterwarnings("ignore:.*equilibrium was not solved")
+@pytest.mark.parametrize("stop_after", [1, 5])
+def test_a_run_that_was_stopped_ends_as_one_that_was_not(run: RunConfig, tmp_path: Path, stop_after: int) -> None:
+    steps: list[Event] = []
+
+    def count(event: Event) -> None:
+        if isinstance(event, Stepped):
+            steps.append(event)
+
+    train(run, tmp_path / "unbroken")
+    with pytest.raises(Interrupted):
+        train(run, tmp_path / "broken", hooks=[count], should_stop=lambda: len(steps) == stop_after)
+    torch.manual_seed(99)
+    train(RunConfig.from_yaml(tmp_path / "broken" / "config.yaml"), tmp_path / "broken", resume=True)
+    (tensors, _), (expected, _) = (read_tensors(tmp_path / name / "last.safetensors") for name in ("broken", "unbroken"))
+    assert tensors.keys() == expected.keys()
+    assert "warm_start.states" in tensors
+    assert all(torch.equal(tensors[name], expected[name]) for name in expected)
+    losses = [[line["loss"] for line in RunFolder(tmp_path / name).metrics()] for name in ("broken", "unbroken")]
+    assert losses[0] == losses[1]
+
+
+def test_settings_of_the_solver_have_dotted_keys(run: RunConfig) -> None:
+    changed = RunConfig().override(["model.family=equilibrium", "model.solver.method=broyden"])
+    assert changed.model.solver == SolverConfig(method="broyden")
+    with pytest.raises(ValueError, match=r"unknown key model.solver.metod; did you mean model.solver.method"):
+        run.override(["model.solver.metod=broyden"])
