@@ -3,8 +3,8 @@
     python -m benchmarks.solvers
 
 A solve is given the whole graph as one vector. Each initialisation is another graph, input and set of weights, the same for all
-solvers. torchdeq takes part if it is installed (it is no dependency): in float32, tolerance 0, its own defaults, and its best
-residual counts. Ours are recomputed from the state that is returned; if that is not the residual that was stated, nothing is printed.
+solvers. torchdeq takes part if it is installed (it is no dependency): in float32, with tolerance 0, its own defaults, and the best
+residual it reports. Ours are recomputed from the state that is returned; if one is not what was stated, nothing is printed.
 """
 
 from __future__ import annotations

@@ -82,6 +82,7 @@ def test_the_block_is_the_paper_s(graph, x) -> None:
     torch.testing.assert_close(block(z, encoded, graph, edges, mask=mask), block.norm_second(torch.relu(third + inner)))
 
 
+@pytest.mark.filterwarnings("ignore:.*equilibrium was not solved")
 @pytest.mark.parametrize("conv", ["gen", "gcn", "sage", "gat"])
 @pytest.mark.parametrize("how", ["implicit", "phantom", "one-step"])
 def test_every_parameter_learns_over_every_conv(conv: str, how: str, graph, x) -> None:
@@ -301,6 +302,17 @@ def test_bf16_autocast(graph, x) -> None:
         logits = model(graph, x)
     logits.float().square().sum().backward()
     assert all(g.isfinite().all() for g in grads(model))
+
+
+def test_a_compiled_model_runs_its_solve_as_it_is(graph, x) -> None:
+    model = build(dropout=0.0)
+    expected = model(graph, x)
+    expected.square().sum().backward()
+    truth = grads(model)
+    logits = torch.compile(model, backend="eager")(graph, x)
+    logits.square().sum().backward()
+    assert torch.equal(logits, expected)
+    assert all(torch.equal(mine, theirs) for mine, theirs in zip(grads(model), truth, strict=True))
 
 
 # --- training -------------------------------------------------------------------------------------------------------------------

@@ -37,7 +37,7 @@ def test_keys(table) -> None:
 
 def test_a_measured_row() -> None:
     record = json.loads(json.dumps(row_record(get_table("table2").row("RevGNN-64"), MEMORY)))
-    assert record.keys() == ROW | {"memory_gb", "times_less", "memory"}
+    assert record.keys() == ROW | {"memory_gb", "times_less", "stored_gb", "memory"}
     assert (record["memory_gb"], record["times_less"]) == (0.1045, 20.0)
     assert record["memory"] == MEMORY.as_dict()
     assert row_record(get_table("table2").row("ResGNN-224"), MEMORY)["times_less"] is None

@@ -109,9 +109,9 @@ def test_a_run_that_diverges_stops_and_keeps_the_last_good_state(
     before, _ = read_tensors(tmp_path / "a" / "last.safetensors")
     step = loop.training_step
 
-    def spoil_then_step(session: Session, batch: Batch) -> float:
+    def spoil_then_step(session: Session, batch: Batch, done: float) -> float:
         next(p for name, p in session.model.named_parameters() if name.startswith(weight)).data.fill_(torch.nan)
-        return step(session, batch)
+        return step(session, batch, done)
 
     monkeypatch.setattr(loop, "training_step", spoil_then_step)
     with pytest.raises(Diverged, match=r"diverged in epoch 3, step 1: .*nan.* The state saved last stays .* smaller optim.lr"):

@@ -125,7 +125,7 @@ def _cells(record: dict[str, Any]) -> tuple[str | int | None, ...]:
         _fixed(record.get("memory_gb"), 3),
         _fixed(record.get("times_less"), 1),
         memory and memory["gradient"],
-        _fixed(memory and memory["stored_bytes"] and memory["stored_bytes"] / 1e9),
+        _fixed(record.get("stored_gb")),
         record["preset"],
     )
 

@@ -25,8 +25,9 @@ def row_record(row: Row, memory: StepMemory | None = None) -> dict[str, Any]:
     """One row: what the network is, our figures, and under `published` the paper's.
 
     Args:
-        memory: our measurement. With it come `memory` (all of `StepMemory`), `memory_gb` (its peak) and `times_less` (how many
-            times the published memory is ours; None where none is published).
+        memory: our measurement. With it come `memory` (all of `StepMemory`), `memory_gb` (its peak), `times_less` (the published
+            memory over ours; None where none is published) and `stored_gb` (with every layer
+            stored, as the paper has residual networks).
     """
     model = row.run.model
     record: dict[str, Any] = {
@@ -34,7 +35,7 @@ def row_record(row: Row, memory: StepMemory | None = None) -> dict[str, Any]:
         "preset": row.preset,
         "family": model.family,
         "tied": model.tied,
-        "layers": model.depth,
+        "layers": None if model.family == "equilibrium" else model.depth,
         "channels": model.channels,
         "groups": model.groups,
         "views": row.views,
@@ -46,6 +47,7 @@ def row_record(row: Row, memory: StepMemory | None = None) -> dict[str, Any]:
         published = row.published.memory_gb
         record["memory_gb"] = round(memory.peak_bytes / GB, 4)
         record["times_less"] = None if published is None else round(published * GB / memory.peak_bytes, 2)
+        record["stored_gb"] = None if memory.stored_bytes is None else round(memory.stored_bytes / GB, 4)
         record["memory"] = memory.as_dict()
     return record
 

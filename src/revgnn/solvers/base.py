@@ -35,22 +35,19 @@ class Solution(NamedTuple):
     """What came of a solve.
 
     Attributes:
-        z: the iterate with the smallest residual, shape and dtype of the initial one.
+        z: the iterate that f moves least, by ||f(z) - z||; shape and dtype of the initial one.
         residuals: relative residual ||f(z) - z|| / ||f(z)|| of each iterate, in order; the first is that of the initial one.
             Not finite where f was not.
         steps: evaluations of f.
         status: CONVERGED if `z` meets the tolerance.
+        residual: relative residual of `z`; infinite if f was not finite even there.
     """
 
     z: Tensor
     residuals: list[float]
     steps: int
     status: Status
-
-    @property
-    def residual(self) -> float:
-        """Relative residual of `z`; infinite if f was not finite even at the initial iterate."""
-        return min((r for r in self.residuals if math.isfinite(r)), default=math.inf)
+    residual: float
 
 
 @dataclass(frozen=True)
@@ -95,7 +92,8 @@ class AbstractSolver(ABC):
             raise ValueError(f"a state is solved for in float32 or float64, got {z0.dtype}; convert it first.")
         advance = self.iteration()
         z = best = z0.detach()
-        smallest = math.inf
+        # Not by the relative residual: an iterate that runs away has a small one.
+        smallest, residual = math.inf, math.inf
         bound: float | None = None
         residuals: list[float] = []
         for n in range(1, self.max_steps + 1):
@@ -111,14 +109,14 @@ class AbstractSolver(ABC):
             residuals.append(gap / size if size else (math.inf if gap else 0.0))
             bound = OUT_OF_BOUNDS * max(size, gap) if bound is None else bound
             if not (math.isfinite(gap) and math.isfinite(size) and gap <= bound):
-                return Solution(best, residuals, n, Status.DIVERGED)
-            if residuals[-1] < smallest or n == 1:
-                best, smallest = z, residuals[-1]
+                return Solution(best, residuals, n, Status.DIVERGED, residual)
+            if gap < smallest:
+                best, smallest, residual = z, gap, residuals[-1]
             if gap <= self.atol * math.sqrt(z.numel()) + self.rtol * size:
-                return Solution(z, residuals, n, Status.CONVERGED)
+                return Solution(z, residuals, n, Status.CONVERGED, residuals[-1])
             if n < self.max_steps:
                 z = advance(z.reshape(-1), g.reshape(-1)).view_as(z)
-        return Solution(best, residuals, self.max_steps, Status.MAX_STEPS)
+        return Solution(best, residuals, self.max_steps, Status.MAX_STEPS, residual)
 
 
 def _norm(x: Tensor) -> Tensor:
