@@ -140,6 +140,7 @@ def test_compare_memory(tmp_path: Path) -> None:
 
 def test_a_real_graph(tmp_path: Path, real_data: Path) -> None:
     settings = ["--set", "model.channels=16", "--set", "optim.lr=0.01", "--set", "evaluation.every=12"]
+    settings += ["--set", "optim.schedule=constant", "--set", "optim.warmup=0"]  # twelve epochs are no time for a schedule
     succeed("train", "tolokers", "--root", real_data, *settings, "--epochs", 12, "--split", 2, "--out", tmp_path / "a", "-q")
     result = RunFolder(tmp_path / "a").result()
     assert result is not None
