@@ -31,7 +31,8 @@ def progress(*, quiet: bool) -> Iterator[list[Hook]]:
 def heading(event: Started) -> str:
     config = event.config
     model = config.model
-    shape = f"{model.family}{', weight-tied' if model.tied else ''}, {model.depth} layers of {model.channels} channels"
+    extent = "an equilibrium" if model.family == "equilibrium" else f"{model.depth} layers"
+    shape = f"{model.family}{', weight-tied' if model.tied else ''}, {extent} of {model.channels} channels"
     lines = [event.dataset, f"{shape}, {event.parameters:,} parameters, on {event.device}; folder {event.folder}"]
     if event.epoch:
         lines.append(f"going on after epoch {event.epoch} of {config.epochs}")

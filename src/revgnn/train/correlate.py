@@ -12,7 +12,7 @@ from torch import Tensor
 
 from revgnn.train.evaluation import infer, probabilities
 from revgnn.train.metrics import score
-from revgnn.train.reuse import _restore
+from revgnn.train.reuse import restore
 from revgnn.train.session import Session
 
 Matrix = tuple[tuple[float | None, ...], ...]
@@ -62,7 +62,7 @@ def correlate_runs(
     reference: Session | None = None
     logits: list[Tensor] = []
     for run in runs:
-        session, _, how = _restore(run, views, parts, root, device)
+        session, _, how = restore(run, views, parts, root, device)
         if reference is None:
             reference = session
         else:

@@ -35,7 +35,7 @@ def evaluate_run(
     Raises:
         ValueError, OSError: if the folder, its weights or the data cannot be used.
     """
-    session, note, how = _restore(run, views, parts, root, device)
+    session, note, how = restore(run, views, parts, root, device)
     logits = infer(session.model, session.batches, how, session.config.seed)
     scores = score_splits(session.dataset, logits)
     return {
@@ -73,7 +73,7 @@ def predict_run(
     out = Path(out)
     if not out.parent.is_dir():
         raise FileNotFoundError(f"{out.parent} does not exist; create it, or choose another --out.")
-    session, _, how = _restore(run, views, parts, root, device)
+    session, _, how = restore(run, views, parts, root, device)
     logits = infer(session.model, session.batches, how, session.config.seed)
     splits = np.full(len(logits), "", dtype="<U5")
     for name in ("train", "valid", "test"):
@@ -89,9 +89,10 @@ def predict_run(
     return {name: array.shape for name, array in arrays.items()}
 
 
-def _restore(
+def restore(
     run: Path | str, views: int | None, parts: int | None, root: Path | str | None, device: str | None
 ) -> tuple[Session, dict[str, Any], EvalConfig]:
+    """A run with its best weights, what its folder notes of them, and how to evaluate: as in training, but for what is given."""
     folder = RunFolder(run)
     config = folder.config()
     changes = {"evaluation.views": views, "evaluation.parts": parts, "device": device}
