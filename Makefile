@@ -57,6 +57,7 @@ types: $(READY)
 
 bench: $(READY)
 	$(BIN)/python -m benchmarks.kernels
+	$(BIN)/python -m benchmarks.strategies
 	$(BIN)/python -m benchmarks.step
 
 clean:

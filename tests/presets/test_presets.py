@@ -79,3 +79,11 @@ def test_paths_are_stored_absolute(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 def test_a_file_and_a_preset_contradict(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="give one of them"):
         compose("cora", preset="cora", config_file=tmp_path / "a.yaml")
+
+
+def test_a_data_set_of_ogb_finds_its_preset() -> None:
+    from revgnn.presets.compose import compose
+
+    assert compose("ogbn-humanppi").preset == "humanppi"
+    assert compose("tolokers").preset == "tolokers"
+    assert compose("ogbn-arxiv").preset == "revgnn-28"

@@ -26,7 +26,7 @@ def compose(
 ) -> RunConfig:
     """The run that was asked for; what comes later wins: preset or file, data set, `settings`, `values`.
 
-    With neither preset nor file it is the preset named like the data set, or else `DEFAULT_PRESET`.
+    With neither preset nor file it is the preset named like the data set (without `ogbn-`), or else `DEFAULT_PRESET`.
 
     Args:
         dataset: a name, or the path of a file or folder; paths are stored absolute, so that a run finds its data from anywhere.
@@ -66,7 +66,8 @@ def _preset_for(dataset: str | None) -> str:
     if dataset is None:
         raise ConfigError("name a data set, a --preset or a --config: revgnn train tolokers --preset revgnn-28.")
     known = {preset.name for preset in all_presets()}
-    return dataset.lower() if dataset.lower() in known else DEFAULT_PRESET
+    name = dataset.lower().removeprefix("ogbn-")
+    return name if name in known else DEFAULT_PRESET
 
 
 def _absolute_if_path(dataset: str) -> str:
