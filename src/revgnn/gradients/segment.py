@@ -93,7 +93,6 @@ def refuse_strangers(modules: nn.Module, out: Tensor, known: Iterable[Tensor]) -
     """
     if modules in _inspected:
         return
-    _inspected.add(modules)
     expected = {id(t) for t in known}
     nodes, seen = [out.grad_fn], set()
     while nodes:
@@ -109,6 +108,7 @@ def refuse_strangers(modules: nn.Module, out: Tensor, known: Iterable[Tensor]) -
                 "register it as a parameter, or pass it to the stack as an argument."
             )
         nodes += [child for child, _ in node.next_functions]
+    _inspected.add(modules)
 
 
 class _Node(torch.autograd.Function):
