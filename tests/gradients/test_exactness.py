@@ -147,13 +147,12 @@ def test_any_module_is_a_block() -> None:
 
 
 def test_in_plain_floating_point_the_inverse_drifts(random_graph) -> None:
-    """What the grid is for: without it the gradients agree only roughly."""
-    stack = gen_stack(112, 2, 8, state="plain")
-    stack.gradient = Backprop()
-    truth = outcome(stack, torch.randn(60, 16), random_graph)
+    """What the grid is for: on the same input the value is the same, but gradients agree only roughly."""
+    x = torch.randn(60, 16)
+    stack = gen_stack(112, 2, 8, state="plain", gradient=Backprop())
+    truth = outcome(stack, x, random_graph)
     stack.gradient = Reversible()
-    torch.manual_seed(0)
-    reversed_ = outcome(stack, torch.randn(60, 16), random_graph)
-    assert not torch.equal(truth.value, reversed_.value) or any(
-        not torch.equal(a, b) for a, b in zip(truth.grads, reversed_.grads, strict=True) if a is not None
-    )
+    reversed_ = outcome(stack, x, random_graph)
+    assert torch.equal(truth.value, reversed_.value)
+    differ = [not torch.equal(a, b) for a, b in zip(truth.grads, reversed_.grads, strict=True) if a is not None and b is not None]
+    assert any(differ)
