@@ -46,10 +46,27 @@ def test_residual_is_its_formula() -> None:
 
 def test_pre_activation_is_its_formula() -> None:
     graph = Graph.from_edge_index(torch.randint(0, 9, (2, 30)), 9)
-    block = PreActivation(GENConv(6, 6))
-    x, mask = torch.randn(9, 6), shared_dropout_mask((9, 6), 0.5)
+    block = PreActivation(GENConv(6, 6)).double()
+    x, mask = torch.randn(9, 6, dtype=torch.float64), shared_dropout_mask((9, 6), 0.5).double()
     h = torch.relu(block.norm(x)) * mask
-    assert torch.equal(block(x, graph, mask=mask), block.conv(h, graph))
+    expected = block.conv(h, graph)
+    torch.testing.assert_close(block(x, graph, mask=mask), expected, rtol=1e-13, atol=1e-13)
+    # where somebody listens to the modules, they are called one by one
+    heard = []
+    block.norm.register_forward_hook(lambda *_: heard.append("norm"))
+    assert torch.equal(block(x, graph, mask=mask), expected)
+    assert heard == ["norm"]
+
+
+def test_perceptron_of_gen_conv_is_its_layers() -> None:
+    graph = Graph.from_edge_index(torch.randint(0, 9, (2, 30)), 9)
+    conv = GENConv(8, 8).double()
+    x = torch.randn(9, 8, dtype=torch.float64)
+    together = conv(x, graph)
+    heard = []
+    conv.mlp[2].register_forward_hook(lambda *_: heard.append("relu"))
+    torch.testing.assert_close(together, conv(x, graph), rtol=1e-13, atol=1e-13)
+    assert heard == ["relu"]
 
 
 def test_pre_activation_finds_the_width_of_a_conv_or_says_so() -> None:

@@ -7,7 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from revgnn.convs.norm import NormKind, make_norm
+from revgnn.convs.norm import NormKind, make_norm, unobserved
+from revgnn.ops.norm_relu import norm_relu
 
 
 class PreActivation(nn.Module):
@@ -49,12 +50,23 @@ class PreActivation(nn.Module):
             mask: (N, C), the factors of a dropout mask that all layers share (see `shared_dropout_mask`), or None.
             args, kwargs: passed on to the convolution: the graph, edge features.
         """
-        h = self.activation(self.norm(x))
-        if mask is not None:
-            h = h * mask
-        elif self.dropout:
+        norm = self._plain_norm(x)
+        if norm is not None:
+            h = norm_relu(x, norm.weight, norm.bias, mask, eps=norm.eps)
+        else:
+            h = self.activation(self.norm(x))
+            h = h if mask is None else h * mask
+        if mask is None and self.dropout:
             h = torch.nn.functional.dropout(h, self.dropout, self.training)
         return self.conv(h, *args, **kwargs)
+
+    def _plain_norm(self, x: Tensor) -> nn.LayerNorm | None:
+        """The norm, where it is layer norm over the channels and ReLU follows, and nobody listens: then one pass does both."""
+        norm = self.norm
+        if type(norm) is not nn.LayerNorm or type(self.activation) is not nn.ReLU or not unobserved(norm, self.activation):
+            return None
+        fits = norm.weight is not None and norm.bias is not None and norm.weight.shape == x.shape[1:]
+        return norm if fits and x.dtype == norm.weight.dtype and x.dtype in (torch.float32, torch.float64) else None
 
     def extra_repr(self) -> str:
         return f"dropout={self.dropout}"

@@ -9,9 +9,10 @@ import torch
 from torch import Tensor, nn
 
 from revgnn.convs.base import AbstractConv
-from revgnn.convs.norm import NormKind, make_norm
+from revgnn.convs.norm import NormKind, make_norm, unobserved
 from revgnn.graph import Graph
 from revgnn.ops.aggregate import Max, Mean, Power, Reducer, Softmax, Sum, aggregate
+from revgnn.ops.perceptron import perceptron
 
 
 class EdgeEncoding(NamedTuple):
@@ -101,7 +102,20 @@ class GENConv(AbstractConv):
         m = aggregate(x, graph, attr, weight, bias, how=self._reducer(), eps=self.eps)
         if self.scale is not None:
             m = nn.functional.normalize(m, dim=1) * x.norm(dim=1, keepdim=True) * self.scale
-        return self.mlp(x + m)
+        return self._mlp(x + m)
+
+    def _mlp(self, x: Tensor) -> Tensor:
+        """The MLP, in one pass where it is the paper's and nobody listens to its layers; under autocast layer by layer."""
+        match [*self.mlp]:
+            case [nn.Linear() as first, nn.LayerNorm() as norm, nn.ReLU(), nn.Linear() as last] if (
+                {type(first), type(last)} == {nn.Linear}
+                and unobserved(self.mlp, *self.mlp)
+                and x.dtype == first.weight.dtype
+                and x.dtype in (torch.float32, torch.float64)
+                and not torch.is_autocast_enabled(x.device.type)
+            ):
+                return perceptron(x, first.weight, first.bias, norm.weight, norm.bias, last.weight, last.bias, eps=norm.eps)
+        return self.mlp(x)
 
     def _edge_map(self, edge_attr: Tensor | EdgeEncoding | None) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
         if (edge_attr is None) != (self.edge is None):

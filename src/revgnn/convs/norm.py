@@ -1,4 +1,4 @@
-"""Normalisation by name."""
+"""Normalisation by name, and when modules may be computed together."""
 
 from __future__ import annotations
 
@@ -19,3 +19,8 @@ def make_norm(kind: NormKind, channels: int) -> nn.Module:
         case "none":
             return nn.Identity()
     raise ValueError(f"unknown norm {kind!r}; choose 'layer', 'batch' or 'none'.")
+
+
+def unobserved(*modules: nn.Module) -> bool:
+    """Whether no hook would notice that modules are not called one by one but computed together."""
+    return not any(m._forward_hooks or m._forward_pre_hooks or m._backward_hooks or m._backward_pre_hooks for m in modules)

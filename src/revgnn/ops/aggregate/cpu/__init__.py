@@ -6,12 +6,24 @@ so that accumulators live in registers. Each reads its record in the order in wh
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
 import torch
 from torch import Tensor
 
 from revgnn.ops.aggregate.cpu.backward import backward_by_source, max_backward_edges, max_backward_x
 from revgnn.ops.aggregate.cpu.forward import max_forward, power_forward, softmax_forward, sum_forward
+from revgnn.ops.aggregate.cpu.message import tiles
 from revgnn.ops.launch import NUMPY, num_blocks, or_empty, pad, position_dtype, run, tile
+
+_CODED = {**NUMPY, torch.int16: np.int16, torch.float16: np.float16, torch.bfloat16: np.uint16}
+"""What kernels know the stored edge features as; bfloat16, which NumPy lacks, by its bits."""
+
+
+def _stored_as(edge_attr: Tensor | None, x: Tensor) -> Any:
+    return _CODED[x.dtype if edge_attr is None else edge_attr.dtype]
 
 
 def forward(
@@ -30,29 +42,29 @@ def forward(
     """`out` and what the backward pass needs of it: winners for max (only if `save`), peaks and scales for softmax, what rounding
     took from `out` for power. Arguments are checked by the caller."""
     num_nodes, channels = x.shape
-    lanes, padded = tile(channels)
-    x, weight, bias = pad(x, padded), pad(weight, padded), pad(bias, padded)
-    dtype, index = NUMPY[x.dtype], NUMPY[src.dtype]
+    dtype, coded, index = NUMPY[x.dtype], _stored_as(edge_attr, x), NUMPY[src.dtype]
     K = 0 if edge_attr is None else edge_attr.shape[1]
     out = torch.empty_like(x)
     first, second = x.new_empty(0), x.new_empty(0)
+    make: Callable[[int], Any]
     if kind == "max":
         first = x.new_empty(out.shape if save else (0,), dtype=position_dtype(src))
-        compiled = max_forward(lanes, K, save, dtype, index, NUMPY[first.dtype])
+        make = lambda lanes: max_forward(lanes, K, save, dtype, coded, index, NUMPY[first.dtype])  # noqa: E731
     elif kind in ("sum", "mean"):
-        compiled = sum_forward(lanes, K, kind == "mean", dtype, index)
+        make = lambda lanes: sum_forward(lanes, K, kind == "mean", dtype, coded, index)  # noqa: E731
     elif kind == "power":
         first = torch.empty_like(x)
-        compiled = power_forward(lanes, K, dtype, index)
+        make = lambda lanes: power_forward(lanes, K, dtype, coded, index)  # noqa: E731
     else:
         first, second = torch.empty_like(x), torch.empty_like(x)
-        compiled = softmax_forward(lanes, K, dtype, index)
-    run(
-        compiled, num_blocks(src.numel() + num_nodes), num_nodes, padded, padded // lanes, indptr, src, x,
-        or_empty(edge_attr, x), or_empty(weight, x), x.new_zeros(padded) if bias is None else bias, x.new_tensor([eps]), out,
-        first, second, torch.tensor([param], dtype=torch.float64 if kind == "power" else x.dtype), x.new_tensor(clamp),
-    )  # fmt: skip
-    out, first, second = (t[:, :channels].contiguous() if t.dim() == 2 else t for t in (out, first, second))
+        make = lambda lanes: softmax_forward(lanes, K, dtype, coded, index)  # noqa: E731
+    bias = x.new_zeros(channels) if bias is None else bias
+    constants = x.new_tensor([eps]), torch.tensor([param], dtype=torch.float64 if kind == "power" else x.dtype), x.new_tensor(clamp)
+    for channel, lanes, count in tiles(channels, K):
+        run(
+            make(lanes), num_blocks(src.numel() + num_nodes), num_nodes, channels, channel, count, indptr, src, x,
+            or_empty(edge_attr, x), or_empty(weight, x), bias, constants[0], out, first, second, *constants[1:],
+        )  # fmt: skip
     return out, first, second
 
 
@@ -93,9 +105,9 @@ def backward(
     blocks = num_blocks(src.numel() + num_nodes, most=64)
     partial_w = torch.zeros((blocks, K, padded) if wants_weight else (0, K, padded), dtype=torch.float64)
     partial_t = torch.zeros(blocks, dtype=torch.float64)
-    dtype, index, position = NUMPY[x.dtype], NUMPY[by_source[1].dtype], NUMPY[by_source[2].dtype]
+    dtype, coded, index, position = NUMPY[x.dtype], _stored_as(edge_attr, x), NUMPY[by_source[1].dtype], NUMPY[by_source[2].dtype]
     run(
-        backward_by_source(lanes, K, kind, wants_weight and K > 0, wants_edges and K > 0, dtype, index, position), blocks,
+        backward_by_source(lanes, K, kind, wants_weight and K > 0, wants_edges and K > 0, dtype, coded, index, position), blocks,
         num_nodes, padded, padded // lanes, *by_source, x, or_empty(edge_attr, x), or_empty(weight, x),
         x.new_zeros(padded) if bias is None else bias, x.new_tensor([eps]), grad, indptr, grad_x, grad_a, partial_w, partial_t,
         out, first, second, torch.tensor([param], dtype=torch.float64 if kind == "power" else x.dtype), x.new_tensor(clamp),
@@ -125,7 +137,7 @@ def _backward_max(
         partial = grad.new_zeros(blocks, channels, K)
         if wants_edges:
             grad_a = torch.zeros_like(edge_attr)
-        compiled = max_backward_edges(K, wants_edges, dtype, position)
+        compiled = max_backward_edges(K, wants_edges, dtype, _stored_as(edge_attr, grad), position)
         run(compiled, blocks, num_nodes, channels, winner, grad, edge_attr, weight.t().contiguous(), partial, grad_a)
         if wants_weight:
             grad_w = partial.sum(0).t().contiguous()

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from revgnn.ops import simd
-from revgnn.ops.aggregate.cpu.message import before_relu
+from revgnn.ops.aggregate.cpu.message import AHEAD, before_relu, prefetch_row
 from revgnn.ops.launch import CHUNK, first_row, kernel, next_block
 from revgnn.ops.simd import (
     add,
@@ -24,6 +24,7 @@ from revgnn.ops.simd import (
     fma,
     greater,
     load,
+    load_converted,
     log,
     mul,
     narrow,
@@ -38,15 +39,11 @@ from revgnn.ops.simd import (
     widen,
 )
 
-AHEAD = 12
-"""Edges to look ahead: edge features are read in the order of destinations, so by source each is a cache line of its own."""
-
-
 # --- backward: max ---------------------------------------------------------------------------------------------------------------
 
 
 @functools.cache
-def max_backward_edges(K: int, edges: bool, dtype: Any, position: Any) -> Any:
+def max_backward_edges(K: int, edges: bool, dtype: Any, coded: Any, position: Any) -> Any:
     """Gradient of the weight (one partial sum a block, transposed: C x K) and of the edge features, from the winners."""
     revision = simd.REVISION
 
@@ -56,7 +53,7 @@ def max_backward_edges(K: int, edges: bool, dtype: Any, position: Any) -> Any:
         winner, grad, a, wt = (
             pointer(record[4], position),
             pointer(record[5], dtype),
-            pointer(record[6], dtype),
+            pointer(record[6], coded),
             pointer(record[7], dtype),
         )
         partial, grad_a = pointer(record[8], dtype), pointer(record[9], dtype)
@@ -70,7 +67,7 @@ def max_backward_edges(K: int, edges: bool, dtype: Any, position: Any) -> Any:
                     e = np.int64(winner[i * channels + c])
                     if e >= 0:
                         g = splat(grad[i * channels + c], K)
-                        store(partial, mine + c * K, fma(g, load(a, e * K, K), load(partial, mine + c * K, K)))
+                        store(partial, mine + c * K, fma(g, load_converted(a, e * K, K, dtype), load(partial, mine + c * K, K)))
                         if edges:
                             store(grad_a, e * K, fma(g, load(wt, c * K, K), load(grad_a, e * K, K)))
 
@@ -108,7 +105,9 @@ def max_backward_x(dtype: Any, index: Any, position: Any) -> Any:
 
 
 @functools.cache
-def backward_by_source(C: int, K: int, kind: str, weights: bool, edges: bool, dtype: Any, index: Any, position: Any) -> Any:
+def backward_by_source(
+    C: int, K: int, kind: str, weights: bool, edges: bool, dtype: Any, coded: Any, index: Any, position: Any
+) -> Any:
     """Gradients of x, weight, edge features and temperature or exponent. With g the gradient that reaches the node:
 
     - sum, mean: dm = g / degree;
@@ -119,12 +118,13 @@ def backward_by_source(C: int, K: int, kind: str, weights: bool, edges: bool, dt
     revision = simd.REVISION
     mean, softmax, semigrad, power = kind == "mean", kind.startswith("softmax"), kind == "softmax-semigrad", kind == "power"
     wide = np.float64 if power else dtype
+    LINE = 64 // wide(0).nbytes
 
     def sources(record):
         _ = revision
         num_rows, stride, tiles = record[2], record[3], record[4]
         indptr, dst, edge = pointer(record[5], np.int64), pointer(record[6], index), pointer(record[7], position)
-        x, a, w, b = pointer(record[8], dtype), pointer(record[9], dtype), pointer(record[10], dtype), pointer(record[11], dtype)
+        x, a, w, b = pointer(record[8], dtype), pointer(record[9], coded), pointer(record[10], dtype), pointer(record[11], dtype)
         eps, grad, degrees = pointer(record[12], dtype)[0], pointer(record[13], wide), pointer(record[14], np.int64)
         grad_x, grad_a = pointer(record[15], dtype), pointer(record[16], dtype)
         partial_w, partial_t = pointer(record[17], np.float64), pointer(record[18], np.float64)
@@ -151,8 +151,10 @@ def backward_by_source(C: int, K: int, kind: str, weights: bool, edges: bool, dt
                             rows = repeat(zero, K)
                         for q in range(first, min(first + CHUNK, indptr[j + 1])):
                             i, e = np.int64(dst[q]), np.int64(edge[q])
-                            if K > 0:
-                                prefetch(a, np.int64(edge[min(q + AHEAD, last)]) * K)
+                            soon = min(q + AHEAD, last)
+                            prefetch_row(grad, np.int64(dst[soon]), stride, c, C, LINE)
+                            if K > 0:  # by source each edge's features are a cache line of their own
+                                prefetch(a, np.int64(edge[soon]) * K)
                             before = before_relu(x, j, a, e, w, base, stride, c, C, K)
                             m = add(select(exceeds(before, zero), before, zero), splat(eps, C))
                             g = load(grad, i * stride + c, C)

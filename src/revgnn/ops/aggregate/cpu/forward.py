@@ -1,4 +1,8 @@
-"""Forward kernels: they walk by destination, with the accumulators of a node in registers."""
+"""Forward kernels: they walk by destination, with the accumulators of a node in registers.
+
+A record holds: rows, stride of the state, first channel, tiles; then addresses of indptr, src, x, edge features, weight, bias, eps,
+out and what the backward pass wants, as `revgnn.ops.aggregate.cpu` writes them. `coded` is what edge features are stored as.
+"""
 
 from __future__ import annotations
 
@@ -8,37 +12,77 @@ from typing import Any
 import numpy as np
 
 from revgnn.ops import simd
-from revgnn.ops.aggregate.cpu.message import before_relu
+from revgnn.ops.aggregate.cpu.message import AHEAD, before_relu, prefetch_row
 from revgnn.ops.launch import CHUNK, first_row, kernel, next_block
-from revgnn.ops.simd import add, div, exceeds, exp, fma, greater, load, log, mul, narrow, pointer, select, splat, store, sub, widen
+from revgnn.ops.simd import (
+    add,
+    any_nan,
+    div,
+    exceeds,
+    exp,
+    exp_falling,
+    fma,
+    greater,
+    larger,
+    load,
+    log,
+    mul,
+    narrow,
+    pointer,
+    relu,
+    scratch,
+    select,
+    splat,
+    store,
+    sub,
+    widen,
+)
+
+MESSAGES = 64
+"""Messages of a node that softmax holds at a time."""
 
 
 @functools.cache
-def max_forward(C: int, K: int, save: bool, dtype: Any, index: Any, position: Any) -> Any:
-    """A message that ReLU cuts to 0 never wins: the running maximum starts there, and nothing else of ReLU is left to do."""
-    revision = simd.REVISION
+def max_forward(C: int, K: int, save: bool, dtype: Any, coded: Any, index: Any, position: Any) -> Any:
+    """A message that ReLU cuts to 0 never wins: the running maximum starts there, and nothing else of ReLU is left to do.
+
+    A comparison is false where a message is NaN. Adding the messages up shows, at a quarter of the price of asking each, whether
+    there was one (or opposite infinities); then the node is done again by comparisons that let NaN win.
+    """
+    revision, LINE = simd.REVISION, 64 // dtype(0).nbytes
 
     def rows(record):
         _ = revision
-        num_rows, stride, tiles = record[2], record[3], record[4]
-        indptr, src, x = pointer(record[5], np.int64), pointer(record[6], index), pointer(record[7], dtype)
-        a, w, b = pointer(record[8], dtype), pointer(record[9], dtype), pointer(record[10], dtype)
-        eps, out, winner = pointer(record[11], dtype)[0], pointer(record[12], dtype), pointer(record[13], position)
+        num_rows, stride, channel, tiles = record[2], record[3], record[4], record[5]
+        indptr, src, x = pointer(record[6], np.int64), pointer(record[7], index), pointer(record[8], dtype)
+        a, w, b = pointer(record[9], coded), pointer(record[10], dtype), pointer(record[11], dtype)
+        eps, out, winner = pointer(record[12], dtype)[0], pointer(record[13], dtype), pointer(record[14], position)
+        last = indptr[num_rows] - 1
         while True:
             block = next_block(record)
             if block >= record[1]:
                 return
             begin, end = first_row(indptr, num_rows, block, record[1]), first_row(indptr, num_rows, block + 1, record[1])
-            for c in range(0, tiles * C, C):
+            for c in range(channel, channel + tiles * C, C):
                 base = load(b, c, C)
                 for i in range(begin, end):
-                    best, arg = splat(dtype(0), C), splat(position(-1), C)
+                    best, arg, sum_of_all = splat(dtype(0), C), splat(position(-1), C), splat(dtype(0), C)
                     for e in range(indptr[i], indptr[i + 1]):
+                        prefetch_row(x, np.int64(src[min(e + AHEAD, last)]), stride, c, C, LINE)
                         m = before_relu(x, np.int64(src[e]), a, e, w, base, stride, c, C, K)
-                        wins = exceeds(m, best)
+                        sum_of_all = add(sum_of_all, m)
+                        wins = greater(m, best)
                         best = select(wins, m, best)
                         if save:
                             arg = select(wins, splat(position(e), C), arg)
+                    if any_nan(sum_of_all):
+                        best, arg = splat(dtype(0), C), splat(position(-1), C)
+                        for e in range(indptr[i], indptr[i + 1]):
+                            m = before_relu(x, np.int64(src[e]), a, e, w, base, stride, c, C, K)
+                            wins = exceeds(m, best)
+                            best = select(wins, m, best)
+                            if save:
+                                arg = select(wins, splat(position(e), C), arg)
                     if indptr[i] < indptr[i + 1]:
                         best = add(best, splat(eps, C))
                     store(out, i * stride + c, best)
@@ -49,29 +93,30 @@ def max_forward(C: int, K: int, save: bool, dtype: Any, index: Any, position: An
 
 
 @functools.cache
-def sum_forward(C: int, K: int, mean: bool, dtype: Any, index: Any) -> Any:
-    revision = simd.REVISION
+def sum_forward(C: int, K: int, mean: bool, dtype: Any, coded: Any, index: Any) -> Any:
+    revision, LINE = simd.REVISION, 64 // dtype(0).nbytes
 
     def rows(record):
         _ = revision
-        num_rows, stride, tiles = record[2], record[3], record[4]
-        indptr, src, x = pointer(record[5], np.int64), pointer(record[6], index), pointer(record[7], dtype)
-        a, w, b = pointer(record[8], dtype), pointer(record[9], dtype), pointer(record[10], dtype)
-        eps, out = pointer(record[11], dtype)[0], pointer(record[12], dtype)
+        num_rows, stride, channel, tiles = record[2], record[3], record[4], record[5]
+        indptr, src, x = pointer(record[6], np.int64), pointer(record[7], index), pointer(record[8], dtype)
+        a, w, b = pointer(record[9], coded), pointer(record[10], dtype), pointer(record[11], dtype)
+        eps, out = pointer(record[12], dtype)[0], pointer(record[13], dtype)
+        last = indptr[num_rows] - 1
         while True:
             block = next_block(record)
             if block >= record[1]:
                 return
             begin, end = first_row(indptr, num_rows, block, record[1]), first_row(indptr, num_rows, block + 1, record[1])
-            for c in range(0, tiles * C, C):
+            for c in range(channel, channel + tiles * C, C):
                 base, zero = load(b, c, C), splat(dtype(0), C)
                 for i in range(begin, end):
                     acc = zero
                     for first in range(indptr[i], indptr[i + 1], CHUNK):
                         part = zero
                         for e in range(first, min(first + CHUNK, indptr[i + 1])):
-                            m = before_relu(x, np.int64(src[e]), a, e, w, base, stride, c, C, K)
-                            part = add(part, select(exceeds(m, zero), m, zero))
+                            prefetch_row(x, np.int64(src[min(e + AHEAD, last)]), stride, c, C, LINE)
+                            part = add(part, relu(before_relu(x, np.int64(src[e]), a, e, w, base, stride, c, C, K)))
                         acc = add(acc, part)
                     degree = dtype(indptr[i + 1] - indptr[i])
                     acc = fma(splat(degree, C), splat(eps, C), acc)
@@ -83,42 +128,46 @@ def sum_forward(C: int, K: int, mean: bool, dtype: Any, index: Any) -> Any:
 
 
 @functools.cache
-def softmax_forward(C: int, K: int, dtype: Any, index: Any) -> Any:
-    """Two walks over a node's edges: the largest score, then the sums. Recomputing a message costs less than rescaling by `exp`."""
-    revision = simd.REVISION
+def softmax_forward(C: int, K: int, dtype: Any, coded: Any, index: Any) -> Any:
+    """Some messages of a node at a time stay in cache: their largest score is found first, the sums so far are scaled to it, and
+    then they are raised. So each message is computed once."""
+    revision, LINE, ROOM = simd.REVISION, 64 // dtype(0).nbytes, MESSAGES * C
 
     def rows(record):
         _ = revision
-        num_rows, stride, tiles = record[2], record[3], record[4]
-        indptr, src, x = pointer(record[5], np.int64), pointer(record[6], index), pointer(record[7], dtype)
-        a, w, b = pointer(record[8], dtype), pointer(record[9], dtype), pointer(record[10], dtype)
-        eps, out, peaks, scales = (
-            pointer(record[11], dtype)[0],
-            pointer(record[12], dtype),
-            pointer(record[13], dtype),
-            pointer(record[14], dtype),
-        )
-        t = pointer(record[15], dtype)[0]
+        num_rows, stride, channel, tiles = record[2], record[3], record[4], record[5]
+        indptr, src, x = pointer(record[6], np.int64), pointer(record[7], index), pointer(record[8], dtype)
+        a, w, b = pointer(record[9], coded), pointer(record[10], dtype), pointer(record[11], dtype)
+        eps, out = pointer(record[12], dtype)[0], pointer(record[13], dtype)
+        peaks, scales = pointer(record[14], dtype), pointer(record[15], dtype)
+        t = pointer(record[16], dtype)[0]
+        last, held = indptr[num_rows] - 1, scratch(dtype, ROOM)
         while True:
             block = next_block(record)
             if block >= record[1]:
                 return
             begin, end = first_row(indptr, num_rows, block, record[1]), first_row(indptr, num_rows, block + 1, record[1])
-            for c in range(0, tiles * C, C):
+            for c in range(channel, channel + tiles * C, C):
                 base, zero = load(b, c, C), splat(dtype(0), C)
                 for i in range(begin, end):
-                    peak = splat(dtype(-np.inf), C)
-                    for e in range(indptr[i], indptr[i + 1]):
-                        m = before_relu(x, np.int64(src[e]), a, e, w, base, stride, c, C, K)
-                        score = mul(splat(t, C), add(select(exceeds(m, zero), m, zero), splat(eps, C)))
-                        peak = select(exceeds(score, peak), score, peak)
-                    mass, acc = zero, zero
-                    for e in range(indptr[i], indptr[i + 1]):
-                        m = before_relu(x, np.int64(src[e]), a, e, w, base, stride, c, C, K)
-                        m = add(select(exceeds(m, zero), m, zero), splat(eps, C))
-                        raised = exp(sub(mul(splat(t, C), m), peak))
-                        mass = add(mass, raised)
-                        acc = fma(raised, m, acc)
+                    peak, mass, acc = splat(dtype(-np.inf), C), zero, zero
+                    for first in range(indptr[i], indptr[i + 1], MESSAGES):
+                        stop, top = min(first + MESSAGES, indptr[i + 1]), peak
+                        for e in range(first, stop):
+                            prefetch_row(x, np.int64(src[min(e + AHEAD, last)]), stride, c, C, LINE)
+                            m = relu(before_relu(x, np.int64(src[e]), a, e, w, base, stride, c, C, K))
+                            m = add(m, splat(eps, C))
+                            store(held, (e - first) * C, m)
+                            top = larger(mul(splat(t, C), m), top)  # NaN shows in the sums
+                        if first > indptr[i]:
+                            fall = exp_falling(sub(peak, top))
+                            mass, acc = mul(mass, fall), mul(acc, fall)
+                        peak = top
+                        for n in range(stop - first):
+                            m = load(held, n * C, C)
+                            raised = exp_falling(sub(mul(splat(t, C), m), peak))
+                            mass = add(mass, raised)
+                            acc = fma(raised, m, acc)
                     if indptr[i] == indptr[i + 1]:
                         peak, mass = zero, splat(dtype(1), C)
                     store(out, i * stride + c, div(acc, mass))
@@ -129,7 +178,7 @@ def softmax_forward(C: int, K: int, dtype: Any, index: Any) -> Any:
 
 
 @functools.cache
-def power_forward(C: int, K: int, dtype: Any, index: Any) -> Any:
+def power_forward(C: int, K: int, dtype: Any, coded: Any, index: Any) -> Any:
     """Powers and their mean in float64: `exp(p log(m))` in float32 would lose the digits that `p log(m)` has before the point.
 
     `rest` receives what rounding took from `out`: the backward pass raises their sum to a power, which multiplies relative
@@ -139,25 +188,25 @@ def power_forward(C: int, K: int, dtype: Any, index: Any) -> Any:
 
     def rows(record):
         _ = revision
-        num_rows, stride, tiles = record[2], record[3], record[4]
-        indptr, src, x = pointer(record[5], np.int64), pointer(record[6], index), pointer(record[7], dtype)
-        a, w, b = pointer(record[8], dtype), pointer(record[9], dtype), pointer(record[10], dtype)
-        eps, out, rest = pointer(record[11], dtype)[0], pointer(record[12], dtype), pointer(record[13], dtype)
-        p = pointer(record[15], np.float64)[0]
-        low, high = pointer(record[16], dtype)[0], pointer(record[16], dtype)[1]
+        num_rows, stride, channel, tiles = record[2], record[3], record[4], record[5]
+        indptr, src, x = pointer(record[6], np.int64), pointer(record[7], index), pointer(record[8], dtype)
+        a, w, b = pointer(record[9], coded), pointer(record[10], dtype), pointer(record[11], dtype)
+        eps, out, rest = pointer(record[12], dtype)[0], pointer(record[13], dtype), pointer(record[14], dtype)
+        p = pointer(record[16], np.float64)[0]
+        low, high = pointer(record[17], dtype)[0], pointer(record[17], dtype)[1]
         while True:
             block = next_block(record)
             if block >= record[1]:
                 return
             begin, end = first_row(indptr, num_rows, block, record[1]), first_row(indptr, num_rows, block + 1, record[1])
-            for c in range(0, tiles * C, C):
-                base, zero = load(b, c, C), splat(dtype(0), C)
+            for c in range(channel, channel + tiles * C, C):
+                base = load(b, c, C)
                 lowest, highest = splat(low, C), splat(high, C)
                 for i in range(begin, end):
                     acc = splat(np.float64(0), C)
                     for e in range(indptr[i], indptr[i + 1]):
                         m = before_relu(x, np.int64(src[e]), a, e, w, base, stride, c, C, K)
-                        m = add(select(exceeds(m, zero), m, zero), splat(eps, C))
+                        m = add(relu(m), splat(eps, C))
                         m = select(greater(lowest, m), lowest, select(greater(m, highest), highest, m))
                         acc = add(acc, exp(mul(splat(p, C), log(widen(m)))))
                     if indptr[i] < indptr[i + 1]:

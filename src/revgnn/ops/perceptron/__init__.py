@@ -1,0 +1,5 @@
+"""A perceptron with one normalised hidden layer, fused."""
+
+from revgnn.ops.perceptron.api import perceptron
+
+__all__ = ["perceptron"]

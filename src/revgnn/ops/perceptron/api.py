@@ -1,0 +1,132 @@
+"""`perceptron`: argument checks, choice of backend, and the operator that autograd and `torch.compile` see."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from revgnn.ops.perceptron import cpu, reference
+
+
+def perceptron(
+    x: Tensor,
+    weight_in: Tensor,
+    bias_in: Tensor,
+    gamma: Tensor,
+    beta: Tensor,
+    weight_out: Tensor,
+    bias_out: Tensor,
+    *,
+    eps: float = 1e-5,
+    backend: str | None = None,
+) -> Tensor:
+    r"""Linear, layer norm, ReLU, linear, some rows at a time: the hidden layer is never built.
+
+    $\mathrm{out}_i = W_2\, \mathrm{relu}(\mathrm{LayerNorm}(W_1 x_i + b_1; \gamma, \beta)) + b_2$
+
+    Differentiable once in all tensors. Only `x` is kept for that, (N, C): the hidden layer is worked out again. Sums run in a
+    fixed order, so any number of threads gives the same bits.
+
+    Args:
+        x: (N, C), float32 or float64.
+        weight_in, bias_in: $W_1$ (H, C) and $b_1$ (H,), dtype of `x`, as `torch.nn.Linear` has them.
+        gamma, beta: of the norm, (H,).
+        weight_out, bias_out: $W_2$ (C', H) and $b_2$ (C',).
+        eps: of the norm.
+        backend: "cpu" (fused kernels, for widths that are multiples of 4, up to 1,024) or "reference" (plain torch, any device).
+            Default: the fused kernel where it fits, or else the reference.
+
+    Returns:
+        (N, C'), dtype of `x`.
+
+    Raises:
+        ValueError: if shapes, dtypes or devices do not fit together.
+    """
+    tensors = (x, weight_in, bias_in, gamma, beta, weight_out, bias_out)
+    _check(*tensors)
+    fits = cpu.fits(*weight_in.shape, weight_out.shape[0])
+    if backend is None:
+        backend = "cpu" if x.device.type == "cpu" and fits else "reference"
+    if backend not in ("cpu", "reference"):
+        raise ValueError(f"unknown backend {backend!r}; choose 'cpu' or 'reference'.")
+    if backend == "reference" or x.numel() == 0:
+        return reference.perceptron(*tensors, eps)
+    if not fits:
+        raise ValueError(
+            f"the cpu kernel takes widths that are multiples of 4 up to {cpu.WIDEST}, got {x.shape[1]}, {weight_in.shape[0]} and "
+            f"{weight_out.shape[0]}; use 'reference'."
+        )
+    return _forward(*(t.contiguous() for t in tensors), eps)
+
+
+def _check(
+    x: Tensor, weight_in: Tensor, bias_in: Tensor, gamma: Tensor, beta: Tensor, weight_out: Tensor, bias_out: Tensor
+) -> None:
+    if x.dim() != 2 or x.dtype not in (torch.float32, torch.float64):
+        raise ValueError(f"x must be float32 or float64 of shape (N, C), got {x.dtype} of shape {tuple(x.shape)}.")
+    if weight_in.dim() != 2 or weight_out.dim() != 2:
+        raise ValueError(
+            f"weights must be matrices, (H, C) and (C', H), got {tuple(weight_in.shape)} and {tuple(weight_out.shape)}."
+        )
+    hidden, out = weight_in.shape[0], weight_out.shape[0]
+    wanted = {
+        "weight_in": (weight_in, (hidden, x.shape[1])),
+        "bias_in": (bias_in, (hidden,)),
+        "gamma": (gamma, (hidden,)),
+        "beta": (beta, (hidden,)),
+        "weight_out": (weight_out, (out, hidden)),
+        "bias_out": (bias_out, (out,)),
+    }
+    for name, (tensor, shape) in wanted.items():
+        if tensor.shape != shape or tensor.dtype != x.dtype or tensor.device != x.device:
+            raise ValueError(
+                f"{name} must be {x.dtype} of shape {shape} on {x.device}, as x is, "
+                f"got {tensor.dtype} of shape {tuple(tensor.shape)} on {tensor.device}."
+            )
+
+
+# --- the operator ----------------------------------------------------------------------------------------------------------------
+
+
+@torch.library.custom_op("revgnn::perceptron", mutates_args=(), device_types="cpu")
+def _forward(
+    x: Tensor,
+    weight_in: Tensor,
+    bias_in: Tensor,
+    gamma: Tensor,
+    beta: Tensor,
+    weight_out: Tensor,
+    bias_out: Tensor,
+    eps: float,
+) -> Tensor:
+    return cpu.forward(x, weight_in, bias_in, gamma, beta, weight_out, bias_out, eps)
+
+
+@_forward.register_fake
+def _(x, weight_in, bias_in, gamma, beta, weight_out, bias_out, eps):
+    return x.new_empty(x.shape[0], weight_out.shape[0])
+
+
+@torch.library.custom_op("revgnn::perceptron_backward", mutates_args=(), device_types="cpu")
+def _backward(
+    grad: Tensor, x: Tensor, weight_in: Tensor, bias_in: Tensor, gamma: Tensor, beta: Tensor, weight_out: Tensor, eps: float
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
+    return cpu.backward(grad.contiguous(), x, weight_in, bias_in, gamma, beta, weight_out, eps)
+
+
+@_backward.register_fake
+def _(grad, x, weight_in, bias_in, gamma, beta, weight_out, eps):
+    like = [torch.empty_like(t) for t in (x, weight_in, bias_in, gamma, beta, weight_out)]
+    return *like, grad.new_empty(grad.shape[1])
+
+
+def _setup_context(ctx, inputs, output) -> None:
+    *tensors, _bias_out, ctx.eps = inputs
+    ctx.save_for_backward(*tensors)
+
+
+def _autograd(ctx, grad):
+    return *_backward(grad, *ctx.saved_tensors, ctx.eps), None
+
+
+_forward.register_autograd(_autograd, setup_context=_setup_context)
