@@ -58,12 +58,13 @@ def build_model(
         return AdditiveCoupling([copy.deepcopy(blocks[0]) for _ in blocks] if config.identical_groups else blocks)
 
     if config.family == "revgat":
-        if in_channels + (num_species if num_species > 1 else 0) == 0:
+        inputs = in_channels + (num_species if num_species > 1 else 0)
+        if inputs == 0:
             raise ValueError("nodes have neither features nor species; give the data set an x, say the degree of each node.")
         inner = [layer() for _ in range(config.depth - 2)]
         return RevGAT(
             config=config,
-            first=attention(config, in_channels + (num_species if num_species > 1 else 0), width, heads=config.heads),
+            first=attention(config, inputs, width, heads=config.heads),
             stack=Stack(inner, gradient=make_gradient(config), state=config.state) if inner else None,
             norm=make_norm(config.norm, width),
             last=attention(config, width, out_channels, heads=1, concat=False, bias=True),

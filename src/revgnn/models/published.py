@@ -10,11 +10,11 @@ Parameters on ogbn-arxiv (128 features, 40 classes; RevGAT has the labels as 40 
 | ResGAT | `revgat(groups=1)` | 3,867,728 | |
 | ResGCN, RevGCN (RevGCN-Deep) | `arxiv("gcn")` | 491,176, 262,056 | the latter 262k |
 | ResSAGE, RevSAGE | `arxiv("sage")` | 949,928, 491,432 | |
-| ResGEN, RevGEN | `arxiv("gen")` | 491,176, 262,056 | |
+| ResGEN, RevGEN | `arxiv("gen")` | 491,176, 262,056 | the former 491k (DeeperGCN) |
 | RevGNN-112 | `products()` | 2,945,007 | 2,945,007 |
 
-Nothing is left open by a count that the paper or the leaderboard of OGB prints; where none is given here, none could be checked
-against a public source, and depth and width are those of the row beside it.
+The last column is as printed in a public source. Where it is empty none could be found, and depth and width are those of the
+row of its kind that has one. The 5-layer RevGAT and RevGNN-112 are also confirmed by code that their authors published.
 """
 
 from __future__ import annotations
