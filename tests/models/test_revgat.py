@@ -266,7 +266,7 @@ def test_edge_dropout_alone_is_noise_too(dropout: float, graph: Graph) -> None:
 def test_edge_dropout_compiles_into_one_graph(graph: Graph) -> None:
     """The same edges, compiled or not."""
     assert graph.out_degree.numel() == NODES  # sorted by source before tracing
-    options = {"family": "reversible", "conv": "gat", "depth": 3, "dropout": 0.0, "input_dropout": 0.0}
+    options = {"family": "reversible", "conv": "gat", "depth": 2, "dropout": 0.0, "input_dropout": 0.0}
     model, x = build(**options, gradient="backprop"), torch.randn(NODES, 6)
     results = []
     for forward in (model, torch.compile(model, fullgraph=True, backend="aot_eager")):
