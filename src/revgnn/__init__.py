@@ -13,7 +13,7 @@ from revgnn._version import __version__
 if TYPE_CHECKING:
     from revgnn.blocks import AdditiveCoupling, PreActivation, Residual, ResidualStack, ReversibleStack, Stack, shared_dropout_mask
     from revgnn.convs import EdgeEncoding, GATConv, GCNConv, GENConv, SAGEConv
-    from revgnn.gradients import Backprop, Checkpoint, PerGroup, Reversible, StateRangeError, run_stack
+    from revgnn.gradients import Backprop, Checkpoint, PerGroup, PerLayer, Reversible, StateRangeError, run_stack
     from revgnn.graph import Graph
     from revgnn.memory import PeakMemory
     from revgnn.models import ModelConfig, build_model, num_parameters
@@ -29,7 +29,7 @@ _HOME = {
         "shared_dropout_mask",
     ),
     "revgnn.convs": ("EdgeEncoding", "GATConv", "GCNConv", "GENConv", "SAGEConv"),
-    "revgnn.gradients": ("Backprop", "Checkpoint", "PerGroup", "Reversible", "StateRangeError", "run_stack"),
+    "revgnn.gradients": ("Backprop", "Checkpoint", "PerGroup", "PerLayer", "Reversible", "StateRangeError", "run_stack"),
     "revgnn.graph": ("Graph",),
     "revgnn.memory": ("PeakMemory",),
     "revgnn.models": ("ModelConfig", "build_model", "num_parameters"),
@@ -48,6 +48,7 @@ __all__ = [
     "ModelConfig",
     "PeakMemory",
     "PerGroup",
+    "PerLayer",
     "PreActivation",
     "Residual",
     "ResidualStack",

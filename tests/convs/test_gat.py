@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import copy
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,7 +14,8 @@ from torch_geometric.nn import GATConv as PeerGATConv
 
 from revgnn.convs.gat import GATConv
 from revgnn.graph import Graph
-from revgnn.testing import NamedGraph, awkward_graphs
+from revgnn.ops.edge_softmax import edge_softmax
+from revgnn.testing import NamedGraph, assert_close_to_truth, awkward_graphs, nan_filled_empty, peak_bytes
 from tests.convs.peers import assert_equal_to_peer, cora
 
 OPTIONS = [
@@ -29,8 +32,8 @@ def test_equals_pyg_on_cora(copy_of_real_data: Callable[[str], Path], options: d
     assert_equal_to_peer(GATConv(1433, 8, **options), PeerGATConv(1433, 8, add_self_loops=False, **options), x, edge_index)
 
 
-def dense(conv: GATConv, x: Tensor, graph: Graph) -> Tensor:
-    """Attention edge by edge, with RevGAT's two options as the authors' code applies them."""
+def dense(conv: GATConv, x: Tensor, graph: Graph, kept: Tensor | None = None) -> Tensor:
+    """Attention edge by edge, with RevGAT's options as the authors' code applies them: degrees are those of all edges."""
     h = conv.lin(x).view(-1, conv.heads, conv.channels)
     term_dst = (h * conv.att_dst).sum(-1) if conv.att_dst is not None else torch.zeros(h.shape[:2], dtype=h.dtype)
     if conv.symmetric:
@@ -39,6 +42,8 @@ def dense(conv: GATConv, x: Tensor, graph: Graph) -> Tensor:
     rows = []
     for i in range(graph.num_nodes):
         src = graph.src[graph.indptr[i] : graph.indptr[i + 1]].long()
+        if kept is not None:
+            src = src[kept[graph.indptr[i] : graph.indptr[i + 1]]]
         alpha = F.leaky_relu(term_src[src] + term_dst[i], conv.negative_slope).softmax(0)
         rows.append((alpha.unsqueeze(2) * h[src]).sum(0))
     out = torch.stack(rows)
@@ -132,8 +137,109 @@ def test_compiles_into_one_graph() -> None:
 
 @pytest.mark.parametrize(
     ("options", "message"),
-    [({"dropout": 1.0}, r"dropout must lie in \[0, 1\), got 1.0"), ({"heads": 0}, "heads must be 1 or more, got 0")],
+    [
+        ({"dropout": 1.0}, r"dropout must lie in \[0, 1\), got 1.0"),
+        ({"edge_dropout": -0.1}, r"edge_dropout must lie in \[0, 1\), got -0.1"),
+        ({"heads": 0}, "heads must be 1 or more, got 0"),
+    ],
 )
 def test_bad_options_are_refused(options: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         GATConv(5, 7, **options)
+
+
+# --- edge dropout ---------------------------------------------------------------------------------------------------------------
+
+
+def kept_edges(graph: Graph, rate: float, seed: int) -> Tensor:
+    """All edges but the first floor(rate E) of the seed's permutation."""
+    order = torch.randperm(graph.num_edges, generator=torch.Generator().manual_seed(seed))
+    kept = torch.ones(graph.num_edges, dtype=torch.bool)
+    kept[order[: math.floor(rate * graph.num_edges)]] = False
+    return kept
+
+
+def value_and_gradients(out: Tensor, x: Tensor, conv: GATConv) -> list[Tensor]:
+    projection = torch.linspace(-1, 1, out.numel(), dtype=torch.float64).to(out.dtype).view_as(out)
+    return [out, *torch.autograd.grad(out, [x, *conv.parameters()], projection)]
+
+
+@pytest.mark.parametrize("named", awkward_graphs(), ids=str)
+@pytest.mark.parametrize("rate", [0.3, 0.9])
+def test_edge_dropout_is_attention_without_those_edges(named: NamedGraph, rate: float) -> None:
+    """In float32, no further from float64 than twice plain torch is; at 0.9 whole neighbourhoods vanish."""
+    graph, kept = named.graph, kept_edges(named.graph, rate, seed=5)
+    conv = GATConv(5, 7, heads=3, destination=rate < 0.5, symmetric=True, residual=True, edge_dropout=rate)
+    x = torch.randn(graph.num_nodes, 5, requires_grad=True)
+    exact, wide = copy.deepcopy(conv).double(), x.detach().double().requires_grad_()
+    with nan_filled_empty():
+        ours = value_and_gradients(conv(x, graph, edge_seed=5), x, conv)
+    plain = value_and_gradients(dense(conv, x, graph, kept), x, conv)
+    truth = value_and_gradients(dense(exact, wide, graph, kept), wide, exact)
+    names = ["value", "gradient of x", *(name for name, _ in conv.named_parameters())]
+    for name, mine, reference, expected in zip(names, ours, plain, truth, strict=True):
+        assert_close_to_truth(mine, reference, expected, name)
+
+
+@pytest.mark.parametrize("named", [g for g in awkward_graphs() if g.name in ("star in", "doubled edges", "no edges")], ids=str)
+def test_edge_dropout_passes_gradcheck(named: NamedGraph) -> None:
+    conv = GATConv(3, 2, heads=2, symmetric=True, residual=True, edge_dropout=0.4).double()
+    x = torch.randn(named.graph.num_nodes, 3, dtype=torch.float64, requires_grad=True)
+
+    def run(x: Tensor, *parameters: Tensor) -> Tensor:
+        values = dict(zip(dict(conv.named_parameters()), parameters, strict=True))
+        return torch.func.functional_call(conv, values, (x, named.graph), {"edge_seed": 3})
+
+    assert torch.autograd.gradcheck(run, (x, *conv.parameters()))
+
+
+def test_edge_dropout_leaves_out_the_same_edges_for_all_heads(monkeypatch: pytest.MonkeyPatch) -> None:
+    graph = dict(awkward_graphs())["power law"]
+    seen: list[Tensor] = []
+
+    def spy(scores: Tensor, graph: Graph) -> Tensor:
+        seen.append(scores.detach() == -math.inf)
+        return edge_softmax(scores, graph)
+
+    monkeypatch.setattr("revgnn.convs.gat.edge_softmax", spy)
+    conv, x = GATConv(5, 7, heads=3, edge_dropout=0.3), torch.randn(graph.num_nodes, 5)
+    random = torch.get_rng_state()
+    for seed in (3, 3, 4):
+        conv(x, graph, edge_seed=seed)
+    assert torch.equal(random, torch.get_rng_state()), "a seed of its own leaves the global generator alone"
+    for left_out in seen:
+        assert left_out.all(1).sum() == left_out.any(1).sum() == math.floor(0.3 * graph.num_edges)
+    assert torch.equal(seen[0], seen[1])
+    assert not torch.equal(seen[0], seen[2])
+
+
+def test_edge_dropout_without_a_seed_replays_from_the_global_generator() -> None:
+    graph = dict(awkward_graphs())["complete"]
+    conv, x = GATConv(5, 7, heads=3, edge_dropout=0.5), torch.randn(17, 5)
+    outputs = []
+    for seed in (3, 3, 4):
+        torch.manual_seed(seed)
+        outputs.append(conv(x, graph))
+    assert torch.equal(outputs[0], outputs[1])
+    assert not torch.equal(outputs[0], outputs[2])
+
+
+def test_evaluation_drops_no_edges() -> None:
+    graph = dict(awkward_graphs())["power law"]
+    conv, x = GATConv(5, 7, heads=3, edge_dropout=0.5).eval(), torch.randn(graph.num_nodes, 5)
+    random = torch.get_rng_state()
+    with_all = conv(x, graph, edge_seed=1)
+    assert torch.equal(random, torch.get_rng_state())
+    conv.edge_dropout = 0.0
+    assert torch.equal(with_all, conv.train()(x, graph))
+
+
+def test_attention_builds_no_edge_states() -> None:
+    """A message a head and edge, E x H x C, would be 64 times the scores; a step stays below it, forward and backward."""
+    nodes, edges, heads, channels = 200, 20_000, 2, 64
+    graph = Graph.from_edge_index(torch.randint(0, nodes, (2, edges)), nodes)
+    assert graph.by_source.edge.numel() == graph.dst.numel() == edges
+    conv = GATConv(8, channels, heads=heads, dropout=0.2, edge_dropout=0.3, symmetric=True, residual=True)
+    x = torch.randn(nodes, 8, requires_grad=True)
+    conv(x, graph).sum().backward()  # compiles the kernels
+    assert peak_bytes(lambda: conv(x, graph).sum().backward()) < 0.25 * edges * heads * channels * 4

@@ -11,7 +11,7 @@ from revgnn.gradients.layer import AbstractLayer, AbstractReversibleLayer
 from revgnn.gradients.program import Program
 from revgnn.gradients.reversible import Reversible
 from revgnn.gradients.run import StateRangeError, run_stack
-from revgnn.gradients.shared import PerGroup, Shared
+from revgnn.gradients.shared import PerGroup, PerLayer, Shared
 from revgnn.gradients.strategy import GradientStrategy
 
 __all__ = [
@@ -23,6 +23,7 @@ __all__ = [
     "GradientStrategy",
     "Implicit",
     "PerGroup",
+    "PerLayer",
     "Phantom",
     "Program",
     "Reversible",

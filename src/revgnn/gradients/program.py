@@ -38,7 +38,7 @@ class Program:
     def evaluate(self, layer: int, i: int, y: Tensor, shared: Shared) -> Tensor:
         """Block `i` of the layer on `y`, as it comes: not rounded, in the block's own dtype."""
         unit = self.layers[layer]
-        args, kwargs = shared.arguments(i)
+        args, kwargs = shared.arguments(layer, i)
         if self.conditions is None:
             out = unit.blocks[i](y.to(self.compute), *args, **kwargs)
         else:

@@ -56,7 +56,7 @@ def run_stack(
         layers: in order; one that stands in several places is tied.
         x: (N, D), floating point, D a multiple of the layers' groups. Not changed; it may be used afterwards.
         args, kwargs: what every block is called with after its input: a graph, an edge_index, any tensor; gradients of
-            these are returned too. `PerGroup` values are given to their group only.
+            these are returned too. `PerGroup` values are given to their group only, `PerLayer` values to their layer.
         gradient: how to differentiate. The value is the same for all strategies.
         bits: keep the state on the grid of multiples of 2^-bits; None: plain sums.
         dtype: dtype of the state: float32 or float64. Default: that of `x`, at least float32.
@@ -77,7 +77,7 @@ def run_stack(
     compiling = torch.compiler.is_compiling()
     if conditions is None and not compiling:
         conditions = Conditions.now(x.device)
-    shared = Shared(args, kwargs, groups)
+    shared = Shared(args, kwargs, groups, len(layers))
     program = Program(list(layers), shared, conditions, bits, compute, dtype)
     state = grid.round_to_grid(x.to(dtype), bits)
     if conditions is None:

@@ -15,18 +15,29 @@ class PerGroup(tuple[Any, ...]):
     __slots__ = ()
 
 
+class PerLayer(tuple[Any, ...]):
+    """A value for each layer, repeats counted: all blocks of layer `n` are given element `n`, also when they are evaluated again.
+
+    A seed, say, of random numbers that the groups of a layer have in common.
+    """
+
+    __slots__ = ()
+
+
 pytree.register_pytree_node(PerGroup, lambda values: (list(values), None), lambda values, _: PerGroup(values))
+pytree.register_pytree_node(PerLayer, lambda values: (list(values), None), lambda values, _: PerLayer(values))
 
 
 class Shared:
     """Arguments and keyword arguments for every block, in which gradients are looked for.
 
-    Tensors are found inside tuples, lists, dicts and named tuples, and in `PerGroup`. Those that require a gradient get
-    one, whatever the strategy: they are inputs of the stack like its state.
+    Tensors are found inside tuples, lists, dicts and named tuples, and in `PerGroup` and `PerLayer`. Those that require a
+    gradient get one, whatever the strategy: they are inputs of the stack like its state.
     """
 
-    def __init__(self, args: tuple[Any, ...], kwargs: dict[str, Any], groups: int) -> None:
+    def __init__(self, args: tuple[Any, ...], kwargs: dict[str, Any], groups: int, depth: int) -> None:
         self.groups = groups
+        self.depth = depth
         self._leaves, self._spec = pytree.tree_flatten((args, kwargs))
         self._wanted = [i for i, leaf in enumerate(self._leaves) if isinstance(leaf, Tensor) and leaf.requires_grad]
         self._by_group = self._arguments(self._leaves)
@@ -36,9 +47,16 @@ class Shared:
         """Those that require a gradient."""
         return [self._leaves[i] for i in self._wanted]
 
-    def arguments(self, group: int) -> tuple[tuple[Any, ...], dict[str, Any]]:
-        """What a block of this group is called with, after its input."""
-        return self._by_group[group]
+    def arguments(self, layer: int, group: int) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """What the block of this group in this layer is called with, after its input."""
+        args, kwargs = self._by_group[group]
+        if not any(isinstance(value, PerLayer) for value in (*args, *kwargs.values())):
+            return args, kwargs
+
+        def pick(value: Any) -> Any:
+            return value[layer] if isinstance(value, PerLayer) else value
+
+        return tuple(map(pick, args)), {name: pick(value) for name, value in kwargs.items()}
 
     def replaced(self, tensors: list[Tensor]) -> Shared:
         """The same with other tensors in place of `tensors`."""
@@ -48,7 +66,8 @@ class Shared:
         leaves = list(self._leaves)
         for i, tensor in zip(self._wanted, tensors, strict=True):
             leaves[i] = tensor
-        other.groups, other._leaves, other._spec, other._wanted = self.groups, leaves, self._spec, self._wanted
+        other.groups, other.depth, other._leaves, other._spec = self.groups, self.depth, leaves, self._spec
+        other._wanted = self._wanted
         other._by_group = self._arguments(leaves)
         return other
 
@@ -62,6 +81,8 @@ class Shared:
         for value in everything:
             if isinstance(value, PerGroup) and len(value) != self.groups:
                 raise ValueError(f"a PerGroup argument must have one value for each of the {self.groups} groups, got {len(value)}.")
+            if isinstance(value, PerLayer) and len(value) != self.depth:
+                raise ValueError(f"a PerLayer argument must have one value for each of the {self.depth} layers, got {len(value)}.")
 
         def pick(value: Any, group: int) -> Any:
             return value[group] if isinstance(value, PerGroup) else value

@@ -12,16 +12,27 @@ if TYPE_CHECKING:
     from revgnn.models.build import build_model, num_parameters
     from revgnn.models.deep_gnn import DeepGNN
     from revgnn.models.equilibrium import EquilibriumBlock, EquilibriumGNN
+    from revgnn.models.revgat import RevGAT
 
 _MODULE_OF = {
     "DeepGNN": "revgnn.models.deep_gnn",
     "EquilibriumBlock": "revgnn.models.equilibrium",
     "EquilibriumGNN": "revgnn.models.equilibrium",
+    "RevGAT": "revgnn.models.revgat",
     "build_model": "revgnn.models.build",
     "num_parameters": "revgnn.models.build",
 }
 
-__all__ = ["DeepGNN", "EquilibriumBlock", "EquilibriumGNN", "ModelConfig", "SolverConfig", "build_model", "num_parameters"]
+__all__ = [
+    "DeepGNN",
+    "EquilibriumBlock",
+    "EquilibriumGNN",
+    "ModelConfig",
+    "RevGAT",
+    "SolverConfig",
+    "build_model",
+    "num_parameters",
+]
 
 
 def __getattr__(name: str) -> Any:

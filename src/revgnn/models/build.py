@@ -14,12 +14,13 @@ from revgnn.models.config import ModelConfig
 from revgnn.models.deep_gnn import DeepGNN
 from revgnn.models.encoder import EdgeEncoder, NodeEncoder
 from revgnn.models.equilibrium import EquilibriumBlock, EquilibriumGNN
+from revgnn.models.revgat import RevGAT, attention
 from revgnn.ops.aggregate import Mean, Sum
 
 
 def build_model(
     config: ModelConfig, *, in_channels: int, out_channels: int, num_edge_features: int = 0, num_species: int = 0
-) -> DeepGNN | EquilibriumGNN:
+) -> DeepGNN | EquilibriumGNN | RevGAT:
     """A network for one data set.
 
     Args:
@@ -51,10 +52,24 @@ def build_model(
         return PreActivation(conv, config.norm, channels=config.block_channels, dropout=config.dropout)
 
     def layer() -> AbstractLayer:
-        if config.family == "residual":
+        if config.is_residual:
             return Residual(block())
         blocks = [block() for _ in range(config.groups)]
         return AdditiveCoupling([copy.deepcopy(blocks[0]) for _ in blocks] if config.identical_groups else blocks)
+
+    if config.family == "revgat":
+        inputs = in_channels + (num_species if num_species > 1 else 0)
+        if inputs == 0:
+            raise ValueError("nodes have neither features nor species; give the data set an x, say the degree of each node.")
+        inner = [layer() for _ in range(config.depth - 2)]
+        return RevGAT(
+            config=config,
+            first=attention(config, inputs, width, heads=config.heads),
+            stack=Stack(inner, gradient=make_gradient(config), state=config.state) if inner else None,
+            norm=make_norm(config.norm, width),
+            last=attention(config, width, out_channels, heads=1, concat=False, bias=True),
+            num_species=num_species,
+        )
 
     first: nn.Module | None = None
     norm: nn.Module | None = None
@@ -88,7 +103,7 @@ def build_model(
 
 def make_gradient(config: ModelConfig) -> GradientStrategy:
     """The strategy that a configuration names, or the one that fits its layers."""
-    match config.gradient or ("reversible" if config.family == "reversible" else "checkpoint"):
+    match config.gradient or ("checkpoint" if config.is_residual else "reversible"):
         case "reversible":
             return Reversible(config.segments)
         case "checkpoint":
@@ -118,7 +133,18 @@ def make_conv(config: ModelConfig, edge_dim: int | None) -> nn.Module:
         case "sage":
             return SAGEConv(width, width, how=Sum() if config.aggregation == "sum" else Mean())
         case "gat":
-            return GATConv(width, width // config.heads, heads=config.heads)
+            if config.family == "revgat":
+                return attention(config, width, width, heads=config.heads)
+            return GATConv(
+                width,
+                width // config.heads,
+                heads=config.heads,
+                dropout=config.attention_dropout,
+                edge_dropout=config.edge_dropout,
+                destination=config.destination,
+                symmetric=config.symmetric,
+                residual=config.residual_map,
+            )
 
 
 def num_parameters(model: nn.Module) -> int:

@@ -7,11 +7,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from revgnn.blocks import Stack, shared_dropout_mask
-from revgnn.gradients import PerGroup
+from revgnn.blocks import Stack
 from revgnn.graph import Graph
 from revgnn.models.config import ModelConfig
 from revgnn.models.encoder import EdgeEncoder, NodeEncoder
+from revgnn.models.noise import step_noise
 
 
 class DeepGNN(nn.Module):
@@ -65,14 +65,13 @@ class DeepGNN(nn.Module):
         edges: tuple[Any, ...] = () if self.edges is None else (self.edges(graph),)
         if self.first is not None:
             h = self.first(h, graph, *edges)
-        h = self.stack(h, graph, *edges, **self._mask(h))
+        h = self.stack(h, graph, *edges, **self._noise(h))
         h = torch.relu(self.norm(h))
         return self.head(nn.functional.dropout(h, self.config.dropout, self.training))
 
-    def _mask(self, h: Tensor) -> dict[str, Any]:
-        """The dropout mask of this step, cut by groups."""
-        if not (self.training and self.config.shared_dropout and self.config.dropout):
+    def _noise(self, h: Tensor) -> dict[str, Any]:
+        """What all layers share in this step."""
+        if not self.training:
             return {}
-        groups = self.stack.groups
-        shape = (h.shape[0], h.shape[1] // groups)
-        return {"mask": PerGroup(shared_dropout_mask(shape, self.config.dropout, h.device) for _ in range(groups))}
+        dropout = self.config.dropout if self.config.shared_dropout else 0.0
+        return step_noise(self.stack, h, dropout=dropout, edge_dropout=self.config.edge_dropout)

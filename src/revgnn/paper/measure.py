@@ -196,13 +196,9 @@ def _gradient_name(model: ModelConfig) -> str:
     """The strategy that a configuration names, or the default of its family."""
     if model.gradient is not None:
         return model.gradient
-    match model.family:
-        case "reversible":
-            return "reversible"
-        case "residual":
-            return "checkpoint"
-        case "equilibrium":
-            return (model.solver or SolverConfig()).gradient
+    if model.family == "equilibrium":
+        return (model.solver or SolverConfig()).gradient
+    return "checkpoint" if model.is_residual else "reversible"
 
 
 def _is_present(name: str) -> bool:

@@ -36,8 +36,8 @@ def compare_footprint(config: RunConfig) -> Footprint:
     """
     session = prepare(config)
     peak = _step_peak(session, config)
-    natural = {"reversible": "reversible", "residual": "checkpoint", "equilibrium": "implicit"}
-    gradient = config.model.gradient or natural[config.model.family]
+    natural = "implicit" if config.model.family == "equilibrium" else "checkpoint" if config.model.is_residual else "reversible"
+    gradient = config.model.gradient or natural
     depths = _shallower(config.model.depth, even=config.model.tied)
     low, high = (_step_peak(session, _stored(config, depth)) for depth in depths)
     slope = (high - low) / max(depths[1] - depths[0], 1)
