@@ -100,6 +100,19 @@ def test_sweep(tmp_path: Path) -> None:
     assert f"{summary['test']['mean']:.4f} ± {summary['test']['std']:.4f}" in text
 
 
+def test_students_of_a_sweep(tmp_path: Path) -> None:
+    words = ("train", GRAPH, *SMALL, "--epochs", 1, "--seeds", "0,1", "-q")
+    succeed(*words, "--out", tmp_path / "teachers")
+    taught = ("--teacher", tmp_path / "teachers", "--set", "distillation.alpha=0.9")
+    assert "2 runs" in succeed(*words, *taught, "--out", tmp_path / "students")
+    student = RunFolder(tmp_path / "students" / "split-0-seed-1")
+    assert student.teacher_file.exists()
+    assert student.config().distillation is not None
+    error = refuse("train", GRAPH, *SMALL, "--seed", 2, *taught, "--out", tmp_path / "b")
+    assert "no teacher for split 0, seed 2" in error
+    assert not (tmp_path / "b").exists()
+
+
 def test_evaluate(run: Path) -> None:
     scores = json.loads(succeed("evaluate", run, "--views", 2, "--parts", 3, "--json"))
     assert (scores["views"], scores["parts"], scores["metric"]) == (2, 3, "rocauc")

@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 import torch
 
+from revgnn.data.catalogue import find_entry
 from revgnn.paper import measure
-from revgnn.paper.measure import TrainingBatch, generated_batch, step_memory, training_batch
+from revgnn.paper.measure import TrainingBatch, batch_size, generated_batch, step_memory, training_batch
 from revgnn.presets import get_preset
 from revgnn.train.config import RunConfig
 from revgnn.train.session import build_for, build_optimizer
@@ -33,7 +34,7 @@ def test_a_batch_has_the_size_it_should(batch: TrainingBatch) -> None:
     graph = batch.batch.graph
     assert (graph.num_nodes, graph.num_edges, graph.num_edge_features) == (NODES, EDGES, 8)
     assert batch.batch.y.shape == (NODES, 112)
-    assert batch.batch.num_labelled == round(0.65 * NODES)
+    assert batch.batch.num_labelled == round(86_619 / 132_534 * NODES)
     index = 2 * 8 * (NODES + 1) + 3 * 4 * EDGES  # both directions: where each node's edges begin, other ends, edge numbers
     rows = 4 * NODES * (8 + 112) + 8 * NODES + 8 * batch.batch.num_labelled  # inputs and labels, species, training nodes
     assert batch.nbytes == index + 4 * 8 * EDGES + rows
@@ -85,6 +86,65 @@ def test_making_the_optimisers_state_moves_nothing(batch: TrainingBatch) -> None
     assert all(p.grad is None and {"exp_avg", "exp_avg_sq"} <= optimizer.state[p].keys() for p in model.parameters())
 
 
+# --- ogbn-arxiv and ogbn-products --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "parts", "expected"),
+    [
+        ("ogbn-proteins", 10, (13_253, 791_225)),
+        ("ogbn-arxiv", 1, (169_343, 2_484_941)),
+        ("ogbn-products", 1, (2_449_029, 126_167_053)),
+        ("ogbn-products", 10, (244_902, 1_237_180 + 244_902)),
+    ],
+)
+def test_the_size_of_a_part(name: str, parts: int, expected: tuple[int, int]) -> None:
+    entry = find_entry(name)
+    assert entry is not None
+    assert batch_size(entry, parts) == expected
+
+
+def test_a_batch_of_arxiv_is_undirected_with_loops() -> None:
+    data = generated_batch(NODES, 2 * EDGES + NODES, run=get_preset("arxiv-revgcn"))
+    graph, batch = data.batch.graph, data.batch
+    assert (graph.num_nodes, graph.num_edges, graph.num_edge_features) == (NODES, 2 * EDGES + NODES, 0)
+    src, dst = graph.edge_index
+    assert int((src == dst).sum()) == NODES
+    pairs = set(zip(src.tolist(), dst.tolist(), strict=True))
+    assert len(pairs) == graph.num_edges
+    assert all((b, a) in pairs for a, b in pairs)
+    assert batch.x is not None
+    assert batch.x.shape == (NODES, 128)
+    assert (data.dataset.task, data.dataset.num_outputs, int(batch.y.max())) == ("multiclass", 40, 39)
+    assert batch.num_labelled == round(90_941 / 169_343 * NODES)
+    index = 2 * 8 * (NODES + 1) + 3 * 4 * graph.num_edges
+    assert data.nbytes == index + 4 * 128 * NODES + 8 * NODES + 8 * batch.num_labelled
+
+
+def test_labels_and_a_teacher_are_part_of_the_batch() -> None:
+    run = get_preset("arxiv-revgcn").replace({"model.channels": 16, "model.depth": 4, "device": "cpu"})
+    plain = generated_batch(NODES, EDGES + NODES, run=run)
+    taught = run.replace({"label_inputs": 0.5, "distillation.alpha": 0.5})
+    data = generated_batch(NODES, EDGES + NODES, run=taught)
+    assert data.nbytes == plain.nbytes + 2 * 4 * 40 * NODES
+    assert step_memory(taught, data).peak_bytes > step_memory(run, plain).peak_bytes + 2 * 4 * 40 * NODES
+
+
+def test_rmsprop_keeps_one_moment() -> None:
+    run = get_preset("arxiv-revgcn").replace({"model.channels": 16, "model.depth": 4, "device": "cpu"})
+    data = generated_batch(NODES, EDGES + NODES, run=run)
+    adam, rmsprop = step_memory(run, data), step_memory(run.replace({"optim.name": "rmsprop"}), data)
+    assert (adam.state_bytes, rmsprop.state_bytes) == (12 * adam.parameters, 8 * adam.parameters)
+    assert rmsprop.peak_bytes < adam.peak_bytes
+
+
+def test_a_reversible_network_on_arxiv_is_flat_in_depth_but_for_its_weights() -> None:
+    run = get_preset("arxiv-revgen").replace({"model.channels": 16, "device": "cpu"})
+    data = generated_batch(NODES, EDGES + NODES, run=run)
+    few, many = (step_memory(run.replace({"model.depth": depth}), data) for depth in (4, 16))
+    assert many.peak_bytes - few.peak_bytes < 1.1 * 16 * (many.parameters - few.parameters)
+
+
 # --- which batch --------------------------------------------------------------------------------------------------------
 
 
@@ -93,6 +153,7 @@ def test_without_the_data_set_a_batch_of_its_size_is_generated(tmp_path: Path, m
     data = training_batch(preset("revgnn-64"))
     assert data.generated
     assert (data.batch.graph.num_nodes, data.batch.graph.num_edges) == (13_253, 791_225)
+    assert data.dataset.name == "generated"
 
 
 def test_the_data_set_is_used_where_it_is(proteins_root: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,7 +10,7 @@ from revgnn.paper import get_table, list_tables, row_record, table_record, table
 from revgnn.paper.measure import StepMemory
 
 PUBLISHED = {"parameters", "memory_gb", "out_of_memory_gb", "score", "score_std", "train_days"}
-ROW = {"name", "preset", "family", "tied", "layers", "channels", "groups", "views", "parts", "parameters", "published"}
+ROW = {"name", "preset", "family", "tied", "layers", "channels", "groups", "views", "parts", "teacher", "parameters", "published"}
 
 MEMORY = StepMemory(
     peak_bytes=104_500_000,
@@ -29,7 +29,7 @@ MEMORY = StepMemory(
 @pytest.mark.parametrize("table", tables(), ids=lambda table: table.name)
 def test_keys(table) -> None:
     record = json.loads(json.dumps(table_record(table, [row_record(row) for row in table.rows])))
-    assert record.keys() == {"table", "title", "source", "notes", "rows"}
+    assert record.keys() == {"table", "title", "source", "metric", "notes", "rows"}
     for row in record["rows"]:
         assert row.keys() == ROW
         assert row["published"].keys() == PUBLISHED

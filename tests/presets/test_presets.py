@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from revgnn.data.catalogue import find_entry
 from revgnn.models import build_model, num_parameters
 from revgnn.presets import all_presets, get_preset, preset
 from revgnn.presets.compose import compose, default_folder
@@ -23,10 +24,55 @@ def test_every_preset_is_a_whole_run(name: str) -> None:
 
 
 @pytest.mark.parametrize("entry", [p for p in all_presets() if p.parameters is not None], ids=lambda p: p.name)
-def test_sizes_on_ogbn_proteins_are_the_published_ones(entry) -> None:
+def test_a_preset_states_the_size_of_its_network_on_its_data_set(entry) -> None:
+    run = entry.build()
+    data = find_entry(run.data.name)
+    labels = data.num_outputs if run.label_inputs else 0
     with torch.device("meta"):  # no memory, no initialisation: numbers of numbers
-        model = build_model(entry.build().model, in_channels=8, out_channels=112, num_edge_features=8, num_species=8)
+        model = build_model(
+            run.model,
+            in_channels=data.num_features + labels,
+            out_channels=data.num_outputs,
+            num_edge_features=data.num_edge_features,
+            num_species=8 if run.data.name == "ogbn-proteins" else 0,
+        )
     assert num_parameters(model) == entry.parameters
+
+
+@pytest.mark.parametrize("name", [p.name for p in all_presets() if p.build().data and p.build().data.name == "ogbn-arxiv"])
+def test_the_protocol_of_ogbn_arxiv(name: str) -> None:
+    run = get_preset(name)
+    assert (run.data.undirected, run.data.self_loops, run.parts, run.epochs) == (True, True, 1, 2000)
+    assert (run.model.norm, run.evaluation.parts, run.optim.clip_norm) == ("batch", 1, None)
+    rev = run.model.family == "revgat"
+    assert (run.optim.name, run.optim.lr, run.optim.warmup) == (("rmsprop", 2e-3, 50) if rev else ("adam", 1e-3, 0))
+    assert run.model.dropout == (0.75 if rev else 0.5)
+    assert (run.loss, run.label_inputs, run.label_reuse) == (("log", 0.5, 1) if rev else ("cross_entropy", 0.0, 0))
+    assert (run.distillation is not None) == (name == "revgat-selfkd")
+
+
+@pytest.mark.parametrize("name", [p.name for p in all_presets() if p.name.startswith("products-")])
+def test_the_protocol_of_ogbn_products(name: str) -> None:
+    run = get_preset(name)
+    assert (run.data.name, run.data.self_loops, run.parts, run.epochs) == ("ogbn-products", True, 10, 1000)
+    assert (run.evaluation.parts, run.optim.name, run.optim.lr, run.model.norm) == (1, "adam", 1e-3, "batch")
+    assert run.model.dropout == 0.5
+
+
+def test_a_student_is_its_teacher_but_for_what_it_learns_from() -> None:
+    if "revgat" not in {p.name for p in all_presets()}:
+        pytest.skip("there is no family revgat")
+    student, teacher = get_preset("revgat-selfkd"), get_preset("revgat")
+    assert set(teacher.differences(student)) == {f"distillation.{key}" for key in ("alpha", "temperature", "average")}
+    assert student.distillation.teacher is None
+    assert (student.distillation.alpha, student.distillation.temperature) == (0.95, 0.7)
+    assert student.distillation.average == "entries"
+
+
+def test_a_teacher_is_named_beside_a_preset(tmp_path: Path) -> None:
+    run = compose("cora", teacher=tmp_path / "a", settings=["distillation.alpha=0.9"])
+    assert run.distillation is not None
+    assert (run.distillation.teacher, run.distillation.alpha) == (str(tmp_path / "a"), 0.9)
 
 
 def test_names_are_given_once() -> None:

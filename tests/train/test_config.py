@@ -8,7 +8,7 @@ import pytest
 
 from revgnn.models.config import ModelConfig
 from revgnn.models.solver_config import SolverConfig
-from revgnn.train.config import DataConfig, RunConfig
+from revgnn.train.config import DataConfig, DistillationConfig, RunConfig
 from revgnn.train.config_errors import ConfigError, dotted_keys
 
 RUN = RunConfig(data=DataConfig(name="cora", self_loops=True), model=ModelConfig(depth=28, channels=64), epochs=7, parts=2)
@@ -22,8 +22,9 @@ def test_yaml_round_trip(tmp_path: Path) -> None:
 
 def test_every_documented_key_can_be_read_from_the_flat_form() -> None:
     solved_for = ModelConfig(family="equilibrium", solver=SolverConfig())  # the one family with settings of a solver
-    flat = RUN.model_copy(update={"model": solved_for}).flat()
-    leaves = {key for key in dotted_keys(RunConfig) if key not in {"data", "model", "model.solver", "optim", "evaluation"}}
+    flat = RUN.model_copy(update={"model": solved_for, "distillation": DistillationConfig()}).flat()
+    parents = {"data", "model", "model.solver", "optim", "evaluation", "distillation"}
+    leaves = {key for key in dotted_keys(RunConfig) if key not in parents}
     assert leaves <= flat.keys()
     assert flat["data.self_loops"] is True
 
@@ -56,6 +57,12 @@ def test_override(setting: str, read) -> None:
         ({"amp": "int8"}, "amp: input should be 'none', 'bf16' or 'fp16', got 'int8'"),
         ({"model": {"channels": 63, "groups": 2}}, "model: channels must be a multiple of groups, got channels=63, groups=2"),
         ({"optim": {"lr": -1}, "seed": -1}, "; seed:"),
+        ({"optim": {"name": "sgd"}}, "optim.name: input should be 'adam' or 'rmsprop', got 'sgd'"),
+        ({"loss": "logarithm"}, "loss: input should be 'cross_entropy' or 'log'"),
+        ({"label_reuse": 1}, "label_reuse=1 puts predictions where labels are inputs: set label_inputs too"),
+        ({"distillation": {"techer": "runs/a"}}, "did you mean distillation.teacher"),
+        ({"distillation": {"alpha": 1.5}}, "distillation.alpha"),
+        ({"data": {"name": "cora", "keep_features": True}}, "data: keep_features puts other features beside"),
     ],
     ids=str,
 )
@@ -119,3 +126,13 @@ def test_with_data_keeps_options_of_the_same_data_set_only() -> None:
 def test_a_configuration_cannot_be_changed_in_place() -> None:
     with pytest.raises(ValueError, match="frozen"):
         RUN.epochs = 3  # pyright: ignore[reportAttributeAccessIssue]
+
+
+def test_a_key_of_a_teacher_makes_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    run = RUN.override(["distillation.teacher=runs/a", "distillation.alpha=0.9"])
+    assert run.distillation == DistillationConfig(teacher=str(tmp_path / "runs" / "a"), alpha=0.9)
+    assert RunConfig.parse(run.model_dump(mode="json")) == run
+    assert run.digest != RUN.digest
+    assert run.override(["distillation=null"]) == RUN
+    assert RUN.override(["data.node_features=x.npy"]).data.node_features == str(tmp_path / "x.npy")

@@ -7,8 +7,8 @@ import torch
 
 from revgnn.data import NodeDataset, Split
 from revgnn.graph import Graph
-from revgnn.train.batches import Batches
-from revgnn.train.label_inputs import label_vectors, label_width, show_all, show_some
+from revgnn.train.batches import Batch, Batches
+from revgnn.train.label_inputs import label_vectors, label_width, reuse_labels, show_all, show_predictions, show_some
 
 N = 40
 
@@ -74,7 +74,7 @@ def test_every_training_node_takes_its_turn() -> None:
 def test_in_evaluation_all_training_labels_are_shown() -> None:
     data = dataset("multiclass")
     batch = Batches(data, torch.device("cpu"), label_vectors(data)).whole
-    assert torch.equal(show_all(batch).x, torch.cat([data.x, label_vectors(data)], 1))
+    assert torch.equal(show_all(batch, "multiclass").x, torch.cat([data.x, label_vectors(data)], 1))
 
 
 def test_where_all_would_be_shown_none_is() -> None:
@@ -83,3 +83,82 @@ def test_where_all_would_be_shown_none_is() -> None:
     seen = show_some(batch, 1.0, "binary")
     assert torch.equal(seen.train, batch.train)
     assert not seen.x[:, 4:].any()
+
+
+# --- predictions in the place of labels -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("task", ["multiclass", "binary", "multilabel"])
+@pytest.mark.parametrize("training", [True, False])
+def test_predictions_stand_where_no_label_is_shown(task: str, training: bool) -> None:
+    data = dataset(task)
+    batch = Batches(data, torch.device("cpu"), label_vectors(data)).whole
+    seen = show_some(batch, 0.5, task) if training else show_all(batch, task)
+    logits = torch.randn(N, data.num_outputs)
+    filled = show_predictions(seen, logits, task)
+    shown = seen.shown
+    assert shown is not None
+    assert not shown[seen.train].any() or not training, "a node that is trained on shows its label"
+    assert not shown[20:].any(), "a validation or test label is shown"
+    expected_shown = torch.zeros(N, dtype=torch.bool)
+    expected_shown[:20] = True
+    expected_shown[seen.train if training else []] = False
+    expected_shown[0] &= task != "multilabel"  # has no label
+    assert torch.equal(shown, expected_shown)
+    assert torch.equal(filled.x[shown], seen.x[shown])
+    assert torch.equal(filled.x[:, :4], data.x)
+    expected = {
+        "multiclass": logits.softmax(1),
+        "binary": torch.stack([1 - logits[:, 0].sigmoid(), logits[:, 0].sigmoid()], 1),
+        "multilabel": logits.sigmoid(),
+    }[task]
+    torch.testing.assert_close(filled.x[~shown][:, 4:], expected[~shown])
+
+
+def test_each_pass_is_fed_with_the_one_before() -> None:
+    data = dataset("multiclass")
+    batch = show_all(Batches(data, torch.device("cpu"), label_vectors(data)).whole, "multiclass")
+    w = torch.randn(7, 3, requires_grad=True)
+    passes = []
+
+    def forward(b: Batch) -> torch.Tensor:
+        passes.append(b.x)
+        return b.x @ w
+
+    last = reuse_labels(forward, batch, 2, "multiclass")
+    assert len(passes) == 2
+    assert not last.x.requires_grad
+    assert torch.equal(passes[0], batch.x)
+    for before, after in ((passes[0], passes[1]), (passes[1], last.x)):
+        torch.testing.assert_close(after[20:, 4:], (before @ w).softmax(1)[20:].detach())
+    assert reuse_labels(forward, batch, 0, "multiclass") is batch
+
+
+@pytest.mark.parametrize("parts", [1, 3])
+def test_labels_of_validation_and_test_nodes_change_nothing(parts: int) -> None:
+    """Neither a step nor a prediction, with labels used twice over."""
+    from dataclasses import replace
+
+    from revgnn.models import ModelConfig
+    from revgnn.train.config import EvalConfig, RunConfig
+    from revgnn.train.evaluation import infer
+    from revgnn.train.session import prepare, training_step
+
+    data = dataset("multiclass")
+    other = replace(data, y=torch.cat([data.y[:20], (data.y[20:] + 1) % 3]))
+    run = RunConfig(
+        model=ModelConfig(depth=2, channels=8, dropout=0.2, norm="batch"),
+        label_inputs=0.5,
+        label_reuse=2,
+        parts=parts,
+        device="cpu",
+    )
+    results = []
+    for chosen in (data, other):
+        session = prepare(run, chosen)
+        for batch in session.batches.view(parts, 0):
+            training_step(session, batch)
+        results.append(infer(session.model, session.batches, EvalConfig(parts=parts, views=2), 0))
+    assert torch.equal(*results)
+    session.batches.label_reuse = 0
+    assert not torch.equal(infer(session.model, session.batches, EvalConfig(parts=parts, views=2), 0), results[0])

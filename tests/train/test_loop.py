@@ -101,6 +101,34 @@ def test_the_gradient_is_clipped(config: RunConfig) -> None:
         assert (float(norm) <= 1.001e-3) == clipped
 
 
+def test_a_step_of_rmsprop_is_the_formula(config: RunConfig) -> None:
+    """v = 0.99 v + 0.01 g^2, w -= lr g / (sqrt(v) + 1e-8), from v = 0."""
+    from revgnn.train.session import training_step
+
+    session = prepare(config.override(["optim.name=rmsprop", "optim.lr=0.002", "optim.clip_norm=null"]))
+    session.model.train()
+    before = [p.detach().double() for p in session.model.parameters()]
+    training_step(session, session.batches.whole)
+    for old, p in zip(before, session.model.parameters(), strict=True):
+        assert p.grad is not None
+        g = p.grad.double()
+        torch.testing.assert_close(p.double(), old - 0.002 * g / ((0.01 * g**2).sqrt() + 1e-8), rtol=1e-4, atol=1e-7)
+
+
+def test_the_logarithmic_loss_is_for_one_class_a_node(config: RunConfig) -> None:
+    with pytest.raises(ValueError, match=r"loss=log is for one class a node, and .* is multilabel; use loss=cross_entropy"):
+        prepare(config.override(["loss=log"]))
+
+
+def test_warm_up_is_that_of_the_authors(config: RunConfig) -> None:
+    """lr * epoch / 50 in epochs 1 to 50, the full rate from then on."""
+    from revgnn.train.session import learning_rate
+
+    config = config.override(["optim.warmup=50", "optim.lr=0.002", "parts=1", "epochs=2000"])
+    rates = [learning_rate(config, float(epoch - 1)) for epoch in range(1, 60)]
+    assert rates == pytest.approx([0.002 * min(epoch, 50) / 50 for epoch in range(1, 60)])
+
+
 @pytest.mark.parametrize("weight", ["head.weight", "nodes"])  # seen in the loss, and earlier: in the state on its grid
 def test_a_run_that_diverges_stops_and_keeps_the_last_good_state(
     config: RunConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, weight: str

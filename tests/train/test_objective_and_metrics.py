@@ -51,6 +51,27 @@ def test_multiclass_loss() -> None:
     torch.testing.assert_close(objective("multiclass", logits, y), F.cross_entropy(logits[y >= 0], y[y >= 0]))
 
 
+def test_logarithmic_loss() -> None:
+    """log(eps + cross entropy) - log(eps) with eps = 1 - log 2, node by node (arXiv:2103.13355)."""
+    logits, y = torch.randn(N, 5, requires_grad=True), torch.randint(-1, 5, (N,))
+    eps = 1 - np.log(2)
+    each = F.cross_entropy(logits[y >= 0].double(), y[y >= 0], reduction="none")
+    expected = (torch.log(eps + each) - np.log(eps)).mean()
+    loss = objective("multiclass", logits, y, "log")
+    torch.testing.assert_close(loss.double(), expected, rtol=1e-6, atol=1e-6)
+    loss.backward()
+    assert logits.grad is not None
+    assert torch.equal((logits.grad != 0).any(1), y >= 0)
+
+
+def test_logarithmic_loss_of_right_and_of_far_answers() -> None:
+    sure = torch.tensor([[60.0, 0.0]])
+    assert float(objective("multiclass", sure, torch.tensor([0]), "log")) == pytest.approx(0, abs=1e-6)
+    far = np.log(60 + 1 - np.log(2)) - np.log(1 - np.log(2))
+    assert float(objective("multiclass", sure, torch.tensor([1]), "log")) == pytest.approx(far)
+    assert bool(objective("multiclass", sure, torch.tensor([-1]), "log").isnan())
+
+
 @pytest.mark.parametrize("task", ["multiclass", "binary", "multilabel"])
 def test_short_floats_are_scored_in_float32(task: str) -> None:
     y = torch.zeros(N, 3) if task == "multilabel" else torch.zeros(N, dtype=torch.int64)

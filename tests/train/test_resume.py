@@ -92,6 +92,20 @@ def test_crash_while_a_file_is_written(
     assert_same_run(tmp_path / "a", unbroken)
 
 
+@pytest.mark.parametrize("amp", ["none", "bf16"])
+def test_rmsprop_goes_on_bit_for_bit(config: RunConfig, tmp_path: Path, amp: str) -> None:
+    config = config.override(["optim.name=rmsprop", "optim.weight_decay=1e-3", "optim.warmup=3", f"amp={amp}", "label_inputs=0.5"])
+    config = config.override(["label_reuse=1", "epochs=3"])
+    train(config, tmp_path / "unbroken")
+    with pytest.raises(Crash):
+        train(config, tmp_path / "a", hooks=[crash_at(3, 2)])
+    torch.manual_seed(1234)
+    train(config, tmp_path / "a", resume=True)
+    assert_same_run(tmp_path / "a", tmp_path / "unbroken")
+    tensors, _ = read_tensors(tmp_path / "a" / "last.safetensors")
+    assert tensors["optimizer.0.square_avg"].any()
+
+
 def test_metrics_behind_the_saved_state_are_cut_off(config: RunConfig, unbroken: Path, tmp_path: Path) -> None:
     with pytest.raises(Crash):
         train(config, tmp_path / "a", hooks=[crash_at(3, 1)])

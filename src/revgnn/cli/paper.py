@@ -92,7 +92,6 @@ def _measured(rows: tuple[Row, ...], root: Path | None, device: str | None) -> l
 
 
 _MODEL = ("model", "layers", "channels", "groups", "views", "parts", "parameters")
-_PAPER = ("paper's", "paper's ROC-AUC", "paper's days", "paper's GB")
 _OURS = ("our GB", "times less", "gradient", "GB if stored")
 
 
@@ -100,7 +99,8 @@ def _table_text(published: Table, records: list[dict[str, Any]]) -> str:
     """Columns that no row has anything in are left out; rows without networks are notes alone."""
     lines = [f"{published.title} ({published.source})"]
     if records:
-        header = (*_MODEL, *_PAPER, *_OURS, "preset")
+        paper = ("paper's", f"paper's {published.metric}", "paper's days", "paper's GB")
+        header = (*_MODEL, *paper, *_OURS, "preset")
         cells = [_cells(record) for record in records]
         used = [any(row[i] is not None for row in cells) for i in range(len(header))]
         keep = [i for i, is_used in enumerate(used) if is_used]
@@ -145,7 +145,7 @@ def _what_was_measured(memory: dict[str, Any]) -> str:
     return (
         f"Ours: one training step on {data} of {memory['num_nodes']:,} nodes and {memory['num_edges']:,} directed edges, on "
         f"{memory['device']}; all tensors at the peak, with batch ({bytes_text(memory['batch_bytes'])}), weights, gradients and "
-        "Adam's state. GB are 10^9 bytes."
+        "the optimiser's state. GB are 10^9 bytes."
     )
 
 
@@ -164,9 +164,11 @@ def _train(
 ) -> dict[str, Any]:
     """The row's record with `result`, what its run is summed up to, and `multi_view`, its score as the row has it made."""
     from revgnn.paper import row_record
+    from revgnn.presets import get_preset
     from revgnn.presets.compose import compose, default_folder
 
-    run = compose(preset=row.preset, root=root, epochs=epochs, device=device)
+    teacher = None if row.teacher is None else default_folder(get_preset(row.teacher))
+    run = compose(preset=row.preset, root=root, teacher=teacher, epochs=epochs, device=device)
     from revgnn.train import Interrupted, evaluate_run
     from revgnn.train import train as train_run
 

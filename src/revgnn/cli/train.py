@@ -31,6 +31,9 @@ def train(
     split: Annotated[str | None, typer.Option(help="Which of the data set's splits, or all: one run each.")] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of weights, dropout and partitions.")] = None,
     seeds: Annotated[str | None, typer.Option(help="Several, such as 0,1,2: one run each.")] = None,
+    teacher: Annotated[
+        Path | None, typer.Option(help="Learn from this finished run, or from the run of this sweep with the same split and seed.")
+    ] = None,
     epochs: Annotated[int | None, typer.Option(help="Passes over the training nodes.")] = None,
     device: Annotated[str | None, typer.Option(help="auto, cpu or cuda.")] = None,
     amp: Annotated[str | None, typer.Option(help="Precision of the forward pass: none, bf16 or fp16.")] = None,
@@ -58,6 +61,7 @@ def train(
         config_file=config,
         root=root,
         download=download,
+        teacher=teacher,
         settings=settings or (),
         epochs=epochs,
         seed=seed,

@@ -5,6 +5,7 @@ torch) measures the memory of its training step.
 """
 
 from revgnn.paper.report import list_tables, measure_rows, row_record, table_record
-from revgnn.paper.tables import Published, Row, Table, get_table, tables
+from revgnn.paper.rows import Published, Row, Table
+from revgnn.paper.tables import get_table, tables
 
 __all__ = ["Published", "Row", "Table", "get_table", "list_tables", "measure_rows", "row_record", "table_record", "tables"]

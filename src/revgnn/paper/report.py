@@ -7,7 +7,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from revgnn.paper.tables import Row, Table, tables
+from revgnn.paper.rows import Row, Table
+from revgnn.paper.tables import tables
 
 if TYPE_CHECKING:
     from revgnn.paper.measure import StepMemory
@@ -40,6 +41,7 @@ def row_record(row: Row, memory: StepMemory | None = None) -> dict[str, Any]:
         "groups": model.groups,
         "views": row.views,
         "parts": row.parts,
+        "teacher": row.teacher,
         "parameters": row.parameters,
         "published": asdict(row.published),
     }
@@ -54,14 +56,21 @@ def row_record(row: Row, memory: StepMemory | None = None) -> dict[str, Any]:
 
 def table_record(table: Table, rows: list[dict[str, Any]]) -> dict[str, Any]:
     """A table with these rows."""
-    return {"table": table.name, "title": table.title, "source": table.source, "notes": list(table.notes), "rows": rows}
+    return {
+        "table": table.name,
+        "title": table.title,
+        "source": table.source,
+        "metric": table.metric,
+        "notes": list(table.notes),
+        "rows": rows,
+    }
 
 
 def measure_rows(rows: Iterable[Row], root: Path | None = None, device: str | None = None) -> Iterator[dict[str, Any]]:
     """Records of rows with our memory, one after the other as each is measured. Rows that are one network are measured once.
 
     Args:
-        root: where ogbn-proteins lies; then a batch of it is used, else see `training_batch`.
+        root: where the data set lies; then a batch of it is used, else see `training_batch`.
         device: "auto", "cpu" or "cuda"; default: the preset's own.
 
     Raises:
@@ -76,7 +85,8 @@ def measure_rows(rows: Iterable[Row], root: Path | None = None, device: str | No
             run = row.run
             where = {"data.root": None if root is None else str(root.absolute()), "device": device}
             run = run.replace({key: value for key, value in where.items() if value is not None})
-            key = (run.data, run.parts, run.seed, run.device)
+            # with labels as inputs, or a teacher, a batch has more in it
+            key = (run.data, run.parts, run.seed, run.device, run.label_inputs > 0, run.distillation is not None)
             if key not in batches:
                 batches[key] = training_batch(run)
             measured[row.preset] = step_memory(run, batches[key])

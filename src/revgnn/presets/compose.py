@@ -21,6 +21,7 @@ def compose(
     config_file: Path | None = None,
     root: Path | None = None,
     download: bool = False,
+    teacher: Path | None = None,
     settings: Sequence[str] = (),
     **values: Any,
 ) -> RunConfig:
@@ -30,6 +31,7 @@ def compose(
 
     Args:
         dataset: a name, or the path of a file or folder; paths are stored absolute, so that a run finds its data from anywhere.
+        teacher: folder of the run, or of the sweep, to learn from.
         settings: assignments such as `model.depth=28`.
         values: top-level keys of `RunConfig` that replace what stands there; None leaves it.
 
@@ -52,6 +54,8 @@ def compose(
         config = config.replace({"data.root": place})
     if download:
         config = config.replace({"data.download": True})
+    if teacher is not None:
+        config = config.replace({"distillation.teacher": str(teacher)})
     config = config.override(settings)
     return config.replace({key: value for key, value in values.items() if value is not None})
 

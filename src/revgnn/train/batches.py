@@ -28,6 +28,8 @@ class Batch:
         train: int64, (S,). Positions of the training nodes within the part.
         num_labelled: how many of those have a label; a part without any is not trained on.
         labels: float32 (M, L), labels of the training nodes as vectors, where a run gives labels as inputs; else None.
+        shown: bool (M,), nodes whose label is among the inputs `x`, once some are; see `revgnn.train.label_inputs`.
+        teacher: float32 (M, outputs), a teacher's logits, where a run learns from one; else None.
     """
 
     nodes: Tensor | None
@@ -38,6 +40,8 @@ class Batch:
     train: Tensor
     num_labelled: int
     labels: Tensor | None = None
+    shown: Tensor | None = None
+    teacher: Tensor | None = None
 
 
 class Batches:
@@ -45,12 +49,24 @@ class Batches:
 
     Args:
         labels: float32 (N, L), label vectors to go with each batch; see `revgnn.train.label_inputs`.
+        label_reuse: passes that come before one that counts, where labels are inputs (`RunConfig.label_reuse`).
+        teacher: float32 (N, outputs), logits to go with each batch; see `revgnn.train.teacher`.
     """
 
-    def __init__(self, dataset: NodeDataset, device: torch.device, labels: Tensor | None = None) -> None:
+    def __init__(
+        self,
+        dataset: NodeDataset,
+        device: torch.device,
+        labels: Tensor | None = None,
+        *,
+        label_reuse: int = 0,
+        teacher: Tensor | None = None,
+    ) -> None:
         self.dataset = dataset
         self.device = device
+        self.label_reuse = label_reuse
         self._labels = labels
+        self._teacher = teacher
         self._is_train = torch.zeros(dataset.num_nodes, dtype=torch.bool)
         self._is_train[dataset.split.train] = True
 
@@ -101,4 +117,5 @@ class Batches:
             train=train.to(self.device),
             num_labelled=num_labelled(self.dataset.task, y[train]),
             labels=move(self._labels),
+            teacher=move(self._teacher),
         )

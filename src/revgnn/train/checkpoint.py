@@ -1,4 +1,4 @@
-"""The state from which a run goes on as if it had never stopped: weights, Adam's moments, random states, and where it was."""
+"""The state from which a run goes on as if it had never stopped: weights, moments, random states, and where it was."""
 
 from __future__ import annotations
 
@@ -54,6 +54,7 @@ def save_state(path: Path, session: Session, state: State) -> None:
         "state": asdict(state),
         "param_groups": optimizer["param_groups"],
         "scaler": session.scaler.state_dict(),
+        "features": session.features_checksum,
     }
     write_tensors(path, tensors, note)
 
@@ -69,6 +70,9 @@ def load_state(path: Path, session: Session) -> State:
         raise CheckpointError(f"{path} has format {note.get('format')!r}, this version reads format {_FORMAT}.")
     if note["config"] != session.config.digest:
         raise CheckpointError(f"{path} belongs to a run with another configuration than the config.yaml beside it.")
+    if note.get("features") != session.features_checksum:
+        name = session.config.data and session.config.data.node_features
+        raise CheckpointError(f"{name} has another content than when this run's state was saved; put the old file back.")
     groups = _by_prefix(tensors)
     load_weights(session.model, groups["model"], path)
     if isinstance(session.model, EquilibriumGNN) and session.model.warm_start is not None:

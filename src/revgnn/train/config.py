@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from revgnn.models.config import ModelConfig
 from revgnn.train.config_errors import ConfigError, explain
@@ -17,6 +17,8 @@ from revgnn.train.config_errors import ConfigError, explain
 Device = Literal["auto", "cpu", "cuda"]
 Amp = Literal["none", "bf16", "fp16"]
 Features = Literal["raw", "standard", "log", "rows"]
+Loss = Literal["cross_entropy", "log"]
+Average = Literal["nodes", "entries"]
 
 FREE_ON_RESUME = frozenset({"epochs", "save_every", "data.root", "data.download"})
 """Keys that may change when a run goes on: they alter how long it runs or where the data lies, not what a step computes."""
@@ -38,6 +40,10 @@ class DataConfig(_Frozen):
         default="raw",
         description="raw; standard: mean 0 and deviation 1; log: sign(x) log(1 + |x|), then standard; rows: each node's sum to 1.",
     )
+    node_features: str | None = Field(
+        default=None, description="An .npy file (N, F) of float16, 32 or 64 with node features in place of the set's own."
+    )
+    keep_features: bool = Field(default=False, description="Put those of node_features beside the set's own, after them.")
     download: bool = Field(default=False, description="Fetch a published data set that is not there.")
 
     @field_validator("split")
@@ -45,11 +51,22 @@ class DataConfig(_Frozen):
     def _number_if_it_reads_so(cls, split: int | str) -> int | str:
         return int(split) if isinstance(split, str) and split.isdecimal() else split
 
+    @field_validator("node_features")
+    @classmethod
+    def _stored_absolute(cls, path: str | None) -> str | None:
+        return None if path is None else _absolute(path)
+
+    @model_validator(mode="after")
+    def _check(self) -> DataConfig:
+        if self.keep_features and self.node_features is None:
+            raise ValueError("keep_features puts other features beside the set's own: name their file in node_features.")
+        return self
+
 
 class OptimConfig(_Frozen):
-    """The optimiser: Adam (Kingma and Ba 2015), one step a part."""
+    """The optimiser, one step a part: Adam (Kingma and Ba 2015), or RMSprop (Tieleman and Hinton 2012), both as torch has them."""
 
-    name: Literal["adam"] = "adam"
+    name: Literal["adam", "rmsprop"] = Field(default="adam", description="adam, or rmsprop (RevGAT's).")
     lr: float = Field(default=1e-3, gt=0, description="Learning rate.")
     weight_decay: float = Field(default=0.0, ge=0, description="L2 penalty, added to the gradient.")
     clip_norm: float | None = Field(default=1.0, gt=0, description="Largest norm of the whole gradient; null: no clipping.")
@@ -68,6 +85,28 @@ class EvalConfig(_Frozen):
     amp: Amp = Field(default="none", description="Precision of the forward pass.")
 
 
+class DistillationConfig(_Frozen):
+    """Learning from a teacher: loss = (1 - alpha) * loss + alpha * T^2 * KL(teacher || student), both softened by T.
+
+    Hinton et al. 2015 (arXiv:1503.02531). Self-distillation is the case of a teacher with the student's own configuration.
+    """
+
+    teacher: str | None = Field(
+        default=None, description="Folder of a finished run, or of a sweep: then its run with the student's split and seed."
+    )
+    alpha: float = Field(default=0.5, ge=0, le=1, description="Share of the teacher in the loss.")
+    temperature: float = Field(default=1.0, gt=0, description="T, by which both logits are divided.")
+    average: Average = Field(
+        default="nodes",
+        description="What the divergence is averaged over: nodes, or entries, nodes x outputs, as the code of RevGAT does.",
+    )
+
+    @field_validator("teacher")
+    @classmethod
+    def _stored_absolute(cls, path: str | None) -> str | None:
+        return None if path is None else _absolute(path)
+
+
 class RunConfig(_Frozen):
     """A run. The same value gives the same run; it is saved with it as config.yaml."""
 
@@ -80,12 +119,27 @@ class RunConfig(_Frozen):
     label_inputs: float = Field(
         default=0.0, ge=0, lt=1, description="Share of the training labels each step has as inputs; 0: none."
     )
+    label_reuse: int = Field(
+        default=0, ge=0, description="With label_inputs: further passes, in which predictions stand for labels that are not shown."
+    )
+    loss: Loss = Field(
+        default="cross_entropy", description="cross_entropy, or log: log(eps + cross entropy) - log(eps) (multiclass only)."
+    )
+    distillation: DistillationConfig | None = Field(default=None, description="A teacher to learn from; none by default.")
     parts: int = Field(default=1, ge=1, description="Parts the graph is cut into, anew each epoch; one optimiser step a part.")
     patience: int | None = Field(default=None, ge=1, description="Stop after so many epochs without a better validation score.")
     seed: int = Field(default=0, ge=0, lt=2**63, description="Seed of weights, dropout and partitions.")
     device: Device = Field(default="auto", description="auto: cuda where there is one.")
     amp: Amp = Field(default="none", description="Precision of the forward pass in training.")
     save_every: int = Field(default=1, ge=1, description="Epochs from one saved state to the next.")
+
+    @model_validator(mode="after")
+    def _check(self) -> RunConfig:
+        if self.label_reuse and not self.label_inputs:
+            raise ValueError(
+                f"label_reuse={self.label_reuse} puts predictions where labels are inputs: set label_inputs too, say to 0.5."
+            )
+        return self
 
     # --- reading ----------------------------------------------------------------------------------------------------
 
@@ -180,6 +234,11 @@ class RunConfig(_Frozen):
         if self.optim.schedule != "constant":  # the rate of every step depends on how many there are to be
             free -= {"epochs"}
         return {key: value for key, value in self.flat().items() if key not in free}
+
+
+def _absolute(path: str) -> str:
+    """So that a run finds what it names from any folder."""
+    return str(Path(path).expanduser().absolute())
 
 
 def _read_value(path: str, text: str) -> Any:

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from revgnn.data import NodeDataset
-from revgnn.train.batches import Batches
+from revgnn.train.batches import Batch, Batches
 from revgnn.train.config import EvalConfig
-from revgnn.train.label_inputs import show_all
+from revgnn.train.label_inputs import reuse_labels, show_all
 from revgnn.train.metrics import score
 from revgnn.train.precision import autocast
 
@@ -38,15 +38,21 @@ def infer(model: nn.Module, batches: Batches, how: EvalConfig, seed: int) -> Ten
         float32, (N, outputs), on the CPU. It depends on the weights, `how` and `seed` alone.
     """
     views = how.views if how.parts > 1 else 1
+    task = batches.dataset.task
+
+    def forward(batch: Batch) -> Tensor:
+        return model(batch.graph, batch.x, batch.species)
+
     total: Tensor | None = None
     was_training = model.training
     model.eval()
     try:
         for view in range(views):
             for batch in batches.view(how.parts, _view_seed(seed, view)):
-                batch = batch if batch.labels is None else show_all(batch)
                 with autocast(batches.device, how.amp):
-                    logits = model(batch.graph, batch.x, batch.species)
+                    if batch.labels is not None:
+                        batch = reuse_labels(forward, show_all(batch, task), batches.label_reuse, task)
+                    logits = forward(batch)
                 logits = logits.float().cpu()
                 if total is None:
                     total = torch.zeros(batches.dataset.num_nodes, logits.shape[1])

@@ -17,6 +17,7 @@ from revgnn.train.events import EpochEnded, Event, Hook, Started, Stepped
 from revgnn.train.result import Result, summarise
 from revgnn.train.run_folder import RunFolder
 from revgnn.train.session import Diverged, Session, prepare, training_step
+from revgnn.train.teacher import attach_teacher, check_teacher
 
 
 class Interrupted(Exception):
@@ -56,7 +57,9 @@ def train(
     hooks = tuple(hooks)
     folder = RunFolder(out)
     folder.check(config, resume=resume, overwrite=overwrite)
+    check_teacher(config, folder, resume=resume)
     session = prepare(config)
+    attach_teacher(session, folder, resume=resume)
     state = folder.begin(session, resume=resume)
     _tell(hooks, _started(session, folder, state))
     with session.partition:  # its background thread ends with the training

@@ -6,13 +6,15 @@ import json
 from pathlib import Path
 from typing import Any
 
+from torch import Tensor
+
 from revgnn.train.checkpoint import State, load_state, load_weights, save_state, save_weights
 from revgnn.train.config import ConfigError, RunConfig
 from revgnn.train.environment import describe
 from revgnn.train.events import EpochEnded
 from revgnn.train.files import write_json, write_text
 from revgnn.train.session import Session
-from revgnn.train.tensor_file import CheckpointError, read_tensors
+from revgnn.train.tensor_file import CheckpointError, read_tensors, write_tensors
 
 
 class RunFolderError(ValueError):
@@ -25,6 +27,9 @@ class RunFolder:
     metrics.jsonl alone is appended to, a line an epoch; what stands behind the last saved state is cut off on resume.
     """
 
+    TEACHER = "teacher.safetensors"
+    """Only in the folder of a student: its teacher's logits."""
+
     FILES = ("config.yaml", "environment.json", "metrics.jsonl", "best.safetensors", "last.safetensors", "result.json")
 
     def __init__(self, path: Path | str) -> None:
@@ -32,6 +37,12 @@ class RunFolder:
         self.config_file, self.environment_file, self.metrics_file, self.best_file, self.last_file, self.result_file = (
             self.path / name for name in self.FILES
         )
+        self.teacher_file = self.path / self.TEACHER
+
+    @staticmethod
+    def name_in_sweep(split: int | str, seed: int) -> str:
+        """What the folder of one run of a sweep is called."""
+        return f"split-{split}-seed-{seed}"
 
     # --- before a run -----------------------------------------------------------------------------------------------
 
@@ -76,6 +87,8 @@ class RunFolder:
             with open(self.metrics_file, "rb+") as file:
                 file.truncate(state.metrics_bytes)
         self.result_file.unlink(missing_ok=True)
+        if session.teacher is not None and not self.teacher_file.exists():
+            write_tensors(self.teacher_file, {"logits": session.teacher}, {"kind": "teacher"})
         write_text(self.config_file, session.config.to_yaml())
         write_json(self.environment_file, describe(session.device))
         return state
@@ -96,10 +109,23 @@ class RunFolder:
 
     def _remove_own_files(self) -> None:
         """Ours alone: whatever else lies in the folder is not touched."""
-        for name in self.FILES:
+        for name in (*self.FILES, self.TEACHER):
             (self.path / name).unlink(missing_ok=True)
             for leftover in self.path.glob(f".{name}.*.tmp"):  # of a process killed while it wrote
                 leftover.unlink(missing_ok=True)
+
+    def kept_teacher(self) -> Tensor | None:
+        """The teacher's logits that a student's folder holds, or None if it has none yet.
+
+        Raises:
+            CheckpointError: if they are damaged.
+        """
+        if not self.teacher_file.exists():
+            return None
+        tensors, _ = read_tensors(self.teacher_file)
+        if tensors.keys() != {"logits"}:
+            raise CheckpointError(f"{self.teacher_file} holds {', '.join(tensors) or 'nothing'}, not a teacher's logits.")
+        return tensors["logits"]
 
     # --- during a run -----------------------------------------------------------------------------------------------
 

@@ -12,8 +12,9 @@ from revgnn.data import NodeDataset, RandomPartition
 from revgnn.models import EquilibriumGNN, build_model
 from revgnn.train.batches import Batch, Batches
 from revgnn.train.config import Device, OptimConfig, RunConfig
-from revgnn.train.datasets import load_dataset
-from revgnn.train.label_inputs import label_vectors, label_width, show_some
+from revgnn.train.datasets import features_checksum, load_dataset
+from revgnn.train.distill import distilled, divergence
+from revgnn.train.label_inputs import label_vectors, label_width, reuse_labels, show_some
 from revgnn.train.metrics import check_scorable
 from revgnn.train.objective import num_labelled, objective
 from revgnn.train.precision import autocast, grad_scaler
@@ -35,33 +36,46 @@ class Session:
     model: nn.Module
     optimizer: torch.optim.Optimizer
     scaler: torch.amp.GradScaler
+    teacher: Tensor | None = None
+    """float32 (N, outputs), on the CPU: logits to learn from; see `revgnn.train.teacher`."""
+    features_checksum: int | None = None
+    """Of the file `data.node_features`, if there is one."""
 
 
-def prepare(config: RunConfig) -> Session:
+def prepare(config: RunConfig, dataset: NodeDataset | None = None) -> Session:
     """Load the data, seed torch's generators, build model and optimiser.
 
+    Args:
+        dataset: what `config.data` describes, if it is loaded already.
+
     Raises:
-        ValueError: no data set named or found, splits that cannot be trained on or scored, a device that is not there.
+        ValueError: no data set named or found, splits that cannot be trained on or scored, a loss that does not fit the task, a
+            device that is not there.
     """
     device = choose_device(config.device)
-    dataset = load_dataset(config.data)
+    dataset = load_dataset(config.data) if dataset is None else dataset
     _check_trainable(dataset)
+    if config.loss == "log" and dataset.task != "multiclass":
+        raise ValueError(f"loss=log is for one class a node, and {dataset.name} is {dataset.task}; use loss=cross_entropy.")
     torch.manual_seed(config.seed)  # seeds the generators of all devices
     model = build_for(config, dataset).to(device)
     return Session(
         config=config,
         dataset=dataset,
         device=device,
-        batches=Batches(dataset, device, label_vectors(dataset) if config.label_inputs else None),
+        batches=make_batches(config, dataset, device),
         partition=RandomPartition(dataset.graph, config.parts, config.seed),
         model=model,
         optimizer=build_optimizer(config.optim, model),
         scaler=grad_scaler(device, config.amp),
+        features_checksum=None if config.data is None else features_checksum(config.data),
     )
 
 
 def training_step(session: Session, batch: Batch, done: float = 0.0) -> float:
-    """One optimiser step on one part: forward, loss over its labelled training nodes, backward, clip, Adam.
+    """One optimiser step on one part: forward, loss over its labelled training nodes, backward, clip, update.
+
+    Where the run learns from a teacher, the loss also has the divergence from it, over all nodes of the part.
 
     Args:
         done: epochs that lie behind this step, for the schedule of the learning rate.
@@ -72,22 +86,27 @@ def training_step(session: Session, batch: Batch, done: float = 0.0) -> float:
     Raises:
         Diverged: before anything is changed.
     """
+    config, task = session.config, session.dataset.task
     model, optimizer, scaler = session.model, session.optimizer, session.scaler
-    if session.config.label_inputs:
-        batch = show_some(batch, session.config.label_inputs, session.dataset.task)
     optimizer.zero_grad(set_to_none=True)
     for group in optimizer.param_groups:
-        group["lr"] = learning_rate(session.config, done)
-    with autocast(session.device, session.config.amp):
+        group["lr"] = learning_rate(config, done)
+    with autocast(session.device, config.amp):
+        if config.label_inputs:
+            batch = show_some(batch, config.label_inputs, task)
+            batch = reuse_labels(lambda b: _forward(model, b)[0], batch, config.label_reuse, task)
         logits, auxiliary = _forward(model, batch)
-    loss = objective(session.dataset.task, logits[batch.train], batch.y[batch.train])
+    loss = objective(task, logits[batch.train], batch.y[batch.train], config.loss)
+    if config.distillation is not None:
+        assert batch.teacher is not None  # `revgnn.train.teacher` saw to that
+        loss = distilled(loss, divergence(task, logits, batch.teacher, config.distillation), config.distillation)
     value = float(loss.detach())
     if auxiliary is not None:
         loss = loss + auxiliary
     if not math.isfinite(total := float(loss.detach())):
         raise Diverged(f"the loss is {total}")
     scaler.scale(loss).backward()
-    clip_norm = session.config.optim.clip_norm
+    clip_norm = config.optim.clip_norm
     if clip_norm is not None:
         scaler.unscale_(optimizer)
         nn.utils.clip_grad_norm_(model.parameters(), clip_norm)
@@ -114,8 +133,20 @@ def build_for(config: RunConfig, dataset: NodeDataset) -> nn.Module:
     )
 
 
-def build_optimizer(config: OptimConfig, model: nn.Module) -> torch.optim.Adam:
-    """Adam in its fused form, which updates all parameters of a device in one pass."""
+def make_batches(config: RunConfig, dataset: NodeDataset, device: torch.device, teacher: Tensor | None = None) -> Batches:
+    """Batches with all that the run's steps need.
+
+    Args:
+        teacher: float32 (N, outputs), the teacher's logits, if the run has one.
+    """
+    labels = label_vectors(dataset) if config.label_inputs else None
+    return Batches(dataset, device, labels, label_reuse=config.label_reuse, teacher=teacher)
+
+
+def build_optimizer(config: OptimConfig, model: nn.Module) -> torch.optim.Optimizer:
+    """Adam in its fused form, which updates all parameters of a device in one pass; or RMSprop, which has none."""
+    if config.name == "rmsprop":
+        return torch.optim.RMSprop(model.parameters(), lr=config.lr, weight_decay=config.weight_decay)
     return torch.optim.Adam(model.parameters(), lr=config.lr, weight_decay=config.weight_decay, fused=True)
 
 

@@ -13,6 +13,7 @@ from revgnn.train.events import Hook
 from revgnn.train.files import write_json
 from revgnn.train.loop import train
 from revgnn.train.run_folder import RunFolder, RunFolderError
+from revgnn.train.teacher import check_teacher
 
 
 def sweep(
@@ -44,6 +45,7 @@ def sweep(
     runs = [_one(config, out, split, seed) for split in splits for seed in seeds]
     for run_config, folder in runs:  # all of them before the first starts: nobody wants to hear of the tenth after nine hours
         RunFolder(folder).check(run_config, resume=resume, overwrite=overwrite)
+        check_teacher(run_config, RunFolder(folder), resume=resume)
     lines = []
     for run_config, folder in runs:
         result = _finished(run_config, folder) if resume else None
@@ -88,7 +90,7 @@ def choose_seeds(config: RunConfig, text: str | None) -> list[int]:
 def _one(config: RunConfig, out: Path, split: int | str, seed: int) -> tuple[RunConfig, Path]:
     assert config.data is not None  # `sweep` checked
     data = config.data.model_copy(update={"split": split})
-    return config.model_copy(update={"data": data, "seed": seed}), out / f"split-{split}-seed-{seed}"
+    return config.model_copy(update={"data": data, "seed": seed}), out / RunFolder.name_in_sweep(split, seed)
 
 
 def _finished(config: RunConfig, folder: Path) -> dict[str, Any] | None:

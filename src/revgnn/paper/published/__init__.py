@@ -1,0 +1,1 @@
+"""The published figures, a file a data set."""
