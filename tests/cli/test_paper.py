@@ -11,8 +11,11 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from revgnn.cli.app import app
+from revgnn.cli.signals import StopRequest
 from revgnn.paper import tables
+from revgnn.train.config import RunConfig
 from revgnn.train.run_folder import RunFolder
+from tests.paper.small_table import add_small_table
 from tests.paper.stand_in import make_stand_in
 
 SMALLEST = "RevGNN-224-L3-C4"
@@ -92,15 +95,58 @@ def test_train_a_row(real_data: Path, tmp_path: Path, monkeypatch: pytest.Monkey
     root = make_stand_in(real_data, tmp_path, monkeypatch)
     words = ("table1", "--row", SMALLEST, "--train", "--root", root, "--device", "cpu", "--out", tmp_path / "a")
     text = succeed(*words, "--epochs", 1, "-q")
-    run = RunFolder(tmp_path / "a")
+    run = RunFolder(tmp_path / "a" / "revgnn-224-groups-4-depth-3" / "split-0-seed-0")
     result = run.result()
     assert result is not None
     assert (run.config().preset, run.config().model.depth, result["epochs"]) == ("revgnn-224-groups-4-depth-3", 3, 1)
-    assert f"test         {result['test']:.4f} rocauc" in text
-    assert "(published 339k)" in text
+    cells = next(line for line in text.splitlines() if line.startswith(f"| {SMALLEST}")).split(" | ")
+    assert {"339k", f"{result['test']:.4f}", f"{result['peak_bytes'] / 1e6:.1f}"} <= set(cells)
     assert "already holds a run" in refuse(*words, "--epochs", 1)
-    record = json.loads(succeed(*words, "--epochs", 2, "--resume", "--json"))["rows"][0]
-    assert (record["result"]["epochs"], record["multi_view"]) == (2, None)
+    record = json.loads(succeed(*words, "--epochs", 2, "--resume", "--json"))
+    row = next(row for row in record["rows"] if row["name"] == SMALLEST)
+    assert (row["result"]["epochs"], row["multi_view"]) == (2, None)
+
+
+def test_train_a_row_of_our_own_table(real_data: Path, tmp_path: Path) -> None:
+    words = ("humanppi", "--row", "RevGNN-3", "--train", "--epochs", 1, "--root", real_data, "--device", "cpu", "--out", tmp_path)
+    text = succeed(*words)
+    for part in ("network 1 of 1: humanppi-revgnn-3", "epoch 1/1", "So far 1 of its 10 networks are trained.", "results "):
+        assert part in text
+    page = (tmp_path / "table.md").read_text()
+    assert "`revgnn paper humanppi --train --row RevGNN-3 --epochs 1 --device cpu --root DIR --out DIR`" in page
+    assert "`model.aggregation=mean`" in page
+    assert str(tmp_path) not in page
+    assert str(real_data) not in page + (tmp_path / "table.json").read_text()
+    assert json.loads(succeed(*words, "--resume", "--json")) == json.loads((tmp_path / "table.json").read_text())
+
+
+@pytest.fixture
+def small(monkeypatch: pytest.MonkeyPatch) -> None:
+    add_small_table(monkeypatch)
+
+
+def test_train_a_whole_table(small: None, tmp_path: Path) -> None:
+    text = succeed("small", "--train", "--epochs", 1, "--out", tmp_path / "a", "-q")
+    assert text == (tmp_path / "a" / "table.md").read_text() + "\n"
+    assert "network 1 of 3" not in text
+
+
+def test_what_cannot_be_trained_is_said_and_the_exit_code_tells(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    bad = RunConfig().replace({"model.depth": 2, "model.channels": 8, "parts": 2, "optim.lr": 1e30, "optim.clip_norm": None})
+    add_small_table(monkeypatch, small_rev_2=bad.with_data("synthetic:nodes=240,degree=8,tasks=3"))
+    result = paper("small", "--train", "--row", "Rev-2", "--out", tmp_path, "--device", "cpu")
+    assert result.exit_code == 1
+    assert result.stderr.startswith("small-rev-2 could not be trained: training diverged")
+    assert "training diverged" in (tmp_path / "table.md").read_text()
+
+
+def test_ctrl_c_says_how_to_go_on(small: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    words = ["paper", "small", "--train", "--out", str(tmp_path), "-q"]
+    monkeypatch.setattr("sys.argv", ["revgnn", *words])
+    monkeypatch.setattr(StopRequest, "__call__", lambda self: True)  # asked to stop before the first step
+    result = CliRunner().invoke(app, words)
+    assert result.exit_code == 130
+    assert f"Go on with: revgnn paper small --train --out {tmp_path} -q --resume" in result.stderr
 
 
 @pytest.mark.parametrize(
@@ -114,7 +160,11 @@ def test_train_a_row(real_data: Path, tmp_path: Path, monkeypatch: pytest.Monkey
         (["--measure", "memory"], "name a table"),
         (["table2", "--measure", "time"], "what can be measured is memory"),
         (["table2", "--measure"], "--measure"),
-        (["table2", "--train"], "choose it with --row"),
+        (["correlation", "--train"], "nothing to train"),
+        (["humanppi", "--measure", "memory"], "has labels as inputs"),
+        (["table2", "--seeds", "0,1"], "belong to --train"),
+        (["table2", "--train", "--seeds", "0,0"], "distinct whole numbers"),
+        (["table2", "--row", "RevGNN-64", "--row", "RevGN-80", "--train"], "did you mean RevGNN-80"),
         (["table2", "--row", "RevGNN-64", "--train", "--measure", "memory"], "give one of them"),
         (["table2", "--epochs", "3"], "belong to --train"),
         (["table2", "--root", "x"], "belong to --measure and --train"),

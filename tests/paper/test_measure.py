@@ -41,7 +41,7 @@ def test_a_batch_has_the_size_it_should(batch: TrainingBatch) -> None:
 
 
 def test_every_parameter_costs_its_weight_gradient_and_two_moments(batch: TrainingBatch) -> None:
-    shallow, deep = (step_memory(preset("revgnn-64", channels=64, depth=depth), batch) for depth in (4, 8))
+    shallow, deep = (step_memory(preset("revgnn-64", channels=64, depth=depth), batch) for depth in (12, 20))
     more = deep.parameters - shallow.parameters
     assert deep.peak_bytes - shallow.peak_bytes == pytest.approx(16 * more, rel=0.01)
     assert shallow.state_bytes == 12 * shallow.parameters
@@ -61,7 +61,8 @@ def test_storing_every_layer_is_extrapolated_rightly(name: str, batch: TrainingB
     stored = step_memory(preset(name, depth=14, gradient="backprop"), batch)
     assert (checkpointed.gradient, stored.gradient) == ("checkpoint", "backprop")
     assert checkpointed.stored_bytes == pytest.approx(stored.peak_bytes, rel=0.01)
-    assert checkpointed.peak_bytes < 0.6 * stored.peak_bytes
+    fixed = stored.batch_bytes + stored.state_bytes  # what no strategy changes
+    assert checkpointed.peak_bytes - fixed < 0.6 * (stored.peak_bytes - fixed)
     assert (
         step_memory(preset(name, depth=4), batch).stored_bytes
         == step_memory(preset(name, depth=4, gradient="backprop"), batch).peak_bytes

@@ -9,48 +9,64 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from revgnn.cli.progress import progress
-from revgnn.cli.signals import stop_on_signals
+from revgnn.cli.signals import go_on_command, stop_on_signals
 from revgnn.cli.text import bytes_text, score_text, table
 
 if TYPE_CHECKING:
     from revgnn.paper import Row, Table
+    from revgnn.paper.train import Plan
+
+NOT_ALL = 1
+"""Exit code where some networks of a table could not be trained."""
 
 
 def paper(
     name: Annotated[str | None, typer.Argument(metavar="[TABLE]", help="Table to print.", show_default=False)] = None,
-    row: Annotated[str | None, typer.Option(help="Only this row: its name, or that of its preset.")] = None,
+    row: Annotated[
+        list[str] | None, typer.Option(metavar="NAME", help="Only this row: its name, or that of its preset. May be given again.")
+    ] = None,
     measure: Annotated[
         str | None, typer.Option(metavar="memory", help="Add our peak memory of one training step, at the published size.")
     ] = None,
-    train: Annotated[bool, typer.Option("--train", help="Train the row given by --row as the paper does.")] = False,
-    epochs: Annotated[int | None, typer.Option(help="With --train: fewer epochs than the paper's 2000.")] = None,
-    out: Annotated[Path | None, typer.Option(help="With --train: folder of the run. Default: runs/DATASET-PRESET.")] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="With --train: go on with the run in --out.")] = False,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="With --train: replace the run in --out.")] = False,
+    train: Annotated[bool, typer.Option("--train", help="Train all networks, or those of --row, and write the table.")] = False,
+    epochs: Annotated[int | None, typer.Option(help="With --train: in place of the presets' own.")] = None,
+    seeds: Annotated[str | None, typer.Option(help="With --train: several, such as 0,1,2: one run each, summed up.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="With --train: folder of the runs, of table.json and table.md. Default: runs/paper-TABLE.")
+    ] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="With --train: skip what is finished in --out.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="With --train: train anew what is in --out.")] = False,
     root: Annotated[Path | None, typer.Option(help="Folder that holds the data.")] = None,
     device: Annotated[str | None, typer.Option(help="auto, cpu or cuda.")] = None,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="With --train: print the result only.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="With --train: print the table only.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """List the tables of the paper, print one with our figures beside the published ones, measure it, or train a row.
+    """List the tables of the paper, print one with our figures beside the published ones, measure it, or train it.
 
-    Example: revgnn paper table2 --row RevGNN-64 --measure memory
+    Examples: revgnn paper table2 --row RevGNN-64 --measure memory; revgnn paper humanppi --train --root DIR --out DIR
     """
     from revgnn.paper import get_table, list_tables, row_record, table_record
 
     _check_options(
-        name=name, row=row, measure=measure, train=train, for_training=(epochs, out, resume, overwrite, quiet), place=(root, device)
+        name=name,
+        row=row,
+        measure=measure,
+        train=train,
+        for_training=(epochs, seeds, out, resume, overwrite, quiet),
+        place=(root, device),
     )
     if name is None:
         tables = list_tables()
         typer.echo(json.dumps(tables, indent=2) if as_json else table(tuple(tables[0]), [tuple(t.values()) for t in tables]))
         return
     published = get_table(name)
-    rows = published.rows if row is None else (published.row(row),)
     if train:
-        record = _train(rows[0], epochs, out, resume, overwrite, root, device, quiet or as_json)
-        typer.echo(json.dumps(table_record(published, [record]), indent=2) if as_json else _trained_text(record))
+        from revgnn.paper.train import plan_table
+
+        plan = plan_table(published, row or (), out=out, epochs=epochs, seeds=seeds, root=root, device=device)
+        _train(plan, resume=resume, overwrite=overwrite, quiet=quiet, as_json=as_json)
         return
+    rows = tuple(published.row(one) for one in row) if row else published.rows
     records = _measured(rows, root, device) if measure else [row_record(r) for r in rows]
     typer.echo(json.dumps(table_record(published, records), indent=2) if as_json else _table_text(published, records))
 
@@ -58,22 +74,20 @@ def paper(
 def _check_options(
     *,
     name: str | None,
-    row: str | None,
+    row: list[str] | None,
     measure: str | None,
     train: bool,
     for_training: tuple[Any, ...],
     place: tuple[Path | None, str | None],
 ) -> None:
-    if name is None and (row is not None or measure is not None or train):
+    if name is None and (row or measure is not None or train):
         raise ValueError("name a table before its options, such as revgnn paper table2 (revgnn paper lists them).")
     if measure not in (None, "memory"):
         raise ValueError(f"what can be measured is memory, got --measure {measure}.")
     if train and measure:
         raise ValueError("--train and --measure are two things to do; give one of them. A run measures its memory as it trains.")
-    if train and row is None:
-        raise ValueError("training takes one row at a time; choose it with --row (revgnn paper TABLE lists them).")
     if not train and any(for_training):
-        raise ValueError("--epochs, --out, --resume, --overwrite and --quiet belong to --train.")
+        raise ValueError("--epochs, --seeds, --out, --resume, --overwrite and --quiet belong to --train.")
     if not (train or measure) and any(place):
         raise ValueError("--root and --device belong to --measure and --train; a table is printed without data.")
 
@@ -152,50 +166,27 @@ def _what_was_measured(memory: dict[str, Any]) -> str:
 # --- training -----------------------------------------------------------------------------------------------------------
 
 
-def _train(
-    row: Row,
-    epochs: int | None,
-    out: Path | None,
-    resume: bool,
-    overwrite: bool,
-    root: Path | None,
-    device: str | None,
-    quiet: bool,
-) -> dict[str, Any]:
-    """The row's record with `result`, what its run is summed up to, and `multi_view`, its score as the row has it made."""
-    from revgnn.paper import row_record
-    from revgnn.presets import get_preset
-    from revgnn.presets.compose import compose, default_folder
+def _train(plan: Plan, *, resume: bool, overwrite: bool, quiet: bool, as_json: bool) -> None:
+    from revgnn.paper.markdown import table_markdown
+    from revgnn.paper.train import Stopped, train_table
+    from revgnn.train import Interrupted
 
-    teacher = None if row.teacher is None else default_folder(get_preset(row.teacher))
-    run = compose(preset=row.preset, root=root, teacher=teacher, epochs=epochs, device=device)
-    from revgnn.train import Interrupted, evaluate_run
-    from revgnn.train import train as train_run
+    silent = quiet or as_json
 
-    folder = out or default_folder(run)
+    def tell(text: str) -> None:
+        if not silent:
+            typer.echo(text)
+
     try:
-        with stop_on_signals() as stop, progress(quiet=quiet) as hooks:
-            result = train_run(run, folder, resume=resume, overwrite=overwrite, hooks=hooks, should_stop=stop)
-    except Interrupted as interrupted:
-        typer.echo(f"{interrupted} Go on with: revgnn train --resume --out {folder}", err=True)
+        with stop_on_signals() as stop, progress(quiet=silent) as hooks:
+            record = train_table(plan, resume=resume, overwrite=overwrite, hooks=hooks, should_stop=stop, tell=tell)
+    except (Interrupted, Stopped) as interrupted:
+        typer.echo(f"{interrupted} Go on with: {go_on_command()}", err=True)
         raise typer.Exit(stop.exit_code) from None
-    record = {**row_record(row), "folder": str(folder), "result": result.as_dict(), "multi_view": None}
-    if row.views is not None:
-        record["multi_view"] = evaluate_run(folder, views=row.views, parts=row.parts, root=root, device=device)
-    return record
-
-
-def _trained_text(record: dict[str, Any]) -> str:
-    result, views = record["result"], record["multi_view"]
-    lines = {
-        "test": f"{score_text(result['test'])} {result['metric']} by the run's own evaluation, epoch {result['best_epoch']} "
-        f"of {result['epochs']}",
-        "peak memory": f"{bytes_text(result['peak_bytes'])} in the first training epoch, above weights and data",
-        "parameters": f"{result['parameters']:,} (published {record['published']['parameters'] or '-'})",
-        "results": record["folder"],
-    }
-    if views is not None:
-        lines["multi-view"] = f"test {score_text(views['test'])} by {views['views']} views of {views['parts']} parts"
-    if record["published"]["score"] is not None:
-        lines["published"] = f"test {_score(record['published'])}, 2000 epochs"
-    return "\n".join(f"{name:<12} {value}" for name, value in lines.items())
+    typer.echo(json.dumps(record, indent=2) if as_json else table_markdown(record))
+    tell(f"results {plan.out / 'table.md'}, {plan.out / 'table.json'}")
+    failed = {row["preset"]: row["failed"] for row in record["rows"] if row["failed"]}
+    for preset, reason in failed.items():
+        typer.echo(f"{preset} could not be trained: {reason}", err=True)
+    if failed:
+        raise typer.Exit(NOT_ALL)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shlex
 import signal
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
@@ -44,3 +46,9 @@ def stop_on_signals() -> Iterator[StopRequest]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def go_on_command() -> str:
+    """What continues the command that was stopped: itself, with --resume."""
+    words = [word for word in sys.argv[1:] if word != "--overwrite"]
+    return shlex.join(["revgnn", *words, *([] if "--resume" in words else ["--resume"])])

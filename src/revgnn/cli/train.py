@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import shlex
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from revgnn.cli.progress import progress
-from revgnn.cli.signals import stop_on_signals
+from revgnn.cli.signals import go_on_command, stop_on_signals
 from revgnn.cli.text import bytes_text, score_text, seconds_text, table
 
 if TYPE_CHECKING:
@@ -86,16 +84,11 @@ def train(
             run = run.replace({"data.split": splits[0]})
             result = train_once(run, folder, resume=resume, overwrite=overwrite, hooks=hooks, should_stop=stop)
     except Interrupted as interrupted:
-        typer.echo(f"{interrupted} Go on with: {_go_on_command()}", err=True)
+        typer.echo(f"{interrupted} Go on with: {go_on_command()}", err=True)
         raise typer.Exit(stop.exit_code) from None
     typer.echo(_result_text(result, folder))
     if compare_memory or (compare_memory is None and run.preset == "quickstart"):
         typer.echo(_footprint_text(run))
-
-
-def _go_on_command() -> str:
-    words = [word for word in sys.argv[1:] if word != "--overwrite"]
-    return shlex.join(["revgnn", *words, *([] if "--resume" in words else ["--resume"])])
 
 
 def _result_text(result: Result, folder: Path) -> str:

@@ -57,6 +57,7 @@ def arxiv(conv: Literal["gcn", "sage", "gen"], *, family: Literal["residual", "r
         conv=conv,
         depth=28,
         channels=128,
+        groups=2 if family == "reversible" else 1,
         norm="batch",
         dropout=0.5,
         aggregation="softmax-semigrad" if conv == "gen" else "mean",

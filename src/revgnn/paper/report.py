@@ -74,10 +74,17 @@ def measure_rows(rows: Iterable[Row], root: Path | None = None, device: str | No
         device: "auto", "cpu" or "cuda"; default: the preset's own.
 
     Raises:
-        ValueError: if the data set is missing from `root`, or the device is not there.
+        ValueError: if the data set is missing from `root`, the device is not there, or a row has labels as inputs.
     """
     from revgnn.paper.measure import TrainingBatch, step_memory, training_batch
 
+    rows = tuple(rows)
+    for row in rows:
+        if row.run.label_inputs:
+            raise ValueError(
+                f"{row.name} has labels as inputs, which a measured step is not given; train it instead (--train): "
+                "a run measures its memory itself."
+            )
     batches: dict[tuple[Any, ...], TrainingBatch] = {}
     measured: dict[str, StepMemory] = {}
     for row in rows:

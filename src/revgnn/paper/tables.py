@@ -7,15 +7,16 @@ in `revgnn.paper.published`.
 
 from __future__ import annotations
 
+from revgnn.paper import human_proteins
 from revgnn.paper.published import arxiv, products, proteins
 from revgnn.paper.rows import Table, plain
 from revgnn.train.config_errors import ConfigError, did_you_mean
 
-_TABLES = (*proteins.TABLES, *arxiv.TABLES, *products.TABLES)
+_TABLES = (*proteins.TABLES, *arxiv.TABLES, *products.TABLES, human_proteins.TABLE)
 
 
 def tables() -> tuple[Table, ...]:
-    """Every table, in the order of the paper."""
+    """Every table: those of the paper in its order, then our own."""
     return _TABLES
 
 
@@ -25,7 +26,7 @@ def get_table(name: str) -> Table:
     Raises:
         ConfigError: if there is none, with the nearest names.
     """
-    by_name = {plain(table.name): table for table in _TABLES}
+    by_name = {plain(table.name): table for table in tables()}
     found = by_name.get(plain(name))
     if found is None:
         hint = did_you_mean(name, by_name) or f"; there are {', '.join(by_name)}."

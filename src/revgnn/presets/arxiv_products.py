@@ -30,9 +30,9 @@ What the paper and the authors' code leave open, or where we differ:
 
 from __future__ import annotations
 
-from typing import get_args
-
 from revgnn.models.config import Conv, Family, ModelConfig
+from revgnn.models.published import arxiv, products
+from revgnn.models.published import revgat as revgat_model
 from revgnn.presets.registry import preset
 from revgnn.train.config import DataConfig, DistillationConfig, OptimConfig, RunConfig
 
@@ -71,37 +71,37 @@ def _arxiv(model: ModelConfig) -> RunConfig:
 @preset(parameters=491_176)
 def arxiv_resgcn() -> RunConfig:
     """ResGCN, 28 layers of 128 channels, for ogbn-arxiv."""
-    return _arxiv(_model("residual", "gcn", depth=28, channels=128))
+    return _arxiv(arxiv("gcn", family="residual"))
 
 
 @preset(parameters=262_056)
 def arxiv_revgcn() -> RunConfig:
     """RevGCN-Deep, 28 layers of 128 channels, for ogbn-arxiv."""
-    return _arxiv(_model("reversible", "gcn", depth=28, channels=128))
+    return _arxiv(arxiv("gcn", family="reversible"))
 
 
 @preset(parameters=949_928)
 def arxiv_ressage() -> RunConfig:
     """ResSAGE, 28 layers of 128 channels, for ogbn-arxiv."""
-    return _arxiv(_model("residual", "sage", depth=28, channels=128))
+    return _arxiv(arxiv("sage", family="residual"))
 
 
 @preset(parameters=491_432)
 def arxiv_revsage() -> RunConfig:
     """RevSAGE, 28 layers of 128 channels, for ogbn-arxiv."""
-    return _arxiv(_model("reversible", "sage", depth=28, channels=128))
+    return _arxiv(arxiv("sage", family="reversible"))
 
 
 @preset(parameters=491_176)
 def arxiv_resgen() -> RunConfig:
     """ResGEN, 28 layers of 128 channels, for ogbn-arxiv."""
-    return _arxiv(_model("residual", "gen", depth=28, channels=128))
+    return _arxiv(arxiv("gen", family="residual"))
 
 
 @preset(parameters=262_056)
 def arxiv_revgen() -> RunConfig:
     """RevGEN, 28 layers of 128 channels, for ogbn-arxiv."""
-    return _arxiv(_model("reversible", "gen", depth=28, channels=128))
+    return _arxiv(arxiv("gen", family="reversible"))
 
 
 # --- RevGAT on ogbn-arxiv -------------------------------------------------------------------------------------------------------
@@ -109,24 +109,9 @@ def arxiv_revgen() -> RunConfig:
 
 def _revgat(*, hidden: int = 256, groups: int = 2) -> RunConfig:
     """2000 epochs, RMSprop at 2e-3 after 50 epochs of warm-up, logarithmic loss, half of the labels as inputs, reused once."""
-    model = {
-        "family": "revgat",
-        "conv": "gat",
-        "depth": 5,
-        "channels": 3 * hidden,
-        "heads": 3,
-        "groups": groups,
-        "norm": "batch",
-        "dropout": 0.75,
-        "input_dropout": 0.25,
-        "edge_dropout": 0.3,
-        "destination": False,
-        "symmetric": True,
-        "residual_map": True,
-    }
     return RunConfig(
         data=DataConfig(name="ogbn-arxiv", undirected=True, self_loops=True),
-        model=ModelConfig.model_validate(model),
+        model=revgat_model(hidden=hidden, groups=groups),
         optim=OptimConfig(name="rmsprop", lr=2e-3, clip_norm=None, warmup=50),
         loss="log",
         label_inputs=0.5,
@@ -135,30 +120,29 @@ def _revgat(*, hidden: int = 256, groups: int = 2) -> RunConfig:
     )
 
 
+@preset(parameters=2_098_256)
 def revgat() -> RunConfig:
     """RevGAT, 5 layers of 3 x 256 channels, for ogbn-arxiv: the teacher."""
     return _revgat()
 
 
+@preset(parameters=2_098_256)
 def revgat_selfkd() -> RunConfig:
     """RevGAT-SelfKD, 5 layers of 3 x 256 channels, for ogbn-arxiv: the student of a revgat (--teacher)."""
     how = DistillationConfig(alpha=0.95, temperature=0.7, average="entries")
     return _revgat().model_copy(update={"distillation": how})
 
 
+@preset(parameters=3_879_056)
 def revgat_wide() -> RunConfig:
     """RevGAT-Wide, 5 layers of 3 x 356 channels, for ogbn-arxiv."""
     return _revgat(hidden=356)
 
 
+@preset(parameters=3_867_728)
 def resgat() -> RunConfig:
     """ResGAT, RevGAT with residual layers, 5 layers of 3 x 256 channels, for ogbn-arxiv."""
     return _revgat(groups=1)
-
-
-if "revgat" in get_args(Family):
-    for build, parameters in ((revgat, 2_098_256), (revgat_selfkd, 2_098_256), (revgat_wide, 3_879_056), (resgat, 3_867_728)):
-        preset(parameters=parameters)(build)
 
 
 # --- ogbn-products ----------------------------------------------------------------------------------------------------------------
@@ -178,13 +162,13 @@ def _products(model: ModelConfig, *, parts: int = 10) -> RunConfig:
 @preset(parameters=2_945_007)
 def products_revgnn_112() -> RunConfig:
     """RevGNN-112, 112 layers of SAGE with 160 channels, for ogbn-products."""
-    return _products(_model("reversible", "sage", depth=112, channels=160))
+    return _products(products(depth=112))
 
 
 @preset(parameters=206_607)
 def products_revgnn_7() -> RunConfig:
     """RevGNN-112 with 7 layers, SAGE with 160 channels, for ogbn-products."""
-    return _products(_model("reversible", "sage", depth=7, channels=160))
+    return _products(products(depth=7))
 
 
 @preset(parameters=253_743)

@@ -1,10 +1,11 @@
-"""What a run was made with: versions, device, threads, and the commit of the package where it comes from a checkout."""
+"""What a run was made with, and when: versions, device, threads, and the commit of the package where it comes from a checkout."""
 
 from __future__ import annotations
 
 import os
 import platform
 import subprocess
+from datetime import datetime, timezone
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -16,14 +17,25 @@ _PACKAGES = ("revgnn", "torch", "torch-geometric", "numpy", "numba", "scipy", "s
 
 def describe(device: torch.device) -> dict[str, Any]:
     return {
+        "date": datetime.now(timezone.utc).date().isoformat(),
         "python": platform.python_version(),
         "platform": platform.platform(),
         "packages": {name: version for name in _PACKAGES if (version := _version(name))},
         "commit": _commit(),
-        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor() or platform.machine(),
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else _cpu_name(),
         "cpu_count": os.cpu_count(),
         "threads": torch.get_num_threads(),
     }
+
+
+def _cpu_name() -> str:
+    """As Linux has it, else what Python knows of it."""
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8", errors="replace") as file:
+            names = [line.partition(":")[2].strip() for line in file if line.startswith("model name")]
+    except OSError:
+        names = []
+    return next(filter(None, names), platform.processor() or platform.machine())
 
 
 def _version(package: str) -> str | None:

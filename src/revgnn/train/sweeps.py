@@ -37,18 +37,14 @@ def sweep(
     Raises:
         What `train` raises; runs finished before stay.
     """
-    if config.data is None:
-        raise ValueError("a sweep needs a data set; name one.")
     out, hooks = Path(out), tuple(hooks)
-    if out.exists() and not out.is_dir():
-        raise RunFolderError(f"{out} is a file; choose a folder to write to.")
-    runs = [_one(config, out, split, seed) for split in splits for seed in seeds]
-    for run_config, folder in runs:  # all of them before the first starts: nobody wants to hear of the tenth after nine hours
-        RunFolder(folder).check(run_config, resume=resume, overwrite=overwrite)
+    runs = planned_runs(config, out, splits=splits, seeds=seeds)
+    check_folders(runs, resume=resume, overwrite=overwrite)
+    for run_config, folder in runs:
         check_teacher(run_config, RunFolder(folder), resume=resume)
     lines = []
     for run_config, folder in runs:
-        result = _finished(run_config, folder) if resume else None
+        result = finished_result(run_config, folder) if resume else None
         if result is None:
             result = train(run_config, folder, resume=resume, overwrite=overwrite, hooks=hooks, should_stop=should_stop).as_dict()
         lines.append({"folder": folder.name, **result})
@@ -56,12 +52,38 @@ def sweep(
         "dataset": lines[0]["dataset"],
         "metric": lines[0]["metric"],
         "runs": len(lines),
-        "valid": _spread([line["valid"] for line in lines]),
-        "test": _spread([line["test"] for line in lines if line["test"] is not None]),
+        "valid": spread([line["valid"] for line in lines]),
+        "test": spread([line["test"] for line in lines if line["test"] is not None]),
         "results": lines,
     }
     write_json(out / "summary.json", summary)
     return summary
+
+
+def planned_runs(
+    config: RunConfig, out: Path, *, splits: Sequence[int | str], seeds: Sequence[int]
+) -> list[tuple[RunConfig, Path]]:
+    """The runs of a sweep in their order, each with its folder.
+
+    Raises:
+        ValueError: if the configuration names no data set.
+        RunFolderError: if `out` is a file.
+    """
+    if config.data is None:
+        raise ValueError("a sweep needs a data set; name one.")
+    if out.exists() and not out.is_dir():
+        raise RunFolderError(f"{out} is a file; choose a folder to write to.")
+    return [_one(config, out, split, seed) for split in splits for seed in seeds]
+
+
+def check_folders(runs: Iterable[tuple[RunConfig, Path]], *, resume: bool, overwrite: bool) -> None:
+    """All of them before the first run starts: nobody wants to hear of the tenth after nine hours.
+
+    Raises:
+        RunFolderError: see `RunFolder.check`.
+    """
+    for config, folder in runs:
+        RunFolder(folder).check(config, resume=resume, overwrite=overwrite)
 
 
 def choose_splits(config: RunConfig, text: str | None) -> list[int | str]:
@@ -88,12 +110,12 @@ def choose_seeds(config: RunConfig, text: str | None) -> list[int]:
 
 
 def _one(config: RunConfig, out: Path, split: int | str, seed: int) -> tuple[RunConfig, Path]:
-    assert config.data is not None  # `sweep` checked
+    assert config.data is not None  # `planned_runs` checked
     data = config.data.model_copy(update={"split": split})
     return config.model_copy(update={"data": data, "seed": seed}), out / RunFolder.name_in_sweep(split, seed)
 
 
-def _finished(config: RunConfig, folder: Path) -> dict[str, Any] | None:
+def finished_result(config: RunConfig, folder: Path) -> dict[str, Any] | None:
     """The result of a run that is done, with as many epochs as are wanted now."""
     if not folder.is_dir():
         return None
@@ -104,7 +126,8 @@ def _finished(config: RunConfig, folder: Path) -> dict[str, Any] | None:
     return result
 
 
-def _spread(scores: list[float]) -> dict[str, float | None]:
+def spread(scores: Sequence[float]) -> dict[str, float | None]:
+    """Mean and sample standard deviation: None where there are too few scores."""
     return {
         "mean": mean(scores) if scores else None,
         "std": stdev(scores) if len(scores) > 1 else None,

@@ -1,0 +1,66 @@
+"""Every family of networks, those to come included, goes through what a run can do: stop, go on, be scored, predict."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, get_args
+
+import numpy as np
+import pytest
+import torch
+
+from revgnn.models.config import Family
+from revgnn.train.config import RunConfig
+from revgnn.train.events import Event, Stepped
+from revgnn.train.loop import Interrupted, train
+from revgnn.train.reuse import evaluate_run, predict_run
+from revgnn.train.run_folder import RunFolder
+from tests.train.test_resume import assert_same_run
+
+OF_THEIR_OWN: dict[str, dict[str, Any]] = {
+    "residual": {"groups": 1},
+    "equilibrium": {"groups": 1, "norm": "layer"},
+    "revgat": {"conv": "gat", "heads": 3, "channels": 12},
+}
+"""What a family needs that the small run does not have."""
+
+NETWORKS = {
+    **{family: {"family": family, **OF_THEIR_OWN.get(family, {})} for family in get_args(Family)},
+    "residual-tied": {"family": "residual", "groups": 1, "tied": True},
+    "residual-tied-single": {"family": "residual", "groups": 1, "tied": True, "unit": "single"},
+    "reversible-tied": {"family": "reversible", "tied": True},
+    "reversible-tied-single": {"family": "reversible", "tied": True, "unit": "single"},
+    "equilibrium-warm": {"family": "equilibrium", "groups": 1, "norm": "layer", "solver.warm_start": True, "solver.pretraining": 4},
+}
+
+
+@pytest.mark.filterwarnings("ignore:an equilibrium was not solved", "ignore:the adjoint system")
+@pytest.mark.parametrize("name", NETWORKS)
+def test_it_stops_goes_on_is_scored_and_predicts(config: RunConfig, name: str, tmp_path: Path) -> None:
+    config = config.replace({"model.depth": 4, "epochs": 2, **{f"model.{key}": value for key, value in NETWORKS[name].items()}})
+    unbroken, stopped = tmp_path / "unbroken", tmp_path / "stopped"
+    train(config, unbroken)
+
+    steps: list[Event] = []
+
+    def count(event: Event) -> None:
+        steps.extend([event] if isinstance(event, Stepped) else [])
+
+    with pytest.raises(Interrupted, match="in epoch 2 after 2 steps"):
+        train(config, stopped, hooks=[count], should_stop=lambda: len(steps) == config.parts + 2)
+    torch.manual_seed(1234)  # whatever the next process has in its generators
+    result = train(config, stopped, resume=True, hooks=[count])
+    assert len(steps) == config.epochs * config.parts
+    assert_same_run(stopped, unbroken)
+
+    scores = evaluate_run(stopped)
+    assert (scores["epoch"], scores["valid"], scores["test"]) == (result.best_epoch, result.valid, result.test)
+    assert RunFolder(stopped).result() == result.as_dict()
+    predictions = []
+    for folder in (stopped, unbroken):
+        predict_run(folder, tmp_path / "predictions.npz")
+        with np.load(tmp_path / "predictions.npz", allow_pickle=False) as file:
+            predictions.append(file["logits"])
+    assert np.isfinite(predictions[0]).all()
+    assert np.array_equal(*predictions)
+    assert len(np.unique(predictions[0], axis=0)) > 1
