@@ -128,6 +128,20 @@ def test_predict(run: Path, tmp_path: Path) -> None:
         assert sorted(file.files) == ["logits", "nodes", "probabilities", "splits"]
 
 
+def test_predict_with_spread_and_calibration(run: Path, tmp_path: Path) -> None:
+    words = ("predict", run, "--out", tmp_path / "p.npz", "--views", 3, "--parts", 2, "--calibrate")
+    report = json.loads(succeed(*words, "--spread", "--amp", "bf16", "--json"))
+    assert (report["views"], report["parts"], report["amp"]) == (3, 2, "bf16")
+    assert {"logits_std", "probabilities_std", "calibrated", "temperatures"} <= report["arrays"].keys()
+    text = succeed(*words)
+    assert "temperatures (3,)" in text
+    assert "fitted on the validation nodes" in text
+    assert "test         calibration error " in text
+    assert "2 or more views of 2 or more parts, got 3 views of 1 parts" in refuse(
+        *words[:4], "--spread", "--views", 3, "--parts", 1
+    )
+
+
 def test_datasets() -> None:
     assert "tolokers" in succeed("datasets")
     entries = json.loads(succeed("datasets", "--json"))

@@ -36,13 +36,15 @@ class Outcome(NamedTuple):
         assert torch.equal(self.random, other.random), "the strategies leave torch's generator in different states"
 
 
-def outcome(stack: nn.Module, x: Tensor, *args: Any, autocast: bool = False, needs_grad: bool = True, **kwargs: Any) -> Outcome:
-    """Run one training step from fixed seeds, and restore the buffers it moved."""
+def outcome(
+    stack: nn.Module, x: Tensor, *args: Any, autocast: torch.dtype | None = None, needs_grad: bool = True, **kwargs: Any
+) -> Outcome:
+    """Run one training step from fixed seeds, under autocast to a type if one is given, and restore the buffers it moved."""
     before = [b.clone() for b in stack.buffers()]
     stack.zero_grad(set_to_none=True)
     x = x.detach().clone().requires_grad_(needs_grad)
     torch.manual_seed(1)
-    with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
+    with torch.autocast("cpu", autocast or torch.bfloat16, enabled=autocast is not None):
         value = stack(x, *args, **kwargs)
     random = torch.get_rng_state()
     torch.manual_seed(2)

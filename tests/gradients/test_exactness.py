@@ -7,7 +7,7 @@ import torch
 from torch import nn
 from torch_geometric.nn import GATConv, SAGEConv
 
-from revgnn.blocks import AdditiveCoupling, PreActivation, ReversibleStack, Stack, shared_dropout_mask
+from revgnn.blocks import AdditiveCoupling, PreActivation, ResidualStack, ReversibleStack, Stack, shared_dropout_mask
 from revgnn.convs import GENConv
 from revgnn.gradients import Backprop, Checkpoint, GradientStrategy, PerGroup, Reversible
 from tests.gradients.conftest import gen_stack, outcome
@@ -44,10 +44,42 @@ def test_with_a_shared_dropout_mask(groups: int, tolokers) -> None:
     assert_exact(gen_stack(12, groups, 8), torch.randn(300, 8 * groups), tolokers, mask=mask)
 
 
+HALF = [torch.bfloat16, torch.float16]
+
+
 @pytest.mark.parametrize("norm", ["layer", "batch"])
-def test_under_bf16_autocast(norm: str, tolokers) -> None:
+@pytest.mark.parametrize("autocast", HALF, ids=str)
+def test_under_autocast(norm: str, autocast: torch.dtype, tolokers) -> None:
     """Forward under autocast, backward outside, as usual."""
-    assert_exact(gen_stack(28, 2, 8, norm=norm, dropout=0.1), torch.randn(300, 16), tolokers, autocast=True)
+    assert_exact(gen_stack(28, 2, 8, norm=norm, dropout=0.1), torch.randn(300, 16), tolokers, autocast=autocast)
+
+
+@pytest.mark.parametrize("autocast", HALF, ids=str)
+def test_a_residual_stack_under_autocast(autocast: torch.dtype, tolokers) -> None:
+    """Recomputed from checkpoints."""
+    torch.manual_seed(0)
+    blocks = [PreActivation(GENConv(16, 16), dropout=0.1) for _ in range(12)]
+    strategies: list[GradientStrategy] = [Checkpoint(), Checkpoint(every=1), Checkpoint(every=5)]
+    assert_exact(ResidualStack(blocks), torch.randn(300, 16), tolokers, autocast=autocast, strategies=strategies)
+
+
+@pytest.mark.parametrize("autocast", HALF, ids=str)
+def test_scaled_gradients_that_overflow_are_the_same_too(autocast: torch.dtype, tolokers) -> None:
+    """What a loss scale is lowered by must not depend on the strategy: both see the same infinities."""
+    stack = gen_stack(12, 2, 8)
+    results = []
+    for strategy in (Backprop(), Reversible(), Checkpoint()):
+        stack.gradient = strategy
+        stack.zero_grad(set_to_none=True)
+        x = torch.randn(300, 16, generator=torch.Generator().manual_seed(0)).requires_grad_()
+        with torch.autocast("cpu", autocast):
+            value = stack(x, tolokers)
+        (1e7 * value).sum().backward()
+        results.append([x.grad, *(p.grad for p in stack.parameters())])
+    assert all(g.isfinite().all() for g in results[0]) == (autocast == torch.bfloat16)
+    for other in results[1:]:
+        for mine, theirs in zip(results[0], other, strict=True):
+            assert torch.equal(mine.nan_to_num(7.0, 8.0, 9.0), theirs.nan_to_num(7.0, 8.0, 9.0))
 
 
 def test_pyg_attention_with_dropout_in_it(tolokers) -> None:
@@ -61,8 +93,8 @@ def test_pyg_sage_without_a_norm(tolokers) -> None:
     assert_exact(ReversibleStack(blocks), torch.randn(300, 16) / 8, tolokers.edge_index)
 
 
-@pytest.mark.parametrize("autocast", [False, True], ids=["float32", "autocast"])
-def test_tied_layers(autocast: bool, tolokers) -> None:
+@pytest.mark.parametrize("autocast", [None, *HALF], ids=str)
+def test_tied_layers(autocast: torch.dtype | None, tolokers) -> None:
     """The stack keeps autocast from caching weights, so even a shared weight gets its gradient as a sum in float32."""
     torch.manual_seed(0)
     unit = [AdditiveCoupling([PreActivation(GENConv(8, 8), dropout=0.1) for _ in range(2)]) for _ in range(2)]

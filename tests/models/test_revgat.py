@@ -171,7 +171,7 @@ def test_checkpoints_give_the_gradients_of_storing(family: dict, graph: Graph) -
 
 def test_exact_under_bf16_autocast(graph: Graph) -> None:
     x = torch.randn(NODES, 6)
-    ours, truth = (outcome(InputFirst(build(**g)), x, graph, autocast=True) for g in ({}, {"gradient": "backprop"}))
+    ours, truth = (outcome(InputFirst(build(**g)), x, graph, autocast=torch.bfloat16) for g in ({}, {"gradient": "backprop"}))
     ours.assert_same(truth)
     assert truth.value.isfinite().all()
     exact = outcome(InputFirst(build()), x, graph)

@@ -55,7 +55,9 @@ def _epoch_text(event: EpochEnded) -> str:
     scores = "  ".join(f"{name} {score_text(getattr(event, name))}" for name in ("train", "valid", "test"))
     loss = "-" if event.loss is None else f"{event.loss:.4f}"
     best = "*" if event.is_best else " "
-    return f"loss {loss}  {scores}{best} peak {bytes_text(event.peak_bytes)}  {seconds_text(event.seconds)}/epoch"
+    trouble = f"  {event.failed_solves} solves failed" if event.failed_solves else ""
+    trouble += f"  {event.skipped_steps} steps skipped" if event.skipped_steps else ""
+    return f"loss {loss}  {scores}{best} peak {bytes_text(event.peak_bytes)}  {seconds_text(event.seconds)}/epoch{trouble}"
 
 
 class _PlainLines:

@@ -100,6 +100,10 @@ def _result_text(result: Result, folder: Path) -> str:
         "parameters": f"{result.parameters:,}",
         "results": str(folder),
     }
+    if result.solve_failures:
+        lines["solver"] = f"{result.solve_failures} solves did not converge; metrics.jsonl has them by epoch"
+    if result.skipped_steps:
+        lines["fp16"] = f"{result.skipped_steps} steps skipped, as gradients overflowed"
     return "\n".join(f"{name:<12} {value}" for name, value in lines.items())
 
 

@@ -128,9 +128,9 @@ class GENConv(AbstractConv):
         if isinstance(edge_attr, Tensor):
             return edge_attr, self.edge.weight.t(), self.edge.bias
         with torch.autocast(edge_attr.weight.device.type, enabled=False):  # K x D: no time to win, digits to lose
-            weight = edge_attr.weight @ self.edge.weight.t()
-            bias = edge_attr.bias @ self.edge.weight.t() + self.edge.bias
-        return edge_attr.attr, weight, bias
+            # In one product: a tied layer's gradient is a sum over its uses, and two a layer could be added up in two orders.
+            folded = torch.cat([edge_attr.weight, edge_attr.bias.unsqueeze(0)]) @ self.edge.weight.t()
+        return edge_attr.attr, folded[:-1], folded[-1] + self.edge.bias
 
     def _reducer(self) -> Reducer:
         value = self.initial if self.learned is None else self.learned

@@ -13,6 +13,7 @@ from revgnn.gradients.reversible import Reversible
 from revgnn.gradients.run import StateRangeError, run_stack
 from revgnn.gradients.shared import PerGroup, PerLayer, Shared
 from revgnn.gradients.strategy import GradientStrategy
+from revgnn.gradients.tally import Solves, SolveTally
 
 __all__ = [
     "AbstractEquilibriumGradient",
@@ -29,6 +30,8 @@ __all__ = [
     "Reversible",
     "Shared",
     "SolveRecord",
+    "SolveTally",
+    "Solves",
     "StateRangeError",
     "equilibrium",
     "jacobian_penalty",

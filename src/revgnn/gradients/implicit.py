@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from revgnn.gradients.replay import Conditions
+from revgnn.gradients.tally import SolveTally
 from revgnn.solvers import AbstractSolver, Anderson, Solution, Status, Step
 
 
@@ -31,6 +32,7 @@ class SolveRecord:
     Attributes:
         forward, backward: the last solve of the state, and of its adjoint; None before the first.
         solves, failures: how many there were, and how many of them did not converge.
+        tally: all solves since it was last taken.
     """
 
     forward: Outcome | None = None
@@ -38,6 +40,7 @@ class SolveRecord:
     solves: int = 0
     failures: int = 0
     warned: bool = field(default=False, repr=False)
+    tally: SolveTally = field(default_factory=SolveTally, repr=False)
 
     def note(self, solution: Solution, solver: AbstractSolver, *, adjoint: bool = False) -> None:
         """Take in a solve."""
@@ -47,6 +50,7 @@ class SolveRecord:
         else:
             self.forward = outcome
         self.solves += 1
+        self.tally.add(outcome.status is Status.CONVERGED, outcome.steps, outcome.residual, adjoint=adjoint)
         if solution.status is Status.CONVERGED:
             return
         self.failures += 1

@@ -56,6 +56,8 @@ def save_state(path: Path, session: Session, state: State) -> None:
         "scaler": session.scaler.state_dict(),
         "features": session.features_checksum,
     }
+    if isinstance(session.model, EquilibriumGNN):
+        note["solves"] = session.model.solves.tally.state()
     write_tensors(path, tensors, note)
 
 
@@ -83,6 +85,8 @@ def load_state(path: Path, session: Session) -> State:
         moments.setdefault(int(index), {})[moment] = tensor
     session.optimizer.load_state_dict({"state": moments, "param_groups": note["param_groups"]})
     session.scaler.load_state_dict(note["scaler"])
+    if isinstance(session.model, EquilibriumGNN):
+        session.model.solves.tally.restore(note.get("solves", {}))
     torch.set_rng_state(groups["rng"]["cpu"])
     if session.device.type == "cuda" and "cuda" in groups["rng"]:
         torch.cuda.set_rng_state(groups["rng"]["cuda"], session.device)

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from revgnn.gradients import Solves
 from revgnn.train.config import RunConfig
 
 
@@ -47,6 +48,16 @@ class EpochEnded:
     """Peak of the first epoch the process trained."""
     is_best: bool = False
     evaluation_seconds: float = 0.0
+    skipped_steps: int | None = None
+    """Steps of the epoch that fp16 gradients overflowed in; None in other precisions, which skip none."""
+    solves: Solves | None = None
+    """Of an equilibrium's training steps; None for networks that solve nothing."""
+    evaluation_solves: Solves | None = None
+    """Of its evaluation."""
+
+    @property
+    def failed_solves(self) -> int:
+        return sum(solves.failures for solves in (self.solves, self.evaluation_solves) if solves is not None)
 
 
 Event = Started | Stepped | EpochEnded

@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from revgnn.gradients import StateRangeError
+from revgnn.gradients import Solves, StateRangeError
 from revgnn.memory import PeakMemory
-from revgnn.models import num_parameters
+from revgnn.models import EquilibriumGNN, num_parameters
 from revgnn.train.checkpoint import State
 from revgnn.train.config import RunConfig
 from revgnn.train.evaluation import Scores, infer, score_splits
@@ -51,7 +51,7 @@ def train(
 
     Raises:
         ValueError: anything wrong with configuration, data or folder, before training starts.
-        Diverged: the loss is no longer finite, or the state left its grid; what was saved last stays.
+        Diverged: loss or gradient are no longer finite, or the state left its grid; what was saved last stays.
         Interrupted: see `should_stop`.
     """
     hooks = tuple(hooks)
@@ -115,9 +115,11 @@ def _end_epoch(session: Session, state: State, folder: RunFolder) -> EpochEnded:
     """Evaluate if it is time, keep the best weights, write the epoch's line, and save the state."""
     config, epoch = session.config, state.epoch + 1
     started = time.perf_counter()
+    solves, evaluation_solves = _take_solves(session), None
     scores, is_best = Scores(None, None, None), False
     if epoch % config.evaluation.every == 0 or epoch == config.epochs:
         logits = infer(session.model, session.batches, config.evaluation, config.seed)
+        evaluation_solves = _take_solves(session)
         scores = score_splits(session.dataset, logits)
         assert scores.valid is not None  # `prepare` refuses an empty validation split
         is_best = state.best_score is None or scores.valid > state.best_score
@@ -132,12 +134,20 @@ def _end_epoch(session: Session, state: State, folder: RunFolder) -> EpochEnded:
         peak_bytes=state.peak_bytes,
         is_best=is_best,
         evaluation_seconds=time.perf_counter() - started,
+        skipped_steps=session.scaler.take_skipped(),
+        solves=solves,
+        evaluation_solves=evaluation_solves,
     )
     state.metrics_bytes = folder.append(record)
     state.epoch, state.step, state.loss_sum, state.loss_count, state.seconds = epoch, 0, 0.0, 0, 0.0
     if epoch % config.save_every == 0 or epoch == config.epochs or _out_of_patience(config, state):
         folder.save_last(session, state)
     return record
+
+
+def _take_solves(session: Session) -> Solves | None:
+    """Of an equilibrium since they were last taken."""
+    return session.model.solves.tally.take() if isinstance(session.model, EquilibriumGNN) else None
 
 
 def _out_of_patience(config: RunConfig, state: State) -> bool:

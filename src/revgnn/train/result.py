@@ -32,6 +32,10 @@ class Result:
     peak_bytes: int
     """Peak of tensors allocated in the first training epoch, above weights and data."""
     device: str
+    solve_failures: int | None = None
+    """Equilibrium solves that did not converge, in training and evaluation; None for networks that solve nothing."""
+    skipped_steps: int | None = None
+    """Steps that fp16 gradients overflowed in; None in other precisions."""
 
     def as_dict(self) -> dict[str, Any]:
         return asdict(self)
@@ -60,4 +64,12 @@ def summarise(session: Session, state: State, metrics: list[dict[str, Any]]) -> 
         seconds_per_epoch=median(seconds[1:] or seconds),
         peak_bytes=state.peak_bytes,
         device=str(session.device),
+        solve_failures=_total(
+            [line[name]["failures"] for line in metrics for name in ("solves", "evaluation_solves") if name in line]
+        ),
+        skipped_steps=_total([line["skipped_steps"] for line in metrics if "skipped_steps" in line]),
     )
+
+
+def _total(counts: list[int]) -> int | None:
+    return sum(counts) if counts else None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -130,8 +131,11 @@ class RunFolder:
     # --- during a run -----------------------------------------------------------------------------------------------
 
     def append(self, record: EpochEnded) -> int:
-        """Add the epoch's line to metrics.jsonl; returns the length of the file then, in bytes."""
-        line = {
+        """Add the epoch's line to metrics.jsonl; returns the length of the file then, in bytes.
+
+        What a run does not have (`skipped_steps` but for fp16, `solves` but for equilibria) is left out of its lines.
+        """
+        line: dict[str, Any] = {
             "epoch": record.epoch,
             "loss": record.loss,
             "train": record.train,
@@ -141,6 +145,11 @@ class RunFolder:
             "evaluation_seconds": round(record.evaluation_seconds, 6),
             "peak_bytes": record.peak_bytes,
         }
+        if record.skipped_steps is not None:
+            line["skipped_steps"] = record.skipped_steps
+        for name, solves in (("solves", record.solves), ("evaluation_solves", record.evaluation_solves)):
+            if solves is not None:
+                line[name] = asdict(solves)
         with open(self.metrics_file, "ab") as file:
             file.write(json.dumps(line).encode() + b"\n")
             return file.tell()

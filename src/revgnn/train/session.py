@@ -17,11 +17,8 @@ from revgnn.train.distill import distilled, divergence
 from revgnn.train.label_inputs import label_vectors, label_width, reuse_labels, show_some
 from revgnn.train.metrics import check_scorable
 from revgnn.train.objective import num_labelled, objective
-from revgnn.train.precision import autocast, grad_scaler
-
-
-class Diverged(FloatingPointError):
-    """The loss, or the state of the network, left its range. It is seen before the weights are spoilt."""
+from revgnn.train.precision import Diverged as Diverged
+from revgnn.train.precision import LossScaler, autocast, grad_scaler
 
 
 @dataclass
@@ -35,7 +32,7 @@ class Session:
     partition: RandomPartition
     model: nn.Module
     optimizer: torch.optim.Optimizer
-    scaler: torch.amp.GradScaler
+    scaler: LossScaler
     teacher: Tensor | None = None
     """float32 (N, outputs), on the CPU: logits to learn from; see `revgnn.train.teacher`."""
     features_checksum: int | None = None
@@ -84,10 +81,10 @@ def training_step(session: Session, batch: Batch, done: float = 0.0) -> float:
         The loss before the step, without what the model itself adds to it.
 
     Raises:
-        Diverged: before anything is changed.
+        Diverged: before the weights are changed; see `LossScaler.step`.
     """
     config, task = session.config, session.dataset.task
-    model, optimizer, scaler = session.model, session.optimizer, session.scaler
+    model, optimizer = session.model, session.optimizer
     optimizer.zero_grad(set_to_none=True)
     for group in optimizer.param_groups:
         group["lr"] = learning_rate(config, done)
@@ -100,19 +97,7 @@ def training_step(session: Session, batch: Batch, done: float = 0.0) -> float:
     if config.distillation is not None:
         assert batch.teacher is not None  # `revgnn.train.teacher` saw to that
         loss = distilled(loss, divergence(task, logits, batch.teacher, config.distillation), config.distillation)
-    value = float(loss.detach())
-    if auxiliary is not None:
-        loss = loss + auxiliary
-    if not math.isfinite(total := float(loss.detach())):
-        raise Diverged(f"the loss is {total}")
-    scaler.scale(loss).backward()
-    clip_norm = config.optim.clip_norm
-    if clip_norm is not None:
-        scaler.unscale_(optimizer)
-        nn.utils.clip_grad_norm_(model.parameters(), clip_norm)
-    scaler.step(optimizer)
-    scaler.update()
-    return value
+    return session.scaler.step(model, optimizer, loss, auxiliary, config.optim.clip_norm)
 
 
 def _forward(model: nn.Module, batch: Batch) -> tuple[Tensor, Tensor | None]:

@@ -52,8 +52,12 @@ def aggregate(
     _check(x, graph, edge_attr, weight, bias, how, eps)
     if backend is None:
         backend = "cpu" if x.device.type == "cpu" else "reference"
+    dtype = x.dtype if x.dtype in (torch.float32, torch.float64) else torch.float32
     if backend == "reference" or x.numel() == 0:
-        return reference.aggregate(x, graph, edge_attr, weight, bias, how=how, eps=eps)
+        wide, *others = (None if t is None else t.to(dtype) for t in (x, edge_attr, weight, bias))
+        assert wide is not None
+        with torch.autocast(x.device.type, enabled=False):
+            return reference.aggregate(wide, graph, *others, how=how, eps=eps).to(x.dtype)
     if backend != "cpu":
         raise ValueError(f"unknown backend {backend!r}; choose 'cpu' or 'reference'.")
     kind, param, clamp = str(how), 1.0, _UNLIMITED
@@ -61,7 +65,6 @@ def aggregate(
         param = how.t
     elif isinstance(how, Power):
         param, clamp = how.p, how.clamp or _UNLIMITED
-    dtype = x.dtype if x.dtype in (torch.float32, torch.float64) else torch.float32
     tensors = [None if t is None else t.to(dtype).contiguous() for t in (x, edge_attr, weight, bias)]
     learned = param.to(torch.float64).reshape(()) if isinstance(param, Tensor) else None
     constant = 1.0 if isinstance(param, Tensor) else float(param)

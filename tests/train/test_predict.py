@@ -1,0 +1,85 @@
+"""What `predict_run` writes and reports."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from revgnn.train.calibration import fit_temperatures
+from revgnn.train.config import RunConfig
+from revgnn.train.loop import train
+from revgnn.train.metrics import score
+from revgnn.train.reuse import predict_run
+from revgnn.train.session import prepare
+
+
+@pytest.fixture(scope="module")
+def run(config: RunConfig, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("run") / "a"
+    train(config.override(["epochs=2"]), folder)
+    return folder
+
+
+def arrays_of(path: Path) -> dict[str, np.ndarray]:
+    with np.load(path, allow_pickle=False) as file:
+        return {name: file[name] for name in file.files}
+
+
+def test_spread_and_calibration_beside_what_is_always_there(run: Path, config: RunConfig, tmp_path: Path) -> None:
+    predict_run(run, tmp_path / "plain.npz", views=4, parts=3)
+    report = predict_run(run, tmp_path / "all.npz", views=4, parts=3, spread=True, calibrate=True)
+    plain, arrays = arrays_of(tmp_path / "plain.npz"), arrays_of(tmp_path / "all.npz")
+    for name, array in plain.items():
+        assert np.array_equal(arrays[name], array)
+    assert sorted(arrays.keys() - plain.keys()) == ["calibrated", "logits_std", "probabilities_std", "temperatures"]
+    for name in ("calibrated", "logits_std", "probabilities_std"):
+        assert arrays[name].shape == (240, 3)
+        assert arrays[name].dtype == np.float32
+    assert arrays["temperatures"].dtype == np.float64
+    # the steepest slope of the logistic function is 1/4; float32 probabilities are off by half of 2^-24 themselves
+    assert (arrays["probabilities_std"] <= arrays["logits_std"] / 4 + 2**-24).all()
+
+    dataset = prepare(config).dataset
+    logits, valid = torch.from_numpy(arrays["logits"]), dataset.split.valid
+    fitted = fit_temperatures("multilabel", logits[valid], dataset.y[valid])
+    assert torch.equal(torch.from_numpy(arrays["temperatures"]), fitted.values)
+    assert torch.equal(torch.from_numpy(arrays["calibrated"]), fitted.apply(logits).sigmoid().float())
+    for nodes in (valid, dataset.split.test):
+        scaled = fitted.apply(logits)[nodes]
+        assert score("rocauc", "multilabel", scaled, dataset.y[nodes]) == score(
+            "rocauc", "multilabel", logits[nodes], dataset.y[nodes]
+        )
+
+    assert json.loads(json.dumps(report)) == report
+    assert (report["views"], report["parts"], report["amp"]) == (4, 3, "none")
+    assert report["arrays"] == {name: list(array.shape) for name, array in arrays.items()}
+    calibration = report["calibration"]
+    assert calibration["temperatures"] == arrays["temperatures"].tolist()
+    assert calibration["valid"]["nll_after"] <= calibration["valid"]["nll_before"]
+    assert set(calibration["test"]) == {"nll_before", "nll_after", "error_before", "error_after"}
+
+
+def test_a_spread_that_cannot_be_writes_nothing(run: Path, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="2 or more views of 2 or more parts"):
+        predict_run(run, tmp_path / "p.npz", views=5, parts=1, spread=True)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_classes_of_a_real_graph(real_data: Path, tmp_path: Path) -> None:
+    """Cora: seven classes, one temperature."""
+    from revgnn.presets.compose import compose
+
+    settings = ["model.depth=3", "model.channels=16", "optim.lr=0.02", "evaluation.every=15", "optim.schedule=constant"]
+    config = compose("cora", preset="revgnn-7", root=real_data, settings=settings, epochs=30, device="cpu")
+    train(config, tmp_path / "a")
+    report = predict_run(tmp_path / "a", tmp_path / "p.npz", calibrate=True)
+    arrays = arrays_of(tmp_path / "p.npz")
+    assert arrays["temperatures"].shape == (1,)
+    assert np.array_equal(arrays["calibrated"].argmax(axis=1), arrays["probabilities"].argmax(axis=1))
+    np.testing.assert_allclose(arrays["calibrated"].sum(axis=1), 1.0, rtol=1e-6)
+    assert report["calibration"]["valid"]["nll_after"] < report["calibration"]["valid"]["nll_before"]
+    assert None not in report["calibration"]["test"].values()
