@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from revgnn.memory import PeakMemory
-from revgnn.solvers import AbstractSolver, Anderson, Broyden, FixedPoint, Status
+from revgnn.solvers import AbstractSolver, Anderson, Broyden, ExactRelaxation, FixedPoint, ReversibleRelaxation, Status
+from revgnn.solvers.exact import BITS, LIMIT
 
 KINDS = [FixedPoint, Anderson, Broyden]
 ACCELERATED = [Anderson, Broyden]
@@ -192,6 +193,69 @@ def test_a_residual_that_does_not_change_is_survived(kind) -> None:
     assert solution.z.isfinite().all()
 
 
+# --- the reversible relaxation --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("dtype", "rtol", "wanted"), [(torch.float64, 1e-8, 1e-6), (torch.float32, 1e-6, 1e-4)], ids=str)
+@pytest.mark.parametrize("relaxation", [0.5, 0.875])
+def test_a_contraction_is_solved_by_reversible_relaxation(relaxation, dtype, rtol, wanted) -> None:
+    f, calls = Affine(-0.9, 0.9, dtype=dtype), []
+
+    def counted(z: Tensor) -> Tensor:
+        calls.append(z)
+        return f(z)
+
+    solution = ReversibleRelaxation(2000, rtol, relaxation=relaxation).solve(counted, f.z0)
+    assert solution.status is Status.CONVERGED
+    assert solution.steps == len(solution.residuals) == len(calls)
+    assert torch.equal(solution.z, calls[-1])
+    assert solution.residual == solution.residuals[-1] == pytest.approx(relative_residual(f, solution.z), rel=1e-6)
+    assert (solution.z - f.solution).norm() < wanted * f.solution.norm()
+
+
+def test_damping_f_extends_what_reversible_relaxation_solves() -> None:
+    f = Affine(-2.0, 0.5)
+    for relaxation in (0.25, 0.5, 0.875):
+        assert ReversibleRelaxation(300, damping=1.0, relaxation=relaxation).solve(f, f.z0).status is not Status.CONVERGED
+        assert ReversibleRelaxation(300, damping=0.5, relaxation=relaxation).solve(f, f.z0).status is Status.CONVERGED
+
+
+@pytest.mark.parametrize("relaxation", [0.5, 0.25, 0.875, 13 / 16, 1 / 64, 63 / 64, 21 / 32])
+def test_a_relaxation_is_taken_back_to_the_last_bit(relaxation: float) -> None:
+    exact, cut = ExactRelaxation(relaxation), []
+    start = torch.randn(1000) * torch.logspace(-12, 2, 1000)
+    start[0], start[1] = LIMIT, -LIMIT
+    state = exact.enter(start)
+    images = [torch.randn(1000, dtype=torch.float64) * 10.0 ** (n % 5 - 2) for n in range(50)]
+    images[7] = torch.full((1000,), LIMIT, dtype=torch.float64)
+    path = []
+    for age, f in enumerate(images):
+        path.append(state)
+        state = exact.advance(state, f, age, cut)
+        torch.testing.assert_close(state, (1 - relaxation) * path[-1] + relaxation * f, rtol=0, atol=2.0**-BITS)
+    assert len(cut) == (len(images) - 1) // exact.period
+    for age, f in reversed(list(enumerate(images))):
+        state = exact.retreat(state, f, age, cut)
+        assert torch.equal(state, path[age]), age
+    assert not cut
+
+
+def test_a_start_out_of_range_is_refused() -> None:
+    for value in (1e3, math.nan, math.inf):
+        with pytest.raises(ValueError, match="finite state of magnitude up to 512"):
+            ReversibleRelaxation().solve(lambda z: z, torch.full((3,), value))
+
+
+def test_reversible_relaxation_ends_where_f_is_out_of_range() -> None:
+    solution = ReversibleRelaxation(40).solve(lambda z: 4 * z + 1, torch.zeros(3))
+    assert solution.status is Status.DIVERGED
+    assert solution.z.abs().max() <= 512
+    count = iter(range(40))
+    solution = ReversibleRelaxation(40, 1e-9).solve(lambda z: 0.5 * z + 1 if next(count) < 4 else z * math.nan, torch.zeros(3))
+    assert (solution.status, solution.steps, solution.residual) == (Status.DIVERGED, 5, math.inf)
+    assert solution.z.isfinite().all()
+
+
 # --- memory ---------------------------------------------------------------------------------------------------------------------
 
 
@@ -232,6 +296,12 @@ def test_memory_is_that_of_the_stated_history_whatever_the_steps(solver: Abstrac
         (Broyden, {"memory": 0}, "memory must be 1 or more"),
         (Broyden, {"mixing": 0.0}, "mixing must be above 0"),
         (Broyden, {"restart": math.nan}, "restart must be above 1"),
+        (ReversibleRelaxation, {"max_steps": 2}, "max_steps must be 3 or more, got 2"),
+        (ReversibleRelaxation, {"damping": 0.0}, "damping must be above 0"),
+        (ReversibleRelaxation, {"relaxation": 1.0}, "must be above 0 and below 1, got 1.0: a full step forgets"),
+        (ReversibleRelaxation, {"relaxation": math.nan}, "must be above 0 and below 1"),
+        (ReversibleRelaxation, {"relaxation": 0.99}, "must be a multiple of 1/64, .* got 0.99, the nearest is 0.984375"),
+        (ReversibleRelaxation, {"relaxation": 1e-9}, "got 1e-09, the nearest is 0.015625"),
     ],
 )
 def test_bad_settings_are_refused(kind, values, message) -> None:

@@ -1,4 +1,5 @@
-"""How a stack is differentiated: `Backprop`, `Checkpoint`, `Reversible`; how an equilibrium is: `Implicit`, `Phantom`.
+"""How a stack is differentiated: `Backprop`, `Checkpoint`, `Reversible`; how an equilibrium is: `Implicit`, `Phantom`,
+`reversible_equilibrium`.
 
 Knows no graphs.
 """
@@ -10,6 +11,7 @@ from revgnn.gradients.jacobian import jacobian_penalty
 from revgnn.gradients.layer import AbstractLayer, AbstractReversibleLayer
 from revgnn.gradients.program import Program
 from revgnn.gradients.reversible import Reversible
+from revgnn.gradients.reversible_solve import reversible_equilibrium
 from revgnn.gradients.run import StateRangeError, run_stack
 from revgnn.gradients.shared import PerGroup, PerLayer, Shared
 from revgnn.gradients.strategy import GradientStrategy
@@ -36,6 +38,7 @@ __all__ = [
     "equilibrium",
     "jacobian_penalty",
     "one_step",
+    "reversible_equilibrium",
     "run_stack",
     "unrolled",
 ]

@@ -18,6 +18,7 @@ from revgnn.gradients import (
     equilibrium,
     jacobian_penalty,
     one_step,
+    reversible_equilibrium,
     unrolled,
 )
 from revgnn.graph import Graph
@@ -25,7 +26,7 @@ from revgnn.models.config import ModelConfig
 from revgnn.models.encoder import EdgeEncoder, NodeEncoder
 from revgnn.models.solver_config import SolverConfig
 from revgnn.models.warm_start import WarmStart
-from revgnn.solvers import AbstractSolver, Anderson, Broyden, FixedPoint
+from revgnn.solvers import AbstractSolver, Anderson, Broyden, FixedPoint, ReversibleRelaxation
 
 
 class EquilibriumBlock(nn.Module):
@@ -138,16 +139,21 @@ class EquilibriumGNN(nn.Module):
         def step(z: Tensor) -> Tensor:
             return self.block(z, encoded, graph, *edges, mask=mask)
 
+        def solve(z: Tensor, solver: AbstractSolver) -> Tensor:
+            if isinstance(solver, ReversibleRelaxation):
+                return reversible_equilibrium(self.block, z, encoded, graph, *edges, mask=mask, solver=solver, record=self.solves)
+            return equilibrium(step, z, solver=solver, gradient=self._gradient, record=self.solves)
+
         z = torch.zeros_like(encoded, dtype=torch.promote_types(encoded.dtype, torch.float32))
         self.auxiliary_loss = None
         if self.is_unrolled:
             z = unrolled(step, z, steps=self.config.depth // 2)
         elif not learning:
-            z = equilibrium(step, z, solver=self._evaluation_solver, gradient=self._gradient, record=self.solves)
+            z = solve(z, self._evaluation_solver)
         else:
             if self.warm_start is not None:
                 z = self.warm_start.recall(nodes, z)
-            z = equilibrium(step, z, solver=self._forward_solver, gradient=self._gradient, record=self.solves)
+            z = solve(z, self._forward_solver)
             if self.warm_start is not None:
                 self.warm_start.remember(nodes, z)
             if self.settings.jacobian_weight:
@@ -167,16 +173,20 @@ def make_solver(settings: SolverConfig, max_steps: int) -> AbstractSolver:
     rtol, atol = settings.rtol, settings.atol
     match settings.method:
         case "fixed-point":
-            return FixedPoint(max_steps, rtol, atol, damping=settings.damping)
+            return FixedPoint(max_steps, rtol, atol, damping=settings.applied_damping)
         case "anderson":
-            return Anderson(max_steps, rtol, atol, window=(settings.history - 2) // 2, mixing=settings.damping)
+            return Anderson(max_steps, rtol, atol, window=(settings.history - 2) // 2, mixing=settings.applied_damping)
         case "broyden":
-            return Broyden(max_steps, rtol, atol, memory=settings.history, mixing=settings.damping)
+            return Broyden(max_steps, rtol, atol, memory=settings.history, mixing=settings.applied_damping)
+        case "reversible":
+            return ReversibleRelaxation(max_steps, rtol, atol, damping=settings.applied_damping, relaxation=settings.relaxation)
 
 
-def make_equilibrium_gradient(settings: SolverConfig) -> AbstractEquilibriumGradient:
-    """The gradient that the settings name."""
-    match settings.gradient:
+def make_equilibrium_gradient(settings: SolverConfig) -> AbstractEquilibriumGradient | None:
+    """The gradient that the settings name; None: through the iterations of a reversible solve."""
+    match settings.strategy:
+        case "reversible":
+            return None
         case "implicit":
             # gradients have a scale of their own, which an absolute tolerance does not know
             return Implicit(replace(make_solver(settings, settings.backward_steps), atol=0.0))

@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-Method = Literal["fixed-point", "anderson", "broyden"]
+Method = Literal["fixed-point", "anderson", "broyden", "reversible"]
 EquilibriumGradient = Literal["implicit", "phantom", "one-step"]
 
 
@@ -15,7 +15,10 @@ class SolverConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    method: Method = Field(default="anderson", description="Solver of the state and of the adjoint system.")
+    method: Method = Field(
+        default="anderson",
+        description="Solver of the state and of the adjoint system. reversible: needs none, it is run backwards instead.",
+    )
     rtol: float = Field(default=1e-4, ge=0.0, description="Relative tolerance: rms of f(z) - z to rms of f(z).")
     atol: float = Field(default=0.0, ge=0.0, description="Absolute tolerance on the state: rms of f(z) - z.")
     forward_steps: int = Field(default=30, ge=1, description="Evaluations of the unit at most, in training.")
@@ -24,9 +27,19 @@ class SolverConfig(BaseModel):
     history: int = Field(
         default=18, ge=4, description="States the solver keeps: anderson two for each past iterate, and two; broyden one for each."
     )
-    damping: float = Field(default=1.0, gt=0.0, le=1.0, description="Of fixed-point steps; mixing of anderson and broyden.")
-    gradient: EquilibriumGradient = Field(
-        default="implicit", description="implicit: exact; phantom: through a few iterations; one-step: through one."
+    damping: float | None = Field(
+        default=None,
+        gt=0.0,
+        le=1.0,
+        description="Of fixed-point and reversible steps; mixing of anderson and broyden. Default: 1; reversible: 0.75.",
+    )
+    relaxation: float = Field(
+        default=0.9375, gt=0.0, lt=1.0, description="Of the two states of a reversible solve: a multiple of 1/64 below 1."
+    )
+    gradient: EquilibriumGradient | None = Field(
+        default=None,
+        description="implicit: exact; phantom: through a few iterations; one-step: through one. Default: implicit; reversible has "
+        "its own: through all iterations.",
     )
     phantom_steps: int = Field(default=5, ge=1, description="Iterations that phantom goes through.")
     phantom_damping: float = Field(default=0.5, gt=0.0, le=1.0, description="Damping of those.")
@@ -38,4 +51,40 @@ class SolverConfig(BaseModel):
     def _check(self) -> SolverConfig:
         if self.rtol == self.atol == 0.0:
             raise ValueError("rtol and atol are both 0, which no solve meets; set rtol to 1e-6 or more.")
+        if self.method == "reversible":
+            self._check_reversible()
         return self
+
+    def _check_reversible(self) -> None:
+        if self.gradient is not None:
+            raise ValueError(
+                "method=reversible is differentiated through its own iterations: leave gradient out, or choose another method; "
+                f"got gradient={self.gradient}."
+            )
+        if self.warm_start:
+            raise ValueError(
+                "method=reversible is differentiated through its iterations, and a warm start leaves few: set warm_start=false, or "
+                "choose another method, whose gradient is that of the solution."
+            )
+        for name in ("forward_steps", "evaluation_steps"):
+            if getattr(self, name) < 3:
+                raise ValueError(
+                    "method=reversible relaxes two states and then looks at one: "
+                    f"{name} must be 3 or more, got {getattr(self, name)}."
+                )
+        if self.relaxation * 64 % 1.0:
+            nearest = min(max(round(self.relaxation * 64), 1), 63) / 64
+            raise ValueError(
+                f"relaxation must be a multiple of 1/64, so that products with it are exact; got {self.relaxation}, "
+                f"the nearest is {nearest}."
+            )
+
+    @property
+    def strategy(self) -> EquilibriumGradient | Literal["reversible"]:
+        """How the equilibrium is differentiated."""
+        return "reversible" if self.method == "reversible" else self.gradient or "implicit"
+
+    @property
+    def applied_damping(self) -> float:
+        """The damping, or the default of the method."""
+        return self.damping or (0.75 if self.method == "reversible" else 1.0)

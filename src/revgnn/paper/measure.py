@@ -248,7 +248,7 @@ def _gradient_name(model: ModelConfig) -> str:
     if model.gradient is not None:
         return model.gradient
     if model.family == "equilibrium":
-        return (model.solver or SolverConfig()).gradient
+        return (model.solver or SolverConfig()).strategy
     return "checkpoint" if model.is_residual else "reversible"
 
 

@@ -9,11 +9,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from revgnn.solvers.base import AbstractSolver, Advance, products
+from revgnn.solvers.base import AbstractIteration, Advance, products
 
 
 @dataclass(frozen=True)
-class Anderson(AbstractSolver):
+class Anderson(AbstractIteration):
     r"""Anderson acceleration, type II (Walker & Ni 2011, doi:10.1137/10078356X), in differences.
 
     $\gamma = \arg\min_\gamma \lVert g_k - \Delta G_k \gamma \rVert^2 + \lambda \lVert D \gamma \rVert^2$,
@@ -22,6 +22,9 @@ class Anderson(AbstractSolver):
     where the columns of $\Delta Z_k$ and $\Delta G_k$ are the last m changes of the iterate and of its residual, and D holds
     the lengths of the columns of $\Delta G_k$: the regularisation means the same whatever the scale of the state and however
     small the residual has become. Inner products are summed in float64.
+
+    When a residual is no smaller than all since the last restart, the older half of the history is dropped: far from a
+    solution old changes tell little of how f changes now, and a full window of them can hold the iteration where it is.
 
     History: 2 m + 2 states.
 
@@ -69,9 +72,12 @@ class _Iteration:
         gap = float(products([g], g))
         if gap > self.solver.restart**2 * self.smallest:
             self.forget()
+        stalled = gap > self.smallest
         self.smallest = min(self.smallest, gap)
         if self.last is not None:
             self._remember(z - self.last[0], g - self.last[1])
+        if stalled:
+            self._keep(max(len(self.dg) // 2, 1))
         self.last = z, g
         beta = self.solver.mixing
         out = z.add(g, alpha=beta)
@@ -89,6 +95,13 @@ class _Iteration:
         self.gram = torch.empty(k, k, dtype=torch.float64)
         self.gram[:-1, :-1] = old
         self.gram[-1] = self.gram[:, -1] = row
+
+    def _keep(self, count: int) -> None:
+        """The last `count` pairs only."""
+        while len(self.dg) > count:
+            self.dz.popleft()
+            self.dg.popleft()
+        self.gram = self.gram[-count:, -count:]
 
     def _weights(self, g: Tensor) -> list[float]:
         """gamma, from the normal equations, with every column of dG at length 1."""

@@ -35,7 +35,7 @@ class Solution(NamedTuple):
     """What came of a solve.
 
     Attributes:
-        z: the iterate that f moves least, by ||f(z) - z||; shape and dtype of the initial one.
+        z: the iterate that f moves least, by ||f(z) - z|| (`ReversibleRelaxation`: the last); shape and dtype of the initial one.
         residuals: relative residual ||f(z) - z|| / ||f(z)|| of each iterate, in order; the first is that of the initial one.
             Not finite where f was not.
         steps: evaluations of f.
@@ -72,51 +72,97 @@ class AbstractSolver(ABC):
                 raise ValueError(f"{name} must be a finite number of 0 or more, got {value}.")
 
     @abstractmethod
+    def solve(self, step: Step, z0: Tensor) -> Solution:
+        """Iterate from `z0` until the tolerance, the limit, or the range is reached. Records no gradients.
+
+        Args:
+            step: f.
+            z0: float32 or float64, any shape. Not changed.
+
+        Raises:
+            ValueError: if the state is of another dtype, or f does not keep its shape and dtype.
+        """
+
+
+@dataclass(frozen=True)
+class AbstractIteration(AbstractSolver):
+    """A solver whose next iterate follows from the last ones and their residuals."""
+
+    @abstractmethod
     def iteration(self) -> Advance:
         """A fresh iteration, without a history."""
 
     @torch.no_grad()
     def solve(self, step: Step, z0: Tensor) -> Solution:
-        """Iterate from `z0` until the tolerance, the limit, or the range is reached. Records no gradients.
+        """As the interface says; `z0` itself is returned if nothing better was found.
 
         Besides what the solver's own history takes, four states are alive, and what `step` needs.
-
-        Args:
-            step: f.
-            z0: float32 or float64, any shape. Not changed; it is returned if nothing better was found.
-
-        Raises:
-            ValueError: if the state is of another dtype, or f does not keep its shape and dtype.
         """
-        if z0.dtype not in (torch.float32, torch.float64):
-            raise ValueError(f"a state is solved for in float32 or float64, got {z0.dtype}; convert it first.")
+        check_state(z0)
         advance = self.iteration()
         z = best = z0.detach()
         # Not by the relative residual: an iterate that runs away has a small one.
         smallest, residual = math.inf, math.inf
-        bound: float | None = None
-        residuals: list[float] = []
-        for n in range(1, self.max_steps + 1):
+        progress = Progress(self)
+        while True:
             f = step(z)
-            if f.shape != z.shape or f.dtype != z.dtype:
-                raise ValueError(
-                    f"the step must keep shape and dtype of the state, {tuple(z.shape)} {z.dtype}, "
-                    f"but returned {tuple(f.shape)} {f.dtype}."
-                )
+            check_image(f, z)
             g = f - z
-            size, gap = torch.stack([_norm(f), _norm(g)]).tolist()
+            status, gap = progress.judge(f, g)
             del f
-            residuals.append(gap / size if size else (math.inf if gap else 0.0))
-            bound = OUT_OF_BOUNDS * max(size, gap) if bound is None else bound
-            if not (math.isfinite(gap) and math.isfinite(size) and gap <= bound):
-                return Solution(best, residuals, n, Status.DIVERGED, residual)
-            if gap < smallest:
-                best, smallest, residual = z, gap, residuals[-1]
-            if gap <= self.atol * math.sqrt(z.numel()) + self.rtol * size:
-                return Solution(z, residuals, n, Status.CONVERGED, residuals[-1])
-            if n < self.max_steps:
-                z = advance(z.reshape(-1), g.reshape(-1)).view_as(z)
-        return Solution(best, residuals, self.max_steps, Status.MAX_STEPS, residual)
+            if status is not Status.DIVERGED and gap < smallest:
+                best, smallest, residual = z, gap, progress.residuals[-1]
+            if status is Status.CONVERGED:
+                best, residual = z, progress.residuals[-1]
+            if status is not None:
+                return Solution(best, progress.residuals, len(progress.residuals), status, residual)
+            z = advance(z.reshape(-1), g.reshape(-1)).view_as(z)
+
+
+class Progress:
+    """The residuals of a solve under way, and when it is over.
+
+    Attributes:
+        residuals: as in `Solution`.
+    """
+
+    def __init__(self, solver: AbstractSolver) -> None:
+        self.residuals: list[float] = []
+        self._solver = solver
+        self._bound: float | None = None
+
+    def judge(self, f: Tensor, g: Tensor) -> tuple[Status | None, float]:
+        """How the solve ends here, or None if it goes on; and ||g||, where g = f(z) - z."""
+        size, gap = torch.stack([_norm(f), _norm(g)]).tolist()
+        self.residuals.append(gap / size if size else (math.inf if gap else 0.0))
+        if self._bound is None:
+            self._bound = OUT_OF_BOUNDS * max(size, gap)
+        solver = self._solver
+        if not (math.isfinite(gap) and math.isfinite(size) and gap <= self._bound):
+            return Status.DIVERGED, gap
+        if gap <= solver.atol * math.sqrt(g.numel()) + solver.rtol * size:
+            return Status.CONVERGED, gap
+        return Status.MAX_STEPS if len(self.residuals) == solver.max_steps else None, gap
+
+
+def check_damping(damping: float) -> None:
+    """Refuse what is no damping of a step."""
+    if not 0.0 < damping <= 1.0:
+        raise ValueError(f"damping must be above 0 and at most 1 (1: full steps), got {damping}.")
+
+
+def check_state(z0: Tensor) -> None:
+    """Refuse a dtype that is not solved in."""
+    if z0.dtype not in (torch.float32, torch.float64):
+        raise ValueError(f"a state is solved for in float32 or float64, got {z0.dtype}; convert it first.")
+
+
+def check_image(f: Tensor, z: Tensor) -> None:
+    """Refuse a step that does not keep shape and dtype of its state."""
+    if f.shape != z.shape or f.dtype != z.dtype:
+        raise ValueError(
+            f"the step must keep shape and dtype of the state, {tuple(z.shape)} {z.dtype}, but returned {tuple(f.shape)} {f.dtype}."
+        )
 
 
 def _norm(x: Tensor) -> Tensor:

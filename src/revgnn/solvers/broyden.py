@@ -7,14 +7,14 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from revgnn.solvers.base import AbstractSolver, Advance, products
+from revgnn.solvers.base import AbstractIteration, Advance, products
 
 SINGULAR = 1e-6
 """An updated Jacobian whose determinant changes by a factor below this is taken for singular."""
 
 
 @dataclass(frozen=True)
-class Broyden(AbstractSolver):
+class Broyden(AbstractIteration):
     r"""Broyden's "good" method on f(z) - z = 0, started from the Jacobian $-I / \beta$ (Kelley 1995, Iterative Methods for
     Linear and Nonlinear Equations, doi:10.1137/1.9781611970944, section 7.3).
 

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from revgnn.solvers.base import AbstractSolver, Advance
+from revgnn.solvers.base import AbstractIteration, Advance, check_damping
 
 
 @dataclass(frozen=True)
-class FixedPoint(AbstractSolver):
+class FixedPoint(AbstractIteration):
     r"""$z_{k+1} = (1 - \tau) z_k + \tau f(z_k)$: no history. Converges where f, so damped, is a contraction.
 
     Attributes:
@@ -21,8 +21,7 @@ class FixedPoint(AbstractSolver):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not 0.0 < self.damping <= 1.0:
-            raise ValueError(f"damping must be above 0 and at most 1 (1: full steps), got {self.damping}.")
+        check_damping(self.damping)
 
     def iteration(self) -> Advance:
         def advance(z: Tensor, g: Tensor) -> Tensor:
