@@ -56,9 +56,9 @@ types: $(READY)
 	$(BIN)/pyright
 
 bench: $(READY)
-	$(BIN)/python -m benchmarks.kernels
-	$(BIN)/python -m benchmarks.strategies
-	$(BIN)/python -m benchmarks.step
+	$(BIN)/revgnn bench kernels
+	$(BIN)/revgnn bench strategies
+	$(BIN)/revgnn bench step
 
 clean:
 	rm -rf build dist .pytest_cache .ruff_cache .hypothesis

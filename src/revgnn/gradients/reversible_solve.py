@@ -73,13 +73,13 @@ class _Solve:
         self.block = block
         self.solver = solver
         self.conditions = Conditions.now(z0.device)
-        self.shared = Shared(args, kwargs, groups=1)
+        self.shared = Shared(args, kwargs, groups=1, depth=1)
         self.parameters = [p for p in block.parameters() if p.requires_grad]
         self.solution: Solution | None = None
 
     def evaluate(self, z: Tensor, shared: Shared | None = None) -> Tensor:
         """f, with the random numbers and the autocast of the solve."""
-        args, kwargs = (shared or self.shared).arguments(0)
+        args, kwargs = (shared or self.shared).arguments(0, 0)
         self.conditions.seed_block(0)
         with self.conditions.own_autocast():
             return self.block(z, *args, **kwargs).to(z.dtype)

@@ -1,6 +1,6 @@
 """How near 30 evaluations bring each solver to the equilibrium of the paper's block, with torchdeq's solvers beside ours.
 
-    python -m benchmarks.solvers
+    revgnn bench solvers
 
 A solve is given the whole graph as one vector. Each initialisation is another graph, input and set of weights, the same for all
 solvers. torchdeq takes part if it is installed (it is no dependency): in float32, with tolerance 0, its own defaults, and the best
@@ -11,22 +11,22 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
-import json
 import statistics
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
 
-from benchmarks import harness
+from revgnn.bench import harness
 from revgnn.convs import GENConv
 from revgnn.graph import Graph
 from revgnn.models import EquilibriumBlock
 from revgnn.solvers import AbstractSolver, Anderson, Broyden, FixedPoint, Step
 
 AGGREGATIONS = ("max", "mean", "softmax")
+QUICK = {"nodes": 100, "edges": 800, "channels": 8, "steps": 8, "initialisations": 1}
 
 Contestant = Callable[[Step, Tensor], float]
 """Solves z = f(z) from an initial state (N, C); returns the relative residual it reached."""
@@ -89,10 +89,8 @@ def contestants(steps: int) -> dict[str, Contestant]:
     return entries
 
 
-def parse(argv: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=(__doc__ or "").split("\n\n")[0], formatter_class=argparse.ArgumentDefaultsHelpFormatter
-    )
+def parse(argv: Sequence[str] | None) -> argparse.Namespace:
+    parser = harness.make_parser("solvers", __doc__)
     parser.add_argument("--nodes", type=int, default=2_000)
     parser.add_argument("--edges", type=int, default=40_000)
     parser.add_argument("--channels", type=int, default=32)
@@ -100,48 +98,53 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--random-start", action="store_true", help="start from normally distributed states instead of 0")
     parser.add_argument("--steps", type=int, default=30, help="evaluations of the block")
     parser.add_argument("--initialisations", type=int, default=5)
-    parser.add_argument("--json", action="store_true", help="print the result as one JSON line and nothing else")
-    return parser.parse_args(argv)
+    return harness.parse(parser, argv, QUICK)
 
 
-def main(argv: list[str] | None = None) -> int:
-    args = parse(argv)
-    entries = contestants(args.steps)
-    residuals: dict[str, dict[str, list[float]]] = {name: {how: [] for how in AGGREGATIONS} for name in entries}
-    seconds: dict[str, list[float]] = {name: [] for name in entries}
-    with torch.no_grad():
+def solve_all(
+    args: argparse.Namespace,
+    entries: Mapping[str, Contestant],
+    residuals: dict[str, dict[str, list[float]]],
+    seconds: dict[str, list[float]],
+) -> None:
+    """Fill in residuals and seconds, in the order in which they come.
+
+    Raises:
+        AssertionError: if one of our solvers states a residual that is not that of its state.
+    """
+    total = len(AGGREGATIONS) * args.initialisations * len(entries)
+    with torch.no_grad(), harness.progress("solvers", total, quiet=args.quick) as tick:
         for how in AGGREGATIONS:
             for seed in range(args.initialisations):
                 f, z0 = problem(args, how, seed)
                 f(z0)  # kernels are compiled for this width
                 for name, solve in entries.items():
                     start = time.perf_counter()
-                    try:
-                        residuals[name][how].append(solve(f, z0))
-                    except AssertionError as error:
-                        print(f"no figures, because the results are wrong: {error}", file=sys.stderr)
-                        return 1
+                    residuals[name][how].append(solve(f, z0))
                     seconds[name].append(time.perf_counter() - start)
-    result = {
-        "benchmark": "solvers",
-        **{key: getattr(args, key) for key in ("nodes", "edges", "channels", "edge_features", "random_start", "steps")},
-        "dtype": "float32",
-        "residuals": residuals,
-        "seconds": seconds,
-        **harness.record(),
-    }
-    path = harness.append_line(result, "solvers")
-    if not args.json:
-        shape = f"{args.nodes:,} nodes, {args.edges:,} edges, {args.channels} channels, {args.edge_features} edge features, float32"
-        print(f"Relative residual after {args.steps} evaluations of the paper's block; {shape}.")
-        print(f"Median (range) of {args.initialisations} initialisations. {result['cpu']}, torch {torch.__version__}.\n")
-        rows = [
-            [name, *(harness.Spread.of(by[how]).text(2) for how in AGGREGATIONS), f"{statistics.median(seconds[name]):.2f}"]
-            for name, by in residuals.items()
-        ]
-        print(harness.table(["", *AGGREGATIONS, "seconds"], rows))
-        print(f"\nAppended to {path}")
-    print(json.dumps(result))
+                    tick(name)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    args = parse(argv)
+    entries = contestants(args.steps)
+    keys = ("nodes", "edges", "channels", "edge_features", "random_start", "steps")
+    residuals: dict[str, dict[str, list[float]]] = {name: {how: [] for how in AGGREGATIONS} for name in entries}
+    seconds: dict[str, list[float]] = {name: [] for name in entries}
+    # a residual can only be found wrong by solving: nothing is written before all are
+    if not harness.all_right(lambda: solve_all(args, entries, residuals, seconds)):
+        return 1
+    with harness.result_line("solvers", {**{key: getattr(args, key) for key in keys}, "dtype": "float32"}, args) as result:
+        result |= {"residuals": residuals, "seconds": seconds}
+        if not args.json:
+            rows = [
+                [name, *(harness.Spread.of(by[how]).text(2) for how in AGGREGATIONS), f"{statistics.median(seconds[name]):.2f}"]
+                for name, by in residuals.items()
+            ]
+            sizes = f"{args.nodes:,} nodes, {args.edges:,} edges, {args.channels} channels, {args.edge_features} edge features"
+            print(f"Relative residual after {args.steps} evaluations of the paper's block; {sizes}, float32.")
+            print(f"Median (range) of {args.initialisations} initialisations. {result['cpu']}, torch {torch.__version__}.\n")
+            print(harness.table(["", *AGGREGATIONS, "seconds"], rows))
     return 0
 
 

@@ -7,16 +7,59 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Literal, TypeVar
+from typing import Literal, NamedTuple, TypeVar
 
 import torch
 from torch import Tensor, nn
+from torch_geometric import EdgeIndex
 from torch_geometric.nn import DeepGCNLayer, GENConv, Linear
 from torch_geometric.nn.models import GroupAddRev
 
 Family = Literal["reversible", "residual"]
 Edges = Literal["shared", "raw"]
 T = TypeVar("T")
+
+
+class Variant(NamedTuple):
+    """A way to set PyTorch Geometric up. `str()` of it is what `Variant.of` reads: "raw+EdgeIndex+compiled"."""
+
+    edges: Edges = "shared"
+    """See `PyGNet`."""
+    edge_index: Literal["sorted", "EdgeIndex"] = "sorted"
+    """A plain tensor sorted by destination, or a `torch_geometric.EdgeIndex` that knows so, its cache filled."""
+    compiled: bool = False
+    """Blocks under `torch.compile`. (A `GroupAddRev` itself cannot be compiled: it resizes storages; the graph breaks there.)"""
+    storing: bool = False
+    """Every layer's activations are stored, nothing is recomputed: faster, in memory that grows with depth."""
+
+    @classmethod
+    def of(cls, text: str) -> Variant:
+        """
+        Raises:
+            ValueError: if a word is none of shared, raw, EdgeIndex, compiled, storing.
+        """
+        words = text.split("+")
+        unknown = set(words) - {"shared", "raw", "EdgeIndex", "compiled", "storing"}
+        if unknown or ("shared" in words) == ("raw" in words):
+            raise ValueError(f"a peer is shared or raw, and any of +EdgeIndex, +compiled, +storing; got {text!r}.")
+        return cls(
+            "raw" if "raw" in words else "shared",
+            "EdgeIndex" if "EdgeIndex" in words else "sorted",
+            "compiled" in words,
+            "storing" in words,
+        )
+
+    def __str__(self) -> str:
+        extras = (self.edge_index == "EdgeIndex", "EdgeIndex"), (self.compiled, "compiled"), (self.storing, "storing")
+        return "+".join([self.edges, *(word for there, word in extras if there)])
+
+
+VARIANTS = tuple(
+    Variant.of(f"{edges}{extra}")
+    for edges in ("shared", "raw")
+    for extra in ("", "+EdgeIndex", "+compiled", "+storing", "+compiled+storing")
+)
+"""What is tried to find the fastest. `EdgeIndex` is tried once each: `GENConv` does not fuse, so it changes little."""
 
 
 class PyGNet(nn.Module):
@@ -26,6 +69,7 @@ class PyGNet(nn.Module):
         family: "reversible" stacks `GroupAddRev`; "residual" stacks `DeepGCNLayer` ("res+", checkpointing every layer).
         edges: "shared" is the paper's network, one Linear(K -> D) for all layers and then a linear map in each convolution;
             "raw" gives the K features straight to each `GENConv`: a smaller network, and PyTorch Geometric's fastest.
+        storing: store activations: no reversing, no checkpoints.
     """
 
     def __init__(
@@ -41,6 +85,7 @@ class PyGNet(nn.Module):
         out_channels: int,
         num_edge_features: int,
         num_species: int,
+        storing: bool = False,
     ) -> None:
         super().__init__()
         self.dropout = dropout
@@ -53,12 +98,18 @@ class PyGNet(nn.Module):
             width = channels // groups
             self.first = None
             blocks = [nn.ModuleList([ReversibleBlock(width, edge_dim) for _ in range(groups)]) for _ in range(depth)]
-            self.layers = nn.ModuleList([GroupAddRev(group) for group in blocks])
+            self.layers = nn.ModuleList([GroupAddRev(group, disable=storing) for group in blocks])
         else:
             self.first = gen_conv(channels, edge_dim)
-            self.layers = nn.ModuleList([residual_layer(channels, edge_dim, dropout) for _ in range(depth - 1)])
+            self.layers = nn.ModuleList([residual_layer(channels, edge_dim, dropout, storing) for _ in range(depth - 1)])
         self.norm = nn.LayerNorm(channels)
         self.head = nn.Linear(channels, out_channels)
+
+    def compile_blocks(self) -> None:
+        """`torch.compile` for all that works on edges: the blocks of reversible layers, the convolutions of residual ones."""
+        for module in self.modules():
+            if isinstance(module, ReversibleBlock) or (self.first is not None and isinstance(module, GENConv)):
+                module.compile()
 
     def forward(self, x: Tensor, edge_index: Tensor, edge_attr: Tensor, species: Tensor) -> Tensor:
         """Logits (N, T) from x (N, F), edge_index (2, E), edge_attr (E, K), species (N,)."""
@@ -91,9 +142,9 @@ class ReversibleBlock(nn.Module):
         return self.conv(h if mask is None else h * mask, edge_index, edges.squeeze(-1))
 
 
-def residual_layer(channels: int, edge_dim: int, dropout: float) -> DeepGCNLayer:
+def residual_layer(channels: int, edge_dim: int, dropout: float, storing: bool = False) -> DeepGCNLayer:
     conv = gen_conv(channels, edge_dim)
-    return DeepGCNLayer(conv, nn.LayerNorm(channels), nn.ReLU(), block="res+", dropout=dropout, ckpt_grad=True)
+    return DeepGCNLayer(conv, nn.LayerNorm(channels), nn.ReLU(), block="res+", dropout=dropout, ckpt_grad=not storing)
 
 
 def gen_conv(width: int, edge_dim: int) -> GENConv:
@@ -102,6 +153,27 @@ def gen_conv(width: int, edge_dim: int) -> GENConv:
         # Where the widths agree GENConv leaves the layer out; the paper's network has it all the same.
         conv.lin_edge = Linear(edge_dim, width)
     return conv
+
+
+def edge_index_of(variant: Variant, edge_index: Tensor, num_nodes: int) -> Tensor:
+    """`edge_index` (2, E), sorted by destination, as the variant takes it."""
+    if variant.edge_index == "sorted":
+        return edge_index
+    return EdgeIndex(edge_index, sparse_size=(num_nodes, num_nodes), sort_order="col").fill_cache_()  # pyright: ignore[reportCallIssue]
+
+
+def fold_edges(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Parameters of a `PyGNet` with shared edges as those of one with raw edges that is the same function: nothing stands between
+    the shared linear map and that of each convolution, so the two are one."""
+    folded = {}
+    for name, value in state.items():
+        if name.endswith("lin_edge.weight"):
+            folded[name] = value @ state["edges.weight"]
+        elif name.endswith("lin_edge.bias"):
+            folded[name] = value + state[name.removesuffix("bias") + "weight"] @ state["edges.bias"]
+        elif not name.startswith("edges."):
+            folded[name] = value
+    return folded
 
 
 def carry_over(state: Mapping[str, T]) -> dict[str, T]:

@@ -1,0 +1,1 @@
+"""Benchmarks: ours beside the peers', in turns, in one process."""

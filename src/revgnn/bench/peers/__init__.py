@@ -1,0 +1,1 @@
+"""The peers: their networks, written as their users would write them."""
