@@ -18,6 +18,9 @@ def pytest_configure(config: pytest.Config) -> None:
     # One process must not use the cores that its xdist siblings count on.
     workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
     torch.set_num_threads(max(1, (os.cpu_count() or 1) // workers))
+    # Without a GPU its kernels are interpreted. Triton looks for this while it is imported, so it is set before any test is.
+    if not torch.cuda.is_available():
+        os.environ.setdefault("TRITON_INTERPRET", "1")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -28,7 +28,11 @@ LAYERS = [
 ]
 """From the ground up. What stands in one line knows nothing of its neighbours either."""
 
-KNOW_NO_GRAPHS = ["_version", "csr", "memory", "gradients", "solvers", "ops.grid", "ops.launch", "ops.simd"]
+KNOW_NO_GRAPHS = [
+    *("_version", "csr", "memory", "gradients", "solvers"),
+    *("ops.backends", "ops.gemm", "ops.grid", "ops.launch", "ops.norm", "ops.norm_relu", "ops.perceptron", "ops.simd"),
+    "ops.split_rows",
+]
 """Rooms, and single ops, that could serve any network. They use only one another."""
 
 MAY_TEST = ["testing", "bench"]

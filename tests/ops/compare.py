@@ -18,13 +18,13 @@ def evaluate(op: Op, leaves: Leaves, backend: str, dtype: torch.dtype) -> dict[s
     """The value, and the gradients of one fixed random projection of it."""
     leaves = {name: t.detach().to(dtype).requires_grad_() for name, t in leaves.items()}
     out = op(leaves, backend)
-    projection = torch.randn(out.shape, generator=torch.Generator().manual_seed(1), dtype=torch.float64).to(out.dtype)
+    projection = torch.randn(out.shape, generator=torch.Generator().manual_seed(1), dtype=torch.float64).to(out)
     grads = torch.autograd.grad(out, list(leaves.values()), projection, allow_unused=True)
     named = {f"gradient of {name}": grad for name, grad in zip(leaves, grads, strict=True) if grad is not None}
     return {"value": out.detach(), **named}
 
 
-def assert_matches_reference(op: Op, *draws: Leaves, dtype: torch.dtype) -> None:
+def assert_matches_reference(op: Op, *draws: Leaves, dtype: torch.dtype, backend: str = "cpu") -> None:
     """The kernels against plain torch in the same dtype, and in float32 both against float64.
 
     The rule of `assert_close_to_truth` measures how far plain torch is off; several draws of the leaves, judged together, make
@@ -32,7 +32,7 @@ def assert_matches_reference(op: Op, *draws: Leaves, dtype: torch.dtype) -> None
     """
     draws = tuple({name: t.to(dtype) for name, t in leaves.items()} for leaves in draws)
     with nan_filled_empty():
-        ours = _joined([evaluate(op, leaves, "cpu", dtype) for leaves in draws])
+        ours = _joined([evaluate(op, leaves, backend, dtype) for leaves in draws])
     reference = _joined([evaluate(op, leaves, "reference", dtype) for leaves in draws])
     assert ours.keys() == reference.keys()
     if dtype == torch.float64:

@@ -266,6 +266,7 @@ def test_opcheck(kind: str) -> None:
         1e-7,
         *limits,
         True,
+        False,
     )
     torch.library.opcheck(api._forward, arguments)
 
@@ -316,7 +317,7 @@ def test_a_second_derivative_is_refused() -> None:
         ),
         ({"how": Power(0)}, "the power mean has no exponent 0"),
         ({"how": Power(2.0), "eps": 0.0}, "the power mean needs positive messages: eps must be above 0, got 0.0"),
-        ({"backend": "gpu"}, "unknown backend 'gpu'"),
+        ({"backend": "tpu"}, "unknown backend 'tpu'; choose 'cpu', 'gpu' or 'reference'"),
     ],
 )
 def test_bad_input_is_refused(change: dict[str, Any], message: str) -> None:

@@ -150,7 +150,7 @@ def test_real_graph(real_data: Path) -> None:
 def test_opcheck(weighted: bool) -> None:
     graph = dict(GRAPHS)["power law"]
     t = {name: t.requires_grad_() for name, t in inputs(graph, (3, 7), weighted=weighted).items()}
-    torch.library.opcheck(api._forward, (t["x"], t.get("weight"), graph.indptr, graph.src, list(graph.by_source), True))
+    torch.library.opcheck(api._forward, (t["x"], t.get("weight"), graph.indptr, graph.src, list(graph.by_source), True, False))
 
 
 def test_compiles_into_one_graph() -> None:
@@ -182,7 +182,7 @@ def test_compiles_into_one_graph() -> None:
         ({"x": torch.ones(13, 3, 7)}, r"weight must be floating point of shape \(12, 3\), got torch.float32 of shape \(12,\)"),
         ({"weight": torch.ones(12, device="meta")}, "x is on cpu but weight is on meta"),
         ({"how": Max()}, r"how must be Sum\(\) or Mean\(\), got Max\(\)"),
-        ({"backend": "gpu"}, "unknown backend 'gpu'"),
+        ({"backend": "tpu"}, "unknown backend 'tpu'; choose 'cpu', 'gpu' or 'reference'"),
     ],
 )
 def test_bad_input_is_refused(change: dict[str, Any], message: str) -> None:

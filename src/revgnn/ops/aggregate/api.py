@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
 from revgnn.graph import Graph
+from revgnn.ops import backends
 from revgnn.ops.aggregate import cpu, reference
 from revgnn.ops.aggregate.reducers import Max, Power, Reducer, Softmax
 from revgnn.ops.launch import position_dtype
@@ -40,8 +43,8 @@ def aggregate(
         bias: $b$, (C,), or None.
         how: `Sum()`, `Mean()`, `Max()`, `Softmax(t)` or `Power(p)`.
         eps: $\epsilon$, added to each message; must be positive for `Power`.
-        backend: "cpu" (fused kernels) or "reference" (plain torch, any device, messages of E x C). Default: the fused
-            kernel of the device, or else the reference.
+        backend: "cpu" or "gpu" (fused kernels), or "reference" (plain torch, any device, messages of E x C). Default: the
+            fused kernels of the device, or else the reference.
 
     Returns:
         (N, C), dtype of `x`.
@@ -50,16 +53,13 @@ def aggregate(
         ValueError: if shapes, dtypes or devices do not fit together.
     """
     _check(x, graph, edge_attr, weight, bias, how, eps)
-    if backend is None:
-        backend = "cpu" if x.device.type == "cpu" else "reference"
+    backend = backends.choose(backend, x.device)
     dtype = x.dtype if x.dtype in (torch.float32, torch.float64) else torch.float32
     if backend == "reference" or x.numel() == 0:
         wide, *others = (None if t is None else t.to(dtype) for t in (x, edge_attr, weight, bias))
         assert wide is not None
         with torch.autocast(x.device.type, enabled=False):
             return reference.aggregate(wide, graph, *others, how=how, eps=eps).to(x.dtype)
-    if backend != "cpu":
-        raise ValueError(f"unknown backend {backend!r}; choose 'cpu' or 'reference'.")
     kind, param, clamp = str(how), 1.0, _UNLIMITED
     if isinstance(how, Softmax):
         param = how.t
@@ -69,8 +69,8 @@ def aggregate(
     learned = param.to(torch.float64).reshape(()) if isinstance(param, Tensor) else None
     constant = 1.0 if isinstance(param, Tensor) else float(param)
     save = torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in (*tensors, learned))
-    by_source = list(graph.by_source) if save and kind != "max" else []
-    out = _forward(*tensors, learned, graph.indptr, graph.src, by_source, kind, constant, eps, *clamp, save)[0]
+    by_source = list(graph.by_source) if save and (kind != "max" or backend == "gpu") else []
+    out = _forward(*tensors, learned, graph.indptr, graph.src, by_source, kind, constant, eps, *clamp, save, backend == "gpu")[0]
     return out.to(x.dtype)
 
 
@@ -107,7 +107,16 @@ def _check(
 # --- the operator ----------------------------------------------------------------------------------------------------------------
 
 
-@torch.library.custom_op("revgnn::aggregate", mutates_args=(), device_types="cpu")
+def _kernels(on_gpu: bool) -> Any:
+    """Triton is imported only where its kernels are wanted."""
+    if on_gpu:
+        from revgnn.ops.aggregate import gpu
+
+        return gpu
+    return cpu
+
+
+@torch.library.custom_op("revgnn::aggregate", mutates_args=(), device_types=("cpu", "cuda"))
 def _forward(
     x: Tensor,
     edge_attr: Tensor | None,
@@ -123,13 +132,14 @@ def _forward(
     low: float,
     high: float,
     save: bool,
+    on_gpu: bool,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    value = constant if param is None else float(param)
-    return cpu.forward(x, indptr, src, edge_attr, weight, bias, kind, value, eps, (low, high), save)
+    value = constant if param is None else param if on_gpu else float(param)
+    return _kernels(on_gpu).forward(x, indptr, src, edge_attr, weight, bias, kind, value, eps, (low, high), save)
 
 
 @_forward.register_fake
-def _(x, edge_attr, weight, bias, param, indptr, src, by_source, kind, constant, eps, low, high, save):
+def _(x, edge_attr, weight, bias, param, indptr, src, by_source, kind, constant, eps, low, high, save, on_gpu):
     out = torch.empty_like(x)
     if kind == "max":
         return out, x.new_empty(x.shape if save else (0,), dtype=position_dtype(src)), x.new_empty(0)
@@ -138,7 +148,7 @@ def _(x, edge_attr, weight, bias, param, indptr, src, by_source, kind, constant,
     return out, torch.empty_like(x) if kind == "power" else x.new_empty(0), x.new_empty(0)
 
 
-@torch.library.custom_op("revgnn::aggregate_backward", mutates_args=(), device_types="cpu")
+@torch.library.custom_op("revgnn::aggregate_backward", mutates_args=(), device_types=("cpu", "cuda"))
 def _backward(
     grad: Tensor,
     x: Tensor | None,
@@ -155,15 +165,17 @@ def _backward(
     eps: float,
     low: float,
     high: float,
+    on_gpu: bool,
     wants_weight: bool,
     wants_edges: bool,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    value = constant if param is None else float(param)
-    grad_x, grad_w, grad_a, dparam = cpu.backward(
+    value = constant if param is None else param if on_gpu else float(param)
+    grad_x, grad_w, grad_a, dparam = _kernels(on_gpu).backward(
         grad.contiguous(), grad if x is None else x, indptr, src, tuple(by_source), edge_attr, weight, bias, tuple(saved),
         kind, value, eps, (low, high), wants_weight, wants_edges,
     )  # fmt: skip
-    return grad_x, grad_w, grad_a, grad.new_tensor(dparam, dtype=torch.float64)
+    dparam = dparam if isinstance(dparam, Tensor) else torch.full((), dparam, dtype=torch.float64, device=grad.device)
+    return grad_x, grad_w, grad_a, dparam
 
 
 @_backward.register_fake
@@ -183,6 +195,7 @@ def _(
     eps,
     low,
     high,
+    on_gpu,
     wants_weight,
     wants_edges,
 ):
@@ -192,7 +205,8 @@ def _(
 
 
 def _setup_context(ctx, inputs, output) -> None:
-    x, edge_attr, weight, bias, param, indptr, src, by_source, *ctx.constants, _ = inputs
+    x, edge_attr, weight, bias, param, indptr, src, by_source, *constants, _, on_gpu = inputs
+    ctx.constants = [*constants, on_gpu]
     out, first, second = output
     kind = ctx.constants[0]
     # the backward of max reads only the winners: neither x nor out is kept alive for it
@@ -212,7 +226,7 @@ def _autograd(ctx, grad, _first, _second):
     # every edge has one source: the bias sees the sum of what the rows of x see
     grad_b = grad_x.sum(0) if wants_bias else None
     grads = (grad_x, grad_a if wants_edges else None, grad_w if wants_weight else None, grad_b, dparam if wants_param else None)
-    return *grads, None, None, [None] * ctx.num_by_source, *(None,) * 6
+    return *grads, None, None, [None] * ctx.num_by_source, *(None,) * 7
 
 
 _forward.register_autograd(_autograd, setup_context=_setup_context)

@@ -85,4 +85,4 @@ def _max(m: Tensor, graph: Graph) -> Tensor:
     index = dst.unsqueeze(1).expand_as(m)
     none = position.new_full((graph.num_nodes, m.shape[1]), graph.num_edges)
     winner = none.scatter_reduce(0, index, position, "amin")
-    return m.gather(0, winner.clamp(max=graph.num_edges - 1)) * _occupied(graph, m.dtype)
+    return _filled(m.gather(0, winner.clamp(max=graph.num_edges - 1)), graph, 0.0)

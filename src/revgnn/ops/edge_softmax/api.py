@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
 from revgnn.graph import Graph
+from revgnn.ops import backends
 from revgnn.ops.edge_softmax import cpu, reference
 
 
@@ -21,8 +24,8 @@ def edge_softmax(scores: Tensor, graph: Graph, *, backend: str | None = None) ->
         scores: (E, H), floating point, in the order of the graph. float32 and float64 are computed as they are, bfloat16 and
             float16 in float32.
         graph: E edges.
-        backend: "cpu" (fused kernels) or "reference" (plain torch, any device). Default: the fused kernel of the device, or else
-            the reference.
+        backend: "cpu" or "gpu" (fused kernels), or "reference" (plain torch, any device). Default: the fused kernels of the device,
+            or else the reference.
 
     Returns:
         (E, H), dtype of `scores`.
@@ -36,45 +39,52 @@ def edge_softmax(scores: Tensor, graph: Graph, *, backend: str | None = None) ->
         )
     if scores.device != graph.device:
         raise ValueError(f"scores are on {scores.device} but the graph is on {graph.device}; move them to one device.")
-    if backend is None:
-        backend = "cpu" if scores.device.type == "cpu" else "reference"
-    if backend not in ("cpu", "reference"):
-        raise ValueError(f"unknown backend {backend!r}; choose 'cpu' or 'reference'.")
+    backend = backends.choose(backend, scores.device)
     wide = scores if scores.dtype in (torch.float32, torch.float64) else scores.float()
     if backend == "reference" or scores.numel() == 0:
         return reference.edge_softmax(wide, graph).to(scores.dtype)
-    return _forward(wide.contiguous(), graph.indptr).to(scores.dtype)
+    return _forward(wide.contiguous(), graph.indptr, backend == "gpu").to(scores.dtype)
 
 
 # --- the operator ----------------------------------------------------------------------------------------------------------------
 
 
-@torch.library.custom_op("revgnn::edge_softmax", mutates_args=(), device_types="cpu")
-def _forward(scores: Tensor, indptr: Tensor) -> Tensor:
-    return cpu.forward(scores, indptr)
+def _kernels(on_gpu: bool) -> Any:
+    """Triton is imported only where its kernels are wanted."""
+    if on_gpu:
+        from revgnn.ops.edge_softmax import gpu
+
+        return gpu
+    return cpu
+
+
+@torch.library.custom_op("revgnn::edge_softmax", mutates_args=(), device_types=("cpu", "cuda"))
+def _forward(scores: Tensor, indptr: Tensor, on_gpu: bool) -> Tensor:
+    return _kernels(on_gpu).forward(scores, indptr)
 
 
 @_forward.register_fake
-def _(scores, indptr):
+def _(scores, indptr, on_gpu):
     return torch.empty_like(scores)
 
 
-@torch.library.custom_op("revgnn::edge_softmax_backward", mutates_args=(), device_types="cpu")
-def _backward(grad: Tensor, out: Tensor, indptr: Tensor) -> Tensor:
-    return cpu.backward(grad.contiguous(), out, indptr)
+@torch.library.custom_op("revgnn::edge_softmax_backward", mutates_args=(), device_types=("cpu", "cuda"))
+def _backward(grad: Tensor, out: Tensor, indptr: Tensor, on_gpu: bool) -> Tensor:
+    return _kernels(on_gpu).backward(grad.contiguous(), out, indptr)
 
 
 @_backward.register_fake
-def _(grad, out, indptr):
+def _(grad, out, indptr, on_gpu):
     return torch.empty_like(out)
 
 
 def _setup_context(ctx, inputs, output) -> None:
-    ctx.save_for_backward(output, inputs[1])
+    _, indptr, ctx.on_gpu = inputs
+    ctx.save_for_backward(output, indptr)
 
 
 def _autograd(ctx, grad):
-    return _backward(grad, *ctx.saved_tensors), None
+    return _backward(grad, *ctx.saved_tensors, ctx.on_gpu), None, None
 
 
 _forward.register_autograd(_autograd, setup_context=_setup_context)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from revgnn.ops import backends
 from revgnn.ops.grid import cpu, reference
 
 MANTISSA = {torch.float32: 24, torch.float64: 53}
@@ -54,6 +55,10 @@ def retreat(state: Tensor, change: Tensor, bits: int | None) -> Tensor:
 
 
 def _advance(state: Tensor, change: Tensor, bits: int | None, sign: float) -> tuple[Tensor, Tensor]:
+    if backends.choose(None, state.device) == "gpu" and state.is_contiguous() and change.is_contiguous() and state.numel():
+        from revgnn.ops.grid import gpu
+
+        return gpu.advance(state, change, bits, sign)
     change = change.to(state.dtype)
     if state.device.type == "cpu" and state.is_contiguous() and change.is_contiguous() and state.numel():
         return cpu.advance(state, change, bits, sign)

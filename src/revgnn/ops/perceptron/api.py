@@ -48,7 +48,7 @@ def perceptron(
     if backend is None:
         backend = "cpu" if x.device.type == "cpu" and fits else "reference"
     if backend not in ("cpu", "reference"):
-        raise ValueError(f"unknown backend {backend!r}; choose 'cpu' or 'reference'.")
+        raise ValueError(f"unknown backend {backend!r} of a perceptron; choose 'cpu' or 'reference'.")
     if backend == "reference" or x.numel() == 0:
         return reference.perceptron(*tensors, eps)
     if not fits:

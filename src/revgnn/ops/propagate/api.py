@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
 from revgnn.graph import Graph
+from revgnn.ops import backends
 from revgnn.ops.aggregate.reducers import Mean, Sum
 from revgnn.ops.propagate import cpu, reference
 
@@ -31,8 +34,8 @@ def propagate(
         graph: N nodes, E edges.
         weight: (E,), or (E, H) for H heads, in the order of the graph; None for weights of 1.
         how: `Sum()` or `Mean()`. The mean divides by the number of edges, not by the sum of their weights.
-        backend: "cpu" (fused kernels) or "reference" (plain torch, any device, messages of E x H x C). Default: the fused kernel of
-            the device, or else the reference.
+        backend: "cpu" or "gpu" (fused kernels), or "reference" (plain torch, any device, messages of E x H x C). Default: the fused
+            kernels of the device, or else the reference.
 
     Returns:
         Shape and dtype of `x`.
@@ -41,10 +44,7 @@ def propagate(
         ValueError: if shapes, dtypes or devices do not fit together.
     """
     _check(x, graph, weight, how)
-    if backend is None:
-        backend = "cpu" if x.device.type == "cpu" else "reference"
-    if backend not in ("cpu", "reference"):
-        raise ValueError(f"unknown backend {backend!r}; choose 'cpu' or 'reference'.")
+    backend = backends.choose(backend, x.device)
     dtype = x.dtype if x.dtype in (torch.float32, torch.float64) else torch.float32
     wide, mean = x.to(dtype), isinstance(how, Mean)
     weight = None if weight is None else weight.to(dtype)
@@ -55,7 +55,7 @@ def propagate(
     else:
         weight = None if weight is None else weight.contiguous()
         by_source = list(graph.by_source) if torch.is_grad_enabled() and x.requires_grad else []
-        out = _forward(wide.contiguous(), weight, graph.indptr, graph.src, by_source, mean)
+        out = _forward(wide.contiguous(), weight, graph.indptr, graph.src, by_source, mean, backend == "gpu")
     return out.reshape(x.shape).to(x.dtype)
 
 
@@ -79,17 +79,28 @@ def _check(x: Tensor, graph: Graph, weight: Tensor | None, how: Sum | Mean) -> N
 # --- the operator ----------------------------------------------------------------------------------------------------------------
 
 
-@torch.library.custom_op("revgnn::propagate", mutates_args=(), device_types="cpu")
-def _forward(x: Tensor, weight: Tensor | None, indptr: Tensor, src: Tensor, by_source: list[Tensor], mean: bool) -> Tensor:
-    return cpu.forward(x, indptr, src, weight, mean)
+def _kernels(on_gpu: bool) -> Any:
+    """Triton is imported only where its kernels are wanted."""
+    if on_gpu:
+        from revgnn.ops.propagate import gpu
+
+        return gpu
+    return cpu
+
+
+@torch.library.custom_op("revgnn::propagate", mutates_args=(), device_types=("cpu", "cuda"))
+def _forward(
+    x: Tensor, weight: Tensor | None, indptr: Tensor, src: Tensor, by_source: list[Tensor], mean: bool, on_gpu: bool
+) -> Tensor:
+    return _kernels(on_gpu).forward(x, indptr, src, weight, mean)
 
 
 @_forward.register_fake
-def _(x, weight, indptr, src, by_source, mean):
+def _(x, weight, indptr, src, by_source, mean, on_gpu):
     return torch.empty_like(x)
 
 
-@torch.library.custom_op("revgnn::propagate_backward", mutates_args=(), device_types="cpu")
+@torch.library.custom_op("revgnn::propagate_backward", mutates_args=(), device_types=("cpu", "cuda"))
 def _backward(
     grad: Tensor,
     x: Tensor | None,
@@ -98,20 +109,21 @@ def _backward(
     src: Tensor,
     by_source: list[Tensor],
     mean: bool,
+    on_gpu: bool,
     wants_x: bool,
     wants_weight: bool,
 ) -> tuple[Tensor, Tensor]:
-    return cpu.backward(grad.contiguous(), x, weight, indptr, src, tuple(by_source), mean, wants_x, wants_weight)
+    return _kernels(on_gpu).backward(grad.contiguous(), x, weight, indptr, src, tuple(by_source), mean, wants_x, wants_weight)
 
 
 @_backward.register_fake
-def _(grad, x, weight, indptr, src, by_source, mean, wants_x, wants_weight):
+def _(grad, x, weight, indptr, src, by_source, mean, on_gpu, wants_x, wants_weight):
     grad_x = torch.empty_like(grad, memory_format=torch.contiguous_format) if wants_x else grad.new_empty(0)
     return grad_x, grad.new_empty(src.shape[0], grad.shape[1]) if wants_weight else grad.new_empty(0)
 
 
 def _setup_context(ctx, inputs, output) -> None:
-    x, weight, indptr, src, by_source, ctx.mean = inputs
+    x, weight, indptr, src, by_source, *ctx.constants = inputs
     wants_x, wants_weight, *_ = ctx.needs_input_grad
     ctx.num_by_source = len(by_source)
     # linear in both: each is kept only for the gradient of the other
@@ -121,8 +133,8 @@ def _setup_context(ctx, inputs, output) -> None:
 def _autograd(ctx, grad):
     x, weight, indptr, src, *by_source = ctx.saved_tensors
     wants_x, wants_weight, *_ = ctx.needs_input_grad
-    grad_x, grad_w = _backward(grad, x, weight, indptr, src, by_source, ctx.mean, wants_x, wants_weight)
-    return grad_x if wants_x else None, grad_w if wants_weight else None, None, None, [None] * ctx.num_by_source, None
+    grad_x, grad_w = _backward(grad, x, weight, indptr, src, by_source, *ctx.constants, wants_x, wants_weight)
+    return grad_x if wants_x else None, grad_w if wants_weight else None, None, None, [None] * ctx.num_by_source, None, None
 
 
 _forward.register_autograd(_autograd, setup_context=_setup_context)

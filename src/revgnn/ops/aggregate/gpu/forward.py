@@ -1,0 +1,273 @@
+"""Forward kernels: a program walks the edges into a node, or a part of a hub's; see `revgnn.ops.split_rows`.
+
+Each kernel has a second one beside it that finishes the rows that were split.
+"""
+
+from __future__ import annotations
+
+import triton.language as tl
+
+from revgnn.ops.aggregate.gpu.message import add_edges, clamped, gathered, relu
+from revgnn.ops.split_rows import divide, jit, parts, positions, scratch_rows, share
+
+# --- max -------------------------------------------------------------------------------------------------------------------------
+
+
+@jit
+def better(m, best):
+    """A running maximum by this mask keeps the first of equal values, and the first NaN."""
+    return (m > best) | ((m != m) & (best == best))
+
+
+@jit
+def best_of(best, arg):
+    """Largest value of each column, and the first position that attains it. None is below 0, so their bits order as they do, NaN
+    above all."""
+    WIDE: tl.constexpr = best.dtype.primitive_bitwidth == 64
+    if WIDE:
+        key = tl.where(best != best, 0x7FF8000000000000, best.to(tl.int64, bitcast=True))
+    else:
+        key = tl.where(best != best, 0x7FC00000, best.to(tl.int32, bitcast=True))
+    top = tl.max(key, 0)
+    first = tl.min(tl.where(key == top[None, :], arg, 0x7FFFFFFFFFFFFFFF), 0)
+    return top.to(best.dtype, bitcast=True), first
+
+
+@jit
+def max_forward(
+    indptr, src, x, a, w, b, out, winner, part, part_winner, num_rows, blocks, C,
+    EPS: tl.constexpr, K: tl.constexpr, BIAS: tl.constexpr, SAVE: tl.constexpr, SIZE: tl.constexpr,
+    BLOCK_E: tl.constexpr, BLOCK_C: tl.constexpr,
+):  # fmt: skip
+    """A message that ReLU cuts to 0 never wins: the running maximum starts there, and nothing else of ReLU is left to do."""
+    row, begin, head, gap, count, slot = share(indptr, num_rows, blocks, SIZE)
+    c = tl.program_id(1) * BLOCK_C + tl.arange(0, BLOCK_C)
+    best = tl.zeros((BLOCK_E, BLOCK_C), out.dtype.element_ty)
+    arg = tl.full((BLOCK_E, BLOCK_C), -1, tl.int64)
+    step = count * 0
+    while step < count:
+        e, there = positions(begin, head, gap, count, step, BLOCK_E)
+        m = gathered(x, tl.load(src + e, mask=there, other=0), there, b, c, C, BIAS)
+        m = add_edges(m, a, e, there, w, c, C, K)
+        wins = better(m, best) & there[:, None]
+        best = tl.where(wins, m, best)
+        arg = tl.where(wins, e[:, None], arg)
+        step += BLOCK_E
+    value, first = best_of(best, arg)
+    if slot == -1:
+        tl.store(out + row * C + c, value + tl.where(count > 0, EPS, 0.0).to(value.dtype), mask=c < C)
+        if SAVE:
+            tl.store(winner + row * C + c, first.to(winner.dtype.element_ty), mask=c < C)
+    elif slot >= 0:
+        tl.store(part + slot * C + c, value, mask=c < C)
+        tl.store(part_winner + slot * C + c, first, mask=c < C)
+
+
+@jit
+def max_finish(
+    indptr, part, part_winner, out, winner, num_rows, blocks, C,
+    EPS: tl.constexpr, SAVE: tl.constexpr, SIZE: tl.constexpr, BLOCK_E: tl.constexpr, BLOCK_C: tl.constexpr,
+):  # fmt: skip
+    """The ends of a row lie before and after its blocks, so that of equal values the first position is looked for anew."""
+    row, _, start, count = parts(indptr, num_rows, blocks, SIZE)
+    c = tl.program_id(1) * BLOCK_C + tl.arange(0, BLOCK_C)
+    best = tl.zeros((BLOCK_E, BLOCK_C), out.dtype.element_ty)
+    arg = tl.full((BLOCK_E, BLOCK_C), -1, tl.int64)
+    step = count * 0
+    while step < count:
+        at, there = scratch_rows(start, count, blocks, step, BLOCK_E)
+        live = there[:, None] & (c < C)[None, :]
+        m = tl.load(part + at[:, None] * C + c[None, :], mask=live, other=0)
+        e = tl.load(part_winner + at[:, None] * C + c[None, :], mask=live, other=-1)
+        same = ((m == best) | ((m != m) & (best != best))) & (e < arg)
+        wins = (better(m, best) | same) & live
+        best = tl.where(wins, m, best)
+        arg = tl.where(wins, e, arg)
+        step += BLOCK_E
+    value, first = best_of(best, arg)
+    if count > 0:
+        tl.store(out + row * C + c, value + EPS, mask=c < C)
+        if SAVE:
+            tl.store(winner + row * C + c, first.to(winner.dtype.element_ty), mask=c < C)
+
+
+# --- sum, mean -------------------------------------------------------------------------------------------------------------------
+
+
+@jit
+def summed(total, degree, EPS: tl.constexpr, MEAN: tl.constexpr):
+    n = degree.to(total.dtype)
+    total += n * EPS
+    if MEAN:
+        total = divide(total, tl.where(degree > 0, n, n + 1))
+    return total
+
+
+@jit
+def sum_forward(
+    indptr, src, x, a, w, b, out, part, num_rows, blocks, C,
+    EPS: tl.constexpr, K: tl.constexpr, BIAS: tl.constexpr, MEAN: tl.constexpr, SIZE: tl.constexpr,
+    BLOCK_E: tl.constexpr, BLOCK_C: tl.constexpr,
+):  # fmt: skip
+    row, begin, head, gap, count, slot = share(indptr, num_rows, blocks, SIZE)
+    c = tl.program_id(1) * BLOCK_C + tl.arange(0, BLOCK_C)
+    acc = tl.zeros((BLOCK_E, BLOCK_C), out.dtype.element_ty)
+    step = count * 0
+    while step < count:
+        e, there = positions(begin, head, gap, count, step, BLOCK_E)
+        m = gathered(x, tl.load(src + e, mask=there, other=0), there, b, c, C, BIAS)
+        m = add_edges(m, a, e, there, w, c, C, K)
+        acc += tl.where(there[:, None], relu(m), 0)
+        step += BLOCK_E
+    total = tl.sum(acc, 0)
+    if slot == -1:
+        tl.store(out + row * C + c, summed(total, count, EPS, MEAN), mask=c < C)
+    elif slot >= 0:
+        tl.store(part + slot * C + c, total, mask=c < C)
+
+
+@jit
+def sum_finish(
+    indptr, part, out, num_rows, blocks, C,
+    EPS: tl.constexpr, MEAN: tl.constexpr, SIZE: tl.constexpr, BLOCK_E: tl.constexpr, BLOCK_C: tl.constexpr,
+):  # fmt: skip
+    row, degree, start, count = parts(indptr, num_rows, blocks, SIZE)
+    c = tl.program_id(1) * BLOCK_C + tl.arange(0, BLOCK_C)
+    acc = tl.zeros((BLOCK_E, BLOCK_C), out.dtype.element_ty)
+    step = count * 0
+    while step < count:
+        at, there = scratch_rows(start, count, blocks, step, BLOCK_E)
+        acc += tl.load(part + at[:, None] * C + c[None, :], mask=there[:, None] & (c < C)[None, :], other=0)
+        step += BLOCK_E
+    if count > 0:
+        tl.store(out + row * C + c, summed(tl.sum(acc, 0), degree, EPS, MEAN), mask=c < C)
+
+
+# --- softmax ---------------------------------------------------------------------------------------------------------------------
+
+
+@jit
+def softmax_forward(
+    indptr, src, x, a, w, b, param, out, peaks, scales, part, part_peak, part_mass, num_rows, blocks, C,
+    EPS: tl.constexpr, K: tl.constexpr, BIAS: tl.constexpr, SIZE: tl.constexpr, BLOCK_E: tl.constexpr, BLOCK_C: tl.constexpr,
+):  # fmt: skip
+    """One walk: when a tile brings a larger score, what has been summed so far is scaled down to it."""
+    row, begin, head, gap, count, slot = share(indptr, num_rows, blocks, SIZE)
+    c = tl.program_id(1) * BLOCK_C + tl.arange(0, BLOCK_C)
+    t = tl.load(param).to(out.dtype.element_ty)
+    peak = tl.full((BLOCK_C,), float("-inf"), out.dtype.element_ty)
+    mass = tl.zeros((BLOCK_C,), out.dtype.element_ty)
+    acc = tl.zeros((BLOCK_C,), out.dtype.element_ty)
+    step = count * 0
+    while step < count:
+        e, there = positions(begin, head, gap, count, step, BLOCK_E)
+        m = gathered(x, tl.load(src + e, mask=there, other=0), there, b, c, C, BIAS)
+        m = relu(add_edges(m, a, e, there, w, c, C, K)) + EPS
+        score = tl.where(there[:, None], t * m, float("-inf"))
+        top = tl.maximum(peak, tl.max(score, 0))
+        shrink = tl.exp(peak - top)
+        raised = tl.where(there[:, None], tl.exp(score - top[None, :]), 0)
+        mass = mass * shrink + tl.sum(raised, 0)
+        acc = acc * shrink + tl.sum(tl.where(there[:, None], raised * m, 0), 0)
+        peak = top
+        step += BLOCK_E
+    if slot == -1:
+        if count == 0:
+            peak = tl.zeros((BLOCK_C,), out.dtype.element_ty)
+            mass = peak + 1
+        tl.store(out + row * C + c, divide(acc, mass), mask=c < C)
+        tl.store(peaks + row * C + c, peak, mask=c < C)
+        tl.store(scales + row * C + c, 1 / mass, mask=c < C)
+    elif slot >= 0:
+        tl.store(part + slot * C + c, acc, mask=c < C)
+        tl.store(part_peak + slot * C + c, peak, mask=c < C)
+        tl.store(part_mass + slot * C + c, mass, mask=c < C)
+
+
+@jit
+def softmax_finish(
+    indptr, part, part_peak, part_mass, out, peaks, scales, num_rows, blocks, C,
+    SIZE: tl.constexpr, BLOCK_E: tl.constexpr, BLOCK_C: tl.constexpr,
+):  # fmt: skip
+    row, _, start, count = parts(indptr, num_rows, blocks, SIZE)
+    c = tl.program_id(1) * BLOCK_C + tl.arange(0, BLOCK_C)
+    top = tl.full((BLOCK_C,), float("-inf"), out.dtype.element_ty)
+    step = count * 0
+    while step < count:
+        at, there = scratch_rows(start, count, blocks, step, BLOCK_E)
+        live = there[:, None] & (c < C)[None, :]
+        peak = tl.load(part_peak + at[:, None] * C + c[None, :], mask=live, other=float("-inf"))
+        top = tl.maximum(top, tl.max(peak, 0))
+        step += BLOCK_E
+    mass = tl.zeros((BLOCK_C,), out.dtype.element_ty)
+    acc = tl.zeros((BLOCK_C,), out.dtype.element_ty)
+    step = count * 0
+    while step < count:
+        at, there = scratch_rows(start, count, blocks, step, BLOCK_E)
+        live = there[:, None] & (c < C)[None, :]
+        spot = at[:, None] * C + c[None, :]
+        # the ends of a row may be empty: their peak is minus infinity, their mass 0
+        shrink = tl.where(live, tl.exp(tl.load(part_peak + spot, mask=live, other=0) - top[None, :]), 0)
+        mass += tl.sum(shrink * tl.load(part_mass + spot, mask=live, other=0), 0)
+        acc += tl.sum(shrink * tl.load(part + spot, mask=live, other=0), 0)
+        step += BLOCK_E
+    if count > 0:
+        tl.store(out + row * C + c, divide(acc, mass), mask=c < C)
+        tl.store(peaks + row * C + c, top, mask=c < C)
+        tl.store(scales + row * C + c, 1 / mass, mask=c < C)
+
+
+# --- power -----------------------------------------------------------------------------------------------------------------------
+
+
+@jit
+def store_root(total, degree, param, out, rest, row, c, C):
+    """`rest` receives what rounding took from `out`: the backward pass raises their sum to a power."""
+    n = tl.where(degree > 0, degree, 1).to(tl.float64)
+    mean = tl.where(degree > 0, total / n, 1.0)
+    value = tl.where(degree > 0, tl.exp(tl.log(mean) / tl.load(param)), 0.0)
+    rounded = value.to(out.dtype.element_ty)
+    tl.store(out + row * C + c, rounded, mask=c < C)
+    tl.store(rest + row * C + c, (value - rounded.to(tl.float64)).to(out.dtype.element_ty), mask=c < C)
+
+
+@jit
+def power_forward(
+    indptr, src, x, a, w, b, param, out, rest, part, num_rows, blocks, C,
+    EPS: tl.constexpr, CLAMP: tl.constexpr, LOW: tl.constexpr, HIGH: tl.constexpr,
+    K: tl.constexpr, BIAS: tl.constexpr, SIZE: tl.constexpr, BLOCK_E: tl.constexpr, BLOCK_C: tl.constexpr,
+):  # fmt: skip
+    """Powers and their mean in float64: `exp(p log(m))` in float32 would lose the digits that `p log(m)` has before the point, and
+    overflow. Where a card is slow in float64 so is this kernel."""
+    row, begin, head, gap, count, slot = share(indptr, num_rows, blocks, SIZE)
+    c = tl.program_id(1) * BLOCK_C + tl.arange(0, BLOCK_C)
+    p = tl.load(param)
+    acc = tl.zeros((BLOCK_E, BLOCK_C), tl.float64)
+    step = count * 0
+    while step < count:
+        e, there = positions(begin, head, gap, count, step, BLOCK_E)
+        m = gathered(x, tl.load(src + e, mask=there, other=0), there, b, c, C, BIAS)
+        m = clamped(relu(add_edges(m, a, e, there, w, c, C, K)) + EPS, CLAMP, LOW, HIGH)
+        acc += tl.where(there[:, None], tl.exp(p * tl.log(m.to(tl.float64))), 0)
+        step += BLOCK_E
+    total = tl.sum(acc, 0)
+    if slot == -1:
+        store_root(total, count, param, out, rest, row, c, C)
+    elif slot >= 0:
+        tl.store(part + slot * C + c, total, mask=c < C)
+
+
+@jit
+def power_finish(
+    indptr, part, param, out, rest, num_rows, blocks, C, SIZE: tl.constexpr, BLOCK_E: tl.constexpr, BLOCK_C: tl.constexpr
+):
+    row, degree, start, count = parts(indptr, num_rows, blocks, SIZE)
+    c = tl.program_id(1) * BLOCK_C + tl.arange(0, BLOCK_C)
+    acc = tl.zeros((BLOCK_E, BLOCK_C), tl.float64)
+    step = count * 0
+    while step < count:
+        at, there = scratch_rows(start, count, blocks, step, BLOCK_E)
+        acc += tl.load(part + at[:, None] * C + c[None, :], mask=there[:, None] & (c < C)[None, :], other=0)
+        step += BLOCK_E
+    if count > 0:
+        store_root(tl.sum(acc, 0), degree, param, out, rest, row, c, C)

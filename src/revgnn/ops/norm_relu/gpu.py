@@ -1,0 +1,131 @@
+"""Layer norm, ReLU and a dropout mask in one pass on the GPU, forward and backward.
+
+$y = \\mathrm{relu}\\left(\\frac{x - \\mu}{\\sigma} w + b\\right) \\cdot \\mathrm{mask}$ with mean and
+deviation over the channels of a row. A row is held in registers whole. Gradients of weight and bias are summed in a fixed order
+from one partial sum a program.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import triton.language as tl
+from torch import Tensor
+
+from revgnn.ops.split_rows import jit, launch, power_of_two
+
+WIDEST = 4096
+"""Channels that a program can hold."""
+
+
+@jit
+def norm_relu_forward(
+    x, weight, bias, mask, out, means, rstds, num_rows, C, EPS: tl.constexpr, MASKED: tl.constexpr,
+    BLOCK_R: tl.constexpr, BLOCK_C: tl.constexpr,
+):  # fmt: skip
+    r = tl.program_id(0).to(tl.int64) * BLOCK_R + tl.arange(0, BLOCK_R)
+    c = tl.arange(0, BLOCK_C)
+    live = (r < num_rows)[:, None] & (c < C)[None, :]
+    at = r[:, None] * C + c[None, :]
+    dtype = means.dtype.element_ty
+    v = tl.load(x + at, mask=live, other=0).to(dtype)
+    mean = tl.sum(v, 1) / C
+    off = tl.where(live, v - mean[:, None], 0)
+    rstd = tl.rsqrt(tl.sum(off * off, 1) / C + EPS)
+    w = tl.load(weight + c, mask=c < C, other=0).to(dtype)
+    b = tl.load(bias + c, mask=c < C, other=0).to(dtype)
+    y = off * rstd[:, None] * w[None, :] + b[None, :]
+    y = tl.where(y <= 0, 0, y)
+    if MASKED:
+        y *= tl.load(mask + at, mask=live, other=0).to(dtype)
+    tl.store(out + at, y.to(out.dtype.element_ty), mask=live)
+    tl.store(means + r, mean, mask=r < num_rows)
+    tl.store(rstds + r, rstd, mask=r < num_rows)
+
+
+@jit
+def norm_relu_backward(
+    grad, x, means, rstds, weight, bias, mask, grad_x, partial_w, partial_b, num_rows, C, MASKED: tl.constexpr,
+    BLOCK_R: tl.constexpr, BLOCK_C: tl.constexpr,
+):  # fmt: skip
+    """With n the normalised row and g the gradient below ReLU, times w: rstd (g - mean(g) - n mean(g n))."""
+    pid = tl.program_id(0).to(tl.int64)
+    c = tl.arange(0, BLOCK_C)
+    dtype = means.dtype.element_ty
+    w = tl.load(weight + c, mask=c < C, other=0).to(dtype)
+    b = tl.load(bias + c, mask=c < C, other=0).to(dtype)
+    sum_w = tl.zeros((BLOCK_C,), dtype)
+    sum_b = tl.zeros((BLOCK_C,), dtype)
+    step = pid * num_rows // tl.num_programs(0)
+    end = (pid + 1) * num_rows // tl.num_programs(0)
+    while step < end:
+        r = step + tl.arange(0, BLOCK_R)
+        live = (r < end)[:, None] & (c < C)[None, :]
+        at = r[:, None] * C + c[None, :]
+        mean = tl.load(means + r, mask=r < end, other=0)
+        rstd = tl.load(rstds + r, mask=r < end, other=0)
+        n = tl.where(live, (tl.load(x + at, mask=live, other=0).to(dtype) - mean[:, None]) * rstd[:, None], 0)
+        g = tl.load(grad + at, mask=live, other=0).to(dtype)
+        if MASKED:
+            g *= tl.load(mask + at, mask=live, other=0).to(dtype)
+        g = tl.where(n * w[None, :] + b[None, :] > 0, g, 0)
+        sum_w += tl.sum(g * n, 0)
+        sum_b += tl.sum(g, 0)
+        g *= w[None, :]
+        slant = tl.sum(g * n, 1) / C
+        level = tl.sum(g, 1) / C
+        out = rstd[:, None] * (g - level[:, None] - n * slant[:, None])
+        tl.store(grad_x + at, out.to(grad_x.dtype.element_ty), mask=live)
+        step += BLOCK_R
+    tl.store(partial_w + pid * C + c, sum_w, mask=c < C)
+    tl.store(partial_b + pid * C + c, sum_b, mask=c < C)
+
+
+def forward(x: Tensor, weight: Tensor, bias: Tensor, mask: Tensor | None, eps: float) -> tuple[Tensor, Tensor, Tensor]:
+    """`(out, mean, rstd)`: out (N, C) in the dtype of `x`; mean and rstd (N,), float32 (float64 if `x` is).
+
+    Args:
+        x: (N, C), contiguous, C at most 4,096; float64 is computed as it is, all else in float32.
+        weight, bias: (C,).
+        mask: (N, C), contiguous, factors of the result, or None.
+        eps: added to the variance.
+
+    Raises:
+        ValueError: if a row is too wide.
+    """
+    num_rows, channels = x.shape
+    dtype = torch.promote_types(x.dtype, torch.float32)
+    rows, wide, warps = _shape(channels)
+    out, mean, rstd = torch.empty_like(x), x.new_empty(num_rows, dtype=dtype), x.new_empty(num_rows, dtype=dtype)
+    launch(
+        norm_relu_forward, (math.ceil(num_rows / rows),), x, warps, x, weight, bias, x if mask is None else mask, out, mean, rstd,
+        num_rows, channels, EPS=eps, MASKED=mask is not None, BLOCK_R=rows, BLOCK_C=wide,
+    )  # fmt: skip
+    return out, mean, rstd
+
+
+def backward(
+    grad: Tensor, x: Tensor, mean: Tensor, rstd: Tensor, weight: Tensor, bias: Tensor, mask: Tensor | None
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Gradients of x, weight and bias, from that of the result, (N, C) and contiguous."""
+    num_rows, channels = x.shape
+    rows, wide, warps = _shape(channels)
+    programs = max(1, min(512, num_rows // (2 * rows)))
+    grad_x = torch.empty_like(x)
+    partial_w, partial_b = mean.new_empty(programs, channels), mean.new_empty(programs, channels)
+    launch(
+        norm_relu_backward, (programs,), x, warps, grad, x, mean, rstd, weight, bias, x if mask is None else mask, grad_x,
+        partial_w, partial_b, num_rows, channels, MASKED=mask is not None, BLOCK_R=rows, BLOCK_C=wide,
+    )  # fmt: skip
+    grad_w, grad_b = (p.sum(0, dtype=torch.float64).to(weight.dtype) for p in (partial_w, partial_b))
+    return grad_x, grad_w, grad_b
+
+
+def _shape(channels: int) -> tuple[int, int, int]:
+    """Rows and channels that a program holds, and its warps."""
+    if channels > WIDEST:
+        raise ValueError(f"the fused norm holds at most {WIDEST} channels a row, got {channels}; use the reference.")
+    wide = power_of_two(channels)
+    rows = max(1, min(16, 1024 // wide))
+    return rows, wide, max(1, min(8, rows * wide // 256))

@@ -1,0 +1,89 @@
+"""Compiles every Triton kernel for a GPU, which need not be there. For a process of its own, in which Triton does not interpret."""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from revgnn.graph import Graph
+
+POINTERS = {
+    torch.float32: "*fp32",
+    torch.float64: "*fp64",
+    torch.bfloat16: "*bf16",
+    torch.int32: "*i32",
+    torch.int64: "*i64",
+}
+
+
+def compile_all(capability: int) -> int:
+    """How many kernels were compiled for this compute capability (90 is 9.0); whatever the compiler refuses is raised."""
+    from triton.backends.compiler import GPUTarget
+    from triton.compiler import ASTSource, compile
+
+    compiled: set[Any] = set()
+
+    def compile_instead(kernel: Any, grid: Any, like: Tensor, warps: int, *arguments: Any, **constants: Any) -> None:
+        """In place of `launch`: sees the same arguments, and specialises on them as a launch would."""
+        types, known, hints = {}, dict(constants), {}
+        for n, (name, value) in enumerate(zip([p.name for p in kernel.params], arguments, strict=False)):
+            if isinstance(value, Tensor):
+                types[name], hints[(n,)] = POINTERS[value.dtype], [["tt.divisibility", 16]]
+            elif value == 1:
+                known[name] = 1
+            else:
+                types[name] = "i32"
+                if value % 16 == 0:
+                    hints[(n,)] = [["tt.divisibility", 16]]
+        types |= dict.fromkeys(known, "constexpr")
+        signature = {p.name: types[p.name] for p in kernel.params}
+        key = (kernel.fn.__name__, *signature.items(), *known.items(), *hints)
+        if key not in compiled:
+            source = ASTSource(kernel, signature, known, hints)
+            assert compile(source, target=GPUTarget("cuda", capability, 32), options={"num_warps": warps}).asm["cubin"]
+            compiled.add(key)
+
+    ops = {name: importlib.import_module(f"revgnn.ops.{name}.gpu") for name in ("aggregate", "propagate", "edge_softmax", "grid")}
+    ops["norm_relu"] = importlib.import_module("revgnn.ops.norm_relu.gpu")
+    for module in ops.values():
+        module.launch = compile_instead
+    _call_all(**ops)
+    return len(compiled)
+
+
+def _call_all(aggregate: Any, propagate: Any, edge_softmax: Any, grid: Any, norm_relu: Any) -> None:
+    """Results are whatever lay in memory; only what is launched counts."""
+    graph = Graph.from_edge_index(torch.randint(0, 9, (2, 600)), 10)
+    structure, by_source = (graph.indptr, graph.src), tuple(graph.by_source)
+    wide, narrow, unlimited = (32, 8, torch.float32), (7, 3, torch.float64), (float("-inf"), float("inf"))
+    kinds = ("max", "sum", "mean", "softmax", "softmax-semigrad", "power")
+    for channels, features, dtype, kind, clamp in [
+        *((*wide, kind, unlimited) for kind in kinds),
+        *((*narrow, kind, unlimited) for kind in ("max", "softmax", "power")),
+        (1, 1, torch.float32, "sum", unlimited),
+        (224, 0, torch.float32, "max", unlimited),
+        (40, 20, torch.float32, "power", (1e-7, 10.0)),
+    ]:
+        x, a = torch.empty(10, channels, dtype=dtype), torch.empty(600, features, dtype=dtype)
+        edges = (a, torch.empty(features, channels, dtype=dtype)) if features else (None, None)
+        message = (*edges, torch.empty(channels, dtype=dtype))
+        saved = aggregate.forward(x, *structure, *message, kind, 1.0, 1e-7, clamp, True)
+        wants = (features > 0, features > 0)
+        aggregate.backward(x, x, *structure, by_source, *message, saved, kind, 1.0, 1e-7, clamp, *wants)
+    for heads, channels, dtype in ((1, 32, torch.float32), (3, 250, torch.float32), (2, 7, torch.float64)):
+        x, weight = torch.empty(10, heads, channels, dtype=dtype), torch.empty(600, heads, dtype=dtype)
+        for w in (None, weight):
+            propagate.forward(x, *structure, w, True)
+            propagate.backward(x, x, w, *structure, by_source, True, True, w is not None)
+        edge_softmax.backward(weight, edge_softmax.forward(weight, graph.indptr), graph.indptr)
+    for dtype, bits in ((torch.float32, 14), (torch.float64, 40), (torch.float32, None)):
+        for change in (torch.empty(100, dtype=dtype), torch.empty(100, dtype=torch.bfloat16)):
+            grid.advance(torch.empty(100, dtype=dtype), change, bits, 1.0)
+    for channels, dtype in ((1, torch.float32), (40, torch.bfloat16), (448, torch.float64), (4096, torch.float32)):
+        x, w = torch.empty(20, channels, dtype=dtype), torch.empty(channels)
+        for mask in (None, torch.empty(20, channels)):
+            _, mean, rstd = norm_relu.forward(x, w, w, mask, 1e-5)
+            norm_relu.backward(x, x, mean, rstd, w, w, mask)

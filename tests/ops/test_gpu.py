@@ -1,0 +1,353 @@
+"""The Triton kernels compute what the reference defines.
+
+On a machine with a GPU they are compiled and these tests are among those marked `gpu`. Elsewhere Triton's interpreter runs them on
+the CPU, a program after the other, so graphs are tiny and blocks of edges are cut short enough to split their hubs.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from revgnn.graph import Graph
+from revgnn.ops import Max, Mean, Softmax, Sum, aggregate, backends, edge_softmax, grid, propagate
+from revgnn.ops.grid import reference as grid_reference
+from revgnn.testing import assert_close_to_truth, awkward_graphs, nan_filled_empty
+from tests.ops.compare import Leaves, assert_matches_reference
+from tests.ops.test_aggregate import REDUCERS, K, inputs, learns, op_on
+
+CUDA = torch.cuda.is_available()
+DEVICE = torch.device("cuda" if CUDA else "cpu")
+needs_triton = pytest.mark.skipif(not backends.has_triton(), reason="triton is not installed")
+pytestmark = [pytest.mark.gpu] if CUDA else []
+pytestmark.append(pytest.mark.filterwarnings("ignore:.*encountered in:RuntimeWarning"))  # NumPy, in the interpreter
+
+
+def tangle() -> Graph:
+    """10 nodes, 60 edges: a hub that 40 enter, one that 30 leave, doubled edges, self-loops; nothing reaches the last node."""
+    ends = torch.randint(0, 9, (2, 60), generator=torch.Generator().manual_seed(0))
+    ends[1, :40] = 2
+    ends[0, 30:] = 5
+    return Graph.from_edge_index(ends, 10).to(DEVICE)
+
+
+def on_device(leaves: Leaves) -> Leaves:
+    return {name: t.to(DEVICE) for name, t in leaves.items()}
+
+
+@pytest.fixture(autouse=True)
+def _short_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    if backends.has_triton():
+        monkeypatch.setattr("revgnn.ops.split_rows.SPLIT", 16)
+
+
+# --- aggregate ---------------------------------------------------------------------------------------------------------------
+
+
+@needs_triton
+@pytest.mark.parametrize("reducer", REDUCERS)
+def test_aggregate(reducer: str) -> None:
+    graph = tangle()
+    leaves = on_device(inputs(graph, 40, edges=True, param=learns(reducer)))
+    assert_matches_reference(op_on(graph, reducer), leaves, dtype=torch.float32, backend="gpu")
+
+
+@needs_triton
+@pytest.mark.parametrize("reducer", ["max", "mean", "softmax, learned", "power, clamped"])
+def test_aggregate_in_float64(reducer: str) -> None:
+    graph = tangle()
+    leaves = on_device(inputs(graph, 7, edges=True, param=learns(reducer)))
+    assert_matches_reference(op_on(graph, reducer), leaves, dtype=torch.float64, backend="gpu")
+
+
+@needs_triton
+@pytest.mark.parametrize("reducer", ["max", "sum", "softmax", "power"])
+@pytest.mark.parametrize(
+    "name", ["no edges", "single node, self-loop", "doubled edges"] if not CUDA else [n for n, _ in awkward_graphs()]
+)
+def test_aggregate_without_edge_features(name: str, reducer: str) -> None:
+    graph = dict(awkward_graphs())[name].to(DEVICE)
+    assert_matches_reference(
+        op_on(graph, reducer), on_device(inputs(graph, 40, edges=False, param=False)), dtype=torch.float32, backend="gpu"
+    )
+
+
+@needs_triton
+@pytest.mark.parametrize(("features", "channels"), [(0, 5), (1, 1), (21, 3), (2, 131)], ids=str)
+@pytest.mark.parametrize("reducer", ["max", "mean"])
+def test_aggregate_of_any_width(reducer: str, features: int, channels: int) -> None:
+    """No features, more than are unrolled, more channels than a tile holds."""
+    graph = Graph.from_edge_index(torch.tensor([[0, 1, 2, 0, 0], [1, 1, 1, 2, 0]]), 3).to(DEVICE)
+    rng = torch.Generator().manual_seed(0)
+    shapes = {"x": (3, channels), "edge_attr": (5, features), "weight": (features, channels), "bias": (channels,)}
+    leaves = {name: torch.randn(shape, generator=rng, dtype=torch.float64) for name, shape in shapes.items()}
+    assert_matches_reference(op_on(graph, reducer), on_device(leaves), dtype=torch.float32, backend="gpu")
+
+
+@needs_triton
+def test_first_of_equal_messages_wins_in_a_split_row_too() -> None:
+    into = torch.arange(45).remainder(9)
+    graph = Graph.from_edge_index(torch.stack([into, torch.full_like(into, 3)]), 9).to(DEVICE)
+    x = torch.tensor([[1.0, 2.0, -1.0]], device=DEVICE).repeat(9, 1)
+    x[0, 1], x[:4, 0], x[5, 0] = 0.0, 0.5, float("nan")
+    grads = []
+    for backend in ("gpu", "reference"):
+        leaf = x.clone().requires_grad_()
+        out = aggregate(leaf, graph, how=Max(), backend=backend)
+        assert out[3, 0].isnan()
+        assert out[3, 1:].tolist() == pytest.approx([2.0, 0.0], abs=1e-6)
+        grads.append(torch.autograd.grad(out[3].sum(), leaf)[0])
+    assert torch.equal(*grads)
+
+
+@needs_triton
+@pytest.mark.parametrize("reducer", ["sum", "max", "softmax", "power, learned"])
+@pytest.mark.parametrize("special", [float("nan"), float("inf")])
+def test_special_values_spread_as_in_torch(reducer: str, special: float) -> None:
+    graph = tangle()
+    leaves = on_device(inputs(graph, 7, edges=False, param=True))
+    leaves["x"][3, 2] = leaves["x"][5, 5] = special
+    with torch.no_grad():
+        ours, reference = (op_on(graph, reducer)(leaves, backend) for backend in ("gpu", "reference"))
+    assert torch.equal(ours.isnan(), reference.isnan())
+    assert torch.equal(ours.isinf(), reference.isinf())
+    assert not ours.isfinite().all()
+
+
+@needs_triton
+def test_half_precision_is_computed_in_float32_and_rounded_once() -> None:
+    graph = tangle()
+    leaves = {name: t.bfloat16() for name, t in on_device(inputs(graph, 40, edges=True, param=False)).items()}
+    wide = {name: t.float() for name, t in leaves.items()}
+    out, expected = (aggregate(**t, graph=graph, how=Mean(), backend="gpu") for t in (leaves, wide))
+    assert torch.equal(out, expected.bfloat16())
+
+
+@needs_triton
+@pytest.mark.parametrize("kind", ["max", "mean", "softmax", "power"])
+def test_outputs_are_what_the_compiler_is_told(kind: str) -> None:
+    api = importlib.import_module("revgnn.ops.aggregate.api")
+    graph = Graph.from_edge_index(torch.tensor([[0, 1], [1, 1]]), 3, torch.rand(2, K)).to(DEVICE)
+    t = on_device({name: t.float() for name, t in inputs(graph, 5, edges=True, param=False).items()})
+    limits = (float("-inf"), float("inf"))
+    arguments = (
+        *t.values(), None, graph.indptr, graph.src, list(graph.by_source), kind, 1.0, 1e-7, *limits, True, True,
+    )  # fmt: skip
+    torch.library.opcheck(api._forward, arguments, test_utils=("test_schema", "test_faketensor"))
+    saved = list(api._forward(*arguments))
+    wanted = (torch.ones(3, 5, device=DEVICE), *t.values(), None, graph.indptr, graph.src, list(graph.by_source), saved)
+    torch.library.opcheck(
+        api._backward, (*wanted, kind, 1.0, 1e-7, *limits, True, True, True), test_utils=("test_schema", "test_faketensor")
+    )
+
+
+# --- propagate, edge_softmax -------------------------------------------------------------------------------------------------
+
+
+@needs_triton
+@pytest.mark.parametrize(
+    ("shape", "weighted", "how"), [((7,), False, Mean()), ((7,), True, Sum()), ((3, 40), True, Mean())], ids=str
+)
+def test_propagate(shape: tuple[int, ...], weighted: bool, how: Sum | Mean) -> None:
+    graph = tangle()
+    rng = torch.Generator().manual_seed(0)
+    leaves = {"x": torch.randn(10, *shape, generator=rng, dtype=torch.float64)}
+    if weighted:
+        leaves["weight"] = torch.randn(60, *shape[:-1], generator=rng, dtype=torch.float64)
+    op = lambda leaves, backend: propagate(graph=graph, how=how, backend=backend, **leaves)  # noqa: E731
+    assert_matches_reference(op, on_device(leaves), dtype=torch.float32, backend="gpu")
+    if shape == (7,):
+        assert_matches_reference(op, on_device(leaves), dtype=torch.float64, backend="gpu")
+
+
+@needs_triton
+@pytest.mark.parametrize(("heads", "dtype"), [(3, torch.float32), (1, torch.float64)], ids=str)
+def test_edge_softmax(heads: int, dtype: torch.dtype) -> None:
+    graph = tangle()
+    scores = 3 * torch.randn(60, heads, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    op = lambda leaves, backend: edge_softmax(leaves["scores"], graph, backend=backend)  # noqa: E731
+    assert_matches_reference(op, on_device({"scores": scores}), dtype=dtype, backend="gpu")
+
+
+@needs_triton
+def test_edge_softmax_of_absent_edges_and_nan() -> None:
+    graph = tangle()
+    scores = torch.randn(60, 3, generator=torch.Generator().manual_seed(0)).to(DEVICE)
+    scores[::3] = float("-inf")
+    scores[graph.dst == 0] = float("-inf")
+    scores[59, 1] = float("nan")
+    ours, reference = (edge_softmax(scores, graph, backend=backend) for backend in ("gpu", "reference"))
+    torch.testing.assert_close(ours, reference, equal_nan=True)
+    assert ours.isnan().any()
+
+
+# --- grid, norm --------------------------------------------------------------------------------------------------------------
+
+
+@needs_triton
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("bits", [None, 0, 14, 40])
+def test_sums_on_the_grid_equal_the_reference(bits: int | None, dtype: torch.dtype) -> None:
+    gpu = importlib.import_module("revgnn.ops.grid.gpu")
+    for size in (1, 1000, 9001):
+        for scale in (1.0, 1e9):
+            state, change = torch.randn(size, dtype=dtype, device=DEVICE), scale * torch.randn(size, dtype=dtype, device=DEVICE)
+            change[0] = 0.5 / 2.0 ** (bits or 0)
+            for sign in (1.0, -1.0):
+                found, expected = (f(state, change, bits, sign) for f in (gpu.advance, grid_reference.advance))
+                assert all(torch.equal(a, b) for a, b in zip(found, expected, strict=True))
+    half = change.bfloat16()
+    assert torch.equal(gpu.advance(state, half, bits, 1.0)[0], grid_reference.advance(state, half, bits, 1.0)[0])
+    for bad in (float("nan"), float("inf")):
+        change[700] = bad
+        assert not torch.isfinite(gpu.advance(state, change, bits, 1.0)[1])
+
+
+@needs_triton
+@pytest.mark.parametrize("masked", [False, True], ids=["plain", "masked"])
+@pytest.mark.parametrize("channels", [40, 131, 600])
+def test_norm_relu(channels: int, masked: bool) -> None:
+    gpu = importlib.import_module("revgnn.ops.norm_relu.gpu")
+    rng = torch.Generator().manual_seed(0)
+    x, w, b, upstream = (
+        torch.randn(shape, generator=rng, dtype=torch.float64).to(DEVICE)
+        for shape in ((37, channels), channels, channels, (37, channels))
+    )
+    mask = (torch.rand(37, channels, generator=rng) > 0.1).double().to(DEVICE) / 0.9 if masked else None
+
+    def plain(dtype: torch.dtype) -> list[Tensor]:
+        leaves = [t.to(dtype).requires_grad_() for t in (x, w, b)]
+        out = torch.nn.functional.layer_norm(leaves[0], (channels,), *leaves[1:], 1e-5).relu()
+        out = out if mask is None else out * mask.to(dtype)
+        return [out.detach(), *torch.autograd.grad(out, leaves, upstream.to(dtype))]
+
+    def fused(dtype: torch.dtype) -> list[Tensor]:
+        v, weight, bias, grad = (t.to(dtype) for t in (x, w, b, upstream))
+        m = None if mask is None else mask.to(dtype)
+        with nan_filled_empty():
+            out, mean, rstd = gpu.forward(v, weight, bias, m, 1e-5)
+            return [out, *gpu.backward(grad, v, mean, rstd, weight, bias, m)]
+
+    truth = plain(torch.float64)
+    for name, ours, theirs, exact in zip(
+        ("out", "x", "weight", "bias"), fused(torch.float32), plain(torch.float32), truth, strict=True
+    ):
+        assert_close_to_truth(ours, theirs, exact, name)
+    for ours, exact in zip(fused(torch.float64), truth, strict=True):
+        torch.testing.assert_close(ours, exact, rtol=0, atol=1e-12)
+    half, wide = (gpu.forward(x.to(dtype), w.float(), b.float(), None, 1e-5)[0] for dtype in (torch.bfloat16, torch.float32))
+    assert half.dtype == torch.bfloat16
+    torch.testing.assert_close(half.float(), wide, rtol=2.0**-7, atol=2.0**-5)
+
+
+@needs_triton
+def test_a_row_that_is_too_wide_is_refused() -> None:
+    gpu = importlib.import_module("revgnn.ops.norm_relu.gpu")
+    with pytest.raises(ValueError, match="at most 4096 channels a row, got 4097"):
+        gpu.forward(torch.zeros(2, 4097), torch.zeros(4097), torch.zeros(4097), None, 1e-5)
+
+
+# --- which kernels run -------------------------------------------------------------------------------------------------------
+
+
+def test_a_backend_that_cannot_run_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    cpu, cuda = torch.device("cpu"), torch.device("cuda")
+    monkeypatch.setattr(backends, "has_triton", lambda: True)
+    monkeypatch.setenv("TRITON_INTERPRET", "1")
+    assert [backends.choose(None, d) for d in (cpu, cuda, torch.device("meta"))] == ["cpu", "gpu", "reference"]
+    assert backends.choose("gpu", cpu) == "gpu"
+    monkeypatch.setenv("TRITON_INTERPRET", "0")
+    with pytest.raises(ValueError, match=r"'gpu' works on CUDA tensors, and these are on cpu; .* start with TRITON_INTERPRET=1"):
+        backends.choose("gpu", cpu)
+    with pytest.raises(ValueError, match="'cpu' works on tensors of the CPU, and these are on cuda"):
+        backends.choose("cpu", cuda)
+    with pytest.raises(ValueError, match="unknown backend 'tpu'"):
+        backends.choose("tpu", cpu)
+    monkeypatch.setattr(backends, "has_triton", lambda: False)
+    with pytest.raises(ValueError, match="needs triton, which is not installed"):
+        backends.choose("gpu", cuda)
+    backends._say_slow.cache_clear()
+    with pytest.warns(UserWarning, match="triton is not installed, so operators on CUDA run in plain torch") as said:
+        assert [backends.choose(None, cuda) for _ in range(2)] == ["reference"] * 2
+    assert len(said) == 1
+
+
+def run_python(code: str, **environment: str) -> str:
+    source = str(Path(backends.__file__).resolve().parents[2])
+    kept = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"}
+    paths = os.pathsep.join([source, str(Path(__file__).resolve().parents[2])])
+    done = subprocess.run(
+        [sys.executable, "-c", code], env={**kept, "PYTHONPATH": paths, **environment}, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_works_without_triton() -> None:
+    code = """
+import sys
+sys.modules["triton"] = None
+import torch, revgnn, revgnn.ops
+from revgnn.ops import backends
+backends.has_triton = lambda: False
+graph = revgnn.Graph.from_edge_index(torch.tensor([[0, 1], [1, 1]]), 2)
+x = torch.ones(2, 3, requires_grad=True)
+revgnn.ops.aggregate(x, graph, how=revgnn.ops.Mean()).sum().backward()
+print(x.grad.sum().item())
+"""
+    assert float(run_python(code)) == 3.0
+
+
+@needs_triton
+@pytest.mark.slow
+@pytest.mark.parametrize("capability", [80, 90])
+def test_kernels_compile_for_a_gpu_that_is_not_there(capability: int, tmp_path: Path) -> None:
+    """The interpreter does not see what only the compiler refuses: types that change in a loop, shapes of another size."""
+    code = f"from tests.ops.compile_gpu import compile_all; print(compile_all({capability}))"
+    assert int(run_python(code, TRITON_CACHE_DIR=str(tmp_path))) > 40
+
+
+# --- on a GPU only -----------------------------------------------------------------------------------------------------------
+
+
+@needs_triton
+@pytest.mark.gpu
+@pytest.mark.parametrize("reducer", REDUCERS)
+def test_a_hub_of_many_edges_on_the_gpu(reducer: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("revgnn.ops.split_rows.SPLIT", 256)
+    rng = torch.Generator().manual_seed(0)
+    ends = (700 * torch.rand(2, 90_000, generator=rng) ** 2).long()
+    ends[1, :40_000], ends[0, 40_000:60_000] = 3, 5
+    graph = Graph.from_edge_index(ends, 700).to(DEVICE)
+    leaves = on_device(inputs(graph, 40, edges=True, param=learns(reducer)))
+    op = op_on(graph, reducer)
+    assert_matches_reference(op, leaves, dtype=torch.float32, backend="gpu")
+    first, second = (_evaluate_in_float32(op, leaves) for _ in range(2))
+    assert all(torch.equal(a, b) for a, b in zip(first, second, strict=True))
+
+
+def _evaluate_in_float32(op: Callable[[Leaves, str], Tensor], leaves: Leaves) -> list[Tensor]:
+    leaves = {name: t.float().requires_grad_() for name, t in leaves.items()}
+    out = op(leaves, "gpu")
+    return [out, *torch.autograd.grad(out.square().sum(), list(leaves.values()))]
+
+
+@needs_triton
+@pytest.mark.gpu
+def test_gpu_is_the_default_on_cuda() -> None:
+    graph = tangle()
+    x = torch.randn(10, 40, device="cuda")
+    for how in (Max(), Softmax(0.7)):
+        assert torch.equal(aggregate(x, graph, how=how), aggregate(x, graph, how=how, backend="gpu"))
+    state, change = torch.randn(10, 40, device="cuda"), torch.randn(10, 40, device="cuda")
+    there, peak = grid.advance(state.mul(64).round().div(64), change, 14)
+    assert torch.equal(grid.retreat(there, change, 14), state.mul(64).round().div(64))
+    assert peak == there.abs().amax()
