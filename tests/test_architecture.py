@@ -10,7 +10,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1] / "src" / "revgnn"
 
 LAYERS = [
-    ["_version", "csr", "memory"],
+    ["_version", "csr", "edge_storage", "memory"],
     ["graph"],
     ["ops"],
     ["convs"],
@@ -29,7 +29,7 @@ LAYERS = [
 """From the ground up. What stands in one line knows nothing of its neighbours either."""
 
 KNOW_NO_GRAPHS = [
-    *("_version", "csr", "memory", "gradients", "solvers"),
+    *("_version", "csr", "edge_storage", "memory", "gradients", "solvers"),
     *("ops.backends", "ops.gemm", "ops.grid", "ops.launch", "ops.norm", "ops.norm_relu", "ops.perceptron", "ops.simd"),
     "ops.split_rows",
 ]

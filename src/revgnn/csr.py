@@ -32,6 +32,34 @@ def group_by(keys: IndexArray, num_groups: int) -> tuple[np.ndarray, np.ndarray]
 
 
 @njit(cache=True, nogil=True)
+def both_ways(src: IndexArray, dst: IndexArray, num_nodes: int, stored: IndexArray) -> tuple[np.ndarray, IndexArray]:
+    """Each edge and its reverse, compressed by destination, in the order in which edge 0, its reverse, edge 1, ... arrive.
+
+    Returns `(indptr, out)`, where `out` (dtype of `src`) holds the sources. Into `stored` (twice as many as there are edges) comes
+    which of the given edges each is, or is the reverse of.
+    """
+    indptr = np.zeros(num_nodes + 1, np.int64)
+    for e in range(src.size):
+        indptr[src[e] + 1] += 1
+        indptr[dst[e] + 1] += 1
+    for i in range(num_nodes):
+        indptr[i + 1] += indptr[i]
+    cursor = indptr[:-1].copy()
+    out = np.empty(2 * src.size, src.dtype)
+    for e in range(src.size):
+        a, b = src[e], dst[e]
+        p = cursor[b]
+        cursor[b] = p + 1
+        out[p] = a
+        stored[p] = e
+        p = cursor[a]
+        cursor[a] = p + 1
+        out[p] = b
+        stored[p] = e
+    return indptr, out
+
+
+@njit(cache=True, nogil=True)
 def transpose(indptr: np.ndarray, src: IndexArray) -> tuple[np.ndarray, IndexArray, IndexArray]:
     """The same edges compressed by source.
 

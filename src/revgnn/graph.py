@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -9,7 +10,7 @@ import torch
 from torch import Tensor
 from torch_geometric import EdgeIndex
 
-from revgnn import csr
+from revgnn import csr, edge_storage
 
 if TYPE_CHECKING:
     from torch_geometric.data import Data
@@ -39,12 +40,14 @@ class Graph:
     Attributes:
         indptr: int64, (N + 1,). The edges into node `i` are the positions `indptr[i]` to `indptr[i + 1]`.
         src: int32 (int64 where N >= 2**31), (E,). Source of each edge, in destination order.
-        edge_attr: floating point, (E, K), or None. Features of each edge, in destination order.
+        edge_attr: floating point or int16, (E, K), or None. Features of each edge, in destination order; where they are int16
+            the features are `edge_attr * edge_scale`. `edge_features()` is floating point in any case.
+        edge_scale: 1.0 unless `edge_attr` is int16. See `compressed`.
         edge_ids: int64, (E,), or None. Position of each edge in the `edge_index` this graph was built from
             (None: it already was in destination order). `permute_edges` uses it.
     """
 
-    __slots__ = ("_by_source", "_dst", "_inv_degree", "edge_attr", "edge_ids", "indptr", "src")
+    __slots__ = ("_by_source", "_dst", "_inv_degree", "edge_attr", "edge_ids", "edge_scale", "indptr", "src")
 
     def __init__(
         self,
@@ -52,20 +55,24 @@ class Graph:
         src: Tensor,
         edge_attr: Tensor | None = None,
         *,
+        edge_scale: float = 1.0,
         edge_ids: Tensor | None = None,
         validate: bool = True,
     ) -> None:
         """Wrap arrays that already are in destination order.
+
+        The checks walk over the arrays once, without a copy: those of a file mapped into memory are read, not held.
 
         Raises:
             ValueError: if a dtype, a shape, an index or an edge feature is not what the class documents, naming the first bad edge.
         """
         if validate:
             _check_compressed(indptr, src)
-            _check_edge_attr(edge_attr, src.numel())
+            edge_storage.check(edge_attr, edge_scale, src.numel())
         self.indptr = indptr
         self.src = src
         self.edge_attr = edge_attr
+        self.edge_scale = edge_scale
         self.edge_ids = edge_ids
         self._by_source: BySource | None = None
         self._dst: Tensor | None = None
@@ -74,13 +81,16 @@ class Graph:
     # --- construction ---------------------------------------------------------------------------------------------------
 
     @classmethod
-    def from_edge_index(cls, edge_index: Tensor, num_nodes: int | None = None, edge_attr: Tensor | None = None) -> Graph:
+    def from_edge_index(
+        cls, edge_index: Tensor, num_nodes: int | None = None, edge_attr: Tensor | None = None, *, edge_scale: float = 1.0
+    ) -> Graph:
         """From source and destination of every edge.
 
         Args:
             edge_index: integer, (2, E): row 0 the sources, row 1 the destinations (PyTorch Geometric's `source_to_target`).
             num_nodes: N. Default: the largest index plus one, which loses isolated nodes at the end.
-            edge_attr: floating point, (E,) or (E, K), in the order of `edge_index`.
+            edge_attr: floating point or int16, (E,) or (E, K), in the order of `edge_index`.
+            edge_scale: what int16 features are multiples of.
 
         Raises:
             ValueError: wrong dtype or shape, an index outside `[0, num_nodes)` (the first bad edge is named), features not finite.
@@ -98,13 +108,13 @@ class Graph:
         _check_range(edge_index[0], num_nodes, "source")
         _check_range(edge_index[1], num_nodes, "destination")
         edge_attr = _as_edge_matrix(edge_attr)
-        _check_edge_attr(edge_attr, num_edges)
+        edge_storage.check(edge_attr, edge_scale, num_edges)
 
         indptr, order = _group_by(edge_index[1], num_nodes)
         src = edge_index[0][order].to(_index_dtype(num_nodes))
         if edge_attr is not None:
             edge_attr = edge_attr[order]
-        return cls(indptr, src.contiguous(), edge_attr, edge_ids=order, validate=False)
+        return cls(indptr, src.contiguous(), edge_attr, edge_scale=edge_scale, edge_ids=order, validate=False)
 
     @classmethod
     def from_data(cls, data: Data) -> Graph:
@@ -231,11 +241,40 @@ class Graph:
             raise ValueError(f"values must have one row an edge ({self.num_edges}), got shape {tuple(values.shape)}.")
         return values if self.edge_ids is None else values[self.edge_ids]
 
-    def with_edge_attr(self, edge_attr: Tensor | None) -> Graph:
+    def edge_features(self, dtype: torch.dtype | None = None) -> Tensor | None:
+        """(E, K), or None: the edge features as numbers, for whatever knows no `edge_scale`.
+
+        `edge_attr` itself where it is floating point of that `dtype` (None: of any), else a copy; int16 is decoded, into
+        float32 by default.
+        """
+        if self.edge_attr is None:
+            return None
+        stored = self.edge_attr.dtype if self.edge_attr.is_floating_point() else torch.float32
+        return edge_storage.decode(self.edge_attr, self.edge_scale, dtype or stored)
+
+    def compressed(self, kind: edge_storage.Kind = "auto") -> Graph:
+        """The same graph with its edge features in 16 bits each.
+
+        Args:
+            kind: "int16", multiples of a power of ten from 1 to 0.0001: every float32 feature comes back to the last bit;
+                "float16" or "bfloat16", rounded; "auto": int16 if nothing is lost, else the graph as it is.
+
+        Raises:
+            ValueError: for "int16", if something would be lost, naming the first edge; for "float16", if a feature is too large.
+        """
+        if self.edge_attr is None:
+            return self
+        edge_attr, scale = edge_storage.compress(self.edge_attr, self.edge_scale, kind)
+        return self if edge_attr is self.edge_attr else self._with(edge_attr, scale)
+
+    def with_edge_attr(self, edge_attr: Tensor | None, *, edge_scale: float = 1.0) -> Graph:
         """The same structure with other edge features (E, K), given in *this graph's* order (see `permute_edges`)."""
         edge_attr = _as_edge_matrix(edge_attr)
-        _check_edge_attr(edge_attr, self.num_edges)
-        other = Graph(self.indptr, self.src, edge_attr, edge_ids=self.edge_ids, validate=False)
+        edge_storage.check(edge_attr, edge_scale, self.num_edges)
+        return self._with(edge_attr, edge_scale)
+
+    def _with(self, edge_attr: Tensor | None, edge_scale: float) -> Graph:
+        other = Graph(self.indptr, self.src, edge_attr, edge_scale=edge_scale, edge_ids=self.edge_ids, validate=False)
         other._by_source, other._dst, other._inv_degree = self._by_source, self._dst, self._inv_degree
         return other
 
@@ -243,7 +282,7 @@ class Graph:
         """Each node's own loop once: loops that are there are replaced, new ones get edge features `fill`.
 
         Raises:
-            ValueError: if there are edge features and no `fill` for those of the loops.
+            ValueError: if there are edge features and no `fill` for those of the loops, or one that int16 features cannot hold.
         """
         if self.edge_attr is not None and fill is None:
             raise ValueError("this graph has edge features: say which value those of the self-loops get, with fill=0.0, say.")
@@ -252,9 +291,23 @@ class Graph:
         loops = torch.arange(self.num_nodes, device=self.device).expand(2, -1)
         edge_attr = None
         if self.edge_attr is not None:
-            new = self.edge_attr.new_full((self.num_nodes, self.num_edge_features), fill or 0.0)
-            edge_attr = torch.cat([self.edge_attr[keep], new])
-        return Graph.from_edge_index(torch.cat([edge_index[:, keep], loops], dim=1), self.num_nodes, edge_attr)
+            shape, value = (self.num_nodes, self.num_edge_features), self._stored(fill or 0.0)
+            edge_attr = torch.cat([self.edge_attr[keep], self.edge_attr.new_full(shape, value)])
+        edge_index = torch.cat([edge_index[:, keep], loops], dim=1)
+        return Graph.from_edge_index(edge_index, self.num_nodes, edge_attr, edge_scale=self.edge_scale)
+
+    def _stored(self, value: float) -> float:
+        """A feature as `edge_attr` holds it."""
+        assert self.edge_attr is not None
+        if self.edge_attr.is_floating_point():
+            return value
+        whole = round(value / self.edge_scale)
+        if abs(whole) > 32767 or not math.isclose(whole * self.edge_scale, value, rel_tol=1e-6):
+            raise ValueError(
+                f"fill must be a multiple of the int16 features' scale {self.edge_scale} up to 32767 times as large, got {value}; "
+                "choose another, or decode the features with graph.with_edge_attr(graph.edge_features())."
+            )
+        return whole
 
     def subgraph(self, nodes: Tensor) -> Graph:
         """The graph on `nodes` (integer, (M,), distinct): node `nodes[i]` becomes node `i`; edge features come along.
@@ -278,7 +331,7 @@ class Graph:
         else:
             indptr, src, edge = _select_nodes_torch(self, new_id, nodes.numel())
         edge_attr = None if self.edge_attr is None else self.edge_attr[edge]
-        return Graph(indptr, src, edge_attr, validate=False)
+        return Graph(indptr, src, edge_attr, edge_scale=self.edge_scale, validate=False)
 
     def to(self, device: torch.device | str, *, non_blocking: bool = False) -> Graph:
         """This graph on another device; itself if it is there already. What was computed lazily moves along."""
@@ -293,7 +346,7 @@ class Graph:
             return None if t is None else move(t)
 
         edge_attr, edge_ids = move_if(self.edge_attr), move_if(self.edge_ids)
-        other = Graph(move(self.indptr), move(self.src), edge_attr, edge_ids=edge_ids, validate=False)
+        other = Graph(move(self.indptr), move(self.src), edge_attr, edge_scale=self.edge_scale, edge_ids=edge_ids, validate=False)
         if self._by_source is not None:
             other._by_source = BySource(*(move(t) for t in self._by_source))
         other._dst, other._inv_degree = move_if(self._dst), move_if(self._inv_degree)
@@ -337,19 +390,6 @@ def _check_compressed(indptr: Tensor, src: Tensor) -> None:
 
 def _as_edge_matrix(edge_attr: Tensor | None) -> Tensor | None:
     return edge_attr.unsqueeze(1) if edge_attr is not None and edge_attr.dim() == 1 else edge_attr
-
-
-def _check_edge_attr(edge_attr: Tensor | None, num_edges: int) -> None:
-    if edge_attr is None:
-        return
-    if edge_attr.dim() != 2 or edge_attr.shape[0] != num_edges:
-        raise ValueError(f"edge_attr must have shape ({num_edges}, K), one row an edge, got {tuple(edge_attr.shape)}.")
-    if not edge_attr.is_floating_point():
-        raise ValueError(f"edge_attr must be floating point, got {edge_attr.dtype}; convert it with edge_attr.float().")
-    finite = torch.isfinite(edge_attr.detach())
-    if not bool(finite.all()):
-        bad = int((~finite).any(dim=1).nonzero()[0])
-        raise ValueError(f"edge_attr of edge {bad} is {edge_attr[bad].tolist()}; every feature must be finite.")
 
 
 # --- index arrays, by device --------------------------------------------------------------------------------------------

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 
 import numpy as np
 import pytest
@@ -131,6 +132,81 @@ def test_indices_out_of_range_are_refused_even_with_a_right_checksum(source, cac
     (folder / "manifest.json").write_text(json.dumps(manifest))
     assert int(source.load().graph.src.max()) < 300
     assert "edge 5 has source 10000" in caplog.text
+
+
+class Verification:
+    """Counts the arrays whose checksums are computed."""
+
+    def __init__(self, monkeypatch) -> None:
+        self.count, inner = 0, cache_module._checksums
+
+        def spy(array):
+            self.count += 1
+            return inner(array)
+
+        monkeypatch.setattr(cache_module, "_checksums", spy)
+
+
+def test_a_set_is_verified_once(source, monkeypatch):
+    source.load()
+    monkeypatch.setattr(cache_module, "_SETTLED_NS", 0)
+    verification = Verification(monkeypatch)
+    first = source.load()
+    assert verification.count > 0
+    before = verification.count
+    again = source.load()
+    assert verification.count == before
+    assert source.reads == 1
+    assert _same(first, again)
+
+
+def test_a_set_that_has_only_just_changed_is_verified_again(source, cache_root, monkeypatch):
+    """Within a tick of the file system's clock it could change once more, unnoticed."""
+    monkeypatch.setattr(cache_module, "_SETTLED_NS", 3600 * 10**9)
+    source.load()
+    source.load()
+    assert not (_only_folder(cache_root) / "verified.json").exists()
+
+
+@pytest.mark.parametrize("name", ["src.npy", "edge_attr.npy", "indptr.npy"])
+def test_what_changes_after_it_was_verified_is_noticed(source, cache_root, monkeypatch, caplog, name):
+    monkeypatch.setattr(cache_module, "_SETTLED_NS", 0)
+    first = source.load()
+    source.load()
+    folder = _only_folder(cache_root)
+    assert (folder / "verified.json").exists()
+    before = (folder / name).stat()
+    _flip_a_byte(folder, name)
+    os.utime(folder / name, ns=(before.st_atime_ns, before.st_mtime_ns))  # as if it had not changed
+    while (folder / name).stat().st_ctime_ns == before.st_ctime_ns:  # within a tick of the file system's clock
+        os.utime(folder / name, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert _same(first, source.load())
+    assert f"the checksum of {name} is wrong" in caplog.text
+
+
+@pytest.mark.parametrize("note", ["", "[]", "{}", '{"src.npy": [1, 2, 3, 4]}'])
+def test_a_note_that_does_not_fit_means_verifying(source, cache_root, monkeypatch, note):
+    monkeypatch.setattr(cache_module, "_SETTLED_NS", 0)
+    source.load()
+    source.load()
+    (_only_folder(cache_root) / "verified.json").write_text(note)
+    verification = Verification(monkeypatch)
+    source.load()
+    assert verification.count > 0
+
+
+@pytest.mark.parametrize("storage", ["auto", "float16", "bfloat16"])
+def test_edge_features_in_16_bits_are_cached_so(tmp_path, cache_root, storage):
+    save_npz(generate(300), tmp_path / "set.npz")
+    plain = load("set.npz", tmp_path)
+    first, again = (load("set.npz", tmp_path, edge_storage=storage) for _ in range(2))
+    assert len(list(cache_root.iterdir())) == 2
+    assert again.graph.edge_attr.dtype == first.graph.edge_attr.dtype != torch.float32
+    assert again.graph.edge_scale == first.graph.edge_scale
+    assert _same(first, again)
+    assert torch.equal(plain.x, again.x)  # made of the exact features
+    if storage == "auto":
+        assert torch.equal(again.graph.edge_features(), plain.graph.edge_attr)
 
 
 def test_another_format_is_rebuilt(source, monkeypatch, caplog):

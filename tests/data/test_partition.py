@@ -10,7 +10,7 @@ import torch
 
 from revgnn.data import RandomPartition, generate, load, proteins_shaped
 from revgnn.data import cut as cut_module
-from revgnn.data.cut import cut
+from revgnn.data.cut import Draw, cut
 from revgnn.graph import Graph
 
 
@@ -38,10 +38,13 @@ def assert_is_subgraph(part, whole: Graph) -> None:
     assert torch.equal(part.graph.src, expected.src)
     assert part.graph.src.dtype == expected.src.dtype
     assert (part.graph.edge_attr is None) == (whole.edge_attr is None)
+    assert part.graph.edge_scale == whole.edge_scale
     if whole.edge_attr is not None:
+        assert part.graph.edge_attr.dtype == whole.edge_attr.dtype
         assert torch.equal(part.graph.edge_attr, expected.edge_attr)
         assert part.graph.edge_attr.is_contiguous()
-    Graph(part.graph.indptr, part.graph.src, part.graph.edge_attr)  # passes every check of the class
+    # passes every check of the class
+    Graph(part.graph.indptr, part.graph.src, part.graph.edge_attr, edge_scale=part.graph.edge_scale)
 
 
 @pytest.mark.parametrize("parts", [1, 2, 3])
@@ -68,11 +71,30 @@ def test_parts_of_a_real_graph_with_edge_features(real_data):
 
 def test_many_blocks_on_many_threads_cut_as_one_does(monkeypatch):
     graph = proteins_shaped(1000, 40_001, 0)
-    nodes, bounds = np.random.default_rng(0).permutation(1000), np.array([0, 300, 301, 1000])
-    one = cut(graph.indptr.numpy(), graph.src.numpy(), nodes, bounds)
+    values = np.random.default_rng(1).random((40_001, 3))
+    draw = Draw.of(np.random.default_rng(0).permutation(1000), np.array([0, 300, 301, 1000]))
+    one = [cut(graph.indptr.numpy(), graph.src.numpy(), values, draw, part) for part in range(3)]
     monkeypatch.setattr(cut_module, "_BLOCK_EDGES", 700)
-    many = cut(graph.indptr.numpy(), graph.src.numpy(), nodes, bounds, threads=3)
-    assert all(np.array_equal(a, b) for a, b in zip(one, many, strict=True))
+    many = [cut(graph.indptr.numpy(), graph.src.numpy(), values, draw, part, threads=3) for part in range(3)]
+    assert all(np.array_equal(a, b) for few, lots in zip(one, many, strict=True) for a, b in zip(few, lots, strict=True))
+    assert one[2].src.size > 0
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.float16, torch.bfloat16, torch.int16], ids=str)
+@pytest.mark.parametrize("width", [1, 3, 8])
+def test_edge_features_are_cut_as_they_are_stored(dtype, width):
+    graph = proteins_shaped(120, 3000, 0)
+    features = torch.randint(-300, 300, (3000, width)).to(dtype)
+    graph = graph.with_edge_attr(features, edge_scale=0.01 if dtype == torch.int16 else 1.0)
+    for part in RandomPartition(graph, 4).epoch(0):
+        assert_is_subgraph(part, graph)
+
+
+def test_edge_features_that_are_a_slice_of_others():
+    graph = proteins_shaped(120, 3000, 8)
+    graph = graph.with_edge_attr(graph.edge_attr[:, 2:7])
+    for part in RandomPartition(graph, 3).epoch(0):
+        assert_is_subgraph(part, graph)
 
 
 def test_one_part_is_the_graph_itself():
@@ -117,22 +139,27 @@ def test_an_epoch_may_begin_in_the_middle():
     assert [part.nodes.tolist() for part in partition.prefetching(2, start=3)] == rest
 
 
-def test_the_next_epoch_is_cut_in_the_background_while_a_part_is_in_use(monkeypatch):
-    partition = RandomPartition(proteins_shaped(300, 3000), 2)
-    done, inner = threading.Event(), partition._cut
+def test_each_part_is_ready_before_it_is_asked_for(monkeypatch):
+    """Whoever takes longer over a part than the background over the next one never waits, the next epoch's first included."""
+    partition = RandomPartition(proteins_shaped(300, 3000), 3)
+    made, ready, inner = [], threading.Semaphore(0), partition._part
 
-    def spy(epoch, threads):
-        out = inner(epoch, threads)
-        if epoch == 1:
-            assert threading.current_thread() is not threading.main_thread()
-            done.set()
+    def spy(draw, index, threads=1):
+        out = inner(draw, index, threads)
+        made.append((index, threading.current_thread() is threading.main_thread(), threads))
+        ready.release()
         return out
 
-    monkeypatch.setattr(partition, "_cut", spy)
-    parts = partition.prefetching(0)
-    next(parts)
-    assert done.wait(30)
-    parts.close()
+    monkeypatch.setattr(partition, "_part", spy)
+    for epoch in range(2):
+        for index, _ in enumerate(partition.prefetching(epoch)):
+            # The part in use and the one after it; never a third.
+            assert ready.acquire(timeout=30)
+            if epoch == 0 and index == 0:
+                assert ready.acquire(timeout=30)
+            assert len(made) == 3 * epoch + index + 2
+    assert made[0] == (0, True, torch.get_num_threads())
+    assert made[1:] == [(index, False, 1) for index in (1, 2, 0, 1, 2, 0)]
     partition.close()
 
 
@@ -140,10 +167,10 @@ def test_an_error_in_the_background_reaches_the_consumer(monkeypatch):
     partition = RandomPartition(proteins_shaped(300, 3000), 2)
     inner = partition._part
 
-    def fails(whole, index):
+    def fails(draw, index, threads=1):
         if index == 1:
             raise MemoryError("no room")
-        return inner(whole, index)
+        return inner(draw, index, threads)
 
     monkeypatch.setattr(partition, "_part", fails)
     parts = partition.prefetching(0)

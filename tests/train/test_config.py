@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,11 @@ def test_yaml_round_trip(tmp_path: Path) -> None:
     path = tmp_path / "run.yaml"
     path.write_text(RUN.to_yaml())
     assert RunConfig.from_yaml(path) == RUN
+
+
+def test_edge_features_are_stored_as_the_reader_knows_it() -> None:
+    config, load = (importlib.import_module(f"revgnn.{name}") for name in ("train.config", "data.load"))
+    assert config.EdgeStorage == load.EdgeStorage
 
 
 def test_every_documented_key_can_be_read_from_the_flat_form() -> None:

@@ -24,7 +24,7 @@ from revgnn.bench import harness, strategies
 from revgnn.bench.step import SPECIES, TASKS, Batch, check_aggregate, our_model
 from revgnn.blocks import Stack
 from revgnn.data.edges import features_of
-from revgnn.data.synthetic import proteins_shaped
+from revgnn.data.large import full_size
 from revgnn.graph import Graph
 from revgnn.memory import PeakMemory
 from revgnn.models import num_parameters
@@ -75,8 +75,8 @@ class LayerClock:
 
 
 def needed_bytes(nodes: int, edges: int, channels: int, features: int = 8) -> int:
-    """Roughly, at most: making the graph takes more than the step. Features twice, and 80 bytes an edge while they are sorted."""
-    return edges * (2 * 4 * features + 80) + 16 * 4 * nodes * (channels + TASKS)
+    """Roughly, at most: the features, 40 bytes an edge while the graph is made, and the step."""
+    return edges * (4 * features + 40) + 16 * 4 * nodes * (channels + TASKS)
 
 
 def process_peak_bytes() -> int:
@@ -137,6 +137,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--depth", type=int, help="layers; default 112, or 1001 with --inference")
     parser.add_argument("--nodes", type=int, default=NODES)
     parser.add_argument("--edges", type=int, default=EDGES)
+    parser.add_argument("--edge-storage", choices=["float32", "int16"], default="float32", help="of edge features")
     args = harness.parse(parser, argv, QUICK)
     args.depth = args.depth or (1001 if args.inference else 112)
     return args
@@ -153,7 +154,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     start = time.perf_counter()
     if not args.quick:
         print(f"making a graph of {args.nodes:,} nodes and {args.edges:,} edges", file=sys.stderr)
-    graph = proteins_shaped(args.nodes, args.edges)
+    graph = full_size(args.nodes, args.edges, edge_storage=args.edge_storage)
     making = time.perf_counter() - start
     if not harness.all_right(lambda: check(args, graph)):
         return 1
@@ -162,7 +163,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     model = our_model(network, graph).train(not args.inference)
     nodes = graph.num_nodes
     inputs = features_of(graph), torch.randint(SPECIES, (nodes,)), torch.randint(2, (nodes, TASKS)).float()
-    keys = ("nodes", "edges", "channels", "groups", "depth", "inference")
+    keys = ("nodes", "edges", "edge_storage", "channels", "groups", "depth", "inference")
     with harness.result_line("full-batch", {**{key: getattr(args, key) for key in keys}, "dtype": "float32"}, args) as result:
         result["layer_seconds"] = {"forward": []} if args.inference else {"forward": [], "backward": []}
         try:

@@ -19,7 +19,7 @@ class EdgeEncoding(NamedTuple):
     r"""Edge features and the linear map that all layers share, kept apart: $A W_0 + b_0$ is never built (it would be E x D)."""
 
     attr: Tensor
-    """$A$: (E, K), in the order of the graph."""
+    """$A$: (E, K), in the order of the graph; floating point, or int16 whose scale is in the weight."""
     weight: Tensor
     """$W_0$: (K, D)."""
     bias: Tensor
@@ -38,7 +38,8 @@ class GENConv(AbstractConv):
     where $e_{ij} = A_{ij} W + b$ is a linear map of the edge features. After an encoder that all layers share
     (`EdgeEncoding`), it is a map of a map, and is folded into one: $W = W_0 W_l$, $b = b_0 W_l + b_l$.
 
-    Shapes: x (N, in_channels); edge features (E, K) or an `EdgeEncoding`; returns (N, out_channels).
+    Shapes: x (N, in_channels); edge features (E, K) or an `EdgeEncoding`; returns (N, out_channels). Features in 16 bits are
+    taken too: `graph.edge_attr` as it is, whose `edge_scale` is heeded.
     Learned: the MLP; the edge map, if there are edge features; temperature or exponent, if `learn`; s, if `message_norm`.
 
     Args:
@@ -98,7 +99,7 @@ class GENConv(AbstractConv):
                 self.learned.fill_(self.initial)
 
     def forward(self, x: Tensor, graph: Graph, edge_attr: Tensor | EdgeEncoding | None = None) -> Tensor:
-        attr, weight, bias = self._edge_map(edge_attr)
+        attr, weight, bias = self._edge_map(graph, edge_attr)
         m = aggregate(x, graph, attr, weight, bias, how=self._reducer(), eps=self.eps)
         if self.scale is not None:
             m = nn.functional.normalize(m, dim=1) * x.norm(dim=1, keepdim=True) * self.scale
@@ -117,7 +118,9 @@ class GENConv(AbstractConv):
                 return perceptron(x, first.weight, first.bias, norm.weight, norm.bias, last.weight, last.bias, eps=norm.eps)
         return self.mlp(x)
 
-    def _edge_map(self, edge_attr: Tensor | EdgeEncoding | None) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
+    def _edge_map(
+        self, graph: Graph, edge_attr: Tensor | EdgeEncoding | None
+    ) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
         if (edge_attr is None) != (self.edge is None):
             got = "none" if edge_attr is None else "some"
             raise ValueError(
@@ -126,11 +129,23 @@ class GENConv(AbstractConv):
         if edge_attr is None or self.edge is None:
             return None, None, None
         if isinstance(edge_attr, Tensor):
-            return edge_attr, self.edge.weight.t(), self.edge.bias
+            return edge_attr, self._scaled_weight(graph, edge_attr), self.edge.bias
         with torch.autocast(edge_attr.weight.device.type, enabled=False):  # K x D: no time to win, digits to lose
             # In one product: a tied layer's gradient is a sum over its uses, and two a layer could be added up in two orders.
             folded = torch.cat([edge_attr.weight, edge_attr.bias.unsqueeze(0)]) @ self.edge.weight.t()
         return edge_attr.attr, folded[:-1], folded[-1] + self.edge.bias
+
+    def _scaled_weight(self, graph: Graph, edge_attr: Tensor) -> Tensor:
+        assert self.edge is not None
+        weight = self.edge.weight.t()
+        if edge_attr.is_floating_point():
+            return weight
+        if edge_attr is not graph.edge_attr:
+            raise ValueError(
+                f"edge features must be floating point, got {edge_attr.dtype}; integers are taken only as graph.edge_attr, whose "
+                "scale is known: pass that, or graph.edge_features()."
+            )
+        return weight * graph.edge_scale
 
     def _reducer(self) -> Reducer:
         value = self.initial if self.learned is None else self.learned

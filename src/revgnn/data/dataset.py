@@ -32,7 +32,7 @@ class NodeDataset:
 
     Attributes:
         name: as it was asked for.
-        graph: N nodes, with edge features float32 (E, K) or without.
+        graph: N nodes, with edge features (E, K) or without.
         x: float32, (N, F), the nodes' own features, or None where `species` is all there is.
         species: int64, (N,), a category of each node in `[0, num_species)`, or None.
         num_species: number of categories, 0 without `species`.

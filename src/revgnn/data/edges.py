@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import torch
 from torch import Tensor
 
-from revgnn import csr
+from revgnn import csr, edge_storage
+from revgnn.data.cut import take_rows
 from revgnn.graph import Graph
+
+_EDGES_AT_A_TIME = 1 << 20
 
 
 def build_graph(
@@ -18,6 +23,7 @@ def build_graph(
     undirected: bool = False,
     add_inverse: bool = False,
     self_loops: bool | None = None,
+    edge_scale: float | None = None,
 ) -> Graph:
     """A graph of N nodes from its stored edges.
 
@@ -28,6 +34,8 @@ def build_graph(
         undirected: add the reverse of every edge and keep each edge once; where several were stored their features are averaged.
         add_inverse: add the reverse of every edge and keep doubled ones, as OGB does for sets that store each pair once.
         self_loops: True gives every node exactly one, False drops them all, None leaves them as stored.
+        edge_scale: `edge_attr` is int16 and stays so, the features being its multiples (`Graph.edge_scale`), unless some must be
+            averaged. None: `edge_attr` holds the features themselves, which become float32.
 
     Raises:
         ValueError: an index out of range or a feature that is not finite, naming the stored edge; new self-loops in a graph with
@@ -36,26 +44,50 @@ def build_graph(
     if edge_index.ndim != 2 or edge_index.shape[0] != 2 or edge_index.dtype.kind not in "iu":
         raise ValueError(f"edges must be integers of shape (2, E), got {edge_index.dtype} of shape {edge_index.shape}.")
     _check_range(edge_index, num_nodes)
-    src, dst = edge_index.astype(np.int32 if num_nodes < 2**31 else np.int64, copy=False)
+    index = np.int32 if num_nodes < 2**31 else np.int64
+    src, dst = (np.ascontiguousarray(row, index) for row in edge_index)
     if edge_attr is not None:
         _check_features(edge_attr, edge_index)
-        edge_attr = edge_attr.astype(np.float32, copy=False)
+        if edge_scale is not None and undirected:
+            edge_attr, edge_scale = edge_storage.decode(torch.from_numpy(edge_attr), edge_scale, torch.float32).numpy(), None
+        if edge_scale is None:
+            edge_attr = edge_attr.astype(np.float32, copy=False)
     if self_loops is not None:
         src, dst, edge_attr = _set_loops(src, dst, edge_attr, num_nodes, self_loops)
     if undirected:
         src, dst = np.concatenate([src, dst]), np.concatenate([dst, src])
         edge_attr = None if edge_attr is None else np.concatenate([edge_attr, edge_attr])
-        return _in_order(*_coalesce(src, dst, edge_attr, num_nodes), num_nodes)
-    if add_inverse:
-        # Stored edge e becomes the edges 2 e and 2 e + 1; its features are gathered once, into place, never doubled first.
-        return _in_order(_interleave(src, dst), _interleave(dst, src), edge_attr, num_nodes, copies=2)
-    return _in_order(src, dst, edge_attr, num_nodes)
+        src, dst, edge_attr = _coalesce(src, dst, edge_attr, num_nodes)
+    if add_inverse and not undirected:
+        stored = np.empty(2 * src.size, np.int32 if src.size < 2**31 else np.int64)
+        indptr, sources = csr.both_ways(src, dst, num_nodes, stored)
+        structure = Graph(torch.from_numpy(indptr), torch.from_numpy(sources), validate=False)
+    else:
+        structure = Graph.from_edge_index(torch.from_numpy(np.stack([src, dst])), num_nodes)
+        assert structure.edge_ids is not None
+        # A loaded graph *is* its destination order: what order its file had concerns nobody, and takes 8 bytes an edge.
+        stored, structure = structure.edge_ids.numpy(), Graph(structure.indptr, structure.src, validate=False)
+    if edge_attr is None:
+        return structure
+    features = torch.from_numpy(take_rows(edge_attr, stored, torch.get_num_threads()))
+    return Graph(structure.indptr, structure.src, features, edge_scale=edge_scale or 1.0, validate=False)
 
 
 def sum_of_incoming(graph: Graph) -> Tensor:
-    """float32, (N, K): each node's sum of the features of the edges into it, 0 without any; the paper's for ogbn-proteins."""
+    """float32, (N, K): each node's sum of the features of the edges into it, 0 without any; the paper's for ogbn-proteins.
+
+    Features in 16 bits are decoded a run of nodes at a time.
+    """
     assert graph.edge_attr is not None
-    return torch.segment_reduce(graph.edge_attr, "sum", offsets=graph.indptr, axis=0, initial=0.0)
+    out = torch.zeros(graph.num_nodes, graph.num_edge_features)
+    starts = torch.searchsorted(graph.indptr, torch.arange(0, graph.num_edges, _EDGES_AT_A_TIME)).tolist()
+    for start, stop in itertools.pairwise([*starts, graph.num_nodes]):
+        if start < stop:
+            offsets = graph.indptr[start : stop + 1]
+            rows = graph.edge_attr[offsets[0] : offsets[-1]]
+            features = edge_storage.decode(rows, graph.edge_scale, torch.float32)
+            out[start:stop] = torch.segment_reduce(features, "sum", offsets=offsets - offsets[0], axis=0, initial=0.0)
+    return out
 
 
 def features_of(graph: Graph) -> Tensor:
@@ -63,22 +95,6 @@ def features_of(graph: Graph) -> Tensor:
     if graph.edge_attr is not None:
         return sum_of_incoming(graph)
     return graph.in_degree.to(torch.float32).log1p().unsqueeze(1)
-
-
-def _interleave(even: np.ndarray, odd: np.ndarray) -> np.ndarray:
-    return np.stack([even, odd], axis=1).ravel()
-
-
-def _in_order(src: np.ndarray, dst: np.ndarray, edge_attr: np.ndarray | None, num_nodes: int, copies: int = 1) -> Graph:
-    """In destination order; `copies` edges in a row share a row of `edge_attr`."""
-    graph = Graph.from_edge_index(torch.from_numpy(np.stack([src, dst])), num_nodes)
-    if edge_attr is None:
-        features = None
-    else:
-        assert graph.edge_ids is not None
-        features = torch.from_numpy(edge_attr)[graph.edge_ids // copies]
-    # A loaded graph *is* its destination order: what order its file had concerns nobody, and takes 8 bytes an edge.
-    return Graph(graph.indptr, graph.src, features, validate=False)
 
 
 def _set_loops(

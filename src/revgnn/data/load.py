@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
 from revgnn.data.cache import cached
 from revgnn.data.catalogue import Entry, find_entry, nearest_names
@@ -18,6 +19,10 @@ from revgnn.data.ogb import OFFICIAL, read_meta, read_ogb
 from revgnn.data.pyg import raw_files, read_pyg
 from revgnn.data.synthetic import generate
 
+EdgeStorage = Literal["float32", "auto", "float16", "bfloat16"]
+_Keep = Callable[[Callable[[], NodeDataset], Path, list[Path], Mapping[str, object]], NodeDataset]
+"""Reads a data set from its own files, or takes it from the cache: `read`, the source, its files, the options."""
+
 
 def load(
     name: str,
@@ -28,6 +33,7 @@ def load(
     self_loops: bool | None = None,
     download: bool = False,
     cache: bool = True,
+    edge_storage: EdgeStorage = "float32",
 ) -> NodeDataset:
     """A data set, ready to train on.
 
@@ -42,12 +48,18 @@ def load(
         self_loops: True gives every node one, False drops them. Default: as the set is used by custom.
         download: fetch a named set that is not there from where it is published.
         cache: keep large sets in a form that opens at once the next time (`revgnn.data.cache`).
+        edge_storage: how edge features are held, in memory and in the cache. "auto": as 16-bit integers where they are decimals
+            that come back to the last bit, else as float32; "float16", "bfloat16": rounded (`Graph.compressed`). Node features
+            made of edge features are made of the exact ones.
 
     Raises:
         ValueError: an unknown name (the message has the nearest), files that are missing or damaged, a split that does not exist,
             data that cannot be trained on.
     """
     root = default_root() if root is None else Path(root).expanduser()
+    if edge_storage not in get_args(EdgeStorage):
+        raise ValueError(f"edge_storage must be one of {', '.join(get_args(EdgeStorage))}, got {edge_storage!r}.")
+    keep: _Keep = functools.partial(_kept, cache=cache, edge_storage=edge_storage)
     graph_options = {"undirected": undirected, "self_loops": self_loops}
     head, _, arguments = name.partition(":")
     path = _as_path(name, root)
@@ -56,15 +68,15 @@ def load(
     if head.casefold() == "synthetic":
         if undirected is not None or self_loops is not None:
             raise ValueError("a generated data set takes its options in its name, as synthetic:nodes=4000,degree=30.")
-        return _choose(replace(generate(**_parse_arguments(arguments)), name=name), split)
+        return _choose(_stored(replace(generate(**_parse_arguments(arguments)), name=name), edge_storage), split)
     if path is not None and path.is_file():
-        return _choose(_cached(lambda: read_npz(path, **graph_options), path, [path], graph_options, cache), split)
+        return _choose(keep(lambda: read_npz(path, **graph_options), path, [path], graph_options), split)
     if entry is not None and entry.kind != "ogb":
-        return _load_pyg(entry, root, split, graph_options, download, cache)
+        return _load_pyg(entry, root, split, graph_options, download, keep)
     if entry is not None or name.casefold().startswith("ogbn"):
-        return _load_ogb(name, None, root, split, graph_options, download, cache)
+        return _load_ogb(name, None, root, split, graph_options, download, keep, edge_storage == "auto")
     if path is not None and (path / "raw").is_dir():
-        return _load_ogb(path.resolve().name, path, root, split, graph_options, download, cache)
+        return _load_ogb(path.resolve().name, path, root, split, graph_options, download, keep, edge_storage == "auto")
     raise _unknown(name, path)
 
 
@@ -72,7 +84,14 @@ def load(
 
 
 def _load_ogb(
-    name: str, folder: Path | None, root: Path, split: int | str, options: dict[str, bool | None], download: bool, cache: bool
+    name: str,
+    folder: Path | None,
+    root: Path,
+    split: int | str,
+    options: dict[str, bool | None],
+    download: bool,
+    keep: _Keep,
+    compress: bool,
 ) -> NodeDataset:
     name = name.casefold().replace("_", "-").removesuffix("-pyg")
     split_name = split if isinstance(split, str) else None
@@ -88,14 +107,13 @@ def _load_ogb(
     found = folder
     chosen = split_name or read_meta(found, name).split
     files = [p for p in [*(found / "raw").iterdir(), found / "meta_dict.json", *(found / "split").glob("*/*")] if p.is_file()]
-    dataset = _cached(
-        lambda: read_ogb(found, name, split=split_name, **options), found, files, {"name": name, "split": chosen, **options}, cache
-    )
+    key = {"name": name, "split": chosen, **options}
+    dataset = keep(lambda: read_ogb(found, name, split=split_name, compress=compress, **options), found, files, key)
     return _choose(dataset, 0 if split_name is not None else split)
 
 
 def _load_pyg(
-    entry: Entry, root: Path, split: int | str, options: dict[str, bool | None], download: bool, cache: bool
+    entry: Entry, root: Path, split: int | str, options: dict[str, bool | None], download: bool, keep: _Keep
 ) -> NodeDataset:
     files = raw_files(entry.name)
     marker = next(iter(files))
@@ -113,14 +131,30 @@ def _load_pyg(
     num_splits = max(10, split + 1) if isinstance(split, int) else 10
     key = {"name": entry.name, "num_splits": num_splits, **options}
     read = lambda: read_pyg(folder, entry.name, num_splits=num_splits, **options)  # noqa: E731 - as short as it gets
-    dataset = _cached(read, folder, [folder / path for path in files], key, cache)
+    dataset = keep(read, folder, [folder / path for path in files], key)
     return _choose(dataset, split)
 
 
-def _cached(
-    read: Callable[[], NodeDataset], source: Path, files: list[Path], options: Mapping[str, object], cache: bool
+def _kept(
+    read: Callable[[], NodeDataset],
+    source: Path,
+    files: list[Path],
+    options: Mapping[str, object],
+    *,
+    cache: bool,
+    edge_storage: EdgeStorage,
 ) -> NodeDataset:
-    return cached(read, source, files, options) if cache else read()
+    read_as = functools.partial(_read_as, read, edge_storage)
+    return cached(read_as, source, files, {**options, "edge_storage": edge_storage}) if cache else read_as()
+
+
+def _read_as(read: Callable[[], NodeDataset], edge_storage: EdgeStorage) -> NodeDataset:
+    return _stored(read(), edge_storage)
+
+
+def _stored(dataset: NodeDataset, edge_storage: EdgeStorage) -> NodeDataset:
+    """In the form asked for; 'float32' is what readers give."""
+    return dataset if edge_storage == "float32" else replace(dataset, graph=dataset.graph.compressed(edge_storage))
 
 
 def _choose(dataset: NodeDataset, split: int | str) -> NodeDataset:

@@ -84,7 +84,7 @@ def save_npz(dataset: NodeDataset, path: Path | str) -> None:
     arrays: dict[str, Any] = {
         "edge_index": torch.stack([graph.src, graph.dst]),
         "undirected": False,
-        "edge_attr": graph.edge_attr,
+        "edge_attr": graph.edge_features(torch.float32),
         "x": dataset.x,
         "species": dataset.species,
         "y": dataset.y,

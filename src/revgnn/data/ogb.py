@@ -18,6 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from revgnn import edge_storage
 from revgnn.data.catalogue import find_entry
 from revgnn.data.csv import read_csv
 from revgnn.data.dataset import Metric, NodeDataset, Split, Task
@@ -57,7 +58,13 @@ SELF_LOOPS = frozenset({"ogbn-arxiv", "ogbn-products"})
 
 
 def read_ogb(
-    folder: Path, name: str, *, split: str | None = None, undirected: bool | None = None, self_loops: bool | None = None
+    folder: Path,
+    name: str,
+    *,
+    split: str | None = None,
+    undirected: bool | None = None,
+    self_loops: bool | None = None,
+    compress: bool = False,
 ) -> NodeDataset:
     """A data set from a folder that holds `raw/` and `split/`.
 
@@ -66,13 +73,15 @@ def read_ogb(
         name: "ogbn-arxiv" and the like: settles the preprocessing, and the meta data where there is no `meta_dict.json`.
         split: a folder below `split/`; default: the one that the meta data name.
         undirected, self_loops: see `build_graph`; default: the paper's for this set.
+        compress: hold edge features in 16 bits from the start if nothing is lost (`Graph.compressed`), which needs less memory than
+            to compress them in the end.
 
     Raises:
         ValueError: if a file is missing, damaged or inconsistent with the others, or the task is none of node classification.
     """
     meta = read_meta(folder, name)
     task, metric = _task_of(meta, name)
-    raw = _read_npz(folder / "raw", meta) if meta.binary else _read_csv(folder / "raw", meta)
+    raw = _read_npz(folder / "raw", meta, compress) if meta.binary else _read_csv(folder / "raw", meta, compress)
     entry = find_entry(name)
     graph = build_graph(
         raw.edge_index,
@@ -81,6 +90,7 @@ def read_ogb(
         undirected=name in UNDIRECTED if undirected is None else undirected,
         add_inverse=meta.add_inverse_edge,
         self_loops=(True if name in SELF_LOOPS else None) if self_loops is None else self_loops,
+        edge_scale=raw.edge_scale,
     )
     species, num_species = None, 0
     if raw.species is not None:
@@ -152,28 +162,33 @@ class _Raw(NamedTuple):
     num_nodes: int
     edge_index: np.ndarray
     edge_attr: np.ndarray | None
+    edge_scale: float | None
+    """Of `edge_attr`, where it is int16 in place of float32."""
     x: np.ndarray | None
     species: np.ndarray | None
     y: np.ndarray
 
 
-def _read_csv(raw: Path, meta: OGBMeta) -> _Raw:
+def _read_csv(raw: Path, meta: OGBMeta, compress: bool) -> _Raw:
     num_nodes = _single(read_csv(raw / "num-node-list.csv.gz", np.int64), raw, "nodes")
     num_edges = _single(read_csv(raw / "num-edge-list.csv.gz", np.int64), raw, "edges")
-    edge = read_csv(raw / "edge.csv.gz", np.int64).reshape(-1, 2).T
+    # First what takes most memory while it is read.
+    edge_attr, edge_scale = _held(_read_if_there(raw / "edge-feat.csv.gz", num_edges), compress)
+    edge = read_csv(raw / "edge.csv.gz", np.int64, num_edges).reshape(-1, 2).T
     species = next((p for p in (raw / "node_species.csv.gz", raw / "species.csv.gz") if p.is_file()), None)
     out = _Raw(
         num_nodes=num_nodes,
         edge_index=edge,
-        edge_attr=_read_if_there(raw / "edge-feat.csv.gz"),
-        x=_read_if_there(raw / "node-feat.csv.gz"),
+        edge_attr=edge_attr,
+        edge_scale=edge_scale,
+        x=_read_if_there(raw / "node-feat.csv.gz", num_nodes),
         species=None if species is None else read_csv(species, np.int64).reshape(-1),
         y=read_csv(raw / "node-label.csv.gz", np.float32),
     )
     return _checked(out, num_edges, raw)
 
 
-def _read_npz(raw: Path, meta: OGBMeta) -> _Raw:
+def _read_npz(raw: Path, meta: OGBMeta, compress: bool) -> _Raw:
     path, labels = raw / "data.npz", raw / "node-label.npz"
     with open_npz(path) as data, open_npz(labels) as target:
 
@@ -181,10 +196,12 @@ def _read_npz(raw: Path, meta: OGBMeta) -> _Raw:
             return read_array(data, key, path).astype(dtype, copy=False) if key in data else None
 
         species = optional("node_species", np.int64)
+        edge_attr, edge_scale = _held(optional("edge_feat", np.float32), compress)
         out = _Raw(
             num_nodes=_single(read_array(data, "num_nodes_list", path), raw, "nodes"),
             edge_index=read_array(data, "edge_index", path),
-            edge_attr=optional("edge_feat", np.float32),
+            edge_attr=edge_attr,
+            edge_scale=edge_scale,
             x=optional("node_feat", np.float32),
             species=None if species is None else species.reshape(-1),
             y=read_array(target, "node_label", labels),
@@ -192,8 +209,15 @@ def _read_npz(raw: Path, meta: OGBMeta) -> _Raw:
         return _checked(out, _single(read_array(data, "num_edges_list", path), raw, "edges"), raw)
 
 
-def _read_if_there(path: Path) -> np.ndarray | None:
-    return read_csv(path, np.float32) if path.is_file() else None
+def _read_if_there(path: Path, rows: int) -> np.ndarray | None:
+    return read_csv(path, np.float32, rows) if path.is_file() else None
+
+
+def _held(edge_attr: np.ndarray | None, compress: bool) -> tuple[np.ndarray | None, float | None]:
+    if edge_attr is None or not compress:
+        return edge_attr, None
+    features, scale = edge_storage.compress(torch.from_numpy(edge_attr), 1.0, "auto")
+    return features.numpy(), scale if features.dtype == torch.int16 else None
 
 
 def _single(counts: np.ndarray, raw: Path, what: str) -> int:

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-import itertools
 import threading
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from revgnn.data.cut import Cut, cut, take_rows
+from revgnn.data.cut import Draw, Piece, cut
 from revgnn.graph import Graph
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,8 +37,9 @@ class RandomPartition:
     size (give or take one node). The authors' code draws each node's part independently instead, so that its parts differ in
     size by about sqrt(N / P); equal parts make steps of equal cost and memory. Edges between parts are dropped for the epoch.
 
-    Memory: about one in P of the graph's edges as indices, and the edge features of the part that is out (and of the next one
-    while prefetching); never a copy of the whole. With one part the graph itself is handed out.
+    A part is cut when its turn comes, by a walk over the edges of its own nodes: P parts together read each edge once. Memory:
+    the part that is out, and the next one while prefetching; never a copy of the whole, nor anything of its number of edges, so
+    the graph may be a file mapped into memory. With one part the graph itself is handed out.
 
     Example:
         >>> partition = RandomPartition(graph, parts=10, seed=0)
@@ -61,7 +64,7 @@ class RandomPartition:
         self.seed = seed
         self._lock = threading.Lock()
         self._worker: ThreadPoolExecutor | None = None
-        self._next: tuple[int, Future[Cut]] | None = None
+        self._next: tuple[int, Future[tuple[Draw, Part]]] | None = None
 
     def epoch(self, epoch: int, *, start: int = 0) -> Generator[Part, None, None]:
         """The parts of one epoch, from part `start` on, each prepared when it is asked for."""
@@ -69,10 +72,11 @@ class RandomPartition:
         return self._one_by_one(epoch, start)
 
     def prefetching(self, epoch: int, *, start: int = 0) -> Generator[Part, None, None]:
-        """The same parts, prepared on a background thread: the next part and the next epoch's cut while this part is in use.
+        """The same parts, each prepared on a background thread while the one before is in use, from epoch to epoch.
 
-        At most one part and one cut are ahead. What goes wrong in the background is raised here, in the consumer. The iterator
-        may be left or closed at any time; `close()` drops what is prepared for the next epoch.
+        One part is ahead, so a consumer waits only where its step is shorter than one part's preparation, which takes one thread.
+        What goes wrong in the background is raised here, in the consumer. The iterator may be left or closed at any time;
+        `close()` drops what is prepared for the next epoch.
         """
         _check_epoch(epoch)
         return self._one_by_one(epoch, start) if self.parts == 1 else self._ahead(epoch, start)
@@ -97,71 +101,75 @@ class RandomPartition:
             if start == 0:
                 yield Part(torch.arange(self.graph.num_nodes), self.graph)
             return
-        whole = self._cut(epoch, threads=torch.get_num_threads())
+        draw = self._draw(epoch)
         for index in range(start, self.parts):
-            yield self._part(whole, index)
+            yield self._part(draw, index, threads=torch.get_num_threads())
 
     def _ahead(self, epoch: int, start: int) -> Generator[Part, None, None]:
-        whole = self._take_next(epoch)
-        if whole is None:
-            # Nobody trains meanwhile: use all threads.
-            whole = self._cut(epoch, threads=torch.get_num_threads())
-        upcoming = self._submit_part(whole, start)
+        if start >= self.parts:
+            return
+        # Where nothing is prepared nobody trains meanwhile: use all threads.
+        draw, part = self._take_next(epoch, start) or self._begin(epoch, start, threads=torch.get_num_threads())
+        upcoming: Future[Any] | None = None
         try:
-            for index in range(start, self.parts):
-                part = upcoming.result()
-                if index + 1 < self.parts:
-                    upcoming = self._submit_part(whole, index + 1)
-                if index == start:
-                    self._prepare(epoch + 1)
+            for index in range(start + 1, self.parts):
+                upcoming = self._submit(self._part, draw, index)
                 yield part
+                part = upcoming.result()
+            self._prepare(epoch + 1)
+            yield part
         finally:
-            upcoming.cancel()
+            if upcoming is not None:
+                upcoming.cancel()  # means nothing to one that is done
 
-    def _cut(self, epoch: int, threads: int) -> Cut:
+    def _draw(self, epoch: int) -> Draw:
         num_nodes = self.graph.num_nodes
         bounds = np.arange(self.parts + 1, dtype=np.int64) * num_nodes // self.parts
-        nodes = np.random.default_rng([self.seed, epoch]).permutation(num_nodes)
-        # Ascending within a part: the walk over edges and features then goes forwards through memory.
-        for start, stop in itertools.pairwise(bounds):
-            nodes[start:stop].sort()
-        return cut(self.graph.indptr.numpy(), self.graph.src.numpy(), nodes, bounds, threads)
+        return Draw.of(np.random.default_rng([self.seed, epoch]).permutation(num_nodes), bounds)
 
-    def _part(self, whole: Cut, index: int) -> Part:
-        start, stop = whole.bounds[index : index + 2]
-        indptr = whole.indptr[start : stop + 1]
-        first, last = indptr[0], indptr[-1]
-        features = self.graph.edge_attr
-        if features is not None:
-            features = torch.from_numpy(take_rows(features.detach().numpy(), whole.edge[first:last]))
-        nodes, src = torch.from_numpy(whole.nodes[start:stop]), torch.from_numpy(whole.src[first:last])
-        return Part(nodes, Graph(torch.from_numpy(indptr - first), src, features, validate=False))
+    def _part(self, draw: Draw, index: int, threads: int = 1) -> Part:
+        """One thread by default, as in the background: the cores belong to the training step."""
+        graph = self.graph
+        values = None if graph.edge_attr is None else _as_numpy(graph.edge_attr.detach())
+        piece: Piece = cut(graph.indptr.numpy(), graph.src.numpy(), values, draw, index, threads)
+        features = None
+        if piece.values is not None and graph.edge_attr is not None:
+            features = torch.from_numpy(piece.values).view(graph.edge_attr.dtype)
+        indptr, src = torch.from_numpy(piece.indptr), torch.from_numpy(piece.src)
+        nodes = torch.from_numpy(draw.nodes[slice(*draw.bounds[index : index + 2])])
+        return Part(nodes, Graph(indptr, src, features, edge_scale=graph.edge_scale, validate=False))
+
+    def _begin(self, epoch: int, start: int = 0, threads: int = 1) -> tuple[Draw, Part]:
+        draw = self._draw(epoch)
+        return draw, self._part(draw, start, threads)
 
     # --- the background -------------------------------------------------------------------------------------------------
 
-    def _pool(self) -> ThreadPoolExecutor:
-        if self._worker is None:
-            self._worker = ThreadPoolExecutor(1, thread_name_prefix="revgnn-partition")
-        return self._worker
-
-    def _submit_part(self, whole: Cut, index: int) -> Future[Part]:
+    def _submit(self, work: Callable[..., T], *arguments: Any) -> Future[T]:
         with self._lock:
-            return self._pool().submit(self._part, whole, index)
+            if self._worker is None:
+                self._worker = ThreadPoolExecutor(1, thread_name_prefix="revgnn-partition")
+            return self._worker.submit(work, *arguments)
 
     def _prepare(self, epoch: int) -> None:
+        prepared = (epoch, self._submit(self._begin, epoch))
         with self._lock:
-            # One thread: the cores belong to the training step.
-            self._next = (epoch, self._pool().submit(self._cut, epoch, 1))
+            self._next = prepared
 
-    def _take_next(self, epoch: int) -> Cut | None:
+    def _take_next(self, epoch: int, start: int) -> tuple[Draw, Part] | None:
         with self._lock:
             prepared, self._next = self._next, None
         if prepared is None:
             return None
-        if prepared[0] != epoch:
+        if prepared[0] != epoch or start != 0:
             prepared[1].cancel()
             return None
         return prepared[1].result()
+
+
+def _as_numpy(features: Tensor) -> np.ndarray:
+    """The same memory; bfloat16, which NumPy lacks, as integers of its bits."""
+    return (features.view(torch.int16) if features.dtype == torch.bfloat16 else features).numpy()
 
 
 def _check_epoch(epoch: int) -> None:

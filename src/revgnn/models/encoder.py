@@ -51,11 +51,18 @@ class NodeEncoder(nn.Module):
 
 
 class EdgeEncoder(nn.Linear):
-    """The linear map of edge features that all layers share, (K -> D): handed on as a map, never as E x D."""
+    """The linear map of edge features that all layers share, (K -> D): handed on as a map, never as E x D.
+
+    Features in 16 bits stay so; the scale of integers goes into the weight.
+    """
 
     def forward(self, graph: Graph) -> EdgeEncoding:  # pyright: ignore[reportIncompatibleMethodOverride]
         if graph.edge_attr is None or graph.num_edge_features != self.in_features:
             raise ValueError(
                 f"this model was built for {self.in_features} edge features, but the graph has {graph.num_edge_features}."
             )
-        return EdgeEncoding(graph.edge_attr, self.weight.t(), self.bias)
+        weight = self.weight.t()
+        if graph.edge_scale != 1.0:
+            # (A s) W = A (s W): K x D products in place of E x K, and a kernel has only to turn integers into numbers
+            weight = weight * graph.edge_scale
+        return EdgeEncoding(graph.edge_attr, weight, self.bias)

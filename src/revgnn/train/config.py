@@ -17,6 +17,8 @@ from revgnn.train.config_errors import ConfigError, explain
 Device = Literal["auto", "cpu", "cuda"]
 Amp = Literal["none", "bf16", "fp16"]
 Features = Literal["raw", "standard", "log", "rows"]
+EdgeStorage = Literal["float32", "auto", "float16", "bfloat16"]
+"""As `revgnn.data.load.EdgeStorage`, which cannot be had without torch."""
 Loss = Literal["cross_entropy", "log"]
 Average = Literal["nodes", "entries"]
 
@@ -44,6 +46,10 @@ class DataConfig(_Frozen):
         default=None, description="An .npy file (N, F) of float16, 32 or 64 with node features in place of the set's own."
     )
     keep_features: bool = Field(default=False, description="Put those of node_features beside the set's own, after them.")
+    edge_storage: EdgeStorage = Field(
+        default="float32",
+        description="How edge features are held. auto: in 16 bits if nothing is lost; float16, bfloat16: in 16 bits, rounded.",
+    )
     download: bool = Field(default=False, description="Fetch a published data set that is not there.")
 
     @field_validator("split")

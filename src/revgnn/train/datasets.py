@@ -30,6 +30,7 @@ def load_dataset(config: DataConfig | None) -> NodeDataset:
         undirected=config.undirected,
         self_loops=config.self_loops,
         download=config.download,
+        edge_storage=config.edge_storage,
     )
     x = dataset.x
     if config.node_features is not None:

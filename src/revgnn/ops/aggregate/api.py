@@ -38,7 +38,8 @@ def aggregate(
     Args:
         x: (N, C), floating point. float32 and float64 are computed as they are, bfloat16 and float16 in float32.
         graph: N nodes, E edges.
-        edge_attr: $A$, (E, K), edge features in the order of the graph; usually `graph.edge_attr`.
+        edge_attr: $A$, (E, K), edge features in the order of the graph; usually `graph.edge_attr`. Floating point, or int16,
+            whose integers are taken as they are: multiply `weight` by `graph.edge_scale`.
         weight: $W$, (K, C). Wanted if and only if there is `edge_attr`.
         bias: $b$, (C,), or None.
         how: `Sum()`, `Mean()`, `Max()`, `Softmax(t)` or `Power(p)`.
@@ -65,13 +66,19 @@ def aggregate(
         param = how.t
     elif isinstance(how, Power):
         param, clamp = how.p, how.clamp or _UNLIMITED
-    tensors = [None if t is None else t.to(dtype).contiguous() for t in (x, edge_attr, weight, bias)]
+    if edge_attr is not None and not (backend == "cpu" and edge_attr.dtype in cpu.STORED and not edge_attr.requires_grad):
+        edge_attr = edge_attr.to(dtype)  # the CPU's kernels read 16-bit features as they are stored
+    tensors = [t if t is None else t.contiguous() for t in (x.to(dtype), edge_attr, *(_to(t, dtype) for t in (weight, bias)))]
     learned = param.to(torch.float64).reshape(()) if isinstance(param, Tensor) else None
     constant = 1.0 if isinstance(param, Tensor) else float(param)
     save = torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in (*tensors, learned))
     by_source = list(graph.by_source) if save and (kind != "max" or backend == "gpu") else []
     out = _forward(*tensors, learned, graph.indptr, graph.src, by_source, kind, constant, eps, *clamp, save, backend == "gpu")[0]
     return out.to(x.dtype)
+
+
+def _to(t: Tensor | None, dtype: torch.dtype) -> Tensor | None:
+    return None if t is None else t.to(dtype)
 
 
 def _check(
@@ -86,6 +93,8 @@ def _check(
     if edge_attr is not None and weight is not None:
         if edge_attr.dim() != 2 or edge_attr.shape[0] != graph.num_edges:
             raise ValueError(f"edge_attr must have shape ({graph.num_edges}, K), got {tuple(edge_attr.shape)}.")
+        if not edge_attr.is_floating_point() and edge_attr.dtype != torch.int16:
+            raise ValueError(f"edge_attr must be floating point or int16, got {edge_attr.dtype}; use edge_attr.float().")
         if weight.shape != (edge_attr.shape[1], x.shape[1]):
             raise ValueError(f"weight must have shape {(edge_attr.shape[1], x.shape[1])}, got {tuple(weight.shape)}.")
     if bias is not None and bias.shape != (x.shape[1],):

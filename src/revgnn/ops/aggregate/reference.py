@@ -16,7 +16,8 @@ def messages(x: Tensor, graph: Graph, edge_attr: Tensor | None, weight: Tensor |
     r"""$m_{ij} = \mathrm{relu}(x_j + A_{ij} W + b) + \epsilon$: (E, C), in destination order."""
     before = x[graph.src]
     if edge_attr is not None and weight is not None:
-        before = before + edge_attr @ weight
+        # a matrix product takes one dtype; edge features may be held in 16 bits
+        before = before + edge_attr.to(weight.dtype) @ weight
     if bias is not None:
         before = before + bias
     return before.relu() + eps

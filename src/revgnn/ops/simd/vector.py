@@ -31,9 +31,11 @@ intrinsic: Any = extending.intrinsic
 PIECE = 16
 """Lanes of a full piece: one AVX-512 register of float32."""
 
-REVISION = zlib.crc32(b"".join(path.read_bytes() for path in sorted(Path(__file__).parents[1].rglob("*.py"))))
-"""Changes with any file of `revgnn.ops`. Kernels close over it, so that numba's on-disk cache notices when what they inline has
-changed, wherever that stands."""
+_NO_KERNELS = ("api.py", "reference.py", "reducers.py", "gpu.py", "__init__.py")
+_SOURCES = (path for path in sorted(Path(__file__).parents[1].rglob("*.py")) if path.name not in _NO_KERNELS)
+REVISION = zlib.crc32(b"".join(path.read_bytes() for path in _SOURCES if path.parent.name != "gpu"))
+"""Changes with any file of `revgnn.ops` that kernels are made of. Kernels close over it, so that numba's on-disk cache notices when
+what they inline has changed, wherever that stands."""
 
 _FEATURES = dict(llvm.get_host_cpu_features())
 REGISTERS = 32 if _FEATURES.get("avx512f") or not _FEATURES.get("sse2") else 16
@@ -62,11 +64,11 @@ LLVM = {
     types.int32: ir.IntType(32),
     types.int64: ir.IntType(64),
     types.boolean: ir.IntType(1),
-    types.float16: ir.HalfType(),
+    types.int8: ir.HalfType(),
     types.int16: ir.IntType(16),
     types.uint16: ir.IntType(16),
 }
-"""LLVM's type for a numba type; `uint16` stands for bfloat16, which numba does not know."""
+"""LLVM's type for a numba type. `int8` stands for float16 and `uint16` for bfloat16, which numba does not know on a CPU."""
 
 
 @register_model(Vector)

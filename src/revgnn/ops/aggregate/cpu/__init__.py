@@ -18,8 +18,10 @@ from revgnn.ops.aggregate.cpu.forward import max_forward, power_forward, softmax
 from revgnn.ops.aggregate.cpu.message import tiles
 from revgnn.ops.launch import NUMPY, num_blocks, or_empty, pad, position_dtype, run, tile
 
-_CODED = {**NUMPY, torch.int16: np.int16, torch.float16: np.float16, torch.bfloat16: np.uint16}
-"""What kernels know the stored edge features as; bfloat16, which NumPy lacks, by its bits."""
+STORED = {torch.int16: np.int16, torch.float16: np.int8, torch.bfloat16: np.uint16}
+"""What kernels know 16-bit edge features as; see `revgnn.ops.simd.vector.LLVM`."""
+
+_CODED = {**NUMPY, **STORED}
 
 
 def _stored_as(edge_attr: Tensor | None, x: Tensor) -> Any:
@@ -134,11 +136,11 @@ def _backward_max(
     if edge_attr is not None and weight is not None and (wants_weight or wants_edges):
         K = edge_attr.shape[1]
         blocks = num_blocks(grad.numel(), most=64)
-        partial = grad.new_zeros(blocks, channels, K)
+        partial = grad.new_zeros(blocks, channels, K, dtype=torch.float64)
         if wants_edges:
             grad_a = torch.zeros_like(edge_attr)
         compiled = max_backward_edges(K, wants_edges, dtype, _stored_as(edge_attr, grad), position)
         run(compiled, blocks, num_nodes, channels, winner, grad, edge_attr, weight.t().contiguous(), partial, grad_a)
         if wants_weight:
-            grad_w = partial.sum(0).t().contiguous()
+            grad_w = partial.sum(0).t().to(grad.dtype).contiguous()
     return grad_x, grad_w, grad_a

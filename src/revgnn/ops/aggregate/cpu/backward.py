@@ -44,7 +44,7 @@ from revgnn.ops.simd import (
 
 @functools.cache
 def max_backward_edges(K: int, edges: bool, dtype: Any, coded: Any, position: Any) -> Any:
-    """Gradient of the weight (one partial sum a block, transposed: C x K) and of the edge features, from the winners."""
+    """Gradient of the weight (a partial sum a block, float64, transposed: C x K) and of the edge features, from the winners."""
     revision = simd.REVISION
 
     def rows(record):
@@ -56,7 +56,7 @@ def max_backward_edges(K: int, edges: bool, dtype: Any, coded: Any, position: An
             pointer(record[6], coded),
             pointer(record[7], dtype),
         )
-        partial, grad_a = pointer(record[8], dtype), pointer(record[9], dtype)
+        partial, grad_a = pointer(record[8], np.float64), pointer(record[9], dtype)
         while True:
             block = next_block(record)
             if block >= record[1]:
@@ -67,7 +67,8 @@ def max_backward_edges(K: int, edges: bool, dtype: Any, coded: Any, position: An
                     e = np.int64(winner[i * channels + c])
                     if e >= 0:
                         g = splat(grad[i * channels + c], K)
-                        store(partial, mine + c * K, fma(g, load_converted(a, e * K, K, dtype), load(partial, mine + c * K, K)))
+                        features = widen(load_converted(a, e * K, K, dtype))
+                        store(partial, mine + c * K, fma(widen(g), features, load(partial, mine + c * K, K)))
                         if edges:
                             store(grad_a, e * K, fma(g, load(wt, c * K, K), load(grad_a, e * K, K)))
 

@@ -1,0 +1,43 @@
+"""Arrays in `.npy` files as memory that is read when it is touched, however large they are."""
+
+from __future__ import annotations
+
+import mmap
+import sys
+from pathlib import Path
+
+import numpy as np
+
+_NO_RESERVE = getattr(mmap, "MAP_NORESERVE", 0x4000 if sys.platform == "linux" else 0)
+"""Python names it from 3.13 on."""
+
+
+def map_array(path: Path) -> np.ndarray:
+    """The array in a `.npy` file, copy-on-write: what a caller writes never reaches it, and pages nobody writes are the file's own.
+
+    `numpy.load(..., mmap_mode="c")` does the same, but asks the system to set memory aside for a copy of every page, which Linux
+    refuses for a file larger than all of it.
+
+    Raises:
+        ValueError: if it is no such file, is cut off, holds Python objects or is not in C order.
+        OSError: if it cannot be read.
+    """
+    with open(path, "rb") as file:
+        version = np.lib.format.read_magic(file)
+        if version not in ((1, 0), (2, 0)):
+            raise ValueError(f"{path.name} has version {version} of the format, not 1.0 or 2.0")
+        read_header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+        shape, fortran_order, dtype = read_header(file)
+        if fortran_order or dtype.hasobject:
+            raise ValueError(f"{path.name} must hold plain numbers in C order, got {dtype}, Fortran order: {fortran_order}")
+        count = int(np.prod(shape))
+        if count == 0:  # nothing to map
+            return np.empty(shape, dtype)
+        offset = file.tell()
+        return np.frombuffer(_map(file.fileno()), dtype, count, offset).reshape(shape)
+
+
+def _map(handle: int) -> mmap.mmap:
+    if sys.platform == "win32":
+        return mmap.mmap(handle, 0, access=mmap.ACCESS_COPY)
+    return mmap.mmap(handle, 0, flags=mmap.MAP_PRIVATE | _NO_RESERVE, prot=mmap.PROT_READ | mmap.PROT_WRITE)
