@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable
 from typing import Any
 
 import torch
@@ -11,7 +10,7 @@ from torch import Tensor, nn
 
 from revgnn.gradients.implicit import SolveRecord
 from revgnn.gradients.replay import Conditions
-from revgnn.gradients.segment import Gradients, without_hooks
+from revgnn.gradients.segment import Gradients, refuse_strangers, without_hooks
 from revgnn.gradients.shared import Shared
 from revgnn.solvers import ReversibleRelaxation, Solution, Trail
 
@@ -91,7 +90,7 @@ class _Solve:
         z = z.detach().requires_grad_()
         with torch.enable_grad():
             f = self.evaluate(z, self.shared.replaced(leaves))
-        refuse_lost(self.block, f, [z, *self.parameters, *leaves])
+        refuse_strangers(self.block, f, [z, *self.parameters, *leaves], once=False)
         for name, buffer in self.block.named_buffers():
             if before.get(name) != buffer._version:
                 raise ValueError(
@@ -130,7 +129,7 @@ class _Solve:
                 with torch.enable_grad():
                     g = self.solver.damped(z, self.evaluate(z, shared))
                 inputs = [z, *parameters, *leaves]
-                refuse_lost(self.block, g, inputs)
+                refuse_strangers(self.block, g, inputs, once=False)
                 pulled = (grad_here * exact.b).to(g.dtype)
                 reached, *rest = torch.autograd.grad(g, inputs, pulled, allow_unused=True) if g.requires_grad else [None]
                 gradients.add([*self.parameters, *self.shared.tensors] if rest else [], rest)
@@ -151,29 +150,6 @@ class _Solve:
                     f"{type(self.block).__name__} gave other values when it was evaluated again, or its arguments were changed: "
                     "it may not draw from generators other than torch's, nor depend on anything that moves."
                 )
-
-
-def refuse_lost(block: nn.Module, f: Tensor, known: Iterable[Tensor]) -> None:
-    """Check that f depends on no tensor that wants a gradient and is not `known`.
-
-    Raises:
-        RuntimeError: if it does: its gradient would be lost.
-    """
-    expected = {id(t) for t in known}
-    nodes, seen = [f.grad_fn], set()
-    while nodes:
-        node = nodes.pop()
-        if node is None or node in seen:
-            continue
-        seen.add(node)
-        leaf = getattr(node, "variable", None)
-        if leaf is not None and id(leaf) not in expected:
-            raise RuntimeError(
-                f"{type(block).__name__} depends on a tensor of shape {tuple(leaf.shape)} that requires a gradient but is neither "
-                "one of its parameters nor an argument, so its gradient would be lost when the block is evaluated again; "
-                "register it as a parameter, or pass what the block uses of it as an argument."
-            )
-        nodes += [child for child, _ in node.next_functions]
 
 
 class _Node(torch.autograd.Function):

@@ -85,13 +85,16 @@ def without_hooks(modules: nn.Module, parameters: list[nn.Parameter]) -> Iterato
 _inspected: weakref.WeakSet[nn.Module] = weakref.WeakSet()
 
 
-def refuse_strangers(modules: nn.Module, out: Tensor, known: Iterable[Tensor]) -> None:
-    """Check, the first time only, that `out` depends on no tensor that wants a gradient and is not `known`.
+def refuse_strangers(modules: nn.Module, out: Tensor, known: Iterable[Tensor], *, once: bool = True) -> None:
+    """Check that `out` depends on no tensor that wants a gradient and is not `known`.
+
+    Args:
+        once: look at these modules the first time only.
 
     Raises:
-        RuntimeError: if it does: a recomputing strategy has no way to return that gradient.
+        RuntimeError: if it does: who recomputes has no way to return that gradient.
     """
-    if modules in _inspected:
+    if once and modules in _inspected:
         return
     expected = {id(t) for t in known}
     nodes, seen = [out.grad_fn], set()
@@ -105,7 +108,7 @@ def refuse_strangers(modules: nn.Module, out: Tensor, known: Iterable[Tensor]) -
             raise RuntimeError(
                 f"{type(modules).__name__} uses a tensor of shape {tuple(leaf.shape)} that requires a gradient but is neither "
                 "one of its parameters nor an argument, so its gradient would be lost when the block is evaluated again; "
-                "register it as a parameter, or pass it to the stack as an argument."
+                "register it as a parameter, or pass it along as an argument."
             )
         nodes += [child for child, _ in node.next_functions]
     _inspected.add(modules)
