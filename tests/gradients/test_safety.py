@@ -302,5 +302,5 @@ def test_a_tensor_that_comes_in_by_the_back_door_is_refused(x) -> None:
 
     stack = ReversibleStack([[Closure(), Closure()]])
     for _ in range(2):  # not only the first time
-        with pytest.raises(RuntimeError, match="pass it to the stack as an argument"):
+        with pytest.raises(RuntimeError, match="pass it along as an argument"):
             stack(x.requires_grad_()).sum().backward()
