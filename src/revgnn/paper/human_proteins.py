@@ -31,8 +31,8 @@ TABLE = Table(
         "A local set, no published benchmark; there are no published figures to set beside these.",
         "All networks have 64 channels and one protocol, with the same learning rate at every depth; none was tuned by itself.",
         "The equilibrium is solved for by Anderson acceleration in at most 15 steps, forward and backward (30 in "
-        "evaluation), half of our usual number. A state that is not within tolerance by then is used as it is, which happens in "
-        "the first training steps.",
-        "Networks are trained on the whole graph. One part is the whole graph, so that its views are all the same.",
+        "evaluation), half of our usual number. A state that is not within tolerance by then is used as it is.",
+        "Networks are trained on 5 random parts an epoch and evaluated on the whole graph. One part is the whole graph, so that "
+        "its views are all the same.",
     ),
 )
