@@ -45,7 +45,7 @@ def test_an_interruption_keeps_the_layers_that_were_done(bench, interrupt_after:
 
 def test_memory_that_is_not_there_is_not_asked_for(bench, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(harness, "available_bytes", lambda: 10_000_000)
-    with pytest.raises(ValueError, match=r"takes about 13\.\d GB to make, and 0\.0 GB are free"):
+    with pytest.raises(ValueError, match=r"takes about 8\.\d GB to make, and 0\.0 GB are free"):
         bench("full-batch")
 
 
@@ -61,7 +61,7 @@ def test_wrong_results_print_no_figures(bench, monkeypatch: pytest.MonkeyPatch, 
 
 def test_hooks_are_gone_afterwards():
     args = full_batch.parse(["--quick"])
-    graph = full_batch.proteins_shaped(args.nodes, args.edges)
+    graph = full_batch.full_size(args.nodes, args.edges)
     args.family = "reversible"
     model = full_batch.our_model(args, graph)
     inputs = full_batch.features_of(graph), torch.zeros(200, dtype=torch.int64), torch.zeros(200, full_batch.TASKS)

@@ -76,8 +76,8 @@ class LayerClock:
 
 
 def needed_bytes(nodes: int, edges: int, channels: int, features: int = 8) -> int:
-    """Roughly, at most: the features, 40 bytes an edge while the graph is made, and the step."""
-    return edges * (4 * features + 40) + 16 * 4 * nodes * (channels + TASKS)
+    """Roughly, at most: the features, 60 bytes an edge while the graph is made, and the step."""
+    return edges * (4 * features + 60) + 16 * 4 * nodes * (channels + TASKS)
 
 
 def process_peak_bytes() -> int:
