@@ -30,8 +30,8 @@ LAYERS = [
 
 KNOW_NO_GRAPHS = [
     *("_version", "csr", "edge_storage", "memory", "gradients", "solvers"),
-    *("ops.backends", "ops.gemm", "ops.grid", "ops.launch", "ops.norm", "ops.norm_relu", "ops.perceptron", "ops.simd"),
-    "ops.split_rows",
+    *("ops.backends", "ops.gemm", "ops.grid", "ops.launch", "ops.norm", "ops.norm_relu", "ops.operator", "ops.perceptron"),
+    *("ops.simd", "ops.split_rows"),
 ]
 """Rooms, and single ops, that could serve any network. They use only one another."""
 

@@ -268,7 +268,7 @@ def test_opcheck(kind: str) -> None:
         True,
         False,
     )
-    torch.library.opcheck(api._forward, arguments)
+    torch.library.opcheck(api._forward.registered, arguments)
 
 
 @pytest.mark.parametrize("backend", ["aot_eager", pytest.param("inductor", marks=pytest.mark.slow)])

@@ -150,7 +150,9 @@ def test_real_graph(real_data: Path) -> None:
 def test_opcheck(weighted: bool) -> None:
     graph = dict(GRAPHS)["power law"]
     t = {name: t.requires_grad_() for name, t in inputs(graph, (3, 7), weighted=weighted).items()}
-    torch.library.opcheck(api._forward, (t["x"], t.get("weight"), graph.indptr, graph.src, list(graph.by_source), True, False))
+    torch.library.opcheck(
+        api._forward.registered, (t["x"], t.get("weight"), graph.indptr, graph.src, list(graph.by_source), True, False)
+    )
 
 
 def test_compiles_into_one_graph() -> None:

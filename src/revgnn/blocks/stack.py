@@ -87,7 +87,7 @@ class Stack(nn.Module):
                 raise
             warnings.warn(f"{error} Going on with 2^-{error.needed}.", stacklevel=2)
             self.coarsened += error.bits - error.needed
-        with frozen_statistics(self):  # the first try has moved them
+        with frozen_statistics([self]):  # the first try has moved them
             return self._run(x, args, kwargs, conditions)
 
     @torch.compiler.disable(reason="a stack that recomputes its activations runs as it is; compile its blocks instead")

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from revgnn.gradients.layer import AbstractLayer
+from revgnn.gradients.modules import wanted_parameters
 from revgnn.gradients.replay import Conditions
 from revgnn.gradients.shared import Shared
 from revgnn.ops import grid
@@ -85,8 +86,7 @@ class Program:
 
     def parameters(self, first: int, last: int) -> list[nn.Parameter]:
         """Those of the layers `first` to `last` that want a gradient, each once."""
-        units = {id(unit): unit for unit in self.layers[first:last]}
-        return list({id(p): p for unit in units.values() for p in unit.parameters() if p.requires_grad}.values())
+        return wanted_parameters(*self.layers[first:last])
 
 
 def split(state: Tensor, groups: int) -> list[Tensor]:

@@ -6,13 +6,15 @@ and must leave no trace.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
+
+from revgnn.gradients.modules import modules_in
 
 _GOLDEN = 0x9E3779B97F4A7C15
 
@@ -74,9 +76,9 @@ class Conditions:
 
 
 @contextmanager
-def frozen_statistics(modules: nn.Module) -> Iterator[None]:
+def frozen_statistics(roots: Iterable[nn.Module]) -> Iterator[None]:
     """Batch norm inside computes exactly as it would, and leaves its running statistics alone."""
-    moving = [m for m in modules.modules() if isinstance(m, _NormBase) and m.training and m.track_running_stats]
+    moving = [m for m in modules_in(roots) if isinstance(m, _NormBase) and m.training and m.track_running_stats]
     for norm in moving:
         norm.track_running_stats = False
     try:
@@ -86,7 +88,7 @@ def frozen_statistics(modules: nn.Module) -> Iterator[None]:
             norm.track_running_stats = True
 
 
-def buffer_versions(modules: nn.Module) -> dict[str, int]:
-    """How often each buffer has been written to, those of normalisation layers left out."""
-    norms = {id(b) for m in modules.modules() if isinstance(m, _NormBase) for b in m.buffers(recurse=False)}
-    return {name: b._version for name, b in modules.named_buffers() if id(b) not in norms}
+def buffer_versions(roots: Iterable[nn.Module]) -> list[tuple[str, Tensor, int]]:
+    """Name, buffer, and how often it has been written to, for all buffers but those of normalisation layers."""
+    others = (m for m in modules_in(roots) if m._buffers and not isinstance(m, _NormBase))
+    return [(name, b, b._version) for m in others for name, b in m._buffers.items() if b is not None]

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from revgnn.gradients.layer import AbstractLayer, AbstractReversibleLayer
+from revgnn.gradients.modules import wanted_parameters
 from revgnn.gradients.program import Program, merge, split
 from revgnn.gradients.segment import AbstractSegment, Gradients, refuse_strangers, without_hooks
 from revgnn.gradients.shared import Shared
@@ -75,7 +76,7 @@ class ReversibleSegment(AbstractSegment):
 
         def step_back(n: int, i: int, x_new: Tensor, y: Tensor, grad: Tensor) -> tuple[Tensor, Tensor | None]:
             block = program.layers[n].blocks[i]
-            wanted = [p for p in block.parameters() if p.requires_grad]
+            wanted = wanted_parameters(block)
             grad_y = None
             with without_hooks(block, wanted) as leaves:
                 y = y.detach().requires_grad_()

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from revgnn.gradients.implicit import SolveRecord
+from revgnn.gradients.modules import wanted_parameters
 from revgnn.gradients.replay import Conditions
 from revgnn.gradients.segment import Gradients, refuse_strangers, without_hooks
 from revgnn.gradients.shared import Shared
@@ -73,7 +74,7 @@ class _Solve:
         self.solver = solver
         self.conditions = Conditions.now(z0.device)
         self.shared = Shared(args, kwargs, groups=1, depth=1)
-        self.parameters = [p for p in block.parameters() if p.requires_grad]
+        self.parameters = wanted_parameters(block)
         self.solution: Solution | None = None
 
     def evaluate(self, z: Tensor, shared: Shared | None = None) -> Tensor:

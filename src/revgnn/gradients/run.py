@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from revgnn.gradients.layer import AbstractLayer
 from revgnn.gradients.program import Program
@@ -83,12 +83,11 @@ def run_stack(
     if conditions is None:
         return gradient.run(program, state).to(compute)
 
-    unique = nn.ModuleList(dict.fromkeys(layers))
-    before = buffer_versions(unique) if gradient.recomputes else {}
+    before = buffer_versions(layers) if gradient.recomputes else []
     with conditions.own_random_state():
         out = gradient.run(program, state)
     if gradient.recomputes and torch.is_grad_enabled():
-        _refuse_changed_buffers(before, buffer_versions(unique))
+        _refuse_changed_buffers(before, buffer_versions(layers))
     if bits is not None and torch.is_grad_enabled() and x.numel():
         peak = torch.linalg.vector_norm(state.detach(), torch.inf)
         peak = float(peak if program.peak is None else torch.maximum(peak, program.peak))
@@ -97,8 +96,9 @@ def run_stack(
     return out.to(compute)
 
 
-def _refuse_changed_buffers(before: dict[str, int], after: dict[str, int]) -> None:
-    changed = [name for name in after if before.get(name) != after[name]]
+def _refuse_changed_buffers(before: list[tuple[str, Tensor, int]], after: list[tuple[str, Tensor, int]]) -> None:
+    known = {id(buffer): version for _, buffer, version in before}
+    changed = [name for name, buffer, version in after if known.get(id(buffer)) != version]
     if changed:
         raise ValueError(
             f"a block changes its buffer {changed[0]!r} when it is evaluated, so a second evaluation gives other values "

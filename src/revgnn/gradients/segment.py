@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from revgnn.gradients.modules import modules_in
 from revgnn.gradients.program import Program
 from revgnn.gradients.replay import frozen_statistics
 from revgnn.gradients.shared import Shared
@@ -70,7 +71,7 @@ def without_hooks(modules: nn.Module, parameters: list[nn.Parameter]) -> Iterato
     stand_in = {id(p): p.detach().requires_grad_() for p in parameters if p._backward_hooks}
     swapped: list[tuple[dict[str, Any], str, Tensor]] = []
     if stand_in:
-        for module in modules.modules():
+        for module in modules_in([modules]):
             slots: dict[str, Any] = module._parameters
             swapped += [(slots, name, p) for name, p in slots.items() if id(p) in stand_in]
     for slots, name, parameter in swapped:
@@ -144,7 +145,7 @@ class _Node(torch.autograd.Function):
         leaves = [t.detach().requires_grad_() for t in segment.program.shared.tensors]
         with (
             conditions.own_random_state(),
-            frozen_statistics(nn.ModuleList(dict.fromkeys(segment.program.layers[segment.first : segment.last]))),
+            frozen_statistics(segment.program.layers[segment.first : segment.last]),
         ):
             before, gradients = segment.backward(ctx.saved_tensors[0], grad, segment.program.shared.replaced(leaves))
         return None, before, *gradients.sums

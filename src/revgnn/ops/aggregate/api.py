@@ -12,6 +12,7 @@ from revgnn.ops import backends
 from revgnn.ops.aggregate import cpu, reference
 from revgnn.ops.aggregate.reducers import Max, Power, Reducer, Softmax
 from revgnn.ops.launch import position_dtype
+from revgnn.ops.operator import operator
 
 _UNLIMITED = (float("-inf"), float("inf"))
 
@@ -125,7 +126,7 @@ def _kernels(on_gpu: bool) -> Any:
     return cpu
 
 
-@torch.library.custom_op("revgnn::aggregate", mutates_args=(), device_types=("cpu", "cuda"))
+@operator("revgnn::aggregate")
 def _forward(
     x: Tensor,
     edge_attr: Tensor | None,
@@ -157,7 +158,7 @@ def _(x, edge_attr, weight, bias, param, indptr, src, by_source, kind, constant,
     return out, torch.empty_like(x) if kind == "power" else x.new_empty(0), x.new_empty(0)
 
 
-@torch.library.custom_op("revgnn::aggregate_backward", mutates_args=(), device_types=("cpu", "cuda"))
+@operator("revgnn::aggregate_backward")
 def _backward(
     grad: Tensor,
     x: Tensor | None,

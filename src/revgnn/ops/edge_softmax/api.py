@@ -10,6 +10,7 @@ from torch import Tensor
 from revgnn.graph import Graph
 from revgnn.ops import backends
 from revgnn.ops.edge_softmax import cpu, reference
+from revgnn.ops.operator import operator
 
 
 def edge_softmax(scores: Tensor, graph: Graph, *, backend: str | None = None) -> Tensor:
@@ -58,7 +59,7 @@ def _kernels(on_gpu: bool) -> Any:
     return cpu
 
 
-@torch.library.custom_op("revgnn::edge_softmax", mutates_args=(), device_types=("cpu", "cuda"))
+@operator("revgnn::edge_softmax")
 def _forward(scores: Tensor, indptr: Tensor, on_gpu: bool) -> Tensor:
     return _kernels(on_gpu).forward(scores, indptr)
 
@@ -68,7 +69,7 @@ def _(scores, indptr, on_gpu):
     return torch.empty_like(scores)
 
 
-@torch.library.custom_op("revgnn::edge_softmax_backward", mutates_args=(), device_types=("cpu", "cuda"))
+@operator("revgnn::edge_softmax_backward")
 def _backward(grad: Tensor, out: Tensor, indptr: Tensor, on_gpu: bool) -> Tensor:
     return _kernels(on_gpu).backward(grad.contiguous(), out, indptr)
 

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from revgnn.ops import backends
 from revgnn.ops.norm_relu import cpu, reference
+from revgnn.ops.operator import operator
 
 WIDEST_ON_GPU = 4096
 
@@ -81,7 +82,7 @@ def _gpu() -> Any:
     return gpu
 
 
-@torch.library.custom_op("revgnn::norm_relu", mutates_args=(), device_types=("cpu", "cuda"))
+@operator("revgnn::norm_relu")
 def _forward(
     x: Tensor, weight: Tensor, bias: Tensor, mask: Tensor | None, eps: float, on_gpu: bool
 ) -> tuple[Tensor, Tensor, Tensor]:
@@ -97,7 +98,7 @@ def _(x, weight, bias, mask, eps, on_gpu):
     return torch.empty_like(x), x.new_empty(rows), x.new_empty(rows)
 
 
-@torch.library.custom_op("revgnn::norm_relu_backward", mutates_args=(), device_types=("cpu", "cuda"))
+@operator("revgnn::norm_relu_backward")
 def _backward(
     grad: Tensor,
     x: Tensor,

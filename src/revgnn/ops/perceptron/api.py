@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from revgnn.ops.operator import operator
 from revgnn.ops.perceptron import cpu, reference
 
 
@@ -88,7 +89,7 @@ def _check(
 # --- the operator ----------------------------------------------------------------------------------------------------------------
 
 
-@torch.library.custom_op("revgnn::perceptron", mutates_args=(), device_types="cpu")
+@operator("revgnn::perceptron", ("cpu",))
 def _forward(
     x: Tensor,
     weight_in: Tensor,
@@ -107,7 +108,7 @@ def _(x, weight_in, bias_in, gamma, beta, weight_out, bias_out, eps):
     return x.new_empty(x.shape[0], weight_out.shape[0])
 
 
-@torch.library.custom_op("revgnn::perceptron_backward", mutates_args=(), device_types="cpu")
+@operator("revgnn::perceptron_backward", ("cpu",))
 def _backward(
     grad: Tensor, x: Tensor, weight_in: Tensor, bias_in: Tensor, gamma: Tensor, beta: Tensor, weight_out: Tensor, eps: float
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:

@@ -10,6 +10,7 @@ from torch import Tensor
 from revgnn.graph import Graph
 from revgnn.ops import backends
 from revgnn.ops.aggregate.reducers import Mean, Sum
+from revgnn.ops.operator import operator
 from revgnn.ops.propagate import cpu, reference
 
 
@@ -88,7 +89,7 @@ def _kernels(on_gpu: bool) -> Any:
     return cpu
 
 
-@torch.library.custom_op("revgnn::propagate", mutates_args=(), device_types=("cpu", "cuda"))
+@operator("revgnn::propagate")
 def _forward(
     x: Tensor, weight: Tensor | None, indptr: Tensor, src: Tensor, by_source: list[Tensor], mean: bool, on_gpu: bool
 ) -> Tensor:
@@ -100,7 +101,7 @@ def _(x, weight, indptr, src, by_source, mean, on_gpu):
     return torch.empty_like(x)
 
 
-@torch.library.custom_op("revgnn::propagate_backward", mutates_args=(), device_types=("cpu", "cuda"))
+@operator("revgnn::propagate_backward")
 def _backward(
     grad: Tensor,
     x: Tensor | None,

@@ -31,7 +31,7 @@ intrinsic: Any = extending.intrinsic
 PIECE = 16
 """Lanes of a full piece: one AVX-512 register of float32."""
 
-_NO_KERNELS = ("api.py", "reference.py", "reducers.py", "gpu.py", "__init__.py")
+_NO_KERNELS = ("api.py", "reference.py", "reducers.py", "gpu.py", "operator.py", "__init__.py")
 _SOURCES = (path for path in sorted(Path(__file__).parents[1].rglob("*.py")) if path.name not in _NO_KERNELS)
 REVISION = zlib.crc32(b"".join(path.read_bytes() for path in _SOURCES if path.parent.name != "gpu"))
 """Changes with any file of `revgnn.ops` that kernels are made of. Kernels close over it, so that numba's on-disk cache notices when
