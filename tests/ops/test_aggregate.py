@@ -103,6 +103,25 @@ def test_first_of_equal_messages_wins() -> None:
         assert grad.tolist() == [[1, 0], [0, 0], [0, 1], [0, 0]], backend
 
 
+@pytest.mark.parametrize("edges", [False, True], ids=["nodes", "edges"])
+@pytest.mark.parametrize("reducer", ["sum", "max", "softmax, learned", "power"])
+@pytest.mark.parametrize("named", GRAPHS, ids=str)
+def test_residual_adds_x(named: NamedGraph, reducer: str, edges: bool) -> None:
+    op, leaves = op_on(named.graph, reducer), inputs(named.graph, 40, edges=edges, param=learns(reducer))
+    found = []
+    for fused in (False, True):
+        given = {name: t.clone().requires_grad_() for name, t in leaves.items()}
+        plain = {name: t for name, t in given.items() if name != "param"}
+        how = REDUCERS[reducer](given.get("param"))
+        out = aggregate(graph=named.graph, how=how, residual=True, **plain) if fused else given["x"] + op(given, "cpu")
+        upstream = torch.cos(torch.arange(out.numel(), dtype=out.dtype)).view_as(out)
+        found.append([out.detach(), *torch.autograd.grad(out, list(given.values()), upstream)])
+    (value, *grads), (fused_value, *fused_grads) = found
+    assert torch.equal(value, fused_value)
+    for grad, fused_grad in zip(grads, fused_grads, strict=True):
+        torch.testing.assert_close(fused_grad, grad)
+
+
 # --- the kernels -------------------------------------------------------------------------------------------------------------
 
 
@@ -266,6 +285,7 @@ def test_opcheck(kind: str) -> None:
         1e-7,
         *limits,
         True,
+        kind == "max",
         False,
     )
     torch.library.opcheck(api._forward.registered, arguments)

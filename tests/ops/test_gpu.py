@@ -139,13 +139,13 @@ def test_outputs_are_what_the_compiler_is_told(kind: str) -> None:
     t = on_device({name: t.float() for name, t in inputs(graph, 5, edges=True, param=False).items()})
     limits = (float("-inf"), float("inf"))
     arguments = (
-        *t.values(), None, graph.indptr, graph.src, list(graph.by_source), kind, 1.0, 1e-7, *limits, True, True,
+        *t.values(), None, graph.indptr, graph.src, list(graph.by_source), kind, 1.0, 1e-7, *limits, True, False, True,
     )  # fmt: skip
     torch.library.opcheck(api._forward.registered, arguments, test_utils=("test_schema", "test_faketensor"))
     saved = list(api._forward(*arguments))
     wanted = (torch.ones(3, 5, device=DEVICE), *t.values(), None, graph.indptr, graph.src, list(graph.by_source), saved)
     torch.library.opcheck(
-        api._backward, (*wanted, kind, 1.0, 1e-7, *limits, True, True, True), test_utils=("test_schema", "test_faketensor")
+        api._backward, (*wanted, kind, 1.0, 1e-7, *limits, False, True, True, True), test_utils=("test_schema", "test_faketensor")
     )
 
 

@@ -100,10 +100,9 @@ class GENConv(AbstractConv):
 
     def forward(self, x: Tensor, graph: Graph, edge_attr: Tensor | EdgeEncoding | None = None) -> Tensor:
         attr, weight, bias = self._edge_map(graph, edge_attr)
-        m = aggregate(x, graph, attr, weight, bias, how=self._reducer(), eps=self.eps)
-        if self.scale is not None:
-            m = nn.functional.normalize(m, dim=1) * x.norm(dim=1, keepdim=True) * self.scale
-        return self._mlp(x + m)
+        plain = self.scale is None
+        m = aggregate(x, graph, attr, weight, bias, how=self._reducer(), eps=self.eps, residual=plain)
+        return self._mlp(m if plain else x + nn.functional.normalize(m, dim=1) * x.norm(dim=1, keepdim=True) * self.scale)
 
     def _mlp(self, x: Tensor) -> Tensor:
         """The MLP, in one pass where it is the paper's and nobody listens to its layers; under autocast layer by layer."""

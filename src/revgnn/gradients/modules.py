@@ -1,4 +1,4 @@
-"""Walks through modules. Those of `nn.Module` spell out the name of all they meet, and a step walks a thousand layers many times."""
+"""Walks through modules. Those of `nn.Module` spell out the name of all they meet, and a step walks a thousand layers, often."""
 
 from __future__ import annotations
 

@@ -88,7 +88,7 @@ def frozen_statistics(roots: Iterable[nn.Module]) -> Iterator[None]:
             norm.track_running_stats = True
 
 
-def buffer_versions(roots: Iterable[nn.Module]) -> list[tuple[str, Tensor, int]]:
-    """Name, buffer, and how often it has been written to, for all buffers but those of normalisation layers."""
+def buffer_versions(roots: Iterable[nn.Module]) -> list[tuple[Tensor, int]]:
+    """How often each buffer has been written to, those of normalisation layers left out."""
     others = (m for m in modules_in(roots) if m._buffers and not isinstance(m, _NormBase))
-    return [(name, b, b._version) for m in others for name, b in m._buffers.items() if b is not None]
+    return [(b, b._version) for m in others for b in m._buffers.values() if b is not None]

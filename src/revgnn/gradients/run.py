@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from revgnn.gradients.layer import AbstractLayer
 from revgnn.gradients.program import Program
@@ -87,7 +87,7 @@ def run_stack(
     with conditions.own_random_state():
         out = gradient.run(program, state)
     if gradient.recomputes and torch.is_grad_enabled():
-        _refuse_changed_buffers(before, buffer_versions(layers))
+        _refuse_changed_buffers(layers, before)
     if bits is not None and torch.is_grad_enabled() and x.numel():
         peak = torch.linalg.vector_norm(state.detach(), torch.inf)
         peak = float(peak if program.peak is None else torch.maximum(peak, program.peak))
@@ -96,11 +96,13 @@ def run_stack(
     return out.to(compute)
 
 
-def _refuse_changed_buffers(before: list[tuple[str, Tensor, int]], after: list[tuple[str, Tensor, int]]) -> None:
-    known = {id(buffer): version for _, buffer, version in before}
-    changed = [name for name, buffer, version in after if known.get(id(buffer)) != version]
+def _refuse_changed_buffers(layers: Sequence[AbstractLayer], before: list[tuple[Tensor, int]]) -> None:
+    known = {id(buffer): version for buffer, version in before}
+    changed = {id(buffer) for buffer, version in buffer_versions(layers) if known.get(id(buffer)) != version}
     if changed:
+        named = nn.ModuleList(dict.fromkeys(layers)).named_buffers()
+        name = next(name for name, buffer in named if id(buffer) in changed)
         raise ValueError(
-            f"a block changes its buffer {changed[0]!r} when it is evaluated, so a second evaluation gives other values "
+            f"a block changes its buffer {name!r} when it is evaluated, so a second evaluation gives other values "
             "(batch norm is taken care of); choose gradient=Backprop(), which evaluates once."
         )

@@ -26,6 +26,7 @@ def aggregate(
     *,
     how: Reducer = Max(),  # noqa: B008 (frozen)
     eps: float = 1e-7,
+    residual: bool = False,
     backend: str | None = None,
 ) -> Tensor:
     r"""Reduce the messages that reach each node, without building them.
@@ -45,6 +46,7 @@ def aggregate(
         bias: $b$, (C,), or None.
         how: `Sum()`, `Mean()`, `Max()`, `Softmax(t)` or `Power(p)`.
         eps: $\epsilon$, added to each message; must be positive for `Power`.
+        residual: return $x + \mathrm{out}$, on the CPU for `Max()` without a pass of its own.
         backend: "cpu" or "gpu" (fused kernels), or "reference" (plain torch, any device, messages of E x C). Default: the
             fused kernels of the device, or else the reference.
 
@@ -61,7 +63,8 @@ def aggregate(
         wide, *others = (None if t is None else t.to(dtype) for t in (x, edge_attr, weight, bias))
         assert wide is not None
         with torch.autocast(x.device.type, enabled=False):
-            return reference.aggregate(wide, graph, *others, how=how, eps=eps).to(x.dtype)
+            out = reference.aggregate(wide, graph, *others, how=how, eps=eps)
+            return (wide + out if residual else out).to(x.dtype)
     kind, param, clamp = str(how), 1.0, _UNLIMITED
     if isinstance(how, Softmax):
         param = how.t
@@ -74,7 +77,11 @@ def aggregate(
     constant = 1.0 if isinstance(param, Tensor) else float(param)
     save = torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in (*tensors, learned))
     by_source = list(graph.by_source) if save and (kind != "max" or backend == "gpu") else []
-    out = _forward(*tensors, learned, graph.indptr, graph.src, by_source, kind, constant, eps, *clamp, save, backend == "gpu")[0]
+    fused = residual and kind == "max" and backend == "cpu"
+    switches = (save, fused, backend == "gpu")
+    out = _forward(*tensors, learned, graph.indptr, graph.src, by_source, kind, constant, eps, *clamp, *switches)[0]
+    if residual and not fused:
+        out = x.to(dtype) + out
     return out.to(x.dtype)
 
 
@@ -117,13 +124,11 @@ def _check(
 # --- the operator ----------------------------------------------------------------------------------------------------------------
 
 
-def _kernels(on_gpu: bool) -> Any:
+def _gpu() -> Any:
     """Triton is imported only where its kernels are wanted."""
-    if on_gpu:
-        from revgnn.ops.aggregate import gpu
+    from revgnn.ops.aggregate import gpu
 
-        return gpu
-    return cpu
+    return gpu
 
 
 @operator("revgnn::aggregate")
@@ -142,14 +147,18 @@ def _forward(
     low: float,
     high: float,
     save: bool,
+    residual: bool,
     on_gpu: bool,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    value = constant if param is None else param if on_gpu else float(param)
-    return _kernels(on_gpu).forward(x, indptr, src, edge_attr, weight, bias, kind, value, eps, (low, high), save)
+    if on_gpu:
+        value = constant if param is None else param
+        return _gpu().forward(x, indptr, src, edge_attr, weight, bias, kind, value, eps, (low, high), save)
+    value = constant if param is None else float(param)
+    return cpu.forward(x, indptr, src, edge_attr, weight, bias, kind, value, eps, (low, high), save, residual)
 
 
 @_forward.register_fake
-def _(x, edge_attr, weight, bias, param, indptr, src, by_source, kind, constant, eps, low, high, save, on_gpu):
+def _(x, edge_attr, weight, bias, param, indptr, src, by_source, kind, constant, eps, low, high, save, residual, on_gpu):
     out = torch.empty_like(x)
     if kind == "max":
         return out, x.new_empty(x.shape if save else (0,), dtype=position_dtype(src)), x.new_empty(0)
@@ -175,17 +184,20 @@ def _backward(
     eps: float,
     low: float,
     high: float,
+    residual: bool,
     on_gpu: bool,
     wants_weight: bool,
     wants_edges: bool,
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    value = constant if param is None else param if on_gpu else float(param)
-    grad_x, grad_w, grad_a, dparam = _kernels(on_gpu).backward(
-        grad.contiguous(), grad if x is None else x, indptr, src, tuple(by_source), edge_attr, weight, bias, tuple(saved),
-        kind, value, eps, (low, high), wants_weight, wants_edges,
-    )  # fmt: skip
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    constants = kind, constant if param is None else param if on_gpu else float(param), eps, (low, high), wants_weight, wants_edges
+    grad, x, lists = grad.contiguous(), grad if x is None else x, (tuple(by_source), edge_attr, weight, bias, tuple(saved))
+    if on_gpu:
+        grad_x, grad_w, grad_a, dparam = _gpu().backward(grad, x, indptr, src, *lists, *constants)
+        grad_b = grad_x.sum(0)  # every edge has one source: the bias sees the sum of what the rows of x see
+    else:
+        grad_x, grad_w, grad_b, grad_a, dparam = cpu.backward(grad, x, indptr, src, *lists, *constants, residual)
     dparam = dparam if isinstance(dparam, Tensor) else torch.full((), dparam, dtype=torch.float64, device=grad.device)
-    return grad_x, grad_w, grad_a, dparam
+    return grad_x, grad_w, grad_b, grad_a, dparam
 
 
 @_backward.register_fake
@@ -205,18 +217,20 @@ def _(
     eps,
     low,
     high,
+    residual,
     on_gpu,
     wants_weight,
     wants_edges,
 ):
     grad_w = torch.empty_like(weight) if weight is not None and wants_weight else grad.new_empty(0)
     grad_a = torch.empty_like(edge_attr) if edge_attr is not None and wants_edges else grad.new_empty(0)
-    return torch.empty_like(grad, memory_format=torch.contiguous_format), grad_w, grad_a, grad.new_empty((), dtype=torch.float64)
+    grad_x = torch.empty_like(grad, memory_format=torch.contiguous_format)
+    return grad_x, grad_w, grad.new_empty(grad.shape[1]), grad_a, grad.new_empty((), dtype=torch.float64)
 
 
 def _setup_context(ctx, inputs, output) -> None:
-    x, edge_attr, weight, bias, param, indptr, src, by_source, *constants, _, on_gpu = inputs
-    ctx.constants = [*constants, on_gpu]
+    x, edge_attr, weight, bias, param, indptr, src, by_source, *constants, _save, residual, on_gpu = inputs
+    ctx.constants = [*constants, residual, on_gpu]
     out, first, second = output
     kind = ctx.constants[0]
     # the backward of max reads only the winners: neither x nor out is kept alive for it
@@ -230,13 +244,13 @@ def _autograd(ctx, grad, _first, _second):
     x, edge_attr, weight, bias, param, indptr, src, *rest = ctx.saved_tensors
     by_source, saved = rest[: ctx.num_by_source], rest[ctx.num_by_source :]
     _, wants_edges, wants_weight, wants_bias, wants_param, *_ = ctx.needs_input_grad
-    grad_x, grad_w, grad_a, dparam = _backward(
+    grad_x, *others = _backward(
         grad, x, edge_attr, weight, bias, param, indptr, src, by_source, saved, *ctx.constants, wants_weight, wants_edges
     )
-    # every edge has one source: the bias sees the sum of what the rows of x see
-    grad_b = grad_x.sum(0) if wants_bias else None
-    grads = (grad_x, grad_a if wants_edges else None, grad_w if wants_weight else None, grad_b, dparam if wants_param else None)
-    return *grads, None, None, [None] * ctx.num_by_source, *(None,) * 7
+    grad_w, grad_b, grad_a, dparam = others
+    wanted = ((grad_a, wants_edges), (grad_w, wants_weight), (grad_b, wants_bias), (dparam, wants_param))
+    grads = (g if wants else None for g, wants in wanted)
+    return grad_x, *grads, None, None, [None] * ctx.num_by_source, *(None,) * 8
 
 
 _forward.register_autograd(_autograd, setup_context=_setup_context)

@@ -40,9 +40,10 @@ def forward(
     eps: float,
     clamp: tuple[float, float],
     save: bool,
+    residual: bool = False,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """`out` and what the backward pass needs of it: winners for max (only if `save`), peaks and scales for softmax, what rounding
-    took from `out` for power. Arguments are checked by the caller."""
+    took from `out` for power. Arguments are checked by the caller; `residual`, `x` added to `out`, goes with max alone."""
     num_nodes, channels = x.shape
     dtype, coded, index = NUMPY[x.dtype], _stored_as(edge_attr, x), NUMPY[src.dtype]
     K = 0 if edge_attr is None else edge_attr.shape[1]
@@ -51,7 +52,7 @@ def forward(
     make: Callable[[int], Any]
     if kind == "max":
         first = x.new_empty(out.shape if save else (0,), dtype=position_dtype(src))
-        make = lambda lanes: max_forward(lanes, K, save, dtype, coded, index, NUMPY[first.dtype])  # noqa: E731
+        make = lambda lanes: max_forward(lanes, K, save, residual, dtype, coded, index, NUMPY[first.dtype])  # noqa: E731
     elif kind in ("sum", "mean"):
         make = lambda lanes: sum_forward(lanes, K, kind == "mean", dtype, coded, index)  # noqa: E731
     elif kind == "power":
@@ -86,10 +87,11 @@ def backward(
     clamp: tuple[float, float],
     wants_weight: bool,
     wants_edges: bool,
-) -> tuple[Tensor, Tensor, Tensor, float]:
-    """Gradients of x, weight and edge features (empty where not wanted or absent), and of the temperature or exponent."""
+    residual: bool = False,
+) -> tuple[Tensor, Tensor, Tensor, Tensor, float]:
+    """Gradients of x, weight, bias and edge features (empty where not wanted or absent), and of the temperature or exponent."""
     if kind == "max":
-        return (*_backward_max(grad, src, edge_attr, weight, saved[1], wants_weight, wants_edges), 0.0)
+        return (*_backward_max(grad, src, edge_attr, weight, saved[1], wants_weight, wants_edges, residual), 0.0)
     num_nodes, channels = x.shape
     K = 0 if edge_attr is None else edge_attr.shape[1]
     # the gradient of the weight, K x lanes, is kept in registers too
@@ -116,7 +118,8 @@ def backward(
     )  # fmt: skip
     dparam += float(partial_t.sum()) / (param if kind == "power" else 1.0)
     grad_w = partial_w.sum(0)[:, :channels].to(x.dtype).contiguous() if wants_weight else x.new_empty(0)
-    return grad_x[:, :channels].contiguous(), grad_w, grad_a, dparam
+    grad_x = grad_x[:, :channels].contiguous()
+    return grad_x, grad_w, grad_x.sum(0), grad_a, dparam  # every edge has one source: the bias sees the sum of what the rows see
 
 
 def _backward_max(
@@ -127,20 +130,28 @@ def _backward_max(
     winner: Tensor,
     wants_weight: bool,
     wants_edges: bool,
-) -> tuple[Tensor, Tensor, Tensor]:
+    residual: bool,
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     num_nodes, channels = grad.shape
     dtype, index, position = NUMPY[grad.dtype], NUMPY[src.dtype], NUMPY[winner.dtype]
-    grad_x, grad_w, grad_a = torch.zeros_like(grad), grad.new_empty(0), grad.new_empty(0)
+    grad_x, grad_w, grad_a = torch.empty_like(grad), grad.new_empty(0), grad.new_empty(0)
     width = 16 if channels >= 32 else 8  # 16 float32 are a cache line: two threads seldom share one
-    run(max_backward_x(dtype, index, position), -(-channels // width), num_nodes, channels, width, winner, grad, src, grad_x)
+    scatter = max_backward_x(residual, dtype, index, position)
+    run(scatter, -(-channels // width), num_nodes, channels, width, winner, grad, src, grad_x)
     if edge_attr is not None and weight is not None and (wants_weight or wants_edges):
         K = edge_attr.shape[1]
         blocks = num_blocks(grad.numel(), most=64)
-        partial = grad.new_zeros(blocks, channels, K, dtype=torch.float64)
+        partial, partial_b = (
+            grad.new_zeros(blocks, channels, K, dtype=torch.float64),
+            grad.new_zeros(blocks, channels, dtype=torch.float64),
+        )
         if wants_edges:
             grad_a = torch.zeros_like(edge_attr)
         compiled = max_backward_edges(K, wants_edges, dtype, _stored_as(edge_attr, grad), position)
-        run(compiled, blocks, num_nodes, channels, winner, grad, edge_attr, weight.t().contiguous(), partial, grad_a)
+        run(compiled, blocks, num_nodes, channels, winner, grad, edge_attr, weight.t().contiguous(), partial, partial_b, grad_a)
         if wants_weight:
             grad_w = partial.sum(0).t().to(grad.dtype).contiguous()
-    return grad_x, grad_w, grad_a
+        grad_b = partial_b.sum(0).to(grad.dtype)
+    else:
+        grad_b = torch.where(winner >= 0, grad, 0.0).sum(0)
+    return grad_x, grad_w, grad_b, grad_a

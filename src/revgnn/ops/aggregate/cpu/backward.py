@@ -44,8 +44,11 @@ from revgnn.ops.simd import (
 
 @functools.cache
 def max_backward_edges(K: int, edges: bool, dtype: Any, coded: Any, position: Any) -> Any:
-    """Gradient of the weight (a partial sum a block, float64, transposed: C x K) and of the edge features, from the winners."""
-    revision = simd.REVISION
+    """Gradients of the weight and the bias (a partial sum a block, float64: C x K, C) and of the edge features, from the winners.
+
+    A winner's features lie anywhere among those of the node's edges: they are asked for two nodes early.
+    """
+    revision, EARLY = simd.REVISION, 2
 
     def rows(record):
         _ = revision
@@ -56,19 +59,23 @@ def max_backward_edges(K: int, edges: bool, dtype: Any, coded: Any, position: An
             pointer(record[6], coded),
             pointer(record[7], dtype),
         )
-        partial, grad_a = pointer(record[8], np.float64), pointer(record[9], dtype)
+        partial, partial_b, grad_a = pointer(record[8], np.float64), pointer(record[9], np.float64), pointer(record[10], dtype)
         while True:
             block = next_block(record)
             if block >= record[1]:
                 return
-            mine = block * channels * K
-            for i in range(num_rows * block // record[1], num_rows * (block + 1) // record[1]):
+            mine, end = block * channels, num_rows * (block + 1) // record[1]
+            for i in range(num_rows * block // record[1], end):
+                soon = min(i + EARLY, end - 1)
                 for c in range(channels):
+                    prefetch(a, max(np.int64(winner[soon * channels + c]), 0) * K)
                     e = np.int64(winner[i * channels + c])
                     if e >= 0:
+                        partial_b[mine + c] += grad[i * channels + c]
                         g = splat(grad[i * channels + c], K)
                         features = widen(load_converted(a, e * K, K, dtype))
-                        store(partial, mine + c * K, fma(widen(g), features, load(partial, mine + c * K, K)))
+                        sums = (mine + c) * K
+                        store(partial, sums, fma(widen(g), features, load(partial, sums, K)))
                         if edges:
                             store(grad_a, e * K, fma(g, load(wt, c * K, K), load(grad_a, e * K, K)))
 
@@ -76,7 +83,7 @@ def max_backward_edges(K: int, edges: bool, dtype: Any, coded: Any, position: An
 
 
 @functools.cache
-def max_backward_x(dtype: Any, index: Any, position: Any) -> Any:
+def max_backward_x(residual: bool, dtype: Any, index: Any, position: Any) -> Any:
     """Scatter to the sources. A block owns a few channels of all rows, so an element has one writer and one order of summation."""
     revision = simd.REVISION
 
@@ -93,8 +100,12 @@ def max_backward_x(dtype: Any, index: Any, position: Any) -> Any:
             block = next_block(record)
             if block >= record[1]:
                 return
+            first, stop = block * width, min(block * width + width, channels)
             for i in range(num_rows):
-                for c in range(block * width, min(block * width + width, channels)):
+                for c in range(first, stop):
+                    grad_x[i * channels + c] = grad[i * channels + c] if residual else dtype(0)
+            for i in range(num_rows):
+                for c in range(first, stop):
                     e = winner[i * channels + c]
                     if e >= 0:
                         grad_x[np.int64(src[e]) * channels + c] += grad[i * channels + c]

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from revgnn.ops import simd
-from revgnn.ops.aggregate.cpu.message import AHEAD, before_relu, prefetch_row
+from revgnn.ops.aggregate.cpu.message import AHEAD, MESSAGES, before_relu, decode, prefetch_row, without_bias
 from revgnn.ops.launch import CHUNK, first_row, kernel, next_block
 from revgnn.ops.simd import (
     add,
@@ -38,53 +38,64 @@ from revgnn.ops.simd import (
     widen,
 )
 
-MESSAGES = 64
-"""Messages of a node that softmax holds at a time."""
-
 
 @functools.cache
-def max_forward(C: int, K: int, save: bool, dtype: Any, coded: Any, index: Any, position: Any) -> Any:
-    """A message that ReLU cuts to 0 never wins: the running maximum starts there, and nothing else of ReLU is left to do.
+def max_forward(C: int, K: int, save: bool, residual: bool, dtype: Any, coded: Any, index: Any, position: Any) -> Any:
+    """The bias is the same for all messages, and ReLU keeps their order: both are left to the end. Where ReLU cuts the largest
+    message to 0 there is no winner.
 
     A comparison is false where a message is NaN. Adding the messages up shows, at a quarter of the price of asking each, whether
     there was one (or opposite infinities); then the node is done again by comparisons that let NaN win.
     """
-    revision, LINE = simd.REVISION, 64 // dtype(0).nbytes
+    revision, LINE, encoded = simd.REVISION, 64 // dtype(0).nbytes, K > 0 and coded != dtype
+    ROOM, FOUR = MESSAGES * K if encoded else 1, 4 * K
 
     def rows(record):
         _ = revision
         num_rows, stride, channel, tiles = record[2], record[3], record[4], record[5]
         indptr, src, x = pointer(record[6], np.int64), pointer(record[7], index), pointer(record[8], dtype)
-        a, w, b = pointer(record[9], coded), pointer(record[10], dtype), pointer(record[11], dtype)
+        stored, w, b = pointer(record[9], coded), pointer(record[10], dtype), pointer(record[11], dtype)
         eps, out, winner = pointer(record[12], dtype)[0], pointer(record[13], dtype), pointer(record[14], position)
-        last = indptr[num_rows] - 1
+        last, decoded = indptr[num_rows] - 1, scratch(dtype, ROOM)
+        a = decoded if encoded else pointer(record[9], dtype)
         while True:
             block = next_block(record)
             if block >= record[1]:
                 return
             begin, end = first_row(indptr, num_rows, block, record[1]), first_row(indptr, num_rows, block + 1, record[1])
             for c in range(channel, channel + tiles * C, C):
-                base = load(b, c, C)
+                base, zero, nobody, lowest = load(b, c, C), splat(dtype(0), C), splat(position(-1), C), splat(dtype(-np.inf), C)
                 for i in range(begin, end):
-                    best, arg, sum_of_all = splat(dtype(0), C), splat(position(-1), C), splat(dtype(0), C)
-                    for e in range(indptr[i], indptr[i + 1]):
-                        prefetch_row(x, np.int64(src[min(e + AHEAD, last)]), stride, c, C, LINE)
-                        m = before_relu(x, np.int64(src[e]), a, e, w, base, stride, c, C, K)
-                        sum_of_all = add(sum_of_all, m)
-                        wins = greater(m, best)
-                        best = select(wins, m, best)
-                        if save:
-                            arg = select(wins, splat(position(e), C), arg)
+                    best, arg, sum_of_all = lowest, nobody, zero
+                    for first in range(indptr[i], indptr[i + 1], MESSAGES):
+                        stop, skipped = min(first + MESSAGES, indptr[i + 1]), 0
+                        if encoded:
+                            skipped = first
+                            decode(stored, first, stop, decoded, K, FOUR, dtype)
+                        for e in range(first, stop):
+                            prefetch_row(x, np.int64(src[min(e + AHEAD, last)]), stride, c, C, LINE)
+                            m = without_bias(x, np.int64(src[e]), a, e - skipped, w, stride, c, C, K)
+                            sum_of_all = add(sum_of_all, m)
+                            wins = greater(m, best)
+                            best = select(wins, m, best)
+                            if save:
+                                arg = select(wins, splat(position(e), C), arg)
                     if any_nan(sum_of_all):
-                        best, arg = splat(dtype(0), C), splat(position(-1), C)
+                        best, arg = lowest, nobody
                         for e in range(indptr[i], indptr[i + 1]):
-                            m = before_relu(x, np.int64(src[e]), a, e, w, base, stride, c, C, K)
+                            m = without_bias(x, np.int64(src[e]), stored, e, w, stride, c, C, K)
                             wins = exceeds(m, best)
                             best = select(wins, m, best)
                             if save:
                                 arg = select(wins, splat(position(e), C), arg)
+                    best = add(best, base)
+                    alive = exceeds(best, zero)
                     if indptr[i] < indptr[i + 1]:
-                        best = add(best, splat(eps, C))
+                        best, arg = add(select(alive, best, zero), splat(eps, C)), select(alive, arg, nobody)
+                    else:
+                        best = zero
+                    if residual:
+                        best = add(load(x, i * stride + c, C), best)
                     store(out, i * stride + c, best)
                     if save:
                         store(winner, i * stride + c, arg)

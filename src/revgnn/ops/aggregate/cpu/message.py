@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from numba import njit
 
-from revgnn.ops.simd import REGISTERS, add, add_encoded, load, prefetch
+from revgnn.ops.simd import REGISTERS, add, add_encoded, load, load_converted, prefetch, store
 
 AHEAD = 16
 """Edges to look ahead: the rows at the other ends lie anywhere, and so do edge features by source."""
+
+MESSAGES = 64
+"""Messages of a node whose features are decoded at a time, or that softmax holds."""
 
 
 def tiles(channels: int, features: int, widest: int = 128) -> list[tuple[int, int, int]]:
@@ -19,6 +22,26 @@ def tiles(channels: int, features: int, widest: int = 128) -> list[tuple[int, in
     whole = channels // lanes
     cut = [(0, lanes, whole), (whole * lanes, channels % lanes, 1)]
     return [(first, width, count) for first, width, count in cut if width and count]
+
+
+@njit(inline="always")
+def decode(stored, first, stop, decoded, K, FOUR, dtype):
+    """Features of the edges `first` to `stop`, held in 16 bits, as `dtype`. `FOUR` is 4 K: four edges at a time.
+
+    They are read in bursts, which the machine does not foresee: those of the chunk after the next are asked for.
+    """
+    whole = first + (stop - first) // 4 * 4
+    for e in range(first, whole, 4):
+        prefetch(stored, (e + 2 * MESSAGES) * K)
+        store(decoded, (e - first) * K, load_converted(stored, e * K, FOUR, dtype))
+    for e in range(whole, stop):
+        store(decoded, (e - first) * K, load_converted(stored, e * K, K, dtype))
+
+
+@njit(inline="always")
+def without_bias(x, row, a, e, w, stride, c, C, K):
+    """Channels c to c + C of  x_row + A_e W."""
+    return add_encoded(load(x, row * stride + c, C), a, e * K, w, c, stride, K)
 
 
 @njit(inline="always")
