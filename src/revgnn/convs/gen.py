@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -24,6 +24,27 @@ class EdgeEncoding(NamedTuple):
     """$W_0$: (K, D)."""
     bias: Tensor
     """$b_0$: (D,)."""
+
+
+class _Folded(torch.autograd.Function):
+    r"""Two linear maps of the edge features as one: $W = W_0 W_l$ (K, C), $b = b_0 W_l + b_l$ (C,). $W_l$ comes as (C, D), as
+    `torch.nn.Linear` has it.
+
+    Weight and bias in one product: a tied layer's gradient is a sum over its uses, and two a layer could be added up in two orders.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, weight: Tensor, bias: Tensor, next_weight: Tensor, next_bias: Tensor) -> tuple[Tensor, Tensor]:
+        ctx.save_for_backward(weight, bias, next_weight)
+        folded = torch.cat([weight, bias.unsqueeze(0)]) @ next_weight.t()
+        return folded[:-1], folded[-1] + next_bias
+
+    @staticmethod
+    def backward(ctx: Any, grad_weight: Tensor, grad_bias: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        weight, bias, next_weight = ctx.saved_tensors
+        grad = torch.cat([grad_weight, grad_bias.unsqueeze(0)])
+        before = grad @ next_weight
+        return before[:-1], before[-1], grad.t() @ torch.cat([weight, bias.unsqueeze(0)]), grad_bias
 
 
 class GENConv(AbstractConv):
@@ -130,9 +151,8 @@ class GENConv(AbstractConv):
         if isinstance(edge_attr, Tensor):
             return edge_attr, self._scaled_weight(graph, edge_attr), self.edge.bias
         with torch.autocast(edge_attr.weight.device.type, enabled=False):  # K x D: no time to win, digits to lose
-            # In one product: a tied layer's gradient is a sum over its uses, and two a layer could be added up in two orders.
-            folded = torch.cat([edge_attr.weight, edge_attr.bias.unsqueeze(0)]) @ self.edge.weight.t()
-        return edge_attr.attr, folded[:-1], folded[-1] + self.edge.bias
+            weight, bias = _Folded.apply(edge_attr.weight, edge_attr.bias, self.edge.weight, self.edge.bias)
+        return edge_attr.attr, weight, bias
 
     def _scaled_weight(self, graph: Graph, edge_attr: Tensor) -> Tensor:
         assert self.edge is not None

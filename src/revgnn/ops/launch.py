@@ -149,9 +149,15 @@ def pad(t: Tensor | None, channels: int) -> Tensor | None:
     return torch.nn.functional.pad(t, (0, channels - t.shape[-1]))
 
 
-def or_empty(t: Tensor | None, like: Tensor) -> Tensor:
-    """`t`, or a tensor of no elements where a kernel reads none."""
-    return like.new_empty(0) if t is None else t
+@functools.lru_cache(maxsize=4096)
+def constants(dtype: torch.dtype, *values: float) -> Tensor:
+    """Numbers for a kernel to read, in memory that stays. Not to be written to."""
+    return torch.tensor(values, dtype=dtype)
+
+
+def or_nothing(t: Tensor | None) -> Tensor | int:
+    """`t`, or no address where a kernel reads none."""
+    return 0 if t is None else t
 
 
 def position_dtype(src: Tensor) -> torch.dtype:

@@ -46,7 +46,8 @@ def advance(state: Tensor, change: Tensor, bits: int | None) -> tuple[Tensor, Te
         change: same shape, any floating point dtype.
         bits: q of the grid 2^-q, or None for plain addition.
     """
-    return _advance(state, change, bits, 1.0)
+    out, peaks = _advance(state, change, bits, 1.0)
+    return out, peaks.amax()
 
 
 def retreat(state: Tensor, change: Tensor, bits: int | None) -> Tensor:
@@ -55,6 +56,7 @@ def retreat(state: Tensor, change: Tensor, bits: int | None) -> Tensor:
 
 
 def _advance(state: Tensor, change: Tensor, bits: int | None, sign: float) -> tuple[Tensor, Tensor]:
+    """The sum, and magnitudes of it of which one is the largest."""
     if backends.choose(None, state.device) == "gpu" and state.is_contiguous() and change.is_contiguous() and state.numel():
         from revgnn.ops.grid import gpu
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from revgnn.ops import simd
-from revgnn.ops.launch import kernel, next_block, num_blocks, run
+from revgnn.ops.launch import constants, kernel, next_block, num_blocks, run
 from revgnn.ops.simd import exceeds, fma, load, magnitude, mul, pointer, rint, select, splat, store
 
 LANES = 64
@@ -64,10 +64,11 @@ def advance_kernel(rounded: bool, dtype: Any) -> Any:
 
 
 def advance(state: Tensor, change: Tensor, bits: int | None, sign: float) -> tuple[Tensor, Tensor]:
-    """As the reference: a product with a power of two is exact, so the fused multiply-add rounds as the plain sum does."""
+    """As the reference, but with several magnitudes, of which one is the largest. A product with a power of two is exact, so the
+    fused multiply-add rounds as the plain sum does."""
     blocks = num_blocks(state.numel(), GRAIN)
     out, peaks = torch.empty_like(state), state.new_empty(blocks, LANES + 1)
     up, down = (1.0, sign) if bits is None else (math.ldexp(1.0, bits), math.ldexp(sign, -bits))
     dtype = np.float32 if state.dtype == torch.float32 else np.float64
-    run(advance_kernel(bits is not None, dtype), blocks, state.numel(), state, change, out, peaks, state.new_tensor([up, down]))
-    return out, peaks.amax()
+    run(advance_kernel(bits is not None, dtype), blocks, state.numel(), state, change, out, peaks, constants(state.dtype, up, down))
+    return out, peaks

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from revgnn.ops import simd
-from revgnn.ops.launch import CHUNK, NUMPY, kernel, next_block, num_blocks, or_empty, run
+from revgnn.ops.launch import CHUNK, NUMPY, constants, kernel, next_block, num_blocks, or_nothing, run
 from revgnn.ops.norm import mean_and_scale
 from revgnn.ops.simd import add, add_rows, fma, greater, load, mul, pointer, relu, repeat, select, splat, store, sub, total
 
@@ -82,7 +82,7 @@ def forward(x: Tensor, weight: Tensor, bias: Tensor, mask: Tensor | None, eps: f
     out = torch.empty_like(x)
     run(
         norm_relu_forward(channels, mask is not None, NUMPY[x.dtype]), num_blocks(x.numel()), num_rows, x, weight, bias,
-        or_empty(mask, x), x.new_tensor([eps]), out,
+        or_nothing(mask), constants(x.dtype, eps), out,
     )  # fmt: skip
     return out
 
@@ -95,8 +95,8 @@ def backward(
     blocks = num_blocks(x.numel(), most=64)
     grad_x, partial = torch.empty_like(x), x.new_zeros(blocks, 2, channels)
     run(
-        norm_relu_backward(channels, mask is not None, NUMPY[x.dtype]), blocks, num_rows, x, weight, bias, or_empty(mask, x),
-        x.new_tensor([eps]), grad, grad_x, partial,
+        norm_relu_backward(channels, mask is not None, NUMPY[x.dtype]), blocks, num_rows, x, weight, bias, or_nothing(mask),
+        constants(x.dtype, eps), grad, grad_x, partial,
     )  # fmt: skip
     grad_weight, grad_bias = partial.sum(0, dtype=torch.float64)
     return grad_x, grad_weight.to(x.dtype, copy=True), grad_bias.to(x.dtype, copy=True)

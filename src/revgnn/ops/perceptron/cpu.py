@@ -10,7 +10,7 @@ from torch import Tensor
 
 from revgnn.ops import simd
 from revgnn.ops.gemm import lanes, multiply, tail
-from revgnn.ops.launch import NUMPY, kernel, next_block, num_blocks, run
+from revgnn.ops.launch import NUMPY, constants, kernel, next_block, num_blocks, run
 from revgnn.ops.norm import (
     mean_and_scale,
     normed_relu,
@@ -161,7 +161,7 @@ def forward(
     compiled = perceptron_forward(_room(channels, hidden, width), tail(hidden, lanes(dtype)), tail(width, lanes(dtype)), dtype)
     run(
         compiled, num_blocks(num_rows * hidden), num_rows, channels, hidden, width, x, out, weight_in.t().contiguous(), bias_in,
-        weight_out.t().contiguous(), bias_out, gamma, beta, x.new_tensor([eps]),
+        weight_out.t().contiguous(), bias_out, gamma, beta, constants(x.dtype, eps),
     )  # fmt: skip
     return out
 
@@ -179,7 +179,7 @@ def backward(
     compiled = perceptron_backward(_room(channels, hidden, width), tail(hidden, lanes(dtype)), tail(channels, lanes(dtype)), dtype)
     run(
         compiled, blocks, num_rows, channels, hidden, width, x, grad, grad_x, bias_in, weight_in, weight_in.t().contiguous(),
-        weight_out, x.new_zeros(max(hidden, channels)), gamma, beta, x.new_tensor([eps]), partial,
+        weight_out, x.new_zeros(max(hidden, channels)), gamma, beta, constants(x.dtype, eps), partial,
     )  # fmt: skip
     w_in, w_out, b_in, b, g, b_out = (t.to(x.dtype, copy=True) for t in partial.sum(0, dtype=torch.float64).split(sizes))
     return grad_x, w_in.view_as(weight_in), b_in, g, b, w_out.view_as(weight_out), b_out

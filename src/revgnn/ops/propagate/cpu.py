@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from revgnn.ops import simd
-from revgnn.ops.launch import CHUNK, NUMPY, first_row, kernel, next_block, num_blocks, or_empty, pad, run, tile
+from revgnn.ops.launch import CHUNK, NUMPY, first_row, kernel, next_block, num_blocks, or_nothing, pad, run, tile
 from revgnn.ops.simd import add, div, fma, load, mul, pointer, splat, store, total
 
 
@@ -127,6 +127,6 @@ def _weighted_sum(x: Tensor, indptr: Tensor, neighbour: Tensor, edge: Tensor | N
     compiled = weighted_sum(lanes, weight is not None, permuted, mean, NUMPY[x.dtype], NUMPY[neighbour.dtype], NUMPY[edge.dtype])
     run(
         compiled, num_blocks((neighbour.numel() + num_nodes) * heads), num_nodes, heads, padded // lanes, indptr, neighbour,
-        edge, x, or_empty(weight, x), out,
+        edge, x, or_nothing(weight), out,
     )  # fmt: skip
     return out[..., :channels].contiguous()

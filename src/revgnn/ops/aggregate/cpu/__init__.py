@@ -16,7 +16,7 @@ from torch import Tensor
 from revgnn.ops.aggregate.cpu.backward import backward_by_source, max_backward_edges, max_backward_x
 from revgnn.ops.aggregate.cpu.forward import max_forward, power_forward, softmax_forward, sum_forward
 from revgnn.ops.aggregate.cpu.message import tiles
-from revgnn.ops.launch import NUMPY, num_blocks, or_empty, pad, position_dtype, run, tile
+from revgnn.ops.launch import NUMPY, constants, num_blocks, or_nothing, pad, position_dtype, run, tile
 
 STORED = {torch.int16: np.int16, torch.float16: np.int8, torch.bfloat16: np.uint16}
 """What kernels know 16-bit edge features as; see `revgnn.ops.simd.vector.LLVM`."""
@@ -62,11 +62,12 @@ def forward(
         first, second = torch.empty_like(x), torch.empty_like(x)
         make = lambda lanes: softmax_forward(lanes, K, dtype, coded, index)  # noqa: E731
     bias = x.new_zeros(channels) if bias is None else bias
-    constants = x.new_tensor([eps]), torch.tensor([param], dtype=torch.float64 if kind == "power" else x.dtype), x.new_tensor(clamp)
+    wide = torch.float64 if kind == "power" else x.dtype
+    numbers = constants(x.dtype, eps), constants(wide, param), constants(x.dtype, *clamp)
     for channel, lanes, count in tiles(channels, K):
         run(
             make(lanes), num_blocks(src.numel() + num_nodes), num_nodes, channels, channel, count, indptr, src, x,
-            or_empty(edge_attr, x), or_empty(weight, x), bias, constants[0], out, first, second, *constants[1:],
+            or_nothing(edge_attr), or_nothing(weight), bias, numbers[0], out, first, second, *numbers[1:],
         )  # fmt: skip
     return out, first, second
 
@@ -112,9 +113,9 @@ def backward(
     dtype, coded, index, position = NUMPY[x.dtype], _stored_as(edge_attr, x), NUMPY[by_source[1].dtype], NUMPY[by_source[2].dtype]
     run(
         backward_by_source(lanes, K, kind, wants_weight and K > 0, wants_edges and K > 0, dtype, coded, index, position), blocks,
-        num_nodes, padded, padded // lanes, *by_source, x, or_empty(edge_attr, x), or_empty(weight, x),
-        x.new_zeros(padded) if bias is None else bias, x.new_tensor([eps]), grad, indptr, grad_x, grad_a, partial_w, partial_t,
-        out, first, second, torch.tensor([param], dtype=torch.float64 if kind == "power" else x.dtype), x.new_tensor(clamp),
+        num_nodes, padded, padded // lanes, *by_source, x, or_nothing(edge_attr), or_nothing(weight),
+        x.new_zeros(padded) if bias is None else bias, constants(x.dtype, eps), grad, indptr, grad_x, grad_a, partial_w, partial_t,
+        out, first, second, constants(torch.float64 if kind == "power" else x.dtype, param), constants(x.dtype, *clamp),
     )  # fmt: skip
     dparam += float(partial_t.sum()) / (param if kind == "power" else 1.0)
     grad_w = partial_w.sum(0)[:, :channels].to(x.dtype).contiguous() if wants_weight else x.new_empty(0)
