@@ -85,7 +85,7 @@ def max_backward_edges(K: int, edges: bool, dtype: Any, coded: Any, position: An
 @functools.cache
 def max_backward_x(residual: bool, dtype: Any, index: Any, position: Any) -> Any:
     """Scatter to the sources. A block owns a few channels of all rows, so an element has one writer and one order of summation."""
-    revision = simd.REVISION
+    revision, EARLY = simd.REVISION, 8
 
     def columns(record):
         _ = revision
@@ -105,7 +105,9 @@ def max_backward_x(residual: bool, dtype: Any, index: Any, position: Any) -> Any
                 for c in range(first, stop):
                     grad_x[i * channels + c] = grad[i * channels + c] if residual else dtype(0)
             for i in range(num_rows):
+                soon = min(i + EARLY, num_rows - 1)
                 for c in range(first, stop):
+                    prefetch(src, max(np.int64(winner[soon * channels + c]), 0))
                     e = winner[i * channels + c]
                     if e >= 0:
                         grad_x[np.int64(src[e]) * channels + c] += grad[i * channels + c]
