@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from revgnn.convs.gen import GENConv
 from revgnn.convs.norm import NormKind, make_norm, unobserved
 from revgnn.ops.norm_relu import norm_relu
 
@@ -50,7 +51,9 @@ class PreActivation(nn.Module):
             mask: (N, C), the factors of a dropout mask that all layers share (see `shared_dropout_mask`), or None.
             args, kwargs: passed on to the convolution: the graph, edge features.
         """
-        norm = self._plain_norm(x)
+        norm, conv = self._plain_norm(x), self.conv
+        if norm is not None and type(conv) is GENConv and (mask is not None or not self.dropout) and unobserved(conv):
+            return conv.after_norm(x, norm, *args, mask=mask, **kwargs)
         if norm is not None:
             h = norm_relu(x, norm.weight, norm.bias, mask, eps=norm.eps)
         else:
@@ -58,7 +61,7 @@ class PreActivation(nn.Module):
             h = h if mask is None else h * mask
         if mask is None and self.dropout:
             h = torch.nn.functional.dropout(h, self.dropout, self.training)
-        return self.conv(h, *args, **kwargs)
+        return conv(h, *args, **kwargs)
 
     def _plain_norm(self, x: Tensor) -> nn.LayerNorm | None:
         """The norm, where it is layer norm over the channels and ReLU follows, and nobody listens: then one pass does both."""

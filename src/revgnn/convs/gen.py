@@ -12,6 +12,8 @@ from revgnn.convs.base import AbstractConv
 from revgnn.convs.norm import NormKind, make_norm, unobserved
 from revgnn.graph import Graph
 from revgnn.ops.aggregate import Max, Mean, Power, Reducer, Softmax, Sum, aggregate
+from revgnn.ops.gen_block import Edges, Norm, Perceptron, fits, gen_block
+from revgnn.ops.norm_relu import norm_relu
 from revgnn.ops.perceptron import perceptron
 
 
@@ -121,12 +123,43 @@ class GENConv(AbstractConv):
 
     def forward(self, x: Tensor, graph: Graph, edge_attr: Tensor | EdgeEncoding | None = None) -> Tensor:
         attr, weight, bias = self._edge_map(graph, edge_attr)
+        return self._convolve(x, graph, attr, weight, bias)
+
+    def after_norm(
+        self, x: Tensor, norm: nn.LayerNorm, graph: Graph, edge_attr: Tensor | EdgeEncoding | None = None, *, mask: Tensor | None
+    ) -> Tensor:
+        """`self(relu(norm(x)) * mask, graph, edge_attr)`, to the last bit, in one piece where it is the paper's block on a CPU.
+
+        Args:
+            x: (N, in_channels).
+            norm: over the channels, with weight and bias.
+            graph, edge_attr: as in `forward`.
+            mask: (N, in_channels), or None.
+        """
+        attr, weight, bias = self._edge_map(graph, edge_attr)
+        mlp = self._plain_mlp(x)
+        if mlp is not None and self.scale is None and self.aggregation == "max":
+            before = Norm(norm.weight, norm.bias, norm.eps)
+            edges = Edges(attr, weight, bias) if attr is not None and weight is not None and bias is not None else None
+            if fits(x, before, mask, graph, edges, mlp):
+                return gen_block(x, before, mask, graph, edges, mlp, eps=self.eps)
+        return self._convolve(norm_relu(x, norm.weight, norm.bias, mask, eps=norm.eps), graph, attr, weight, bias)
+
+    def _convolve(self, x: Tensor, graph: Graph, attr: Tensor | None, weight: Tensor | None, bias: Tensor | None) -> Tensor:
         plain = self.scale is None
         m = aggregate(x, graph, attr, weight, bias, how=self._reducer(), eps=self.eps, residual=plain)
         return self._mlp(m if plain else x + nn.functional.normalize(m, dim=1) * x.norm(dim=1, keepdim=True) * self.scale)
 
     def _mlp(self, x: Tensor) -> Tensor:
-        """The MLP, in one pass where it is the paper's and nobody listens to its layers; under autocast layer by layer."""
+        """The MLP, in one pass where that is possible; under autocast layer by layer."""
+        plain = self._plain_mlp(x)
+        if plain is None:
+            return self.mlp(x)
+        norm = plain.norm
+        return perceptron(x, *plain[:2], norm.weight, norm.bias, plain.weight_out, plain.bias_out, eps=norm.eps)
+
+    def _plain_mlp(self, x: Tensor) -> Perceptron | None:
+        """The MLP's tensors, where it is the paper's, nobody listens to its layers, and autocast is off."""
         match [*self.mlp]:
             case [nn.Linear() as first, nn.LayerNorm() as norm, nn.ReLU(), nn.Linear() as last] if (
                 {type(first), type(last)} == {nn.Linear}
@@ -135,8 +168,8 @@ class GENConv(AbstractConv):
                 and x.dtype in (torch.float32, torch.float64)
                 and not torch.is_autocast_enabled(x.device.type)
             ):
-                return perceptron(x, first.weight, first.bias, norm.weight, norm.bias, last.weight, last.bias, eps=norm.eps)
-        return self.mlp(x)
+                return Perceptron(first.weight, first.bias, Norm(norm.weight, norm.bias, norm.eps), last.weight, last.bias)
+        return None
 
     def _edge_map(
         self, graph: Graph, edge_attr: Tensor | EdgeEncoding | None

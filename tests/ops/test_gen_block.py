@@ -1,0 +1,118 @@
+"""The block in one piece against the operators one by one: every bit."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from revgnn.blocks import PreActivation
+from revgnn.convs import GENConv
+from revgnn.convs.gen import EdgeEncoding
+from revgnn.graph import Graph
+from revgnn.ops import gen_block
+from revgnn.testing import awkward_graphs
+
+K = 3
+CHANNELS = 12
+
+
+def graph_named(name: str) -> Graph:
+    graph = dict(awkward_graphs())[name]
+    return graph.with_edge_attr(torch.rand(graph.num_edges, K, generator=torch.Generator().manual_seed(1)))
+
+
+def block(edges: str) -> PreActivation:
+    torch.manual_seed(0)
+    width = {"none": None, "features": K, "encoding": 16}[edges]
+    made = PreActivation(GENConv(CHANNELS, CHANNELS, edge_dim=width))
+    for parameter in made.parameters():
+        nn.init.normal_(parameter)
+    return made
+
+
+def run(made: PreActivation, graph: Graph, edges: str, masked: bool, dtype: torch.dtype) -> list[Tensor]:
+    """The value, and the gradients of all that wants one."""
+    rng = torch.Generator().manual_seed(2)
+    x = torch.randn(graph.num_nodes, CHANNELS, generator=rng, dtype=dtype).requires_grad_()
+    mask = (torch.rand(x.shape, generator=rng) > 0.2).to(dtype) / 0.8 if masked else None
+    leaves: list[Tensor] = [x, *made.parameters()]
+    args: list[object] = [graph]
+    if edges == "features":
+        args.append(graph.edge_attr)
+    if edges == "encoding":
+        shared = [torch.randn(s, generator=rng, dtype=dtype).requires_grad_() for s in ((K, 16), (16,))]
+        args.append(EdgeEncoding(graph.edge_attr, *shared))
+        leaves += shared
+    out = made(x, *args, mask=mask)
+    upstream = torch.cos(torch.arange(out.numel(), dtype=dtype)).view_as(out)
+    return [out.detach(), *torch.autograd.grad(out, leaves, upstream)]
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
+@pytest.mark.parametrize("masked", [False, True], ids=["unmasked", "masked"])
+@pytest.mark.parametrize("edges", ["none", "features", "encoding"])
+@pytest.mark.parametrize("name", [name for name, graph in awkward_graphs() if graph.num_nodes])
+def test_one_piece_has_the_bits_of_the_operators_one_by_one(
+    name: str, edges: str, masked: bool, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    graph, made = graph_named(name), block(edges).to(dtype)
+    graph = graph.with_edge_attr(graph.edge_attr.to(dtype)) if graph.edge_attr is not None else graph
+    pieces: list[int] = []
+    whole = gen_block.gen_block
+    monkeypatch.setattr("revgnn.convs.gen.gen_block", lambda *a, **k: pieces.append(1) or whole(*a, **k))
+    fused = run(made, graph, edges, masked, dtype)
+    assert pieces
+    made.conv.register_forward_hook(lambda *_: None)  # whoever listens hears each module called
+    one_by_one = run(made, graph, edges, masked, dtype)
+    assert len(pieces) == 1
+    for ours, expected in zip(fused, one_by_one, strict=True):
+        assert torch.equal(ours, expected)
+
+
+def test_features_in_16_bits() -> None:
+    graph, made = graph_named("power law"), block("encoding")
+    assert graph.edge_attr is not None
+    graph = graph.with_edge_attr((graph.edge_attr * 1000).round() / 1000).compressed("int16")
+    fused = run(made, graph, "encoding", True, torch.float32)
+    made.conv.register_forward_hook(lambda *_: None)
+    for ours, expected in zip(fused, run(made, graph, "encoding", True, torch.float32), strict=True):
+        assert torch.equal(ours, expected)
+
+
+def test_a_second_derivative_is_refused() -> None:
+    graph, made = graph_named("path"), block("features")
+    x = torch.rand(graph.num_nodes, CHANNELS, requires_grad=True)
+    (grad,) = torch.autograd.grad(made(x, graph, graph.edge_attr).sum(), x, create_graph=True)
+    with pytest.raises(RuntimeError):
+        grad.sum().backward()
+
+
+@pytest.mark.parametrize("what", ["autocast", "edge gradient", "compiler", "mode"])
+def test_where_it_does_not_fit_the_operators_run_one_by_one(what: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    graph, made = graph_named("path"), block("features")
+    monkeypatch.setattr("revgnn.convs.gen.gen_block", lambda *_, **__: pytest.fail("one piece"))
+    x = torch.rand(graph.num_nodes, CHANNELS)
+    expected_shape = x.shape
+    if what == "autocast":
+        with torch.autocast("cpu", torch.bfloat16):
+            out = made(x, graph, graph.edge_attr)
+    elif what == "edge gradient":
+        attr = graph.edge_attr.clone().requires_grad_()
+        out = made(x, graph, attr)
+        (grad,) = torch.autograd.grad(out.square().sum(), attr)
+        assert grad.abs().sum() > 0
+    elif what == "compiler":
+        out = torch.compile(made, backend="aot_eager", fullgraph=True)(x, graph, graph.edge_attr)
+    else:
+        from revgnn.memory import PeakMemory
+
+        with PeakMemory():
+            out = made(x, graph, graph.edge_attr)
+    assert out.shape == expected_shape
+
+
+def test_bad_input_is_named_by_the_operator_it_reaches() -> None:
+    graph, made = graph_named("path"), block("features")
+    with pytest.raises(ValueError, match="x must be"):
+        made(torch.rand(graph.num_nodes + 1, CHANNELS), graph, graph.edge_attr)
