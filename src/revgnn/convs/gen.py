@@ -183,9 +183,11 @@ class GENConv(AbstractConv):
             return None, None, None
         if isinstance(edge_attr, Tensor):
             return edge_attr, self._scaled_weight(graph, edge_attr), self.edge.bias
-        with torch.autocast(edge_attr.weight.device.type, enabled=False):  # K x D: no time to win, digits to lose
-            weight, bias = _Folded.apply(edge_attr.weight, edge_attr.bias, self.edge.weight, self.edge.bias)
-        return edge_attr.attr, weight, bias
+        maps, kind = (edge_attr.weight, edge_attr.bias, self.edge.weight, self.edge.bias), edge_attr.weight.device.type
+        if not torch.is_autocast_enabled(kind):
+            return edge_attr.attr, *_Folded.apply(*maps)
+        with torch.autocast(kind, enabled=False):  # K x D: no time to win, digits to lose
+            return edge_attr.attr, *_Folded.apply(*maps)
 
     def _scaled_weight(self, graph: Graph, edge_attr: Tensor) -> Tensor:
         assert self.edge is not None
