@@ -3,9 +3,10 @@
     python benchmarks/gpu.py            # on the machine with the GPU, from the root of a checkout; installed or not
     python benchmarks/gpu.py --dry-run  # the checks alone, in Triton's interpreter, without a GPU
 
-First every kernel is compared with its definition, on the awkward graphs and a hub, in float32 and bfloat16, and the tests marked
-`gpu` are run. If anything is wrong nothing is timed and no ratio is printed. Then a training step is measured beside PyTorch
-Geometric's, in turns, and a few steps of RevGNN-Deep and -Wide. Appends one JSON line to `benchmarks/results/gpu.jsonl`.
+First every kernel is compared with its definition, on the awkward graphs and a hub, in float32 and bfloat16, the perceptron at its
+usual widths, and the tests marked `gpu` are run. If anything is wrong nothing is timed and no ratio is printed. Then a training
+step is measured beside PyTorch Geometric's, in turns, and a few steps of RevGNN-Deep and -Wide. Appends one JSON line to
+`benchmarks/results/gpu.jsonl`.
 
 Needs torch, triton, torch-geometric and numpy, and what `revgnn` imports whatever the device: numba (graphs are sorted and kernels
 of the CPU are loaded with it), scipy, scikit-learn, pydantic, pyyaml and safetensors; pytest for the tests.
@@ -42,6 +43,8 @@ def check_kernels(device: Any, quick: bool) -> list[str]:
     from revgnn.testing import awkward_graphs
     from tests.ops.compare import assert_matches_reference
     from tests.ops.test_aggregate import REDUCERS, draws, learns, op_on
+    from tests.ops.test_perceptron import leaves_of
+    from tests.ops.test_perceptron import op as perceptron_on
 
     graphs = [(n, g) for n, g in awkward_graphs(3) if not quick or n in ("no edges", "single node, self-loop", "doubled edges")]
     if not quick:
@@ -77,6 +80,10 @@ def check_kernels(device: Any, quick: bool) -> list[str]:
                     wrong.append(f"aggregate, {reducer}, {name}, bfloat16: not float32 rounded once")
             except Exception as error:
                 wrong.append(f"aggregate, {reducer}, {name}, bfloat16: {type(error).__name__}: {error}")
+    for widths in ((5, 7, 3),) if quick else ((5, 7, 3), (32, 64, 32), (40, 80, 40), (56, 112, 56), (112, 224, 112)):
+        for rows in (1, 37) if quick else (1, 37, 13_253):
+            layers = [leaves_of(rows, *widths, seed) for seed in range(3)]
+            check(f"perceptron, {rows} rows of {widths}", perceptron_on, *layers)
     return wrong
 
 

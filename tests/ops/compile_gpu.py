@@ -10,6 +10,9 @@ from torch import Tensor
 
 from revgnn.graph import Graph
 
+SHARED = 99 * 1024
+"""Bytes that a program may have on any GPU from sm_80 on; on 8.0 and 9.0 themselves there are more."""
+
 POINTERS = {
     torch.float32: "*fp32",
     torch.float64: "*fp64",
@@ -43,18 +46,20 @@ def compile_all(capability: int) -> int:
         key = (kernel.fn.__name__, *signature.items(), *known.items(), *hints)
         if key not in compiled:
             source = ASTSource(kernel, signature, known, hints)
-            assert compile(source, target=GPUTarget("cuda", capability, 32), options={"num_warps": warps}).asm["cubin"]
+            built = compile(source, target=GPUTarget("cuda", capability, 32), options={"num_warps": warps})
+            assert built.asm["cubin"]
+            assert built.metadata.shared <= SHARED, f"{kernel.fn.__name__} wants {built.metadata.shared} bytes of shared memory"
             compiled.add(key)
 
     ops = {name: importlib.import_module(f"revgnn.ops.{name}.gpu") for name in ("aggregate", "propagate", "edge_softmax", "grid")}
-    ops["norm_relu"] = importlib.import_module("revgnn.ops.norm_relu.gpu")
+    ops |= {name: importlib.import_module(f"revgnn.ops.{name}.gpu") for name in ("norm_relu", "perceptron")}
     for module in ops.values():
         module.launch = compile_instead
     _call_all(**ops)
     return len(compiled)
 
 
-def _call_all(aggregate: Any, propagate: Any, edge_softmax: Any, grid: Any, norm_relu: Any) -> None:
+def _call_all(aggregate: Any, propagate: Any, edge_softmax: Any, grid: Any, norm_relu: Any, perceptron: Any) -> None:
     """Results are whatever lay in memory; only what is launched counts."""
     graph = Graph.from_edge_index(torch.randint(0, 9, (2, 600)), 10)
     structure, by_source = (graph.indptr, graph.src), tuple(graph.by_source)
@@ -87,3 +92,16 @@ def _call_all(aggregate: Any, propagate: Any, edge_softmax: Any, grid: Any, norm
         for mask in (None, torch.empty(20, channels)):
             _, mean, rstd = norm_relu.forward(x, w, w, mask, 1e-5)
             norm_relu.backward(x, x, mean, rstd, w, w, mask)
+    for rows, widths, dtype in (
+        (1, (5, 7, 3), torch.float32),
+        *((13_253, (channels, 2 * channels, channels), torch.float32) for channels in (32, 40, 56, 112)),
+        (13_253, (256, 256, 256), torch.float32),
+        *((700, widths, torch.float64) for widths in ((5, 7, 3), (32, 64, 32), (128, 128, 128))),
+    ):
+        channels, hidden, width = widths
+        x, grad, *layer = (
+            torch.empty(shape, dtype=dtype)
+            for shape in ((rows, channels), (rows, width), (hidden, channels), *[(hidden,)] * 3, (width, hidden), (width,))
+        )
+        perceptron.forward(x, *layer, 1e-5)
+        perceptron.backward(grad, x, *layer[:-1], 1e-5)

@@ -18,11 +18,13 @@ import torch
 from torch import Tensor
 
 from revgnn.graph import Graph
-from revgnn.ops import Max, Mean, Softmax, Sum, aggregate, backends, edge_softmax, grid, propagate
+from revgnn.ops import Max, Mean, Softmax, Sum, aggregate, backends, edge_softmax, grid, perceptron, propagate
 from revgnn.ops.grid import reference as grid_reference
 from revgnn.testing import assert_close_to_truth, awkward_graphs, nan_filled_empty
 from tests.ops.compare import Leaves, assert_matches_reference
 from tests.ops.test_aggregate import REDUCERS, K, inputs, learns, op_on
+from tests.ops.test_perceptron import leaves_of
+from tests.ops.test_perceptron import op as perceptron_on
 
 CUDA = torch.cuda.is_available()
 DEVICE = torch.device("cuda" if CUDA else "cpu")
@@ -145,7 +147,9 @@ def test_outputs_are_what_the_compiler_is_told(kind: str) -> None:
     saved = list(api._forward(*arguments))
     wanted = (torch.ones(3, 5, device=DEVICE), *t.values(), None, graph.indptr, graph.src, list(graph.by_source), saved)
     torch.library.opcheck(
-        api._backward, (*wanted, kind, 1.0, 1e-7, *limits, False, True, True, True), test_utils=("test_schema", "test_faketensor")
+        api._backward.registered,
+        (*wanted, kind, 1.0, 1e-7, *limits, False, True, True, True),
+        test_utils=("test_schema", "test_faketensor"),
     )
 
 
@@ -255,6 +259,75 @@ def test_a_row_that_is_too_wide_is_refused() -> None:
         gpu.forward(torch.zeros(2, 4097), torch.zeros(4097), torch.zeros(4097), None, 1e-5)
 
 
+# --- perceptron --------------------------------------------------------------------------------------------------------------
+
+
+@needs_triton
+@pytest.mark.parametrize(
+    ("rows", "widths", "dtype"),
+    [
+        (1, (5, 7, 3), torch.float32),
+        (150, (5, 7, 3), torch.float32),
+        (33, (40, 80, 24), torch.float32),
+        (37, (20, 132, 12), torch.float32),
+        (1, (5, 7, 3), torch.float64),
+        (37, (17, 66, 33), torch.float64),
+    ],
+    ids=str,
+)
+def test_perceptron(rows: int, widths: tuple[int, int, int], dtype: torch.dtype) -> None:
+    draws = (on_device(leaves_of(rows, *widths, seed)) for seed in range(2))
+    assert_matches_reference(perceptron_on, *draws, dtype=dtype, backend="gpu")
+
+
+@needs_triton
+@pytest.mark.parametrize("rows", [550, pytest.param(13_253, marks=pytest.mark.gpu)])
+def test_perceptron_of_programs_that_take_several_turns(rows: int) -> None:
+    """Each adds to what it has already written; the last program has fewer rows, and it all comes out the same a second time."""
+    leaves = on_device(leaves_of(rows, 32, 64, 32))
+    assert_matches_reference(perceptron_on, leaves, dtype=torch.float32, backend="gpu")
+    first, second = (_evaluate_in_float32(perceptron_on, leaves) for _ in range(2))
+    assert all(torch.equal(a, b) for a, b in zip(first, second, strict=True))
+
+
+@needs_triton
+@pytest.mark.parametrize("special", [float("nan"), float("inf")])
+def test_special_values_stay_in_their_row_of_a_perceptron(special: float) -> None:
+    leaves = on_device({name: t.float() for name, t in leaves_of(40, 8, 16, 8).items()})
+    leaves["x"][7, 3] = special
+    out = perceptron_on(leaves, "gpu")
+    assert torch.equal(out.isnan(), perceptron_on(leaves, "reference").isnan())
+    assert out[7].isnan().all()
+    assert torch.isfinite(out[torch.arange(40) != 7]).all()
+    leaves["x"] = leaves["x"][:0]
+    assert perceptron_on(leaves, "gpu").shape == (0, 8)
+
+
+@needs_triton
+def test_perceptrons_that_are_too_wide_take_the_reference(monkeypatch: pytest.MonkeyPatch) -> None:
+    gpu, api = (importlib.import_module(f"revgnn.ops.perceptron.{name}") for name in ("gpu", "api"))
+    assert gpu.WIDEST == api.WIDEST_ON_GPU
+    monkeypatch.setattr(backends, "choose", lambda backend, device: backend or "gpu")
+    for hidden, dtype, widest in ((257, torch.float32, 256), (129, torch.float64, 128)):
+        wide = on_device({name: t.to(dtype) for name, t in leaves_of(5, 7, hidden, 7).items()}).values()
+        assert torch.equal(perceptron(*wide), perceptron(*wide, backend="reference"))
+        with pytest.raises(ValueError, match=f"gpu kernel takes widths up to {widest} in {dtype}, got 7, {hidden} and 7; use 'ref"):
+            perceptron(*wide, backend="gpu")
+        with pytest.raises(ValueError, match=f"at most {widest} channels a layer in {dtype}, got {hidden}; use the reference"):
+            gpu.forward(*wide, 1e-5)
+    odd = on_device({name: t.float() for name, t in leaves_of(5, 7, 14, 7).items()}).values()
+    assert torch.equal(perceptron(*odd), perceptron(*odd, backend="gpu"))
+
+
+@needs_triton
+def test_outputs_of_a_perceptron_are_what_the_compiler_is_told() -> None:
+    api = importlib.import_module("revgnn.ops.perceptron.api")
+    *inputs, bias_out = on_device({name: t.float() for name, t in leaves_of(5, 7, 14, 3).items()}).values()
+    tests = ("test_schema", "test_faketensor")
+    torch.library.opcheck(api._forward.registered, (*inputs, bias_out, 1e-5, True), test_utils=tests)
+    torch.library.opcheck(api._backward.registered, (torch.ones(5, 3, device=DEVICE), *inputs, 1e-5, True), test_utils=tests)
+
+
 # --- which kernels run -------------------------------------------------------------------------------------------------------
 
 
@@ -347,6 +420,8 @@ def test_gpu_is_the_default_on_cuda() -> None:
     x = torch.randn(10, 40, device="cuda")
     for how in (Max(), Softmax(0.7)):
         assert torch.equal(aggregate(x, graph, how=how), aggregate(x, graph, how=how, backend="gpu"))
+    layers = on_device({name: t.float() for name, t in leaves_of(10, 40, 80, 40).items()}).values()
+    assert torch.equal(perceptron(*layers), perceptron(*layers, backend="gpu"))
     state, change = torch.randn(10, 40, device="cuda"), torch.randn(10, 40, device="cuda")
     there, peak = grid.advance(state.mul(64).round().div(64), change, 14)
     assert torch.equal(grid.retreat(there, change, 14), state.mul(64).round().div(64))

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
+from revgnn.ops import backends
 from revgnn.ops.operator import operator
 from revgnn.ops.perceptron import cpu, reference
+
+WIDEST_ON_GPU = {torch.float32: 256, torch.float64: 128}
 
 
 def perceptron(
@@ -28,14 +33,18 @@ def perceptron(
     Differentiable once in all tensors. Only `x` is kept for that, (N, C): the hidden layer is worked out again. Sums run in a
     fixed order, so any number of threads gives the same bits.
 
+    Products of the fused kernels are of full precision, as torch's are by default. `torch.backends.cuda.matmul.allow_tf32` and its
+    like speak to the reference alone; whoever wants TF32 chooses that.
+
     Args:
         x: (N, C), float32 or float64.
         weight_in, bias_in: $W_1$ (H, C) and $b_1$ (H,), dtype of `x`, as `torch.nn.Linear` has them.
         gamma, beta: of the norm, (H,).
         weight_out, bias_out: $W_2$ (C', H) and $b_2$ (C',).
         eps: of the norm.
-        backend: "cpu" (fused kernels, for widths that are multiples of 4, up to 1,024) or "reference" (plain torch, any device).
-            Default: the fused kernel where it fits, or else the reference.
+        backend: "cpu" (fused kernels, for widths that are multiples of 4, up to 1,024), "gpu" (fused kernels, for widths up to 256,
+            in float64 up to 128) or "reference" (plain torch, any device). Default: the fused kernels of the device where they
+            fit, or else the reference.
 
     Returns:
         (N, C'), dtype of `x`.
@@ -45,19 +54,29 @@ def perceptron(
     """
     tensors = (x, weight_in, bias_in, gamma, beta, weight_out, bias_out)
     _check(*tensors)
-    fits = cpu.fits(*weight_in.shape, weight_out.shape[0])
-    if backend is None:
-        backend = "cpu" if x.device.type == "cpu" and fits else "reference"
-    if backend not in ("cpu", "reference"):
-        raise ValueError(f"unknown backend {backend!r} of a perceptron; choose 'cpu' or 'reference'.")
-    if backend == "reference" or x.numel() == 0:
+    widths = (x.shape[1], *weight_out.shape[::-1])
+    chosen = backends.choose(backend, x.device)
+    if backend is None and not _fits(chosen, x.dtype, *widths):
+        chosen = "reference"
+    if chosen == "reference" or x.numel() == 0:
         return reference.perceptron(*tensors, eps)
-    if not fits:
+    if not _fits(chosen, x.dtype, *widths):
+        wanted = {"cpu": f"that are multiples of 4 up to {cpu.WIDEST}", "gpu": f"up to {WIDEST_ON_GPU[x.dtype]} in {x.dtype}"}
         raise ValueError(
-            f"the cpu kernel takes widths that are multiples of 4 up to {cpu.WIDEST}, got {x.shape[1]}, {weight_in.shape[0]} and "
-            f"{weight_out.shape[0]}; use 'reference'."
+            f"the {chosen} kernel takes widths {wanted[chosen]}, got {widths[0]}, {widths[1]} and {widths[2]}; use 'reference'."
         )
-    return _forward(*(t.contiguous() for t in tensors), eps)
+    return _forward(*(t.contiguous() for t in tensors), eps, chosen == "gpu")
+
+
+def _fits(backend: str, dtype: torch.dtype, *widths: int) -> bool:
+    """Whether this backend takes layers of these widths."""
+    match backend:
+        case "cpu":
+            return cpu.fits(*widths)
+        case "gpu":
+            return min(widths) > 0 and max(widths) <= WIDEST_ON_GPU[dtype]
+        case _:
+            return True
 
 
 def _check(
@@ -89,7 +108,14 @@ def _check(
 # --- the operator ----------------------------------------------------------------------------------------------------------------
 
 
-@operator("revgnn::perceptron", ("cpu",))
+def _gpu() -> Any:
+    """Triton is imported only where its kernels are wanted."""
+    from revgnn.ops.perceptron import gpu
+
+    return gpu
+
+
+@operator("revgnn::perceptron")
 def _forward(
     x: Tensor,
     weight_in: Tensor,
@@ -99,35 +125,46 @@ def _forward(
     weight_out: Tensor,
     bias_out: Tensor,
     eps: float,
+    on_gpu: bool,
 ) -> Tensor:
-    return cpu.forward(x, weight_in, bias_in, gamma, beta, weight_out, bias_out, eps)
+    return (_gpu() if on_gpu else cpu).forward(x, weight_in, bias_in, gamma, beta, weight_out, bias_out, eps)
 
 
 @_forward.register_fake
-def _(x, weight_in, bias_in, gamma, beta, weight_out, bias_out, eps):
+def _(x, weight_in, bias_in, gamma, beta, weight_out, bias_out, eps, on_gpu):
     return x.new_empty(x.shape[0], weight_out.shape[0])
 
 
-@operator("revgnn::perceptron_backward", ("cpu",))
+@operator("revgnn::perceptron_backward")
 def _backward(
-    grad: Tensor, x: Tensor, weight_in: Tensor, bias_in: Tensor, gamma: Tensor, beta: Tensor, weight_out: Tensor, eps: float
+    grad: Tensor,
+    x: Tensor,
+    weight_in: Tensor,
+    bias_in: Tensor,
+    gamma: Tensor,
+    beta: Tensor,
+    weight_out: Tensor,
+    eps: float,
+    on_gpu: bool,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
-    return cpu.backward(grad.contiguous(), x, weight_in, bias_in, gamma, beta, weight_out, eps)
+    kernels = _gpu() if on_gpu else cpu
+    return kernels.backward(grad.contiguous(), x, weight_in, bias_in, gamma, beta, weight_out, eps)
 
 
 @_backward.register_fake
-def _(grad, x, weight_in, bias_in, gamma, beta, weight_out, eps):
+def _(grad, x, weight_in, bias_in, gamma, beta, weight_out, eps, on_gpu):
     like = [torch.empty_like(t) for t in (x, weight_in, bias_in, gamma, beta, weight_out)]
     return *like, grad.new_empty(grad.shape[1])
 
 
 def _setup_context(ctx, inputs, output) -> None:
-    *tensors, _bias_out, ctx.eps = inputs
+    *tensors, _bias_out, eps, on_gpu = inputs
+    ctx.constants = (eps, on_gpu)
     ctx.save_for_backward(*tensors)
 
 
 def _autograd(ctx, grad):
-    return *_backward(grad, *ctx.saved_tensors, ctx.eps), None
+    return *_backward(grad, *ctx.saved_tensors, *ctx.constants), None, None
 
 
 _forward.register_autograd(_autograd, setup_context=_setup_context)
