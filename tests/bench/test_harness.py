@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -87,6 +89,55 @@ def test_nothing_is_kept_of_nothing(tmp_path: Path):
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.skipif(os.name != "posix", reason="signals")
+@pytest.mark.parametrize("number", [signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTERM)])
+def test_a_request_to_end_keeps_what_was_measured(tmp_path: Path, number: signal.Signals):
+    def told_to_end() -> None:
+        with harness.result_line("x", {"nodes": 3}, options(tmp_path)) as result:
+            result["seconds"] = [1.0]
+            os.kill(os.getpid(), number)
+
+    before = signal.signal(number, signal.SIG_DFL)
+    try:
+        with pytest.raises(SystemExit) as stop:
+            told_to_end()
+        assert signal.getsignal(number) is signal.SIG_DFL
+    finally:
+        signal.signal(number, before)
+    assert stop.value.code == 128 + number
+    assert json.loads((tmp_path / "x.jsonl").read_text())["stopped_by"] == "Terminated"
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals")
+def test_what_is_ignored_stays_ignored(tmp_path: Path):
+    """As under `nohup`."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with harness.result_line("x", {"nodes": 3}, options(tmp_path)) as result:
+            os.kill(os.getpid(), signal.SIGHUP)
+            result["seconds"] = [1.0]
+    finally:
+        signal.signal(signal.SIGHUP, before)
+    assert "stopped_by" not in json.loads((tmp_path / "x.jsonl").read_text())
+
+
+@pytest.mark.skipif(os.name != "posix", reason="process numbers")
+def test_what_a_killed_run_had_kept_is_added_by_the_next(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    with harness.result_line("x", {"nodes": 3}, options(tmp_path)) as result:
+        result["seconds"] = [1.0]
+        result.keep()
+        assert json.loads(result.partial.read_text())["seconds"] == [1.0]
+        harness.rescue("x", tmp_path)  # that run is still alive
+        assert result.partial.exists()
+        dead = tmp_path / ".x.999999999.partial"
+        dead.write_bytes(result.partial.read_bytes())
+        (tmp_path / ".y.999999999.partial").write_text("of another benchmark")
+    harness.rescue("x", tmp_path)
+    assert [json.loads(line).get("stopped_by") for line in (tmp_path / "x.jsonl").read_text().splitlines()] == [None, "killed"]
+    assert sorted(p.name for p in tmp_path.iterdir()) == [".y.999999999.partial", "x.jsonl"]
+    assert "an earlier run was killed" in capsys.readouterr().err
+
+
 def test_a_wrong_result_is_said_and_later_checks_are_not_run(capsys: pytest.CaptureFixture[str]):
     ran = []
 
@@ -117,3 +168,13 @@ def test_progress_says_how_far_it_is(monkeypatch: pytest.MonkeyPatch, capsys: py
         tick("four", by=3)
         tick("five")
     assert capsys.readouterr().err == "layers: 40 %, 12 s, left 18 s  four\n"
+
+
+def test_progress_announces_what_begins(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
+    clock = iter([0.0, 1.0, 2.0, 3.0])
+    monkeypatch.setattr(harness.time, "monotonic", lambda: next(clock))
+    with harness.progress("layers", 10) as tick:
+        tick("a long one", by=0)
+        tick("done", by=5)
+        tick("another", by=0)
+    assert capsys.readouterr().err == "layers: 0 %, 1 s  a long one\nlayers: 50 %, 3 s, left 3 s  another\n"

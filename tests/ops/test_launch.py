@@ -70,6 +70,16 @@ def test_each_block_is_taken_once(openmp: bool, python_threads: Callable[[], Non
     assert torch.equal(counts, torch.ones_like(counts))
 
 
+def test_an_observer_hears_of_each_kernel_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[tuple[str, float]] = []
+    expected = gradients()
+    monkeypatch.setattr(launch, "observer", lambda *found: seen.append(found))
+    observed = gradients()
+    assert [name for name, _ in seen] == ["sum_forward", "backward_by_source"]
+    assert all(seconds > 0 for _, seconds in seen)
+    assert all(torch.equal(a, b) for a, b in zip(observed, expected, strict=True))
+
+
 @pytest.mark.parametrize("named", awkward_graphs(), ids=str)
 @pytest.mark.parametrize("blocks", [1, 2, 3, 7, 64])
 def test_blocks_cover_all_rows_in_order(named: Any, blocks: int) -> None:

@@ -5,7 +5,8 @@
 
 The paper trains on ten parts of this graph, and evaluates on three or more. Nothing is timed before the aggregation and the
 gradients are found right on a part of it. Stated are the seconds of each layer, the peak of live tensor bytes within the step, the
-bytes of graph, inputs and weights, and the most memory the process ever had. Ctrl-C keeps the layers that were done.
+bytes of graph, inputs and weights, and the most memory the process ever had. Ctrl-C, or a signal to end, keeps the layers that were
+done, and says how long they took; should the process be killed, the next run finds them.
 """
 
 from __future__ import annotations
@@ -37,6 +38,10 @@ BACKWARD = 3
 QUICK = {"nodes": 200, "edges": 3000, "channels": 16, "depth": 3}
 
 
+KEPT_EVERY = 30.0
+"""Seconds between two times that the layers done so far are put on disk."""
+
+
 class LayerClock:
     """Notes when each layer has been evaluated, in the forward and again in the backward pass, and says so.
 
@@ -44,18 +49,23 @@ class LayerClock:
         stack: whose blocks are watched, by hooks.
         passes: where the seconds of each layer go, a list a pass. Backward, a layer's gradient falls to the one after it.
         tick: told what is done; forward layers weigh 1, backward ones `BACKWARD`.
+
+    Attributes:
+        reruns: how often the forward pass began anew, because the state had outgrown its grid. `passes` has the last one's layers.
     """
 
     def __init__(self, stack: Stack, passes: dict[str, list[float]], tick: Callable[..., None]) -> None:
         self._passes = passes
         self._tick = tick
         self._depth, self._groups = len(stack.sequence), stack.groups
-        self._blocks = 0
-        self._last = time.perf_counter()
+        self.reruns = 0
+        self.start("forward")
         self._hooks = [block.register_forward_hook(self._evaluated) for layer in stack.layers for block in layer.blocks]  # pyright: ignore[reportAttributeAccessIssue, reportGeneralTypeIssues]
 
-    def start(self) -> None:
-        """Begin to count, after whatever came before the stack."""
+    def start(self, direction: str) -> None:
+        """Begin to count a pass."""
+        self._direction = direction
+        self._blocks = 0
         self._last = time.perf_counter()
 
     def stop(self) -> None:
@@ -68,11 +78,17 @@ class LayerClock:
         if inside:
             return
         now = time.perf_counter()
-        direction = "forward" if layers <= self._depth else "backward"
-        self._passes[direction].append(now - self._last)
+        by = 1 if self._direction == "forward" else BACKWARD
+        seconds = self._passes[self._direction]
+        if layers > self._depth:
+            self.reruns += 1
+            seconds.clear()
+            self._blocks, layers = self._groups, 1
+            by -= self._depth * by  # the bar goes back, too
+        seconds.append(now - self._last)
         self._last = now
-        done = layers if direction == "forward" else layers - self._depth
-        self._tick(f"{direction}, layer {done} of {self._depth}", by=1 if direction == "forward" else BACKWARD)
+        again = ", again on a coarser grid" if self.reruns and self._direction == "forward" else ""
+        self._tick(f"{self._direction}, layer {layers} of {self._depth}{again}", by=by)
 
 
 def needed_bytes(nodes: int, edges: int, channels: int, features: int = 8) -> int:
@@ -103,31 +119,51 @@ def check(args: argparse.Namespace, graph: Graph) -> None:
 
 
 def run(
-    args: argparse.Namespace, graph: Graph, model: nn.Module, inputs: tuple[Tensor, Tensor, Tensor], result: dict[str, Any]
+    args: argparse.Namespace,
+    graph: Graph,
+    model: nn.Module,
+    inputs: tuple[Tensor, Tensor, Tensor],
+    result: dict[str, Any],
+    keep: Callable[[], None] = lambda: None,
 ) -> None:
-    """The step. Fills `result` as it goes."""
+    """The step. Fills `result` as it goes, and calls `keep` now and then."""
     x, species, y = inputs
     stack = next(m for m in model.modules() if isinstance(m, Stack))
     title = "inference" if args.inference else "forward and backward"
     total = args.depth * (1 if args.inference else 1 + BACKWARD)
     with harness.progress(title, total, quiet=args.quick) as tick, PeakMemory() as memory:
-        clock = LayerClock(stack, result["layer_seconds"], tick)
+        kept = time.monotonic()
+
+        def tick_and_keep(note: str, by: float) -> None:
+            nonlocal kept
+            if time.monotonic() - kept > KEPT_EVERY:
+                kept = time.monotonic()
+                keep()
+            tick(note, by=by)
+
+        clock = LayerClock(stack, result["layer_seconds"], tick_and_keep)
         try:
             start = time.perf_counter()
-            clock.start()
+            clock.start("forward")
             with torch.set_grad_enabled(not args.inference):
                 out = model(graph, x, species)
-                loss = nn.functional.binary_cross_entropy_with_logits(out, y)
+                if not args.inference:
+                    loss = nn.functional.binary_cross_entropy_with_logits(out, y)
             result["forward_seconds"] = time.perf_counter() - start
-            result["loss"] = float(loss.detach())
-            if not args.inference:
+            if args.inference:
+                result["peak_bytes"] = memory.peak_bytes  # the loss is a check here, no part of what is measured
+                with torch.no_grad():
+                    result["loss"] = float(nn.functional.binary_cross_entropy_with_logits(out, y))
+            else:
+                result["loss"] = float(loss.detach())
                 start = time.perf_counter()
-                clock.start()
+                clock.start("backward")
                 loss.backward()
                 result["backward_seconds"] = time.perf_counter() - start
         finally:
             clock.stop()
-            result["peak_bytes"] = memory.peak_bytes
+            result["forward_reruns"] = clock.reruns
+            result.setdefault("peak_bytes", memory.peak_bytes)
 
 
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -169,7 +205,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     with harness.result_line("full-batch", {**{key: getattr(args, key) for key in keys}, "dtype": "float32"}, args) as result:
         result["layer_seconds"] = {"forward": []} if args.inference else {"forward": [], "backward": []}
         try:
-            run(args, graph, model, inputs, result)
+            run(args, graph, model, inputs, result, result.keep)
+        except BaseException:
+            print(so_far(result), file=sys.stderr)
+            raise
         finally:
             result |= {
                 "graph_seconds": making,
@@ -183,6 +222,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
+def so_far(result: dict[str, Any]) -> str:
+    """What an interrupted step came to."""
+    done = [
+        f"{direction} {len(seconds)} of {result['depth']} layers, {harness.Spread.of(seconds).text()} s each"
+        for direction, seconds in result["layer_seconds"].items()
+        if seconds
+    ]
+    return "\n" + "; ".join(done or ["no layer was done"])
+
+
 def show(result: dict[str, Any]) -> str:
     rows = []
     for direction, seconds in result["layer_seconds"].items():
@@ -191,10 +240,11 @@ def show(result: dict[str, Any]) -> str:
     held = {name: result[f"{name}_bytes"] for name in ("graph", "input", "parameter")}
     parts = ", ".join(f"{name} {harness.megabytes(count)}" for name, count in held.items())
     sizes = "{nodes:,} nodes, {edges:,} edges, {depth} layers of {channels} channels, {groups} groups, float32".format(**result)
+    again = "\nthe state outgrew its grid: the forward pass began anew on a coarser one, and its seconds hold both"
     return "\n".join(
         [
             f"The whole graph at once; {sizes}.\n",
-            harness.table(["", "seconds", "a layer, median (range)"], rows),
+            harness.table(["", "seconds", "a layer, median (range)"], rows) + (again if result["forward_reruns"] else ""),
             f"\npeak within the step {harness.megabytes(result['peak_bytes'])}, beside {parts}: "
             f"{harness.megabytes(result['peak_bytes'] + sum(held.values()))} in all",
             f"the process never had more than {harness.megabytes(result['process_peak_bytes'])}, making the graph included",

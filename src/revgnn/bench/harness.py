@@ -8,8 +8,10 @@ import datetime
 import json
 import os
 import platform
+import signal
 import statistics
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -148,27 +150,92 @@ def record(device: torch.device | str = "cpu") -> dict[str, Any]:
     return found
 
 
+class Result(dict[str, Any]):
+    """What a benchmark has found so far."""
+
+    def __init__(self, values: Mapping[str, Any], partial: Path) -> None:
+        super().__init__(values)
+        self.partial = partial
+
+    def keep(self) -> None:
+        """Put it on disk as it is now: whatever ends the process, without a word even, the next run adds it to the results."""
+        self.partial.parent.mkdir(parents=True, exist_ok=True)
+        with replacing(self.partial) as new:
+            new.write_text(json.dumps(self), encoding="utf-8")
+
+
+class Terminated(SystemExit):
+    """Somebody asked the process to end: SIGTERM, or SIGHUP of a terminal that was closed. Its code is what shells expect."""
+
+
 @contextmanager
-def result_line(name: str, shape: Mapping[str, Any], args: argparse.Namespace) -> Iterator[dict[str, Any]]:
+def _signals_raise() -> Iterator[None]:
+    """Inside, what would kill the process raises `Terminated`; what is ignored (under `nohup`, say) stays so."""
+
+    def stop(number: int, _frame: object) -> None:
+        raise Terminated(128 + number)
+
+    changed: list[signal.Signals] = []
+    if threading.current_thread() is threading.main_thread():
+        wanted = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
+        changed = [number for number in wanted if signal.getsignal(number) is signal.SIG_DFL]
+    for number in changed:
+        signal.signal(number, stop)
+    try:
+        yield
+    finally:
+        for number in changed:
+            signal.signal(number, signal.SIG_DFL)
+
+
+def rescue(name: str, folder: Path) -> None:
+    """Add what runs that were killed had kept (`Result.keep`) to the results, and say so."""
+    for left in sorted(folder.glob(f".{name}.*.partial")):
+        if not _runs(int(left.name.split(".")[-2])):
+            path = append_line({**json.loads(left.read_text(encoding="utf-8")), "stopped_by": "killed"}, name, folder)
+            left.unlink()
+            print(f"an earlier run was killed; what it had measured was added to {path}", file=sys.stderr)
+
+
+def _runs(process: int) -> bool:
+    """Whether there is a process of this number; where that cannot be asked, it is believed."""
+    if os.name != "posix":
+        return True
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+@contextmanager
+def result_line(name: str, shape: Mapping[str, Any], args: argparse.Namespace) -> Iterator[Result]:
     """A result that grows while things are measured, and becomes one JSON line of `name.jsonl` at the end.
 
-    What there is when it is interrupted, or runs out of memory, is kept too, with `stopped_by`.
+    What there is when it is interrupted, told to end, or runs out of memory, is kept too, with `stopped_by`; and what `keep` was
+    called for even if the process is killed.
 
     Args:
         name: of the benchmark.
         shape: what is measured on.
         args: of `make_parser`: where the line goes, and whether it is printed.
     """
-    result = {"benchmark": name, **shape, **record()}
+    rescue(name, args.results)
+    result = Result({"benchmark": name, **shape, **record()}, args.results / f".{name}.{os.getpid()}.partial")
     before = set(result)
     try:
-        yield result
+        with _signals_raise():
+            yield result
     except BaseException as error:
         if any(result[key] for key in result.keys() - before):
             path = append_line({**result, "stopped_by": type(error).__name__}, name, args.results)
             print(f"\nstopped; what was measured until then was added to {path}", file=sys.stderr)
+        result.partial.unlink(missing_ok=True)
         raise
     path = append_line(result, name, args.results)
+    result.partial.unlink(missing_ok=True)
     if args.json:
         print(json.dumps(result))
     else:
@@ -191,7 +258,7 @@ def progress(title: str, total: float, *, quiet: bool = False) -> Iterator[Calla
     """What is under way, on stderr: a bar with the time left in a terminal, a line every ten seconds elsewhere.
 
     Yields:
-        `tick(note, by=1)`: call it after each piece of work, of `total` in all.
+        `tick(note, by=1)`: call it after each piece of work, of `total` in all. `by=0` announces what begins: it is said at once.
     """
     if quiet:
         yield lambda note="", by=1: None
@@ -211,10 +278,10 @@ def progress(title: str, total: float, *, quiet: bool = False) -> Iterator[Calla
             nonlocal done, last
             done += by
             now = time.monotonic()
-            if now - last >= 10 and done:
+            if (now - last >= 10 and done) or not by:
                 last = now
-                left = (now - began) / done * (total - done)
-                print(f"{title}: {100 * done / total:.0f} %, {now - began:.0f} s, left {left:.0f} s  {note}", file=sys.stderr)
+                left = f", left {(now - began) / done * (total - done):.0f} s" if done else ""
+                print(f"{title}: {100 * done / total:.0f} %, {now - began:.0f} s{left}  {note}", file=sys.stderr)
 
         yield tick
 

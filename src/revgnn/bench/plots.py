@@ -23,12 +23,11 @@ LABELS = {"Reversible": "revgnn, Reversible", "Backprop": "revgnn, Backprop", "P
 def by_depth(result: dict[str, Any], folder: Path) -> Path:
     """Writes depth.svg: milliseconds a layer and peak memory against layers, a line a strategy."""
     figure, (left, right) = _panels(2)
-    outside = {curve: line["seconds_outside"] for curve, line in result["lines"].items()}
     for curve in dict.fromkeys(p["curve"] for p in result["depths"]):
         points = [p for p in result["depths"] if p["curve"] == curve]
         depths = [p["depth"] for p in points]
-        seconds = [[(s - outside.get(curve, 0.0)) / p["depth"] for s in p["seconds"]] for p in points]
-        _draw(left, curve, depths, [[1e3 * s for s in each] for each in seconds])
+        timed = [p for p in points if p["seconds"]]
+        _draw(left, curve, [p["depth"] for p in timed], [[1e3 * s for s in p["layer_seconds"]] for p in timed])
         _draw(right, curve, depths, [[p["peak_bytes"] / 1e6] for p in points])
     gradients = {p["depth"]: p["parameter_bytes"] / 1e6 for p in result["depths"] if p["parameter_bytes"]}
     right.plot(list(gradients), list(gradients.values()), ":", color="#777777", label="gradients of the parameters")
@@ -43,7 +42,8 @@ def by_groups(result: dict[str, Any], folder: Path) -> Path:
     """Writes groups.svg: seconds and peak memory of a step against groups."""
     figure, (left, right) = _panels(2)
     groups = [p["groups"] for p in result["groups"]]
-    _draw(left, "Reversible", groups, [p["seconds"] for p in result["groups"]])
+    timed = [p for p in result["groups"] if p["seconds"]]
+    _draw(left, "Reversible", [p["groups"] for p in timed], [p["seconds"] for p in timed])
     _draw(right, "Reversible", groups, [[p["peak_bytes"] / 1e6] for p in result["groups"]])
     depth = result["groups"][0]["depth"] if groups else 0
     for axes, what in ((left, f"seconds a step, {depth} layers"), (right, "peak memory of a step, MB")):

@@ -17,6 +17,7 @@ BENCHMARKS = {
     "kernels": Benchmark("kernels", "every aggregation kernel beside plain torch and the bounds of the machine"),
     "strategies": Benchmark("strategies", "what a gradient strategy and an exact state cost"),
     "step": Benchmark("step", "a training step beside PyTorch Geometric's"),
+    "profile": Benchmark("profile", "where the time of a step goes, kernel by kernel, beside the bounds"),
     "compile": Benchmark("compiled", "blocks as they are and blocks under torch.compile, in one reversible stack"),
     "solvers": Benchmark("solvers", "how near each solver comes to an equilibrium"),
     "partition": Benchmark("partition", "cutting a graph into random parts"),

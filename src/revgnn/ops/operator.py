@@ -12,20 +12,28 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
+from torch.utils._python_dispatch import _get_current_dispatch_mode_stack
 
 CPU_AND_CUDA = ("cpu", "cuda")
 _PLAIN = (Tensor, nn.Parameter)
 
 
 def is_observed(arguments: tuple[Any, ...]) -> bool:
-    """Whether a compiler, a tracer, a transform, a dispatch mode or a tensor subclass is to be told of each operator."""
+    """Whether a compiler, a tracer, a transform, a dispatch mode or a tensor subclass is to be told of each operator.
+
+    A dispatch mode that is content with what operators are made of says so by an attribute `sees_through_operators`.
+    """
     return (
         torch.compiler.is_compiling()
-        or torch._C._len_torch_dispatch_stack() > 0
+        or (torch._C._len_torch_dispatch_stack() > 0 and not _seen_through())
         or torch._C._are_functorch_transforms_active()
         or torch.jit.is_tracing()
         or any(isinstance(a, Tensor) and type(a) not in _PLAIN for a in arguments)
     )
+
+
+def _seen_through() -> bool:
+    return all(getattr(mode, "sees_through_operators", False) for mode in _get_current_dispatch_mode_stack())
 
 
 class Operator:
