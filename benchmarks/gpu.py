@@ -5,8 +5,9 @@
 
 First every kernel is compared with its definition, on the awkward graphs and a hub, in float32 and bfloat16, the perceptron at its
 usual widths, and the tests marked `gpu` are run. If anything is wrong nothing is timed and no ratio is printed. Then a training
-step is measured beside PyTorch Geometric's, in turns, and a few steps of RevGNN-Deep and -Wide. Appends one JSON line to
-`benchmarks/results/gpu.jsonl`.
+step is measured beside PyTorch Geometric's, in turns, a few steps of RevGNN-Deep and -Wide, and steps replayed as a CUDA graph
+beside the same ones launched kernel by kernel; these are left out once 7 minutes have gone by. A part that fails is reported,
+and the others are measured all the same. Appends one JSON line to `benchmarks/results/gpu.jsonl`.
 
 Needs torch, triton, torch-geometric and numpy, and what `revgnn` imports whatever the device: numba (graphs are sorted and kernels
 of the CPU are loaded with it), scipy, scikit-learn, pydantic, pyyaml and safetensors; pytest for the tests.
@@ -31,7 +32,14 @@ NAMED = {
     "RevGNN-Deep": {"channels": 80, "groups": 2, "depth": 1001, "dropout": 0.1},
     "RevGNN-Wide": {"channels": 224, "groups": 2, "depth": 448, "dropout": 0.2},
 }
+CAPTURED = {
+    "RevGNN-64, 112 layers": {"channels": 64, "groups": 2, "depth": 112, "dropout": 0.1},
+    "RevGNN-Deep": NAMED["RevGNN-Deep"],
+}
+CAPTURE_TESTS = ("tests/models/test_captured_step.py", "tests/train/test_capture.py")
+"""Those that decide over the figures of replayed steps, and over no others."""
 PARTS = 10
+MINUTES = 8
 
 
 def check_kernels(device: Any, quick: bool) -> list[str]:
@@ -87,14 +95,14 @@ def check_kernels(device: Any, quick: bool) -> list[str]:
     return wrong
 
 
-def run_tests() -> str:
+def run_tests(*arguments: str) -> str:
     """The last line that pytest printed; raises if a test failed."""
-    command = [sys.executable, "-m", "pytest", "-q", "-m", "gpu", "-p", "no:cacheprovider", "tests"]
+    command = [sys.executable, "-m", "pytest", "-q", "-m", "gpu", "-p", "no:cacheprovider", *arguments]
     paths = os.pathsep.join([str(ROOT / "src"), str(ROOT)])
     done = subprocess.run(command, cwd=ROOT, env={**os.environ, "PYTHONPATH": paths}, capture_output=True, text=True, check=False)
     print(done.stdout[-4000:])
     if done.returncode:
-        raise AssertionError(f"the tests marked gpu failed (pytest returned {done.returncode})")
+        raise AssertionError(f"tests marked gpu failed (pytest returned {done.returncode})")
     return done.stdout.strip().splitlines()[-1]
 
 
@@ -162,7 +170,82 @@ def measure_epochs(batch: Any, device: Any, limit: float) -> list[dict[str, Any]
     return found
 
 
+def measure_captured(batch: Any, device: Any, limit: float) -> list[dict[str, Any]]:
+    """A step replayed as one CUDA graph beside the same step launched kernel by kernel, in turns; each network for itself."""
+    return [
+        guarded(name, lambda name=name, shape=shape: captured(name, shape, batch, device, limit))
+        for name, shape in CAPTURED.items()
+    ]
+
+
+def captured(name: str, shape: dict[str, Any], batch: Any, device: Any, limit: float) -> dict[str, Any]:
+    import torch
+
+    from revgnn import CapturedStep
+    from revgnn.bench import harness, step
+
+    on_gpu = device.type == "cuda"
+    reserved = torch.cuda.memory_reserved if on_gpu else lambda: 0
+    args = argparse.Namespace(family="reversible", **{k: v for k, v in shape.items() if k != "dropout"})
+    model = step.our_model(args, batch.graph, dropout=shape["dropout"]).to(device).train()
+    launched = step.step(model, step.our_logits, batch)
+
+    def differentiate() -> Any:
+        loss = torch.nn.functional.binary_cross_entropy_with_logits(step.our_logits(model, batch), batch.y)
+        loss.backward()
+        return loss
+
+    replayed = CapturedStep(differentiate, model)
+    for _ in range(3):
+        replayed()
+    if on_gpu:
+        torch.cuda.synchronize()
+        torch.cuda.empty_cache()
+    before, start = reserved(), time.perf_counter()
+    replayed()  # recorded, and replayed once
+    if on_gpu:
+        torch.cuda.synchronize()
+    recording, pool = time.perf_counter() - start, reserved() - before
+    gradients = []
+    for work in (launched, replayed):
+        torch.manual_seed(0)  # the same dropout mask
+        work()
+        gradients.append([p.grad.clone() for p in model.parameters() if p.grad is not None])
+    if not all(torch.equal(a, b) for a, b in zip(*gradients, strict=True)):
+        raise AssertionError("a replay has other gradients than the step it was recorded from; nothing is timed")
+    del gradients
+    contestants, start = {"launched": launched, "replayed": replayed}, time.perf_counter()
+    peak = harness.memory({"launched": launched}, device)["launched"]
+    seconds: dict[str, list[float]] = {key: [] for key in contestants}
+    while len(seconds["launched"]) < 10 and time.perf_counter() - start < limit:
+        for key, more in harness.interleaved(contestants, 1, device).items():
+            seconds[key] += more
+    gain = harness.ratios(seconds["launched"], seconds["replayed"])
+    for key in contestants:
+        print(f"{name}: {key}: {harness.Spread.of(seconds[key]).text()} s")
+    print(f"{name}: replayed is faster by {gain.text()}; recorded in {recording:.3g} s, {harness.megabytes(pool)} for the graph")
+    return {
+        "model": name,
+        "seconds": seconds,
+        "speed_up": gain._asdict(),
+        "recording_seconds": recording,
+        "launched_peak_bytes": peak,
+        "pool_bytes": pool,
+    }
+
+
+def guarded(name: str, work: Any) -> Any:
+    """What `work` returns, or what went wrong, which is printed too: one part that fails is no reason to lose the others."""
+    try:
+        return work()
+    except Exception as error:
+        message = " ".join(f"{type(error).__name__}: {error}".split())
+        print(f"{name}: not measured: {message}", file=sys.stderr)
+        return {"model": name, "failed": message[:2000]}
+
+
 def main() -> int:
+    began = time.perf_counter()
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--dry-run", action="store_true", help="only check the kernels, in the interpreter on the CPU")
     parser.add_argument("--repeats", type=int, default=10)
@@ -190,13 +273,24 @@ def main() -> int:
     from revgnn.bench import harness
 
     try:
-        tests = run_tests()
+        tests = run_tests("tests", *(f"--ignore={path}" for path in CAPTURE_TESTS))
     except AssertionError as error:
         print(f"no figures: {error}", file=sys.stderr)
         return 1
     batch = batch_on(device)
     line = {"benchmark": "gpu", "nodes": batch.graph.num_nodes, "edges": batch.graph.num_edges, "tests": tests}
-    line |= {"dtype": "float32", "steps": measure_steps(batch, device, args.repeats), "models": measure_epochs(batch, device, 45.0)}
+    line |= {
+        "dtype": "float32",
+        "steps": guarded("steps", lambda: measure_steps(batch, device, args.repeats)),
+        "models": guarded("models", lambda: measure_epochs(batch, device, 45.0)),
+    }
+    # last: an error while a graph is recorded may leave the device unusable for this process
+    line["capture_tests"] = guarded("tests of replayed steps", lambda: run_tests(*CAPTURE_TESTS))
+    left = 60.0 * MINUTES - (time.perf_counter() - began)
+    if isinstance(line["capture_tests"], str) and left > 60.0:
+        line["captured"] = measure_captured(batch, device, min(40.0, left / 4))
+    else:
+        print(f"steps are not replayed: {'their tests failed' if left > 60.0 else 'no time is left'}", file=sys.stderr)
     print(f"added to {harness.append_line({**line, **harness.record(device)}, 'gpu', ROOT / 'benchmarks' / 'results')}")
     return 0
 

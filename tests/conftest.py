@@ -10,6 +10,10 @@ from pathlib import Path
 import pytest
 import torch
 
+# Without a GPU its kernels are interpreted. Triton looks for this while it is imported, which a folder's own conftest.py may cause.
+if not torch.cuda.is_available():
+    os.environ.setdefault("TRITON_INTERPRET", "1")
+
 DATA_VARIABLE = "REVGNN_TEST_DATA"
 DEFAULT_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 
@@ -18,9 +22,6 @@ def pytest_configure(config: pytest.Config) -> None:
     # One process must not use the cores that its xdist siblings count on.
     workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
     torch.set_num_threads(max(1, (os.cpu_count() or 1) // workers))
-    # Without a GPU its kernels are interpreted. Triton looks for this while it is imported, so it is set before any test is.
-    if not torch.cuda.is_available():
-        os.environ.setdefault("TRITON_INTERPRET", "1")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

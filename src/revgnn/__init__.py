@@ -13,7 +13,17 @@ from revgnn._version import __version__
 if TYPE_CHECKING:
     from revgnn.blocks import AdditiveCoupling, PreActivation, Residual, ResidualStack, ReversibleStack, Stack, shared_dropout_mask
     from revgnn.convs import EdgeEncoding, GATConv, GCNConv, GENConv, SAGEConv
-    from revgnn.gradients import Backprop, Checkpoint, PerGroup, PerLayer, Reversible, StateRangeError, run_stack
+    from revgnn.gradients import (
+        Backprop,
+        CapturedStep,
+        CaptureError,
+        Checkpoint,
+        PerGroup,
+        PerLayer,
+        Reversible,
+        StateRangeError,
+        run_stack,
+    )
     from revgnn.graph import Graph
     from revgnn.memory import PeakMemory
     from revgnn.models import ModelConfig, build_model, num_parameters
@@ -29,7 +39,17 @@ _HOME = {
         "shared_dropout_mask",
     ),
     "revgnn.convs": ("EdgeEncoding", "GATConv", "GCNConv", "GENConv", "SAGEConv"),
-    "revgnn.gradients": ("Backprop", "Checkpoint", "PerGroup", "PerLayer", "Reversible", "StateRangeError", "run_stack"),
+    "revgnn.gradients": (
+        "Backprop",
+        "CaptureError",
+        "CapturedStep",
+        "Checkpoint",
+        "PerGroup",
+        "PerLayer",
+        "Reversible",
+        "StateRangeError",
+        "run_stack",
+    ),
     "revgnn.graph": ("Graph",),
     "revgnn.memory": ("PeakMemory",),
     "revgnn.models": ("ModelConfig", "build_model", "num_parameters"),
@@ -39,6 +59,8 @@ _MODULE_OF = {name: module for module, names in _HOME.items() for name in names}
 __all__ = [
     "AdditiveCoupling",
     "Backprop",
+    "CaptureError",
+    "CapturedStep",
     "Checkpoint",
     "EdgeEncoding",
     "GATConv",

@@ -11,6 +11,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from revgnn.gradients.recordable import refuse_recording
 from revgnn.gradients.replay import Conditions
 from revgnn.gradients.tally import SolveTally
 from revgnn.solvers import AbstractSolver, Anderson, Solution, Status, Step
@@ -163,6 +164,7 @@ def equilibrium(
     Raises:
         ValueError: if dtype or shape do not fit, see `AbstractSolver.solve`.
     """
+    refuse_recording("an equilibrium", "its solver reads after each iteration whether it has converged")
     record = SolveRecord() if record is None else record
     gradient = Implicit() if gradient is None else gradient
     conditions = Conditions.now(z0.device)

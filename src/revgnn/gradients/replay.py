@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
 
 from revgnn.gradients.modules import modules_in
+from revgnn.gradients.recordable import Draws, put_off
 
 _GOLDEN = 0x9E3779B97F4A7C15
 
@@ -28,22 +29,30 @@ class Conditions:
         seed: every evaluation of a block starts torch's default generators from a seed derived of this one and of the
             block's place in the stack: 8 bytes instead of a generator state of 5 kB for each block.
         autocast: the dtype of autocast, or None where it is off.
+        draws: in a step that is to be recorded, what takes the place of the seed.
     """
 
     device: torch.device
     seed: int
     autocast: torch.dtype | None
+    draws: Draws | None = None
 
     @classmethod
     def now(cls, device: torch.device) -> Conditions:
         """Draws the seed from torch's default generator, so `torch.manual_seed` governs all of it."""
-        seed = int(torch.randint(2**62, ()))
         kind = device.type
-        return cls(device, seed, torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else None)
+        autocast = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else None
+        if put_off() is not None:
+            return cls(device, 0, autocast, Draws(device))
+        return cls(device, int(torch.randint(2**62, ())), autocast)
 
     @contextmanager
     def own_random_state(self) -> Iterator[None]:
-        """The caller's random state is as it was afterwards."""
+        """The caller's random state is as it was afterwards; in a step that is to be recorded it goes on behind the blocks'."""
+        if self.draws is not None:
+            with self.draws.resumed():
+                yield
+            return
         generators = self._generators()
         states = [g.get_state() for g in generators]
         try:
@@ -64,6 +73,9 @@ class Conditions:
 
     def seed_block(self, place: int) -> None:
         """Start the generators for the block at this place in the stack."""
+        if self.draws is not None:
+            self.draws.begin(place)
+            return
         seed = (self.seed + _GOLDEN * (place + 1)) % 2**63
         for generator in self._generators():
             generator.manual_seed(seed)

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from revgnn.gradients.implicit import SolveRecord
 from revgnn.gradients.modules import wanted_parameters
+from revgnn.gradients.recordable import refuse_recording
 from revgnn.gradients.replay import Conditions
 from revgnn.gradients.segment import Gradients, refuse_strangers, without_hooks
 from revgnn.gradients.shared import Shared
@@ -52,6 +53,7 @@ def reversible_equilibrium(
         ArithmeticError: if f leaves the range of the solver at once.
         RuntimeError: if a gradient would be lost; in the backward pass, if the state that is arrived at is not `z0`.
     """
+    refuse_recording("an equilibrium", "its solver reads after each iteration whether it has converged")
     solve = _Solve(block, z0, args, kwargs, solver)
     record = SolveRecord() if record is None else record
     with solve.conditions.own_random_state():

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,33 +10,11 @@ from torch import Tensor, nn
 
 from revgnn.gradients.layer import AbstractLayer
 from revgnn.gradients.program import Program
+from revgnn.gradients.recordable import look_at_range, put_off
 from revgnn.gradients.replay import Conditions, buffer_versions
 from revgnn.gradients.shared import Shared
 from revgnn.gradients.strategy import GradientStrategy
 from revgnn.ops import grid
-
-
-class StateRangeError(ArithmeticError):
-    """The state has left the range in which sums on its grid are exact, or is no longer finite.
-
-    Attributes:
-        peak: its largest magnitude.
-        bits: q of its grid of multiples of 2^-q.
-        needed: the largest q that `peak` leaves room for, with a factor of two to spare; None if `peak` is not finite.
-    """
-
-    def __init__(self, peak: float, bits: int, dtype: torch.dtype) -> None:
-        self.peak = peak
-        self.bits = bits
-        self.needed = grid.MANTISSA[dtype] - 2 - math.floor(math.log2(peak)) if math.isfinite(peak) else None
-        if self.needed is None:
-            what = "lower the learning rate, clip gradients, or look for values that are not finite in the input"
-        else:
-            what = f"use a coarser grid (bits={self.needed}), state='float64', or a norm in each block"
-        super().__init__(
-            f"the state of the stack has reached a magnitude of {peak:.6g}, but sums on its grid of multiples of 2^-{bits} "
-            f"are exact below {grid.limit(dtype, bits):.6g} only; {what}."
-        )
 
 
 def run_stack(
@@ -67,7 +44,8 @@ def run_stack(
 
     Raises:
         ValueError: if shapes do not fit, or a block does not keep its input's shape.
-        StateRangeError: if the state leaves the range of its grid (looked at once, at the end, where gradients are wanted).
+        StateRangeError: if the state leaves the range of its grid (looked at once, at the end, where gradients are wanted; within
+            `recordable()` by whoever runs the step).
     """
     compute = torch.promote_types(x.dtype, torch.float32)
     dtype = torch.promote_types(compute, dtype or compute)
@@ -90,9 +68,12 @@ def run_stack(
         _refuse_changed_buffers(layers, before)
     if bits is not None and torch.is_grad_enabled() and x.numel():
         peak = torch.linalg.vector_norm(state.detach(), torch.inf)
-        peak = float(peak if program.peak is None else torch.maximum(peak, program.peak))
-        if not peak <= grid.limit(dtype, bits):
-            raise StateRangeError(peak, bits, dtype)
+        peak = peak if program.peak is None else torch.maximum(peak, program.peak)
+        checks = put_off()
+        if checks is None:
+            look_at_range(float(peak), bits, dtype)
+        else:
+            checks.add(peak, bits, dtype)
     return out.to(compute)
 
 

@@ -41,13 +41,19 @@ class NodeEncoder(nn.Module):
         if self.species is not None:
             if species is None:
                 raise ValueError(f"this model was built for {self.num_species} species: pass species, (N,) of int64.")
-            parts.append(self.species(nn.functional.one_hot(species, self.num_species).to(self.species.weight.dtype)))
+            parts.append(self.species(one_hot(species, self.num_species, self.species.weight.dtype)))
         inputs = torch.cat(parts, dim=1) if len(parts) > 1 else parts[0]
         if inputs.shape[1] != self.features.in_features:
             raise ValueError(
                 f"x must have {self.in_channels} features a node, as the model was built for; got shape {tuple(inputs.shape)}."
             )
         return self.features(inputs)
+
+
+def one_hot(species: Tensor, num_species: int, dtype: torch.dtype) -> Tensor:
+    """(N, S) from int64 (N,): as `nn.functional.one_hot`, which reads the largest value on the host where that is the CPU, but the
+    same operators on every device."""
+    return torch.zeros(len(species), num_species, dtype=dtype, device=species.device).scatter_(1, species.unsqueeze(1), 1.0)
 
 
 class EdgeEncoder(nn.Linear):

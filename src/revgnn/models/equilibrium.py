@@ -18,6 +18,7 @@ from revgnn.gradients import (
     equilibrium,
     jacobian_penalty,
     one_step,
+    refuse_recording,
     reversible_equilibrium,
     unrolled,
 )
@@ -131,6 +132,8 @@ class EquilibriumGNN(nn.Module):
         Raises:
             ValueError: if features do not have the width the model was built for.
         """
+        if self.config.gradient != "backprop":
+            refuse_recording("an equilibrium", "whether it is solved for, and how far, is decided on the host")
         learning = self.training and torch.is_grad_enabled()
         encoded = self.nodes(x, species)
         edges: tuple[Any, ...] = () if self.edges is None else (self.edges(graph),)

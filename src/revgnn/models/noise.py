@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from revgnn.blocks import Stack, shared_dropout_mask
-from revgnn.gradients import PerGroup, PerLayer
+from revgnn.gradients import PerGroup, PerLayer, refuse_recording
 
 
 def step_noise(stack: Stack, h: Tensor, *, dropout: float, edge_dropout: float) -> dict[str, Any]:
@@ -25,5 +25,6 @@ def step_noise(stack: Stack, h: Tensor, *, dropout: float, edge_dropout: float) 
         shape = (h.shape[0], h.shape[1] // stack.groups)
         noise["mask"] = PerGroup([shared_dropout_mask(shape, dropout, h.device) for _ in range(stack.groups)])
     if edge_dropout:
+        refuse_recording("edge_dropout", "its seeds are numbers of the host, which a replay would repeat")
         noise["edge_seed"] = PerLayer(torch.randint(2**62, (len(stack.sequence),)).unbind())
     return noise

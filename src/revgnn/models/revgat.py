@@ -9,6 +9,7 @@ from revgnn.blocks import Stack
 from revgnn.convs import GATConv
 from revgnn.graph import Graph
 from revgnn.models.config import ModelConfig
+from revgnn.models.encoder import one_hot
 from revgnn.models.noise import step_noise
 
 
@@ -78,8 +79,7 @@ class RevGAT(nn.Module):
         if self.num_species:
             if species is None:
                 raise ValueError(f"this model was built for {self.num_species} species: pass species, (N,) of int64.")
-            one_hot = nn.functional.one_hot(species, self.num_species)
-            parts.append(one_hot.to(x.dtype if x is not None else self.first.lin.weight.dtype))
+            parts.append(one_hot(species, self.num_species, x.dtype if x is not None else self.first.lin.weight.dtype))
         width = sum(part.shape[1] for part in parts)
         if width != self.first.in_channels:
             raise ValueError(

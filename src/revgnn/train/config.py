@@ -22,8 +22,9 @@ EdgeStorage = Literal["float32", "auto", "float16", "bfloat16"]
 Loss = Literal["cross_entropy", "log"]
 Average = Literal["nodes", "entries"]
 
-FREE_ON_RESUME = frozenset({"epochs", "save_every", "data.root", "data.download"})
-"""Keys that may change when a run goes on: they alter how long it runs or where the data lies, not what a step computes."""
+FREE_ON_RESUME = frozenset({"epochs", "save_every", "data.root", "data.download", "capture"})
+"""Keys that may change when a run goes on: they alter how long it runs, where the data lies or how steps are launched, not what a
+step computes."""
 
 
 class _Frozen(BaseModel):
@@ -137,15 +138,35 @@ class RunConfig(_Frozen):
     seed: int = Field(default=0, ge=0, lt=2**63, description="Seed of weights, dropout and partitions.")
     device: Device = Field(default="auto", description="auto: cuda where there is one.")
     amp: Amp = Field(default="none", description="Precision of the forward pass in training.")
+    capture: bool = Field(
+        default=False,
+        description="On cuda, replay the steps of training as one CUDA graph: for deep networks on a graph in one part.",
+    )
     save_every: int = Field(default=1, ge=1, description="Epochs from one saved state to the next.")
 
     @model_validator(mode="after")
     def _check(self) -> RunConfig:
+        if self.capture:
+            self._check_capture()
         if self.label_reuse and not self.label_inputs:
             raise ValueError(
                 f"label_reuse={self.label_reuse} puts predictions where labels are inputs: set label_inputs too, say to 0.5."
             )
         return self
+
+    def _check_capture(self) -> None:
+        """A recorded step is repeated as it was: same graph, no decision and no number of the host."""
+        wrong = None
+        if self.parts > 1:
+            wrong = f"every step must have the same graph, got parts={self.parts}; set parts=1"
+        elif self.label_inputs:
+            wrong = "label_inputs picks other nodes in each step, on the host"
+        elif self.model.family == "equilibrium":
+            wrong = "an equilibrium is solved for until it converges, which the host decides"
+        elif self.model.edge_dropout:
+            wrong = "edge_dropout draws its seeds on the host; set model.edge_dropout=0"
+        if wrong is not None:
+            raise ValueError(f"capture repeats one recorded step: {wrong}, or leave capture off.")
 
     # --- reading ----------------------------------------------------------------------------------------------------
 

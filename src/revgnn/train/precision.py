@@ -49,12 +49,32 @@ class LossScaler:
     def step(
         self, model: nn.Module, optimizer: torch.optim.Optimizer, loss: Tensor, auxiliary: Tensor | None, clip_norm: float | None
     ) -> float:
-        """Differentiate `loss + auxiliary`, clip the gradient's norm, and move the weights.
+        """`differentiate`, then `update`. Arguments, result and errors are theirs."""
+        return self.update(model, optimizer, loss, self.differentiate(loss, auxiliary), clip_norm)
+
+    def differentiate(self, loss: Tensor, auxiliary: Tensor | None) -> Tensor:
+        """The backward pass of `loss + auxiliary`, scaled; nothing is read on the host.
+
+        Args:
+            loss, auxiliary: scalars in float32, or None for the latter.
+
+        Returns:
+            The sum.
+        """
+        total = loss if auxiliary is None else loss + auxiliary
+        self._scaler.scale(total).backward()
+        return total
+
+    def update(
+        self, model: nn.Module, optimizer: torch.optim.Optimizer, loss: Tensor, total: Tensor, clip_norm: float | None
+    ) -> float:
+        """Clip the gradient's norm, and move the weights.
 
         Loss and norm are read together, once a step: a GPU waits for each reading.
 
         Args:
-            loss, auxiliary: scalars in float32, or None for the latter.
+            loss: as `differentiate` was given it.
+            total: what it returned.
             clip_norm: None: no clipping.
 
         Returns:
@@ -64,8 +84,6 @@ class LossScaler:
             Diverged: the sum or a gradient is not finite; in fp16, not even with a scale of 1. Weights and the optimiser's
                 moments are as before.
         """
-        total = loss if auxiliary is None else loss + auxiliary
-        self._scaler.scale(total).backward()
         self._scaler.unscale_(optimizer)
         norm = _clipped(model, clip_norm)
         value, total_value, norm_value = torch.stack([t.detach().float() for t in (loss, total, norm)]).tolist()

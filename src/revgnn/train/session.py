@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from revgnn.data import NodeDataset, RandomPartition
+from revgnn.gradients import CapturedStep
 from revgnn.models import EquilibriumGNN, build_model
 from revgnn.train.batches import Batch, Batches
 from revgnn.train.config import Device, OptimConfig, RunConfig
@@ -37,6 +38,8 @@ class Session:
     """float32 (N, outputs), on the CPU: logits to learn from; see `revgnn.train.teacher`."""
     features_checksum: int | None = None
     """Of the file `data.node_features`, if there is one."""
+    captured: CapturedStep | None = None
+    """`differentiate` of the whole graph, where the run replays it."""
 
 
 def prepare(config: RunConfig, dataset: NodeDataset | None = None) -> Session:
@@ -56,7 +59,7 @@ def prepare(config: RunConfig, dataset: NodeDataset | None = None) -> Session:
         raise ValueError(f"loss=log is for one class a node, and {dataset.name} is {dataset.task}; use loss=cross_entropy.")
     torch.manual_seed(config.seed)  # seeds the generators of all devices
     model = build_for(config, dataset).to(device)
-    return Session(
+    session = Session(
         config=config,
         dataset=dataset,
         device=device,
@@ -67,6 +70,9 @@ def prepare(config: RunConfig, dataset: NodeDataset | None = None) -> Session:
         scaler=grad_scaler(device, config.amp),
         features_checksum=None if config.data is None else features_checksum(config.data),
     )
+    if config.capture:
+        session.captured = CapturedStep(lambda: differentiate(session, session.batches.whole), model)
+    return session
 
 
 def training_step(session: Session, batch: Batch, done: float = 0.0) -> float:
@@ -81,13 +87,27 @@ def training_step(session: Session, batch: Batch, done: float = 0.0) -> float:
         The loss before the step, without what the model itself adds to it.
 
     Raises:
-        Diverged: before the weights are changed; see `LossScaler.step`.
+        Diverged: before the weights are changed; see `LossScaler.update`.
     """
-    config, task = session.config, session.dataset.task
-    model, optimizer = session.model, session.optimizer
-    optimizer.zero_grad(set_to_none=True)
-    for group in optimizer.param_groups:
+    config = session.config
+    for group in session.optimizer.param_groups:
         group["lr"] = learning_rate(config, done)
+    if session.captured is None:
+        session.optimizer.zero_grad(set_to_none=True)
+        loss, total = differentiate(session, batch)
+    else:
+        assert batch is session.batches.whole
+        loss, total = session.captured()
+    return session.scaler.update(session.model, session.optimizer, loss, total, config.optim.clip_norm)
+
+
+def differentiate(session: Session, batch: Batch) -> tuple[Tensor, Tensor]:
+    """Forward pass, loss and backward pass of a training step: the part of it that a GPU can replay.
+
+    Returns:
+        The loss, without and with what the model itself adds to it.
+    """
+    config, task, model = session.config, session.dataset.task, session.model
     with autocast(session.device, config.amp):
         if config.label_inputs:
             batch = show_some(batch, config.label_inputs, task)
@@ -97,7 +117,7 @@ def training_step(session: Session, batch: Batch, done: float = 0.0) -> float:
     if config.distillation is not None:
         assert batch.teacher is not None  # `revgnn.train.teacher` saw to that
         loss = distilled(loss, divergence(task, logits, batch.teacher, config.distillation), config.distillation)
-    return session.scaler.step(model, optimizer, loss, auxiliary, config.optim.clip_norm)
+    return loss, session.scaler.differentiate(loss, auxiliary)
 
 
 def _forward(model: nn.Module, batch: Batch) -> tuple[Tensor, Tensor | None]:
