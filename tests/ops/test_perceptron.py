@@ -28,10 +28,15 @@ CALL: Op = op
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
-@pytest.mark.parametrize("widths", [(4, 8, 4), (32, 64, 32), (40, 80, 40), (20, 132, 12)], ids=str)
+@pytest.mark.parametrize("widths", [(4, 8, 4), (32, 64, 32), (40, 80, 40), (56, 112, 56), (20, 132, 12)], ids=str)
 def test_kernels_match_the_reference(widths: tuple[int, int, int], dtype: torch.dtype) -> None:
-    for rows in (1, 23, 24, 150):
+    for rows in (1, 47, 48, 150):
         assert_matches_reference(CALL, *[leaves_of(rows, *widths, seed) for seed in range(4)], dtype=dtype)
+
+
+def test_wide_layers() -> None:
+    for rows in (1, 17):
+        assert_matches_reference(CALL, leaves_of(rows, 4, 300, 28), dtype=torch.float64)
 
 
 def test_gradients_by_finite_differences() -> None:
@@ -54,6 +59,19 @@ def test_any_number_of_threads_gives_the_same_bits() -> None:
         assert all(torch.equal(a, b) for a, b in zip(one, run(), strict=True))
     finally:
         torch.set_num_threads(before)
+
+
+def test_a_row_does_not_depend_on_where_it_stands() -> None:
+    x, *rest = (t.float().requires_grad_() for t in leaves_of(100, 40, 80, 40).values())
+    grad = torch.randn(100, 40, generator=torch.Generator().manual_seed(2))
+    out = perceptron(x, *rest)
+    (grad_x,) = torch.autograd.grad(out, x, grad)
+    for first in (1, 30, 99):
+        part = x.detach()[first:].clone().requires_grad_()
+        assert torch.equal(perceptron(part, *rest), out[first:])
+        assert torch.equal(torch.autograd.grad(perceptron(part, *rest), part, grad[first:])[0], grad_x[first:])
+    with torch.no_grad():
+        assert torch.equal(perceptron(x, *rest), out)
 
 
 def test_the_hidden_layer_is_never_built() -> None:

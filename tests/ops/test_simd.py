@@ -16,14 +16,18 @@ from revgnn.ops.simd import (
     exceeds,
     exp,
     fma,
+    fold,
     greater,
     load,
     log,
     mul,
     narrow,
     pointer,
+    product_tile,
+    row_totals,
     select,
     splat,
+    sqrt,
     store,
     sub,
     total,
@@ -78,12 +82,14 @@ def test_arithmetic(lanes: int) -> None:
         store(out, 2 * lanes, mul(a, b))
         store(out, 3 * lanes, div(a, b))
         store(out, 4 * lanes, fma(a, b, splat(0.25, lanes)))
+        store(out, 5 * lanes, sqrt(mul(a, a)))
 
     a, b = np.random.default_rng(0).normal(size=(2, lanes))
-    out = np.full((5, lanes), np.nan)
+    out = np.full((6, lanes), np.nan)
     compute(a.ctypes.data, b.ctypes.data, out.ctypes.data)
     np.testing.assert_array_equal(out[:4], [a + b, a - b, a * b, a / b])
     np.testing.assert_allclose(out[4], a * b + 0.25, rtol=1e-15)
+    np.testing.assert_array_equal(out[5], np.sqrt(a * a))
 
 
 def test_fma_rounds_once() -> None:
@@ -123,6 +129,52 @@ def test_total(lanes: int) -> None:
 
     values = np.random.default_rng(0).normal(size=lanes)
     np.testing.assert_allclose(compute(values.ctypes.data), values.sum(), rtol=1e-13)
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=lambda d: d.__name__)
+@pytest.mark.parametrize("lanes", [*LANES, 64])
+def test_fold(lanes: int, dtype: Any) -> None:
+    @njit
+    def compute(source, target):
+        store(pointer(target, dtype), 0, fold(load(pointer(source, dtype), 0, lanes)))
+
+    values, out = np.arange(1, lanes + 1, dtype=dtype), np.full(16, np.nan, dtype)
+    compute(values.ctypes.data, out.ctypes.data)
+    expected = np.zeros((-(-lanes // 16), 16), dtype)
+    expected.flat[:lanes] = values
+    np.testing.assert_array_equal(out, expected.sum(0))
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=lambda d: d.__name__)
+def test_row_totals_do_not_depend_on_where_a_row_stands(dtype: Any) -> None:
+    @njit
+    def compute(source, target):
+        store(pointer(target, dtype), 0, row_totals(pointer(source, dtype), 0))
+
+    values, out, same = np.random.default_rng(0).normal(size=(16, 16)).astype(dtype), np.zeros(16, dtype), np.zeros(16, dtype)
+    compute(values.ctypes.data, out.ctypes.data)
+    np.testing.assert_allclose(out, values.sum(1), atol=100 * np.finfo(dtype).eps)
+    for r in range(16):
+        repeated = np.ascontiguousarray(np.broadcast_to(values[r], (16, 16)))
+        compute(repeated.ctypes.data, same.ctypes.data)
+        assert (same == out[r]).all()
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=lambda d: d.__name__)
+@pytest.mark.parametrize(("rows", "lanes"), [(4, 64), (8, 40), (8, 8), (4, 4), (4, 28), (3, 24)])
+def test_product_tile(rows: int, lanes: int, dtype: Any) -> None:
+    @njit
+    def compute(a, b, start, out, depth):
+        a, b, start, out = pointer(a, dtype), pointer(b, dtype), pointer(start, dtype), pointer(out, dtype)
+        product_tile(a, 0, depth, 1, b, 0, lanes, depth, start, 0, lanes, out, 0, lanes, rows, lanes)
+
+    rng = np.random.default_rng(0)
+    for depth in (0, 1, 9):
+        a, b, start = (rng.normal(size=s).astype(dtype) for s in ((rows, depth), (depth, lanes), (rows, lanes)))
+        out = np.full((rows + 1, lanes), np.nan, dtype)
+        compute(a.ctypes.data, b.ctypes.data, start.ctypes.data, out.ctypes.data, depth)
+        np.testing.assert_allclose(out[:-1], start + a @ b, rtol=0, atol=100 * np.finfo(dtype).eps)
+        assert np.isnan(out[-1]).all()
 
 
 def test_widen_and_narrow() -> None:

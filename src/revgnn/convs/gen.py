@@ -146,9 +146,10 @@ class GENConv(AbstractConv):
         return self._convolve(norm_relu(x, norm.weight, norm.bias, mask, eps=norm.eps), graph, attr, weight, bias)
 
     def _convolve(self, x: Tensor, graph: Graph, attr: Tensor | None, weight: Tensor | None, bias: Tensor | None) -> Tensor:
-        plain = self.scale is None
-        m = aggregate(x, graph, attr, weight, bias, how=self._reducer(), eps=self.eps, residual=plain)
-        return self._mlp(m if plain else x + nn.functional.normalize(m, dim=1) * x.norm(dim=1, keepdim=True) * self.scale)
+        m = aggregate(x, graph, attr, weight, bias, how=self._reducer(), eps=self.eps, residual=self.scale is None)
+        if self.scale is not None:
+            m = x + nn.functional.normalize(m, dim=1) * x.norm(dim=1, keepdim=True) * self.scale
+        return self._mlp(m)
 
     def _mlp(self, x: Tensor) -> Tensor:
         """The MLP, in one pass where that is possible; under autocast layer by layer."""

@@ -120,7 +120,8 @@ class _Constants(NamedTuple):
 class _GenBlock(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, constants: _Constants, *tensors: Any) -> Tensor:
-        x, gamma, beta, weight, bias, *mlp = (None if t is None else t.contiguous() for t in tensors)
+        given: list[Any] = [None if t is None else t.contiguous() for t in tensors]
+        x, gamma, beta, weight, bias, w_in, b_in, mlp_gamma, mlp_beta, w_out, b_out = given
         graph, attr, mask, norm_eps, eps, mlp_eps = constants
         save = any(ctx.needs_input_grad)
         h = norm.forward(x, gamma, beta, mask, norm_eps)
@@ -130,15 +131,15 @@ class _GenBlock(torch.autograd.Function):
         del h
         if save:
             ctx.constants = constants
-            ctx.save_for_backward(x, m, winner, gamma, beta, weight, *mlp[:-1])
-        return perceptron.forward(m, *mlp, mlp_eps)
+            ctx.save_for_backward(x, m, winner, gamma, beta, weight, w_in, b_in, mlp_gamma, mlp_beta, w_out)
+        return perceptron.forward(m, w_in, b_in, mlp_gamma, mlp_beta, w_out, b_out, mlp_eps)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        x, m, winner, gamma, beta, weight, *mlp = ctx.saved_tensors
+        x, m, winner, gamma, beta, weight, w_in, b_in, mlp_gamma, mlp_beta, w_out = ctx.saved_tensors
         graph, attr, mask, norm_eps, eps, mlp_eps = ctx.constants
-        grad_m, w_in, b_in, g, b, w_out, b_out = perceptron.backward(grad.contiguous(), m, *mlp, mlp_eps)
+        grad_m, *grads_mlp = perceptron.backward(grad.contiguous(), m, w_in, b_in, mlp_gamma, mlp_beta, w_out, mlp_eps)
         grad_h, grad_weight, grad_bias, *_ = aggregation.backward(
             grad_m, m, graph.indptr, graph.src, (), attr, weight, None, (m, winner, m), "max", 1.0, eps, _UNLIMITED,
             weight is not None, False, residual=True,
@@ -146,4 +147,4 @@ class _GenBlock(torch.autograd.Function):
         del grad_m
         grad_x, grad_gamma, grad_beta = norm.backward(grad_h, x, gamma, beta, mask, norm_eps)
         edges = (grad_weight, grad_bias) if weight is not None else (None, None)
-        return None, grad_x, grad_gamma, grad_beta, *edges, w_in, b_in, g, b, w_out, b_out
+        return None, grad_x, grad_gamma, grad_beta, *edges, *grads_mlp

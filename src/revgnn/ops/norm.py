@@ -1,63 +1,122 @@
-"""Layer norm and ReLU of one row in memory, forwards and backwards, as several kernels need them.
+"""Layer norm and ReLU of rows in memory, forwards and backwards, as several kernels need them: `ROWS` rows at a time.
 
-A row of N elements is walked in strips of `L` lanes and a last one of `T`. With z the normalised row, d its deviation and
-h = gamma g for a gradient g that has passed the ReLU, the gradient of the row is (h - mean(h) - z mean(h z)) / d; the sums over
-all rows of g z and of g are those of gamma and beta.
+Rows of N elements follow each other, and are walked in strips of `L` lanes and a last one of `T`. Sums along a row go through
+`folds`, ROWS x ROWS elements of scratch: what is summed, as 16 lanes a row, is turned round, so that each row ends in a lane of its
+own, where one division and one root serve all. Every row adds in the same order, wherever it stands.
+
+With z the normalised row, s one over its deviation and h = gamma g for a gradient g that has passed the ReLU, the gradient of the
+row is s (h - mean(h) - z mean(h z)); the sums over all rows of g z and of g are those of gamma and beta.
 """
 
 from __future__ import annotations
 
-import math
-
 from numba import njit
 
-from revgnn.ops.simd import add, fma, greater, load, mul, relu, select, splat, store, sub, total
+from revgnn.ops.simd import add, div, fma, fold, greater, load, mul, opaque, relu, row_totals, select, splat, sqrt, store, sub
+
+ROWS = 16
+"""Rows at a time, the lanes of what `fold` gives."""
 
 
 @njit(inline="always")
-def mean_and_scale(row, at, N, eps, dtype, L, T):
-    """Mean of `N` elements from `row[at]` on, and one over their deviation, which has eps in it. Two passes: nothing cancels."""
-    wide, narrow = splat(dtype(0), L), splat(dtype(0), T)
-    for n in range(0, N // L * L, L):
-        wide = add(wide, load(row, at + n, L))
-    for n in range(N // L * L, N, T):
-        narrow = add(narrow, load(row, at + n, T))
-    mean = (total(wide) + total(narrow)) / dtype(N)
-    wide, narrow = splat(dtype(0), L), splat(dtype(0), T)
-    for n in range(0, N // L * L, L):
-        off = sub(load(row, at + n, L), splat(mean, L))
-        wide = fma(off, off, wide)
-    for n in range(N // L * L, N, T):
-        off_narrow = sub(load(row, at + n, T), splat(mean, T))
-        narrow = fma(off_narrow, off_narrow, narrow)
-    return mean, dtype(1) / dtype(math.sqrt((total(wide) + total(narrow)) / dtype(N) + eps))
+def moments(x, at, N, eps, folds, means, scales, dtype, L, T):
+    """Means of the rows from `x[at]` on, and one over their deviations, which have eps in them. Two passes: nothing cancels."""
+    last = (N - 1) // L * L
+    for r in range(opaque(ROWS)):
+        row, wide = at + r * N, splat(dtype(0), L)
+        for c in range(0, last, L):
+            wide = add(wide, load(x, row + c, L))
+        store(folds, r * ROWS, add(fold(wide), fold(load(x, row + last, T))))
+    store(means, 0, div(row_totals(folds, 0), splat(dtype(N), ROWS)))
+    for r in range(opaque(ROWS)):
+        row, wide = at + r * N, splat(dtype(0), L)
+        for c in range(0, last, L):
+            off = sub(load(x, row + c, L), splat(means[r], L))
+            wide = fma(off, off, wide)
+        off_last = sub(load(x, row + last, T), splat(means[r], T))
+        store(folds, r * ROWS, add(fold(wide), fold(mul(off_last, off_last))))
+    variance = div(row_totals(folds, 0), splat(dtype(N), ROWS))
+    store(scales, 0, div(splat(dtype(1), ROWS), sqrt(add(variance, splat(eps, ROWS)))))
 
 
 @njit(inline="always")
-def normed_relu(row, at, out, out_at, c, mean, scale, gamma, beta, L):
-    """Elements c to c + L of  relu(z gamma + beta)."""
-    z = mul(sub(load(row, at + c, L), splat(mean, L)), splat(scale, L))
-    store(out, out_at + c, relu(fma(z, load(gamma, c, L), load(beta, c, L))))
+def normed(x, at, mean, scale, L):
+    """`L` elements of z."""
+    return mul(sub(load(x, at, L), splat(mean, L)), splat(scale, L))
 
 
 @njit(inline="always")
-def through_relu(row, after, grad, at, c, mean, scale, gamma, sums, N, dtype, L):
-    """Replace the gradient of relu(z gamma + beta), `after`, by h, and add to the sums of beta's gradient (from `sums[N]` on) and
-    gamma's (from `sums[2 N]` on). Returns h and h z."""
-    z = mul(sub(load(row, at + c, L), splat(mean, L)), splat(scale, L))
-    zero = splat(dtype(0), L)
-    g = select(greater(load(after, at + c, L), zero), load(grad, at + c, L), zero)
-    store(sums, N + c, add(load(sums, N + c, L), g))
-    store(sums, 2 * N + c, fma(g, z, load(sums, 2 * N + c, L)))
-    h = mul(g, load(gamma, c, L))
-    store(grad, at + c, h)
-    return h, mul(h, z)
+def norm_relu_strip(x, at, N, c, means, scales, gamma, beta, L):
+    """Replace elements c to c + L of the rows by those of  relu(z gamma + beta)."""
+    weight, bias = load(gamma, c, L), load(beta, c, L)
+    for r in range(opaque(ROWS)):
+        here = at + r * N + c
+        store(x, here, relu(fma(normed(x, here, means[r], scales[r], L), weight, bias)))
 
 
 @njit(inline="always")
-def through_norm(row, grad, at, c, mean, scale, level, slope, sums, L):
-    """Replace h by the gradient of the row, from the means of h (`level`) and h z (`slope`), and add it to `sums`."""
-    z = mul(sub(load(row, at + c, L), splat(mean, L)), splat(scale, L))
-    h = mul(sub(sub(load(grad, at + c, L), splat(level, L)), mul(z, splat(slope, L))), splat(scale, L))
-    store(grad, at + c, h)
-    store(sums, c, add(load(sums, c, L), h))
+def norm_relu_rows(x, at, N, eps, folds, means, scales, gamma, beta, dtype, L, T):
+    """Replace the rows from `x[at]` on by  relu(z gamma + beta)."""
+    last = (N - 1) // L * L
+    moments(x, at, N, eps, folds, means, scales, dtype, L, T)
+    for c in range(0, last, L):
+        norm_relu_strip(x, at, N, c, means, scales, gamma, beta, L)
+    norm_relu_strip(x, at, N, last, means, scales, gamma, beta, T)
+
+
+@njit(inline="always")
+def through_relu(x, after, grad, at, N, c, means, scales, gamma, beta, folds, along, sums, dtype, L):
+    """Strip c of the rows: write  relu(z gamma + beta)  to `after`, and replace its gradient `grad` by h. Adds h to `folds`, h z to
+    `along`, and to the sums of beta's gradient, from `sums[N]` on, and gamma's, from `sums[2 N]` on."""
+    weight, bias, zero = load(gamma, c, L), load(beta, c, L), splat(dtype(0), L)
+    sum_bias, sum_weight = zero, zero
+    for r in range(opaque(ROWS)):
+        here = at + r * N + c
+        z = normed(x, here, means[r], scales[r], L)
+        y = relu(fma(z, weight, bias))
+        g = select(greater(y, zero), load(grad, here, L), zero)
+        h = mul(g, weight)
+        store(after, here, y)
+        store(grad, here, h)
+        sum_bias, sum_weight = add(sum_bias, g), fma(g, z, sum_weight)
+        store(folds, r * ROWS, add(load(folds, r * ROWS, ROWS), fold(h)))
+        store(along, r * ROWS, add(load(along, r * ROWS, ROWS), fold(mul(h, z))))
+    store(sums, N + c, add(load(sums, N + c, L), sum_bias))
+    store(sums, 2 * N + c, add(load(sums, 2 * N + c, L), sum_weight))
+
+
+@njit(inline="always")
+def through_norm(x, grad, at, N, c, means, scales, levels, slopes, sums, dtype, L):
+    """Strip c of the rows: replace h by their gradient, from the means of h (`levels`) and h z (`slopes`), and add it to `sums`."""
+    total = splat(dtype(0), L)
+    for r in range(opaque(ROWS)):
+        here = at + r * N + c
+        z, h = normed(x, here, means[r], scales[r], L), load(grad, here, L)
+        rest = fma(z, splat(-slopes[r], L), sub(h, splat(levels[r], L)))
+        rest = mul(rest, splat(scales[r], L))
+        store(grad, here, rest)
+        total = add(total, rest)
+    store(sums, c, add(load(sums, c, L), total))
+
+
+@njit(inline="always")
+def norm_relu_rows_backward(
+    x, after, grad, at, N, eps, folds, along, means, scales, levels, slopes, gamma, beta, sums, dtype, L, T
+):
+    """Write  relu(z gamma + beta)  of the rows from `x[at]` on to `after`, and replace its gradient `grad` by that of the rows.
+
+    The sums over the rows of their gradient, of beta's and of gamma's are added to `sums`, N elements each.
+    """
+    last = (N - 1) // L * L
+    moments(x, at, N, eps, folds, means, scales, dtype, L, T)
+    for r in range(opaque(ROWS)):
+        store(folds, r * ROWS, splat(dtype(0), ROWS))
+        store(along, r * ROWS, splat(dtype(0), ROWS))
+    for c in range(0, last, L):
+        through_relu(x, after, grad, at, N, c, means, scales, gamma, beta, folds, along, sums, dtype, L)
+    through_relu(x, after, grad, at, N, last, means, scales, gamma, beta, folds, along, sums, dtype, T)
+    store(levels, 0, div(row_totals(folds, 0), splat(dtype(N), ROWS)))
+    store(slopes, 0, div(row_totals(along, 0), splat(dtype(N), ROWS)))
+    for c in range(0, last, L):
+        through_norm(x, grad, at, N, c, means, scales, levels, slopes, sums, dtype, L)
+    through_norm(x, grad, at, N, last, means, scales, levels, slopes, sums, dtype, T)

@@ -27,7 +27,7 @@ def is_observed(arguments: tuple[Any, ...]) -> bool:
         torch.compiler.is_compiling()
         or (torch._C._len_torch_dispatch_stack() > 0 and not _seen_through())
         or torch._C._are_functorch_transforms_active()
-        or torch.jit.is_tracing()
+        or torch._C._get_tracing_state() is not None
         or any(isinstance(a, Tensor) and type(a) not in _PLAIN for a in arguments)
     )
 

@@ -189,7 +189,8 @@ def _backward(
     wants_weight: bool,
     wants_edges: bool,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-    constants = kind, constant if param is None else param if on_gpu else float(param), eps, (low, high), wants_weight, wants_edges
+    value: Any = constant if param is None else param if on_gpu else float(param)
+    constants = kind, value, eps, (low, high), wants_weight, wants_edges
     grad, x, lists = grad.contiguous(), grad if x is None else x, (tuple(by_source), edge_attr, weight, bias, tuple(saved))
     if on_gpu:
         grad_x, grad_w, grad_a, dparam = _gpu().backward(grad, x, indptr, src, *lists, *constants)

@@ -156,6 +156,12 @@ def rint(typingctx, a):
 
 
 @intrinsic
+def sqrt(typingctx, a):
+    """The square root."""
+    return elementwise(lambda builder, x: call(builder, "llvm.sqrt", x))(a)
+
+
+@intrinsic
 def magnitude(typingctx, a):
     """|a|"""
     return elementwise(lambda builder, x: call(builder, "llvm.fabs", x))(a)

@@ -4,18 +4,22 @@
 # pyright: reportAttributeAccessIssue=false, reportArgumentType=false
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+import functools
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 from llvmlite import ir
 from numba.core import cgutils, types
 
 from revgnn.ops.simd.vector import (
     LLVM,
+    PIECE,
+    REGISTER_BYTES,
     Vector,
     broadcast,
     bytes_of,
     call,
+    constant,
     element_at,
     intrinsic,
     join,
@@ -173,6 +177,87 @@ def add_rows(typingctx, base, offset, stride, rows):
     return types.void(base, offset, stride, rows), codegen
 
 
+def _lanes_of(builder: Any, x: Any, y: Any, which: Sequence[int]) -> Any:
+    """Lanes `which` of x and y, those of y counted on from those of x."""
+    return builder.shuffle_vector(x, y, ir.Constant(ir.VectorType(ir.IntType(32), len(which)), list(which)))
+
+
+@intrinsic
+def fold(typingctx, a):
+    """The pieces of a vector added up: a vector of 16 lanes, of which those beyond the lanes of `a` are 0."""
+    result = Vector(a.dtype, PIECE)
+
+    def codegen(context, builder, signature, values):
+        out, filled = [], 0
+        for piece in split(builder, values[0]):
+            n = piece.type.count
+            if n < PIECE:  # the narrow last pieces go side by side, zeros around each
+                which = [n] * filled + [*range(n)] + [n] * (PIECE - filled - n)
+                piece, filled = _lanes_of(builder, piece, constant(piece.type, 0.0), which), filled + n
+            out.append(piece)
+        return join(builder, [functools.reduce(builder.fadd, out)])
+
+    return result(a), codegen
+
+
+def _halves(low: Sequence[int], high: Sequence[int], beside: int) -> tuple[list[int], list[int]]:
+    """Lanes of two vectors, x and y: those at `low`, and those at `high`, of either, `beside` of x by as many of y."""
+    runs = [range(i, i + beside) for i in range(0, len(low), beside)]
+    pick = [[side[i] + of for run in runs for of in (0, PIECE) for i in run] for side in (low, high)]
+    return pick[0], pick[1]
+
+
+_HALVINGS = (
+    _halves([0, 1, 4, 5, 8, 9, 12, 13], [2, 3, 6, 7, 10, 11, 14, 15], 1),
+    _halves([0, 1, 4, 5, 8, 9, 12, 13], [2, 3, 6, 7, 10, 11, 14, 15], 2),
+    _halves([0, 1, 2, 3, 8, 9, 10, 11], [4, 5, 6, 7, 12, 13, 14, 15], 8),
+    _halves([0, 1, 2, 3, 8, 9, 10, 11], [4, 5, 6, 7, 12, 13, 14, 15], 8),
+)
+"""Four steps from 16 vectors of a row each to one of 16 totals: lanes of two vectors whose sum has half as many terms of a row
+left, of twice as many rows. Lanes stay within their 128 bits as long as they can, which is cheap."""
+
+
+@intrinsic
+def row_totals(typingctx, base, offset):
+    """Sums of 16 rows of 16 elements each, from element `offset` on: lane r is that of row r. All rows add in the same order."""
+    result = Vector(base.dtype, PIECE)
+
+    def codegen(context, builder, signature, values):
+        at, element, rows = context.cast(builder, values[1], signature.args[1], types.int64), LLVM[base.dtype], []
+        for _ in range(PIECE):
+            rows.append(load_piece(builder, element_at(builder, values[0], at, element), element, PIECE))
+            at = builder.add(at, ir.Constant(ir.IntType(64), PIECE))
+        for low, high in _HALVINGS:
+            pairs = zip(rows[::2], rows[1::2], strict=True)
+            rows = [builder.fadd(_lanes_of(builder, x, y, low), _lanes_of(builder, x, y, high)) for x, y in pairs]
+        return join(builder, rows)
+
+    return result(base, offset), codegen
+
+
+class _Cell(NamedTuple):
+    """What one accumulator of a tile holds: `lanes` columns from `column` on, of each of the rows `rows`, one after the other."""
+
+    column: int
+    lanes: int
+    rows: range
+
+
+def _cells(rows: int, lanes: int, element: ir.Type) -> list[_Cell]:
+    """Cut a tile into accumulators. Columns that fill half a register share one: two rows each, side by side."""
+    cells, column = [], 0
+    for n in pieces_of(lanes):
+        share = 2 if rows % 2 == 0 and 2 * n * bytes_of(element) == REGISTER_BYTES else 1
+        cells += [_Cell(column, n, range(m, m + share)) for m in range(0, rows, share)]
+        column += n
+    return sorted(cells, key=lambda cell: cell.rows[0])
+
+
+def _beside(builder: Any, parts: list[Any]) -> Any:
+    """One vector, or two as one."""
+    return parts[0] if len(parts) == 1 else _lanes_of(builder, parts[0], parts[1], range(2 * parts[0].type.count))
+
+
 @intrinsic(prefer_literal=True)
 def product_tile(
     typingctx, a, a_at, a_row, a_step, b, b_at, b_row, depth, start, start_at, start_row, out, out_at, out_row, rows, lanes
@@ -186,42 +271,40 @@ def product_tile(
     count, width = literal(rows), literal(lanes)
     if count is None or width is None:
         return None
-    pieces, i64 = pieces_of(width), ir.IntType(64)
+    i64 = ir.IntType(64)
 
     def codegen(context, builder, signature, values):
         (a, a_at, a_row, a_step, b, b_at, b_row, depth, start, start_at, start_row, out, out_at, out_row) = (
             value if isinstance(kind, types.CPointer) else context.cast(builder, value, kind, types.int64)
             for value, kind in zip(values[:-2], signature.args[:-2], strict=True)
         )
-        element = LLVM[out_type]
+        element, zero = LLVM[out_type], ir.Constant(i64, 0)
+        cells = _cells(count, width, element)
 
-        def each_piece(base, at):
-            for n in pieces:
-                yield n, element_at(builder, base, at, element)
-                at = builder.add(at, ir.Constant(i64, n))
+        def place(base, at, row, m, column=0):
+            at = builder.add(at, builder.mul(row, ir.Constant(i64, m)))
+            return element_at(builder, base, builder.add(at, ir.Constant(i64, column)), element)
 
-        def row_at(at, row, m):
-            return builder.add(at, builder.mul(row, ir.Constant(i64, m)))
+        def scalar(at, m, n):
+            value = builder.load(place(a, at, a_row, m), align=bytes_of(element))
+            return broadcast(builder, value, ir.VectorType(element, n))
 
         initial = [
-            load_piece(builder, where, element, n)
-            for m in range(count)
-            for n, where in each_piece(start, row_at(start_at, start_row, m))
+            _beside(builder, [load_piece(builder, place(start, start_at, start_row, m, c), element, n) for m in rows])
+            for c, n, rows in cells
         ]
         before, body, after = builder.block, builder.append_basic_block("terms"), builder.append_basic_block("sums")
-        zero = ir.Constant(i64, 0)
         builder.cbranch(builder.icmp_signed("<", zero, depth), body, after)
 
         builder.position_at_end(body)
         k = builder.phi(i64)
         sums = [builder.phi(value.type) for value in initial]
-        vectors = [load_piece(builder, where, element, n) for n, where in each_piece(b, builder.add(b_at, builder.mul(k, b_row)))]
-        first, added = builder.add(a_at, builder.mul(k, a_step)), []
-        for m in range(count):
-            scalar = builder.load(element_at(builder, a, row_at(first, a_row, m), element), align=bytes_of(element))
-            for n, vector in enumerate(vectors):
-                spread = broadcast(builder, scalar, vector.type)
-                added.append(call(builder, "llvm.fma", spread, vector, sums[m * len(pieces) + n]))
+        a_now, b_now = builder.add(a_at, builder.mul(k, a_step)), builder.add(b_at, builder.mul(k, b_row))
+        vectors = {c: load_piece(builder, place(b, b_now, zero, 0, c), element, n) for c, n, _ in cells}
+        added = []
+        for (c, n, rows), total in zip(cells, sums, strict=True):
+            factors = _beside(builder, [scalar(a_now, m, n) for m in rows])
+            added.append(call(builder, "llvm.fma", factors, _beside(builder, [vectors[c]] * len(rows)), total))
         next_k = builder.add(k, ir.Constant(i64, 1))
         builder.cbranch(builder.icmp_signed("<", next_k, depth), body, after)
         for phi, entering, again in zip([k, *sums], [zero, *initial], [next_k, *added], strict=True):
@@ -229,17 +312,15 @@ def product_tile(
             phi.add_incoming(again, body)
 
         builder.position_at_end(after)
-        totals = []
-        for entering, again in zip(initial, added, strict=True):
-            phi = builder.phi(entering.type)
+        totals = [builder.phi(value.type) for value in initial]
+        for phi, entering, again in zip(totals, initial, added, strict=True):
             phi.add_incoming(entering, before)
             phi.add_incoming(again, body)
-            totals.append(phi)
-        totals = iter(totals)
-        for m in range(count):
-            for n, where in each_piece(out, row_at(out_at, out_row, m)):
-                target = builder.bitcast(where, ir.VectorType(element, n).as_pointer())
-                builder.store(next(totals), target, align=bytes_of(element))
+        for (c, n, rows), total in zip(cells, totals, strict=True):
+            for i, m in enumerate(rows):
+                part = total if len(rows) == 1 else _lanes_of(builder, total, total, range(i * n, i * n + n))
+                where = builder.bitcast(place(out, out_at, out_row, m, c), part.type.as_pointer())
+                builder.store(part, where, align=bytes_of(element))
         return context.get_dummy_value()
 
     out_type = out.dtype

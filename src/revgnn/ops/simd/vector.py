@@ -31,7 +31,7 @@ intrinsic: Any = extending.intrinsic
 PIECE = 16
 """Lanes of a full piece: one AVX-512 register of float32."""
 
-_NO_KERNELS = ("api.py", "reference.py", "reducers.py", "gpu.py", "operator.py", "__init__.py")
+_NO_KERNELS = ("api.py", "reference.py", "reducers.py", "gpu.py", "operator.py", "gen_block.py", "__init__.py")
 _SOURCES = (path for path in sorted(Path(__file__).parents[1].rglob("*.py")) if path.name not in _NO_KERNELS)
 REVISION = zlib.crc32(b"".join(path.read_bytes() for path in _SOURCES if path.parent.name != "gpu"))
 """Changes with any file of `revgnn.ops` that kernels are made of. Kernels close over it, so that numba's on-disk cache notices when
@@ -239,7 +239,9 @@ def scratch(typingctx, dtype, count):
     result = types.CPointer(dtype.dtype)
 
     def codegen(context, builder, signature, values):
-        where = cgutils.alloca_once(builder, ir.ArrayType(LLVM[dtype.dtype], n))
+        # numba's own `alloca_once` also writes zeros, element by element: seconds of compile time for a large array
+        with builder.goto_entry_block():
+            where = builder.alloca(ir.ArrayType(LLVM[dtype.dtype], n))
         where.align = 64
         # Laundered: LLVM would look through all uses of the array again and again for a chance to remove it, half a minute long.
         address = builder.ptrtoint(where, ir.IntType(64))
@@ -247,3 +249,15 @@ def scratch(typingctx, dtype, count):
         return builder.inttoptr(builder.call(opaque, [address]), LLVM[dtype.dtype].as_pointer())
 
     return result(dtype, count), codegen
+
+
+@intrinsic
+def opaque(typingctx, value):
+    """An integer as it is, its value hidden from LLVM: a loop up to it is not unrolled, which code the size of a cache would be."""
+
+    def codegen(context, builder, signature, values):
+        number = context.cast(builder, values[0], signature.args[0], types.int64)
+        hide = ir.InlineAsm(ir.FunctionType(number.type, [number.type]), "", "=r,0")
+        return builder.call(hide, [number])
+
+    return types.int64(value), codegen
