@@ -123,6 +123,8 @@ def perceptron_backward(C: int, H: int, D: int, dtype: Any) -> Any:
             mine = record[14] + block * stride * SIZE
             sum_w_in, sum_w_out = pointer(mine, dtype), pointer(mine + C * H * SIZE, dtype)
             sums = pointer(mine + (C + D) * H * SIZE, dtype)
+            for n in range(0, opaque(stride), 16):
+                store(sum_w_in, n, splat(dtype(0), 16))
             for k in range(chunks * block // record[1], chunks * (block + 1) // record[1]):
                 first = k * chunk
                 source, at, upstream, up, target, to = x, first * C, grad, first * D, grad_x, first * C
@@ -178,8 +180,8 @@ def backward(
     sizes = [channels * hidden, width * hidden, hidden, hidden, hidden, width]
     stride, nothing = stride_of_sums(channels, hidden, width), x.new_zeros(max(hidden, channels))
     # each block has sums of its own: about as many as take no more memory than x does, yet enough for many threads
-    blocks = num_blocks(num_rows * hidden, most=min(64, max(16, x.numel() // stride)))
-    grad_x, partial = torch.empty_like(x), x.new_zeros(blocks, stride)
+    blocks = num_blocks(num_rows * hidden, most=min(32, max(16, x.numel() // stride)))
+    grad_x, partial = torch.empty_like(x), x.new_empty(blocks, stride)
     run(
         perceptron_backward(channels, hidden, width, NUMPY[x.dtype]), blocks, num_rows, x, grad, grad_x, weight_in,
         weight_in.t().contiguous(), bias_in, weight_out, nothing, gamma, beta, constants(x.dtype, eps), partial,
