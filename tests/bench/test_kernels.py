@@ -96,3 +96,13 @@ def test_least_work_of_a_message():
     assert least["forward"].operations == edges * 8 * 16
     assert least["backward"].operations == 2 * edges * 8 * 16
     assert kernels.least_work(case._replace(how=kernels.REDUCERS["max"]))["backward"].rows == 0
+
+
+def test_exponentials_and_logarithms_count():
+    case = kernels.Case(next(g for name, g in awkward_graphs(8) if name == "complete"), 16, kernels.REDUCERS["sum"])
+    each = 17 * 17 * 16
+    rates = bounds.Rates(multiply_add=8.0, exponential=0.5, logarithm=0.25)
+    for how, more in (("sum", 0), ("softmax", 2 * each), ("power", 6 * each)):
+        least = kernels.least_work(case._replace(how=kernels.REDUCERS[how]))
+        assert least["forward"].seconds(rates) == each + more
+        assert least["backward"].seconds(rates) == 2 * each + more

@@ -184,6 +184,28 @@ def test_special_values_spread_as_in_torch(reducer: str, special: float) -> None
     assert not ours.isfinite().all()
 
 
+@pytest.mark.parametrize("special", [float("nan"), float("inf")])
+@pytest.mark.parametrize("p", [1.3, -1.3])
+def test_special_values_in_a_power_mean_of_float32(p: float, special: float) -> None:
+    graph = dict(GRAPHS)["power law"]
+    x = inputs(graph, 40, edges=False, param=False)["x"].float()
+    x[::3, 2] = x[7, 5] = special
+    x[:, 9] = special
+    x[4, :4] = float("nan")
+    ours, reference_ = (aggregate(x, graph, how=Power(p), backend=backend) for backend in ("cpu", "reference"))
+    assert torch.equal(ours.isnan(), reference_.isnan())
+    assert torch.equal(ours.isinf(), reference_.isinf())
+    assert not ours.isfinite().all()
+
+
+def test_many_threads_have_parts_of_their_own() -> None:
+    """Enough edges a node that the destinations are cut into parts, each with a gradient of x."""
+    graph = Graph.from_edge_index(torch.randint(0, 500, (2, 40_000), generator=torch.Generator().manual_seed(0)), 500)
+    for reducer in ("mean", "softmax, learned", "power, learned"):
+        leaves = [inputs(graph, 40, edges=True, param=learns(reducer), seed=seed) for seed in range(2)]
+        assert_matches_reference(op_on(graph, reducer), *leaves, dtype=torch.float32)
+
+
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 def test_half_precision_is_computed_in_float32_and_rounded_once(dtype: torch.dtype) -> None:
     graph = dict(GRAPHS)["power law"]

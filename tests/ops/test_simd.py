@@ -12,17 +12,23 @@ from numba import njit
 from revgnn.ops import simd
 from revgnn.ops.simd import (
     add,
+    add_product,
     div,
     exceeds,
     exp,
+    exp2_falling,
     fma,
+    fms,
     fold,
     greater,
     load,
+    load_rows,
     log,
+    log2,
     mul,
     narrow,
     pointer,
+    power_of_2,
     product_tile,
     row_totals,
     select,
@@ -102,6 +108,42 @@ def test_fma_rounds_once() -> None:
     values = np.array([a, a, -(1 + 2**-11), np.nan], np.float32)
     compute(values.ctypes.data)
     assert values[3] == 2**-24  # rounding the product first would leave 0
+
+
+def test_fms_rounds_once() -> None:
+    @njit
+    def compute(values):
+        x = pointer(values, np.float32)
+        store(x, 3, fms(load(x, 0, 1), load(x, 1, 1), load(x, 2, 1)))
+
+    a = np.float32(1 + 2**-12)
+    values = np.array([a, a, 1 + 2**-11, np.nan], np.float32)
+    compute(values.ctypes.data)
+    assert values[3] == 2**-24
+
+
+@pytest.mark.parametrize("count", [0, 1, 3, 8])
+@pytest.mark.parametrize("lanes", [1, 7, 16, 40])
+def test_a_column_times_a_matrix_in_registers(lanes: int, count: int) -> None:
+    stride = lanes + 3
+
+    @njit
+    def compute(vector, column, matrix, target):
+        rows = load_rows(pointer(matrix, np.float64), 2, stride, lanes, count)
+        start = load(pointer(vector, np.float64), 0, lanes)
+        store(pointer(target, np.float64), 0, add_product(start, pointer(column, np.float64), 1, rows))
+
+    rng = np.random.default_rng(0)
+    vector, column, matrix, out = (
+        rng.normal(size=lanes),
+        rng.normal(size=count + 1),
+        rng.normal(size=2 + 9 * stride),
+        np.zeros(lanes),
+    )
+    compute(vector.ctypes.data, column.ctypes.data, matrix.ctypes.data, out.ctypes.data)
+    rows = [matrix[2 + k * stride : 2 + k * stride + lanes] for k in range(count)]
+    expected = vector + sum((column[k + 1] * row for k, row in enumerate(rows)), np.zeros(lanes))
+    np.testing.assert_allclose(out, expected, rtol=1e-13, atol=1e-13)
 
 
 @pytest.mark.parametrize("lanes", [1, 5, 16, 40])
@@ -239,6 +281,38 @@ def test_log_at_the_edges(dtype: Any) -> None:
     np.testing.assert_array_equal(out[:4], np.array([-np.inf, 0, np.inf, np.nan], dtype))
     assert units_in_the_last_place(out[4:7], np.log(values[4:7].astype(np.longdouble))).max() <= 1
     assert out[7] == -np.inf
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=lambda d: d.__name__)
+def test_exp2_falling(dtype: Any) -> None:
+    info = np.finfo(dtype)
+    values = np.random.default_rng(0).uniform(info.minexp, -info.minexp + 1.9, 1 << 19).astype(dtype)
+    assert units_in_the_last_place(elementwise(exp2_falling, values), np.exp2(values.astype(np.longdouble))).max() <= 1
+    edges = np.array([0, -0.0, -np.inf, np.nan, info.minexp, info.minexp - 1, info.min, info.maxexp], dtype)
+    np.testing.assert_array_equal(
+        elementwise(exp2_falling, edges, lanes=8), np.array([1, 1, 0, np.nan, info.tiny, 0, 0, np.inf], dtype)
+    )
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=lambda d: d.__name__)
+def test_log2_is_within_2_units_in_the_last_place(dtype: Any) -> None:
+    info, rng = np.finfo(dtype), np.random.default_rng(0)
+    everywhere = np.exp2(rng.uniform(info.minexp, info.maxexp - 1e-3, 400_000))
+    near_one = 1 + rng.normal(size=400_000) * 10 ** rng.uniform(-7, -1, 400_000)
+    values = np.concatenate([everywhere, near_one]).astype(dtype)
+    values = values[values != 1]
+    values = values[: values.size // 16 * 16]
+    assert units_in_the_last_place(elementwise(log2, values), np.log2(values.astype(np.longdouble))).max() <= 2
+    powers = np.array([1, 2, 0.5, info.tiny], dtype)
+    np.testing.assert_array_equal(elementwise(log2, powers, lanes=4)[:3], np.array([0, 1, -1], dtype))
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=lambda d: d.__name__)
+def test_power_of_2(dtype: Any) -> None:
+    info = np.finfo(dtype)
+    values = np.array([1, 1.5, np.nextafter(dtype(2), dtype(0)), 2, 0.3, info.tiny, info.max, 1e-7], dtype)
+    expected = np.exp2(np.floor(np.log2(values.astype(np.longdouble)))).astype(dtype)
+    np.testing.assert_array_equal(elementwise(power_of_2, values, lanes=8), expected)
 
 
 def test_vectors_of_different_lanes_do_not_mix() -> None:

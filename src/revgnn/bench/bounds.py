@@ -1,11 +1,12 @@
-"""What the machine can do at best, measured: multiply-adds from registers, bytes of a large copy, rows read in a graph's order."""
+"""What the machine can do at best, measured: multiply-adds, exponentials and logarithms from registers, bytes of a large copy, rows
+read in a graph's order."""
 
 from __future__ import annotations
 
 import functools
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -13,18 +14,20 @@ from torch import Tensor
 
 from revgnn.ops import simd
 from revgnn.ops.launch import NUMPY, first_row, kernel, next_block, num_blocks, run
-from revgnn.ops.simd import add, fma, load, pointer, splat, store
+from revgnn.ops.simd import add, exp2_falling, fma, load, log2, pointer, splat, store
 
 LANES = 16 * 12
-"""Twelve independent accumulators hide the latency of a multiply-add."""
+"""Twelve independent accumulators hide the latency of a multiply-add, and of the chains that exponentials and logarithms are."""
 
 WIDEST = 128
 """Lanes of a row read at once, four rows in flight."""
 
 
 @functools.cache
-def _multiply_add_kernel() -> Any:
+def _register_kernel(operation: str) -> Any:
+    """The operation over and over, each time of what it gave before: nothing is read."""
     revision = simd.REVISION
+    multiply, raise_ = operation == "multiply-add", operation == "exponential"
 
     def chains(record):
         _ = revision
@@ -36,7 +39,12 @@ def _multiply_add_kernel() -> Any:
             factor = splat(np.float32(0.999), LANES)
             acc = splat(np.float32(block), LANES)
             for _n in range(record[2]):
-                acc = fma(acc, factor, factor)
+                if multiply:
+                    acc = fma(acc, factor, factor)
+                elif raise_:
+                    acc = exp2_falling(acc)
+                else:
+                    acc = log2(acc)
             store(out, block * LANES, acc)
 
     return kernel(chains)
@@ -95,12 +103,26 @@ def gather_seconds(table: Tensor, indptr: Tensor, neighbour: Tensor, repeats: in
     return sum(_best(lambda piece=piece: gather_sums(piece, indptr, neighbour), repeats) for piece in pieces)
 
 
-def multiply_adds_a_second(rounds: int = 400_000) -> float:
-    """float32 multiply-adds a second, on all threads, from registers."""
+class Rates(NamedTuple):
+    """float32 operations a second, on all threads, from registers."""
+
+    multiply_add: float
+    exponential: float
+    """Powers of 2: what softmax and power take."""
+    logarithm: float
+    """To base 2, of numbers near 1."""
+
+
+def rates(rounds: int = 400_000) -> Rates:
     blocks = 4 * torch.get_num_threads()
     out = torch.empty(blocks, LANES)
-    compiled = _multiply_add_kernel()
-    return blocks * rounds * LANES / _best(lambda: run(compiled, blocks, rounds, out), 5)
+
+    def a_second(operation: str, rounds: int) -> float:
+        compiled = _register_kernel(operation)
+        return blocks * rounds * LANES / _best(lambda: run(compiled, blocks, rounds, out), 5)
+
+    # an exponential or a logarithm takes about ten times as long
+    return Rates(a_second("multiply-add", rounds), a_second("exponential", rounds // 10), a_second("logarithm", rounds // 10))
 
 
 def bytes_a_second(size: int = 2**28) -> float:

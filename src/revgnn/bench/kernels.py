@@ -5,8 +5,9 @@
 The shape is that of one training batch of ogbn-proteins. Before anything is timed, value and all gradients are checked
 against the definition on a part of the graph. Three bounds stand beside each figure, measured in the same run:
 
-- operations: a message takes K multiply-adds a channel, the gradient of the weight K more; divided by the rate of independent
-  vector multiply-adds in registers, on all threads;
+- operations: a message takes K multiply-adds a channel, the gradient of the weight K more; softmax takes one exponential of
+  it, power an exponential and a logarithm, in either direction. Each divided by the rate of its like from registers, our own
+  vector functions, on all threads;
 - bytes: each input and output moved once, with the messages' sources cached; divided by the rate of a large copy;
 - gather: the time it takes to read the rows a message needs, in the graph's own order, with nothing done but to sum them.
 
@@ -91,10 +92,16 @@ class Work(NamedTuple):
 
     operations: int
     """Multiply-adds."""
+    exponentials: int
+    logarithms: int
     moved: int
     """Bytes."""
     rows: int
     """Rows of C channels that each message reads."""
+
+    def seconds(self, rates: bounds.Rates) -> float:
+        """From registers."""
+        return self.operations / rates.multiply_add + self.exponentials / rates.exponential + self.logarithms / rates.logarithm
 
 
 def least_work(case: Case) -> dict[str, Work]:
@@ -105,25 +112,26 @@ def least_work(case: Case) -> dict[str, Work]:
     state, structure = 4 * nodes * channels, edges * (4 + 4 * features)
     kind = str(case.how)
     saved = {"max": 1, "softmax": 2, "power": 1}.get(kind, 0)
-    walk = Work(message, structure + (2 + saved) * state, 1)
+    each = edges * channels
+    exponentials, logarithms = each if kind in ("softmax", "power") else 0, each if kind == "power" else 0
+    walk = Work(message, exponentials, logarithms, structure + (2 + saved) * state, 1)
     if kind == "max":  # only winners matter on the way back: N x C single numbers, and no rows
-        return {"forward": walk, "backward": Work(nodes * channels * features, 3 * state, 0)}
-    # a message's gradient wants rows of its destination: the upstream gradient, and for softmax the weighted one and the normaliser
-    back = Work(2 * message, structure + 4 * edges + (3 + saved) * state, 3 if kind == "softmax" else 1)
+        return {"forward": walk, "backward": Work(nodes * channels * features, 0, 0, 3 * state, 0)}
+    if features == 0 and kind == "power":  # by source, where a message is the same for all edges
+        exponentials = logarithms = nodes * channels
+    # whichever end a walk gathers by, a message reads a row of the other
+    back = Work(2 * message, exponentials, logarithms, structure + (3 + saved) * state, 1)
     return {"forward": walk, "backward": back}
 
 
 def gather_bounds(graph: Graph, channels: int) -> dict[str, float]:
-    """Seconds to read one row a message: forward by destination, backward by source (and there each edge's features, too)."""
+    """Seconds to read one row a message: forward by destination, backward by source."""
     x = torch.randn(graph.num_nodes, channels)
     out = graph.by_source
-    found = {
+    return {
         "forward": bounds.gather_seconds(x, graph.indptr, graph.src),
         "backward": bounds.gather_seconds(x, out.indptr, out.dst),
     }
-    if graph.edge_attr is not None:
-        found["edges"] = bounds.gather_seconds(graph.edge_attr.float().contiguous(), out.indptr, out.edge)
-    return found
 
 
 def check_gather(graph: Graph, channels: int) -> None:
@@ -150,7 +158,7 @@ def contestants(case: Case, backend: str | None) -> dict[str, Callable[[], objec
 
 
 def measure(
-    case: Case, args: argparse.Namespace, rate: float, bandwidth: float, gather: dict[str, float], tick: Callable[..., None]
+    case: Case, args: argparse.Namespace, rates: bounds.Rates, bandwidth: float, gather: dict[str, float], tick: Callable[..., None]
 ) -> list[dict[str, Any]]:
     """One entry a direction."""
     ours, plain = contestants(case, None), contestants(case, "reference")
@@ -160,11 +168,9 @@ def measure(
         plain[direction]()
         alone = harness.interleaved({"ours": ours[direction]}, args.repeats)["ours"]
         turns = harness.interleaved({"ours": ours[direction], "torch": plain[direction]}, args.torch_repeats)
-        by_bound = {"operations": least.operations / rate, "bytes": least.moved / bandwidth}
+        by_bound = {"operations": least.seconds(rates), "bytes": least.moved / bandwidth}
         if least.rows:
             by_bound["gather"] = least.rows * gather[direction]
-            if direction == "backward" and "edges" in gather:
-                by_bound["gather"] = max(by_bound["gather"], gather["edges"])
         binding = max(by_bound, key=lambda name: by_bound[name])
         milliseconds = harness.Spread.of([1e3 * s for s in alone])
         entries.append(
@@ -223,21 +229,24 @@ def main(argv: Sequence[str] | None = None) -> int:
     if not right:
         return 1
     rounds = 4_000 if args.quick else 400_000
-    rate, bandwidth = bounds.multiply_adds_a_second(rounds), bounds.bytes_a_second(2**22 if args.quick else 2**28)
+    rates, bandwidth = bounds.rates(rounds), bounds.bytes_a_second(2**22 if args.quick else 2**28)
     shape = {"nodes": args.nodes, "edges": args.edges, "dtype": "float32"}
     with harness.result_line("kernels", shape, args) as result:
-        result |= {"multiply_adds_a_second": rate, "bytes_a_second": bandwidth, "kernels": []}
+        result |= {f"{name}s_a_second": rate for name, rate in rates._asdict().items()}
+        result |= {"bytes_a_second": bandwidth, "kernels": []}
         gather = {}
         with harness.progress("kernels", 2 * len(cases), quiet=args.quick) as tick:
             for case in cases:
                 width = case.channels, case.graph.num_edge_features
                 if width not in gather:
                     gather[width] = gather_bounds(case.graph, case.channels)
-                result["kernels"] += measure(case, args, rate, bandwidth, gather[width], tick)
+                result["kernels"] += measure(case, args, rates, bandwidth, gather[width], tick)
         if not args.json:
             print(f"{args.nodes:,} nodes, {args.edges:,} edges, float32; C channels, K edge features. * is the bound that binds.")
             print(
-                f"{rate / 1e9:,.0f} G multiply-adds and {bandwidth / 1e9:,.1f} GB a second on {torch.get_num_threads()} threads\n"
+                f"{rates.multiply_add / 1e9:,.0f} G multiply-adds, {rates.exponential / 1e9:,.1f} G exponentials, "
+                f"{rates.logarithm / 1e9:,.1f} G logarithms and {bandwidth / 1e9:,.1f} GB a second on "
+                f"{torch.get_num_threads()} threads; operations are each over its rate, added up.\n"
             )
             print(show(result["kernels"]))
     return 0

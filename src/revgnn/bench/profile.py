@@ -197,7 +197,7 @@ class Rates(NamedTuple):
     @classmethod
     def measured(cls, state_bytes: int, quick: bool) -> Rates:
         return cls(
-            bounds.multiply_adds_a_second(4_000 if quick else 400_000),
+            bounds.rates(4_000 if quick else 400_000).multiply_add,
             bounds.bytes_a_second(2**22 if quick else 2**28),
             bounds.bytes_a_second(state_bytes),
         )

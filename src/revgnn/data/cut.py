@@ -13,6 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
 import numpy as np
+import torch
 from numba import njit
 
 from revgnn.csr import IndexArray
@@ -86,7 +87,7 @@ def cut(indptr: np.ndarray, src: IndexArray, values: np.ndarray | None, draw: Dr
     _in_threads(find, blocks, threads)
     np.cumsum(out, out=out)
     kept = np.empty(out[-1], src.dtype)
-    taken = None if values is None else np.empty((out[-1], values.shape[1]), values.dtype)
+    taken = None if values is None else _aligned((int(out[-1]), values.shape[1]), values.dtype)
     words = None if values is None or taken is None else _as_words(values, taken)
 
     def fill(b: int) -> None:
@@ -102,12 +103,17 @@ def cut(indptr: np.ndarray, src: IndexArray, values: np.ndarray | None, draw: Dr
 
 def take_rows(values: np.ndarray, rows: np.ndarray, threads: int = 1) -> np.ndarray:
     """`values[rows]` for (E, K) values, without a copy of either."""
-    taken = np.empty((rows.size, values.shape[1]), values.dtype)
+    taken = _aligned((rows.size, values.shape[1]), values.dtype)
     wide, out = _as_words(values, taken)
     starts = range(0, rows.size, _BLOCK_EDGES)
     run = [slice(start, start + _BLOCK_EDGES) for start in starts]
     _in_threads(lambda b: _take_rows(wide, rows[run[b]], out[run[b]]), len(run), threads)
     return taken
+
+
+def _aligned(shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
+    """Uninitialised memory that begins a cache line, as torch allocates it: of eight float32 features, no row then lies in two."""
+    return torch.empty(shape, dtype=torch.from_numpy(np.empty(0, dtype)).dtype).numpy()
 
 
 def _as_words(values: np.ndarray, taken: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

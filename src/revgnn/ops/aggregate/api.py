@@ -76,7 +76,8 @@ def aggregate(
     learned = param.to(torch.float64).reshape(()) if isinstance(param, Tensor) else None
     constant = 1.0 if isinstance(param, Tensor) else float(param)
     save = torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in (*tensors, learned))
-    by_source = list(graph.by_source) if save and (kind != "max" or backend == "gpu") else []
+    walks_by_source = backend == "gpu" or (kind != "max" and (edge_attr is None or edge_attr.shape[1] == 0))
+    by_source = list(graph.by_source) if save and walks_by_source else []
     fused = residual and kind == "max" and backend == "cpu"
     switches = (save, fused, backend == "gpu")
     out = _forward(*tensors, learned, graph.indptr, graph.src, by_source, kind, constant, eps, *clamp, *switches)[0]

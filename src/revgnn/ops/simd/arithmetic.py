@@ -47,6 +47,12 @@ def fma(typingctx, a, b, c):
 
 
 @intrinsic
+def fms(typingctx, a, b, c):
+    """a * b - c, rounded once"""
+    return elementwise(lambda builder, x, y, z: call(builder, "llvm.fma", x, y, builder.fneg(z)))(a, b, c)
+
+
+@intrinsic
 def greater(typingctx, a, b):
     """Mask: a > b (false where either is NaN)"""
     return elementwise(lambda builder, x, y: builder.fcmp_ordered(">", x, y), _mask)(a, b)

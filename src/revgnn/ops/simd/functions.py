@@ -1,10 +1,12 @@
-"""Exponential and logarithm."""
+"""Exponential and logarithm, to base e and to base 2, where both are cheaper."""
 
 # llvmlite's values and types carry no annotations that a checker could follow
-# pyright: reportAttributeAccessIssue=false, reportArgumentType=false
+# pyright: reportAttributeAccessIssue=false, reportArgumentType=false, reportAssignmentType=false, reportReturnType=false
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 from llvmlite import ir
@@ -15,15 +17,24 @@ _TERMS = {ir.FloatType(): 5, ir.DoubleType(): 11}
 """Of the logarithm's series."""
 
 
-def _exp_polynomial(degree: int) -> list[float]:
-    """exp(r) for |r| <= ln(2) / 2 as 1 + r p(r), so that exp(0) is 1; p interpolates at Chebyshev's points."""
-    half = 0.5 * math.log(2.0)
-    p = np.polynomial.Chebyshev.interpolate(lambda r: np.expm1(r) / r, degree - 1, domain=[-half, half])
-    return [1.0, *p.convert(kind=np.polynomial.Polynomial).coef.tolist()]
+def _interpolated(function: Callable[[Any], Any], degree: int, low: float, high: float) -> list[float]:
+    """Coefficients of the polynomial that meets `function` at Chebyshev's points of [low, high] (none of them may be 0)."""
+    p = np.polynomial.Chebyshev.interpolate(function, degree, domain=[low, high])
+    return p.convert(kind=np.polynomial.Polynomial).coef.tolist()
 
 
-_EXP = {ir.FloatType(): _exp_polynomial(6), ir.DoubleType(): [1.0 / math.factorial(k) for k in range(14)]}
+_HALF = 0.5 * math.log(2.0)
+_EXP = {
+    ir.FloatType(): [1.0, *_interpolated(lambda r: np.expm1(r) / r, 5, -_HALF, _HALF)],
+    ir.DoubleType(): [1.0 / math.factorial(k) for k in range(14)],
+}
 """Interpolation in float64 is exact enough for float32; float64 has the Taylor series."""
+_EXP2 = {
+    ir.FloatType(): [1.0, *_interpolated(lambda r: np.expm1(r * math.log(2.0)) / r, 5, -0.5, 0.5)],
+    ir.DoubleType(): [math.log(2.0) ** k / math.factorial(k) for k in range(14)],
+}
+_LOG2 = _interpolated(lambda g: np.log1p(g) / (g * math.log(2.0)), 9, math.sqrt(0.5) - 1.0, math.sqrt(2.0) - 1.0)
+"""log2(1 + g) / g for 1 + g in [sqrt(1/2), sqrt(2))."""
 _BITS = {ir.FloatType(): (32, 23, 127), ir.DoubleType(): (64, 52, 1023)}
 _LN2_HIGH = {ir.FloatType(): 0.693359375, ir.DoubleType(): float.fromhex("0x1.62e42fee00000p-1")}
 _LN2_LOW = {
@@ -38,13 +49,15 @@ def _horner(builder: ir.IRBuilder, x: ir.Value, coefficients: list[float]) -> ir
     return out
 
 
-def _reduced_exp(builder: ir.IRBuilder, x: ir.Value) -> tuple[ir.Value, ir.Value]:
-    """n, whole, and exp(r) with x = n ln(2) + r and |r| <= ln(2) / 2."""
-    vec, f = x.type, x.type.element
-    n = call(builder, "llvm.rint", builder.fmul(x, constant(vec, 1.0 / math.log(2.0))))
-    r = call(builder, "llvm.fma", n, constant(vec, -_LN2_HIGH[f]), x)
-    r = call(builder, "llvm.fma", n, constant(vec, -_LN2_LOW[f]), r)
-    return n, _horner(builder, r, _EXP[f])
+def _estrin(builder: ir.IRBuilder, x: ir.Value, coefficients: list[float]) -> ir.Value:
+    """A polynomial whose result is there in half of Horner's time, for a product or two more: pairs first, then pairs of those."""
+    terms: list[ir.Value] = [constant(x.type, c) for c in coefficients]
+    while len(terms) > 1:
+        pairs = [call(builder, "llvm.fma", x, high, low) for low, high in zip(terms[::2], terms[1::2], strict=False)]
+        terms = pairs + terms[2 * len(pairs) :]
+        if len(terms) > 1:
+            x = builder.fmul(x, x)
+    return terms[0]
 
 
 def _emit_exp(builder: ir.IRBuilder, x: ir.Value) -> ir.Value:
@@ -55,7 +68,11 @@ def _emit_exp(builder: ir.IRBuilder, x: ir.Value) -> ir.Value:
     lowest, highest = -(bias - 1) * math.log(2.0), (bias + 2) * math.log(2.0)
     tiny = builder.fcmp_ordered("<", x, constant(vec, lowest))
     x = builder.select(builder.fcmp_ordered(">", x, constant(vec, highest)), constant(vec, highest), x)
-    n, y = _reduced_exp(builder, x)
+    # x = n ln(2) + r with |r| <= ln(2) / 2
+    n = call(builder, "llvm.rint", builder.fmul(x, constant(vec, 1.0 / math.log(2.0))))
+    r = call(builder, "llvm.fma", n, constant(vec, -_LN2_HIGH[vec.element]), x)
+    r = call(builder, "llvm.fma", n, constant(vec, -_LN2_LOW[vec.element]), r)
+    y = _horner(builder, r, _EXP[vec.element])
     n = builder.select(tiny, constant(vec, 0.0), n)
     integers = ir.VectorType(ir.IntType(width), vec.count)
     # 2^n in two factors: n may be 128, whose exponent has no room in one
@@ -67,18 +84,17 @@ def _emit_exp(builder: ir.IRBuilder, x: ir.Value) -> ir.Value:
     return builder.select(tiny, constant(vec, 0.0), y)
 
 
-def _emit_exp_falling(builder: ir.IRBuilder, x: ir.Value) -> ir.Value:
-    """exp(x) = 2^n exp(r) for x <= 0 (or a rounding more): n has room in one exponent, and is added to that of exp(r)."""
+def _exponent_and_fraction(builder: ir.IRBuilder, x: ir.Value) -> tuple[ir.Value, ir.Value]:
+    """e, whole, and f in [sqrt(1/2), sqrt(2)) with x = 2^e f."""
     vec = x.type
-    width, mantissa, bias = _BITS[vec.element]
-    lowest = -(bias - 1) * math.log(2.0)
-    tiny = builder.fcmp_ordered("<", x, constant(vec, lowest))
-    n, y = _reduced_exp(builder, x)
+    width, mantissa, _ = _BITS[vec.element]
     integers = ir.VectorType(ir.IntType(width), vec.count)
-    shift = builder.shl(builder.fptosi(n, integers), constant(integers, mantissa))
-    y = builder.bitcast(builder.add(builder.bitcast(y, integers), shift), vec)
-    y = builder.select(builder.fcmp_unordered("uno", x, x), x, y)
-    return builder.select(tiny, constant(vec, 0.0), y)
+    bits = builder.bitcast(x, integers)
+    root = int(np.array(math.sqrt(0.5), np.float32 if width == 32 else np.float64).view(np.int32 if width == 32 else np.int64))
+    shifted = builder.sub(bits, constant(integers, root))
+    e = builder.ashr(shifted, constant(integers, mantissa))
+    f = builder.bitcast(builder.sub(bits, builder.shl(e, constant(integers, mantissa))), vec)
+    return builder.sitofp(e, vec), f
 
 
 def _emit_log(builder: ir.IRBuilder, x: ir.Value) -> ir.Value:
@@ -87,14 +103,8 @@ def _emit_log(builder: ir.IRBuilder, x: ir.Value) -> ir.Value:
     Minus infinity below the normal range; infinity and NaN stay as they are.
     """
     vec, fl = x.type, x.type.element
-    width, mantissa, bias = _BITS[fl]
-    integers = ir.VectorType(ir.IntType(width), vec.count)
-    bits = builder.bitcast(x, integers)
-    root = int(np.array(math.sqrt(0.5), np.float32 if width == 32 else np.float64).view(np.int32 if width == 32 else np.int64))
-    shifted = builder.sub(bits, constant(integers, root))
-    e = builder.ashr(shifted, constant(integers, mantissa))
-    f = builder.bitcast(builder.sub(bits, builder.shl(e, constant(integers, mantissa))), vec)
-    e = builder.sitofp(e, vec)
+    bias = _BITS[fl][2]
+    e, f = _exponent_and_fraction(builder, x)
     g = builder.fsub(f, constant(vec, 1.0))
     s = builder.fdiv(g, builder.fadd(g, constant(vec, 2.0)))
     square = builder.fmul(s, s)
@@ -115,12 +125,62 @@ def exp(typingctx, a):
 
 
 @intrinsic
-def exp_falling(typingctx, a):
-    """e to the a for a <= 0, within 1 unit in the last place; 0 below the normal range."""
-    return elementwise(_emit_exp_falling)(a)
-
-
-@intrinsic
 def log(typingctx, a):
     """Natural logarithm of a >= 0, within 1 unit in the last place; minus infinity below the normal range."""
     return elementwise(_emit_log)(a)
+
+
+# --- base 2 ----------------------------------------------------------------------------------------------------------------------
+
+
+def _emit_exp2_falling(builder: ir.IRBuilder, x: ir.Value) -> ir.Value:
+    """2^x = 2^n 2^r. Adding a number so large that its last place counts ones leaves n in the last places of the sum, from where a
+    shift brings it to the exponent; taking that number away again leaves n as a number."""
+    vec, fl = x.type, x.type.element
+    width, mantissa, bias = _BITS[fl]
+    integers = ir.VectorType(ir.IntType(width), vec.count)
+    large = constant(vec, 1.5 * 2.0**mantissa)
+    tiny = builder.fcmp_ordered("<", x, constant(vec, 1.0 - bias))
+    shifted = builder.fadd(x, large)
+    y = _horner(builder, builder.fsub(x, builder.fsub(shifted, large)), _EXP2[fl])
+    n = builder.shl(builder.bitcast(shifted, integers), constant(integers, mantissa))
+    y = builder.bitcast(builder.add(builder.bitcast(y, integers), n), vec)
+    return builder.select(tiny, constant(vec, 0.0), y)
+
+
+def _emit_log2(builder: ir.IRBuilder, x: ir.Value) -> ir.Value:
+    """log2(2^e f) = e + (f - 1) p(f - 1) with f in [sqrt(1/2), sqrt(2))."""
+    vec = x.type
+    if vec.element == ir.DoubleType():
+        return builder.fmul(_emit_log(builder, x), constant(vec, 1.0 / math.log(2.0)))
+    e, f = _exponent_and_fraction(builder, x)
+    g = builder.fsub(f, constant(vec, 1.0))
+    # the terms that weigh most come last, one by one: so fewer digits are lost
+    slope = call(builder, "llvm.fma", g, _estrin(builder, g, _LOG2[1:]), constant(vec, _LOG2[0]))
+    return call(builder, "llvm.fma", g, slope, e)
+
+
+def _emit_power_of_2(builder: ir.IRBuilder, x: ir.Value) -> ir.Value:
+    vec = x.type
+    width, mantissa, bias = _BITS[vec.element]
+    integers = ir.VectorType(ir.IntType(width), vec.count)
+    exponent = constant(integers, (2 * bias + 1) << mantissa)
+    return builder.bitcast(builder.and_(builder.bitcast(x, integers), exponent), vec)
+
+
+@intrinsic
+def exp2_falling(typingctx, a):
+    """2 to the a for a <= 128 (float64: 1024), within 1 unit in the last place; 0 below the normal range. NaN stays NaN."""
+    return elementwise(_emit_exp2_falling)(a)
+
+
+@intrinsic
+def log2(typingctx, a):
+    """log2(a) for finite a > 0 in the normal range, within 2 units in the last place; of other numbers some finite number."""
+    return elementwise(_emit_log2)(a)
+
+
+@intrinsic
+def power_of_2(typingctx, a):
+    """The largest power of 2 that is no larger than a > 0 (in the normal range)."""
+    return elementwise(_emit_power_of_2)(a)

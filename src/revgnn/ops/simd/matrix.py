@@ -326,3 +326,51 @@ def product_tile(
     out_type = out.dtype
     arguments = (a, a_at, a_row, a_step, b, b_at, b_row, depth, start, start_at, start_row, out, out_at, out_row, rows, lanes)
     return types.void(*arguments), codegen
+
+
+@intrinsic(prefer_literal=True)
+def load_rows(typingctx, base, offset, stride, lanes, count):
+    """A small matrix in registers: `count` rows, row k the `lanes` elements of `base` from `offset + k * stride` on."""
+    width, n = literal(lanes), literal(count)
+    if width is None or n is None:
+        return None
+    result = types.UniTuple(Vector(base.dtype, width), n) if n else types.Tuple(())
+
+    def codegen(context, builder, signature, values):
+        if n == 0:
+            return cgutils.get_null_value(context.get_value_type(result))
+        start, step = (context.cast(builder, values[i], signature.args[i], types.int64) for i in (1, 2))
+        element, rows = LLVM[base.dtype], []
+        for _ in range(n):
+            at, row = start, []
+            for lanes_of_piece in pieces_of(width):
+                row.append(load_piece(builder, element_at(builder, values[0], at, element), element, lanes_of_piece))
+                at = builder.add(at, ir.Constant(ir.IntType(64), lanes_of_piece))
+            rows.append(join(builder, row))
+            start = builder.add(start, step)
+        return cgutils.pack_array(builder, rows)
+
+    return result(base, offset, stride, lanes, count), codegen
+
+
+@intrinsic
+def add_product(typingctx, vector, column, at, rows):
+    """`vector + sum over k of column[at + k] * rows[k]`: a column times a matrix in registers.
+
+    The column may be int16, float16 (as `int8`) or bfloat16 (as `uint16`).
+    """
+
+    def codegen(context, builder, signature, values):
+        if rows.count == 0:
+            return values[0]
+        at, one = context.cast(builder, values[2], signature.args[2], types.int64), ir.Constant(ir.IntType(64), 1)
+        scalar = _scalars(builder, values[1], column.dtype, at, one, rows.count, vector.dtype)
+        pieces = split(builder, values[0])
+        for k, row in enumerate(cgutils.unpack_tuple(builder, values[3], rows.count)):
+            pieces = [
+                call(builder, "llvm.fma", scalar(k, piece.type), factor, piece)
+                for factor, piece in zip(split(builder, row), pieces, strict=True)
+            ]
+        return join(builder, pieces)
+
+    return vector(vector, column, at, rows), codegen

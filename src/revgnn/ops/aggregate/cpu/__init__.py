@@ -6,6 +6,7 @@ so that accumulators live in registers. Each reads its record in the order in wh
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -13,13 +14,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from revgnn.ops.aggregate.cpu.backward import backward_by_source, max_backward_edges, max_backward_x
-from revgnn.ops.aggregate.cpu.forward import max_forward, power_forward, softmax_forward, sum_forward
+from revgnn.ops.aggregate.cpu.backward import backward_by_destination, backward_by_source, max_backward_edges, max_backward_x
+from revgnn.ops.aggregate.cpu.forward import LN_2, max_forward, power_forward, softmax_forward, sum_forward
 from revgnn.ops.aggregate.cpu.message import tiles
-from revgnn.ops.launch import NUMPY, constants, num_blocks, or_nothing, pad, position_dtype, run, tile
+from revgnn.ops.launch import NUMPY, constants, num_blocks, or_nothing, position_dtype, run
 
 STORED = {torch.int16: np.int16, torch.float16: np.int8, torch.bfloat16: np.uint16}
 """What kernels know 16-bit edge features as; see `revgnn.ops.simd.vector.LLVM`."""
+
+GRAIN = 1 << 15
+"""Edges that are not worth cutting into parts."""
 
 _CODED = {**NUMPY, **STORED}
 
@@ -62,8 +66,7 @@ def forward(
         first, second = torch.empty_like(x), torch.empty_like(x)
         make = lambda lanes: softmax_forward(lanes, K, dtype, coded, index)  # noqa: E731
     bias = x.new_zeros(channels) if bias is None else bias
-    wide = torch.float64 if kind == "power" else x.dtype
-    numbers = constants(x.dtype, eps), constants(wide, param), constants(x.dtype, *clamp)
+    numbers = constants(x.dtype, eps), constants(torch.float64, param), constants(x.dtype, *clamp)
     for channel, lanes, count in tiles(channels, K):
         run(
             make(lanes), num_blocks(src.numel() + num_nodes), num_nodes, channels, channel, count, indptr, src, x,
@@ -93,34 +96,101 @@ def backward(
     """Gradients of x, weight, bias and edge features (empty where not wanted or absent), and of the temperature or exponent."""
     if kind == "max":
         return (*_backward_max(grad, src, edge_attr, weight, saved[1], wants_weight, wants_edges, residual), 0.0)
+    if edge_attr is not None and weight is not None and edge_attr.shape[1]:
+        grad_x, grad_w, grad_a, dparam = _backward_by_destination(
+            grad, x, indptr, src, edge_attr, weight, bias, saved, kind, param, eps, clamp, wants_weight, wants_edges
+        )
+    else:
+        grad_x, dparam = _backward_by_source(grad, x, indptr, by_source, bias, saved, kind, param, eps, clamp)
+        grad_w, grad_a = (x.new_empty(0) if t is None else torch.zeros_like(t) for t in (weight, edge_attr))
+    grad_b = grad_x.sum(0)  # every edge has one source: the bias sees the sum of what the rows see
+    return grad_x, grad_w, grad_b, grad_a, dparam / param if kind == "power" else dparam
+
+
+def _backward_by_destination(
+    grad: Tensor,
+    x: Tensor,
+    indptr: Tensor,
+    src: Tensor,
+    edge_attr: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    saved: tuple[Tensor, ...],
+    kind: str,
+    param: float,
+    eps: float,
+    clamp: tuple[float, float],
+    wants_weight: bool,
+    wants_edges: bool,
+) -> tuple[Tensor, Tensor, Tensor, float]:
+    (num_nodes, channels), K = x.shape, edge_attr.shape[1]
+    dtype, coded, index = NUMPY[x.dtype], _stored_as(edge_attr, x), NUMPY[src.dtype]
+    cut = tiles(channels, K, widest=32)
+    parts = _parts(num_nodes, src.numel(), sum(count for *_, count in cut))
+    padded = -(-channels // 16) * 16
+    partial_x = x.new_zeros(parts, num_nodes, padded)
+    partial_w = torch.zeros(parts if wants_weight else 0, K, channels, dtype=torch.float64)
+    grad_a = torch.zeros_like(edge_attr) if wants_edges else x.new_empty(0)
+    bias = x.new_zeros(channels) if bias is None else bias
+    numbers = constants(x.dtype, eps), constants(torch.float64, param), constants(x.dtype, *clamp)
+    dparam = 0.0
+    for channel, lanes, count in cut:
+        # one block takes all tiles where edge features want gradients, else each has its own
+        blocks, step = (parts, lanes) if wants_edges else (parts * count, count * lanes)
+        partial_t = torch.zeros(blocks, dtype=torch.float64)
+        run(
+            backward_by_destination(lanes, K, kind, wants_weight, wants_edges, dtype, coded, index), blocks, num_nodes, channels,
+            channel, count, parts, step, indptr, src, x, edge_attr, weight, bias, *numbers, grad, *saved, partial_x, padded,
+            partial_w, partial_t, grad_a,
+        )  # fmt: skip
+        # logarithms were those to base 2
+        dparam += float(partial_t.sum()) * (LN_2 if kind == "power" else 1.0)
+    grad_x = partial_x[0] if parts == 1 else partial_x.sum(0)
+    grad_w = partial_w.sum(0).to(x.dtype) if wants_weight else x.new_empty(0)
+    return grad_x[:, :channels].contiguous(), grad_w, grad_a, dparam
+
+
+def _parts(num_nodes: int, num_edges: int, tiles: int) -> int:
+    """How many parts to cut the destinations into, a power of 2: enough to keep some threads busy, there being `tiles` tiles,
+    but each has a gradient of x of its own, whose rows it should come upon a few times."""
+    wanted = min(8 / tiles, num_edges / max(1, 12 * num_nodes))
+    return 1 << max(0, int(math.log2(max(1.0, wanted, 2 / tiles)))) if num_edges >= GRAIN else 1
+
+
+def _backward_by_source(
+    grad: Tensor,
+    x: Tensor,
+    indptr: Tensor,
+    by_source: tuple[Tensor, ...],
+    bias: Tensor | None,
+    saved: tuple[Tensor, ...],
+    kind: str,
+    param: float,
+    eps: float,
+    clamp: tuple[float, float],
+) -> tuple[Tensor, float]:
     num_nodes, channels = x.shape
-    K = 0 if edge_attr is None else edge_attr.shape[1]
-    # the gradient of the weight, K x lanes, is kept in registers too
-    lanes, padded = tile(channels, widest=max(16, 256 // K // 16 * 16) if K and wants_weight else 128)
     out, first, second = saved
     dparam = 0.0
     if kind == "power":  # what is the same for all edges of a node
         wide, grad = out.double() + first, grad.double()
-        dparam = -float((grad * torch.special.xlogy(wide, wide)).sum()) / param
+        dparam = -float((grad * torch.special.xlogy(wide, wide)).sum())
         grad = torch.where(wide > 0, grad * wide ** (1 - param) / indptr.diff().clamp(min=1).unsqueeze(1), 0.0)
-    x, grad, out, first, second = (pad(t, padded) for t in (x, grad, out, first, second))
-    weight, bias = pad(weight, padded), pad(bias, padded)
+    elif kind not in ("sum", "mean"):
+        grad = grad * second
+    source_indptr, dst, _ = by_source
     grad_x = torch.empty_like(x)
-    grad_a = torch.zeros_like(edge_attr) if edge_attr is not None and wants_edges else x.new_empty(0)
-    blocks = num_blocks(src.numel() + num_nodes, most=64)
-    partial_w = torch.zeros((blocks, K, padded) if wants_weight else (0, K, padded), dtype=torch.float64)
-    partial_t = torch.zeros(blocks, dtype=torch.float64)
-    dtype, coded, index, position = NUMPY[x.dtype], _stored_as(edge_attr, x), NUMPY[by_source[1].dtype], NUMPY[by_source[2].dtype]
-    run(
-        backward_by_source(lanes, K, kind, wants_weight and K > 0, wants_edges and K > 0, dtype, coded, index, position), blocks,
-        num_nodes, padded, padded // lanes, *by_source, x, or_nothing(edge_attr), or_nothing(weight),
-        x.new_zeros(padded) if bias is None else bias, constants(x.dtype, eps), grad, indptr, grad_x, grad_a, partial_w, partial_t,
-        out, first, second, constants(torch.float64 if kind == "power" else x.dtype, param), constants(x.dtype, *clamp),
-    )  # fmt: skip
-    dparam += float(partial_t.sum()) / (param if kind == "power" else 1.0)
-    grad_w = partial_w.sum(0)[:, :channels].to(x.dtype).contiguous() if wants_weight else x.new_empty(0)
-    grad_x = grad_x[:, :channels].contiguous()
-    return grad_x, grad_w, grad_x.sum(0), grad_a, dparam  # every edge has one source: the bias sees the sum of what the rows see
+    bias = x.new_zeros(channels) if bias is None else bias
+    numbers = constants(x.dtype, eps), constants(torch.float64, param), constants(x.dtype, *clamp)
+    blocks = num_blocks(dst.numel() + num_nodes, most=64)
+    for channel, lanes, count in tiles(channels, 0, widest=128 if kind in ("sum", "mean") else 32):
+        partial_t = torch.zeros(blocks, dtype=torch.float64)
+        run(
+            backward_by_source(lanes, kind, NUMPY[x.dtype], NUMPY[dst.dtype]), blocks, num_nodes, channels, channel, count,
+            source_indptr, dst, x, bias, *numbers, grad, out, first, grad_x, partial_t, indptr,
+        )  # fmt: skip
+        dparam += float(partial_t.sum())
+    return grad_x, dparam
 
 
 def _backward_max(

@@ -4,9 +4,22 @@ from __future__ import annotations
 
 from numba import njit
 
-from revgnn.ops.simd import REGISTERS, add, add_encoded, load, load_converted, prefetch, store
+from revgnn.ops.simd import (
+    REGISTERS,
+    add,
+    add_encoded,
+    add_product,
+    greater,
+    load,
+    load_converted,
+    prefetch,
+    relu,
+    select,
+    splat,
+    store,
+)
 
-AHEAD = 16
+AHEAD = 32
 """Edges to look ahead: the rows at the other ends lie anywhere, and so do edge features by source."""
 
 MESSAGES = 64
@@ -48,6 +61,23 @@ def without_bias(x, row, a, e, w, stride, c, C, K):
 def before_relu(x, row, a, e, w, base, stride, c, C, K):
     """Channels c to c + C of  x_row + A_e W + b."""
     return add_encoded(add(load(x, row * stride + c, C), base), a, e * K, w, c, stride, K)
+
+
+@njit(inline="always")
+def encoded(x, at, a, e, encoder, base, C, K):
+    """The same, of the row at element `at` of x, with W in registers; a loop that stores would read it anew for each message."""
+    return add_product(add(load(x, at, C), base), a, e * K, encoder)
+
+
+@njit(inline="always")
+def message(before, eps, C):
+    return add(relu(before), splat(eps, C))
+
+
+@njit(inline="always")
+def clamped(m, lowest, highest):
+    """m within limits; NaN stays NaN."""
+    return select(greater(lowest, m), lowest, select(greater(m, highest), highest, m))
 
 
 @njit(inline="always")
