@@ -158,8 +158,9 @@ def pad(t: Tensor | None, channels: int) -> Tensor | None:
 
 @functools.lru_cache(maxsize=4096)
 def constants(dtype: torch.dtype, *values: float) -> Tensor:
-    """Numbers for a kernel to read, in memory that stays. Not to be written to."""
-    return torch.tensor(values, dtype=dtype)
+    """Numbers for a kernel to read, in memory that stays, and is not torch's: that of a step does not hinge on which came before.
+    Not to be written to."""
+    return torch.from_numpy(np.array(values, NUMPY[dtype]))
 
 
 def or_nothing(t: Tensor | None) -> Tensor | int:
