@@ -146,6 +146,8 @@ def record(device: torch.device | str = "cpu") -> dict[str, Any]:
     found = environment.describe(torch.device(device))
     found["cpu"] = _cpu_model()
     found["load_average"] = os.getloadavg()[0]
+    # how glibc hands out memory decides how long code takes that asks for large pieces anew in each step
+    found["malloc"] = {key: value for key, value in os.environ.items() if key.startswith("MALLOC_") or key == "GLIBC_TUNABLES"}
     found["time"] = datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")
     return found
 
