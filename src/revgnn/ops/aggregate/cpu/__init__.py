@@ -224,5 +224,5 @@ def _backward_max(
             grad_w = partial.sum(0).t().to(grad.dtype).contiguous()
         grad_b = partial_b.sum(0).to(grad.dtype)
     else:
-        grad_b = torch.where(winner >= 0, grad, 0.0).sum(0)
+        grad_b = torch.where(winner >= 0, grad, 0.0).sum(0) if residual else grad_x.sum(0)
     return grad_x, grad_w, grad_b, grad_a
