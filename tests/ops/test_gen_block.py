@@ -89,6 +89,18 @@ def test_a_second_derivative_is_refused() -> None:
         grad.sum().backward()
 
 
+@pytest.mark.parametrize("changed", ["mask", "features", "weight"])
+def test_what_is_changed_in_place_before_the_backward_pass_is_noticed(changed: str) -> None:
+    graph, made = graph_named("path"), block("features")
+    x, mask = torch.rand(graph.num_nodes, CHANNELS, requires_grad=True), torch.ones(graph.num_nodes, CHANNELS)
+    features = graph.edge_attr.clone()
+    out = made(x, graph, features, mask=mask)
+    with torch.no_grad():
+        {"mask": mask, "features": features, "weight": made.conv.mlp[0].weight}[changed].mul_(2.0)
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        out.sum().backward()
+
+
 @pytest.mark.parametrize("what", ["autocast", "edge gradient", "compiler", "mode"])
 def test_where_it_does_not_fit_the_operators_run_one_by_one(what: str, monkeypatch: pytest.MonkeyPatch) -> None:
     graph, made = graph_named("path"), block("features")
@@ -113,5 +125,14 @@ def test_where_it_does_not_fit_the_operators_run_one_by_one(what: str, monkeypat
 
 def test_bad_input_is_named_by_the_operator_it_reaches() -> None:
     graph, made = graph_named("path"), block("features")
+    x = torch.rand(graph.num_nodes, CHANNELS)
     with pytest.raises(ValueError, match="x must be"):
         made(torch.rand(graph.num_nodes + 1, CHANNELS), graph, graph.edge_attr)
+    with pytest.raises(ValueError, match=r"edge_attr must have shape \(\d+, K\)"):
+        made(x, graph, graph.edge_attr[:, 0])
+    with pytest.raises(ValueError, match=r"edge_attr must have shape \(\d+, K\)"):
+        made(x, graph, graph.edge_attr[1:])
+    with pytest.raises(ValueError, match="x is on cpu but edge_attr is on meta"):
+        made(x, graph, graph.edge_attr.to("meta"))
+    with pytest.raises(ValueError, match="mask must be"):
+        made(x, graph, graph.edge_attr, mask=torch.ones(graph.num_nodes, CHANNELS + 1))

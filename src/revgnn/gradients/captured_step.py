@@ -22,9 +22,9 @@ WARM_UP = 3
 class CapturedStep:
     """Forward pass, loss and backward pass as one CUDA graph.
 
-    A stack of 1,001 layers launches some 100,000 small kernels a step, and on a GPU it is the host that takes the time. A graph
-    is launched as a whole. It repeats the recorded kernels on the recorded addresses: shapes, edges and every decision taken
-    in Python are those of the recording, while weights, inputs, gradients and random numbers are new each time.
+    A stack of 1,001 layers launches tens of thousands of small kernels a step, and on a GPU it is the host that takes the time.
+    A graph is launched as a whole. It repeats the recorded kernels on the recorded addresses: shapes, edges and every decision
+    taken in Python are those of the recording, while weights, inputs, gradients and random numbers are new each time.
 
     Every call is one step. On a CUDA device the first three run it kernel by kernel, and from the second on what could not be
     recorded is refused; the fourth records it, and from then on it is replayed. On the CPU every call runs the step as it is,

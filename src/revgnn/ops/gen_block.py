@@ -1,8 +1,7 @@
 r"""The paper's block in one piece: norm, ReLU, mask, maximum of messages, residual, perceptron.
 
 The same kernels as `norm_relu`, `aggregate` and `perceptron`, one after the other, and the same bits. What is saved is all that
-stands between kernels: argument checks, and a node of the autograd graph for each. With the state of a small batch that is a
-quarter of the time, because the kernels have left nothing of the interpreter in the caches.
+stands between kernels: argument checks, and a node of the autograd graph for each. `revgnn bench profile` says what is left of it.
 """
 
 from __future__ import annotations
@@ -56,6 +55,7 @@ def fits(x: Tensor, before: Norm, mask: Tensor | None, graph: Graph, edges: Edge
         (x, (graph.num_nodes, channels)),
         (before.weight, (channels,)),
         (before.bias, (channels,)),
+        (mlp.weight_in, (hidden, channels)),
         (mlp.bias_in, (hidden,)),
         (mlp.norm.weight, (hidden,)),
         (mlp.norm.bias, (hidden,)),
@@ -66,6 +66,8 @@ def fits(x: Tensor, before: Norm, mask: Tensor | None, graph: Graph, edges: Edge
         wanted.append((mask, (graph.num_nodes, channels)))
     if edges is not None:
         features = edges.attr
+        if features.dim() != 2 or features.device != x.device:
+            return False
         wanted += [(edges.weight, (features.shape[1], channels)), (edges.bias, (channels,))]
         stored = features.dtype == x.dtype or features.dtype in aggregation.STORED
         if not stored or features.requires_grad or not features.is_contiguous() or features.shape[0] != graph.num_edges:
@@ -130,15 +132,16 @@ class _GenBlock(torch.autograd.Function):
         )
         del h
         if save:
-            ctx.constants = constants
-            ctx.save_for_backward(x, m, winner, gamma, beta, weight, w_in, b_in, mlp_gamma, mlp_beta, w_out)
+            ctx.constants = (graph, norm_eps, eps, mlp_eps)
+            # constants too: torch then notices if one is changed in place before the backward pass
+            ctx.save_for_backward(x, m, winner, attr, mask, gamma, beta, weight, w_in, b_in, mlp_gamma, mlp_beta, w_out)
         return perceptron.forward(m, w_in, b_in, mlp_gamma, mlp_beta, w_out, b_out, mlp_eps)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        x, m, winner, gamma, beta, weight, w_in, b_in, mlp_gamma, mlp_beta, w_out = ctx.saved_tensors
-        graph, attr, mask, norm_eps, eps, mlp_eps = ctx.constants
+        x, m, winner, attr, mask, gamma, beta, weight, w_in, b_in, mlp_gamma, mlp_beta, w_out = ctx.saved_tensors
+        graph, norm_eps, eps, mlp_eps = ctx.constants
         grad_m, *grads_mlp = perceptron.backward(grad.contiguous(), m, w_in, b_in, mlp_gamma, mlp_beta, w_out, mlp_eps)
         grad_h, grad_weight, grad_bias, *_ = aggregation.backward(
             grad_m, m, graph.indptr, graph.src, (), attr, weight, None, (m, winner, m), "max", 1.0, eps, _UNLIMITED,
