@@ -33,7 +33,7 @@ $(READY): pyproject.toml constraints.txt
 train: $(READY)
 	$(BIN)/revgnn train synthetic --preset quickstart --out $(RUN)
 
-TESTS ?= tests
+TESTS ?= tests benchmarks/tests
 test: $(READY)
 	$(PYTEST) $(TESTS)
 

@@ -108,8 +108,8 @@ def run_tests(*arguments: str) -> str:
 
 def batch_on(device: Any) -> Any:
     """One part of ten of ogbn-proteins in shape, on the device, the by-source form included."""
-    from revgnn.bench.step import Batch
-    from revgnn.data.synthetic import proteins_shaped
+    from benchmarks.step import Batch
+    from revgnn.data.generated.synthetic import proteins_shaped
 
     batch = Batch.on(proteins_shaped())
     assert batch.graph.by_source.dst.numel()
@@ -118,8 +118,8 @@ def batch_on(device: Any) -> Any:
 
 
 def measure_steps(batch: Any, device: Any, repeats: int) -> list[dict[str, Any]]:
-    from revgnn.bench import harness, step
-    from revgnn.bench.peers.pyg import PyGNet
+    from benchmarks import harness, step
+    from benchmarks.peers.pyg import PyGNet
 
     found = []
     for shape in SHAPES:
@@ -145,7 +145,7 @@ def measure_steps(batch: Any, device: Any, repeats: int) -> list[dict[str, Any]]
 
 def measure_epochs(batch: Any, device: Any, limit: float) -> list[dict[str, Any]]:
     """Seconds of one step, times the 10 parts of an epoch: extrapolated, without partitioning, transfers and the optimiser."""
-    from revgnn.bench import harness, step
+    from benchmarks import harness, step
 
     found = []
     for name, shape in NAMED.items():
@@ -181,8 +181,8 @@ def measure_captured(batch: Any, device: Any, limit: float) -> list[dict[str, An
 def captured(name: str, shape: dict[str, Any], batch: Any, device: Any, limit: float) -> dict[str, Any]:
     import torch
 
+    from benchmarks import harness, step
     from revgnn import CapturedStep
-    from revgnn.bench import harness, step
 
     on_gpu = device.type == "cuda"
     reserved = torch.cuda.memory_reserved if on_gpu else lambda: 0
@@ -270,7 +270,7 @@ def main() -> int:
     if args.dry_run:
         print("nothing was timed")
         return 0
-    from revgnn.bench import harness
+    from benchmarks import harness
 
     try:
         tests = run_tests("tests", *(f"--ignore={path}" for path in CAPTURE_TESTS))

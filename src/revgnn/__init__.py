@@ -11,48 +11,48 @@ from typing import TYPE_CHECKING, Any
 from revgnn._version import __version__
 
 if TYPE_CHECKING:
-    from revgnn.blocks import AdditiveCoupling, PreActivation, Residual, ResidualStack, ReversibleStack, Stack, shared_dropout_mask
-    from revgnn.convs import EdgeEncoding, GATConv, GCNConv, GENConv, SAGEConv
-    from revgnn.gradients import (
+    from revgnn.capture import CapturedStep
+    from revgnn.graph import Graph
+    from revgnn.memory import PeakMemory
+    from revgnn.models import ModelConfig, build_model, num_parameters
+    from revgnn.nn import EdgeEncoding, GATConv, GCNConv, GENConv, PreActivation, SAGEConv, shared_dropout_mask
+    from revgnn.stack import (
+        AdditiveCoupling,
         Backprop,
-        CapturedStep,
         CaptureError,
         Checkpoint,
         PerGroup,
         PerLayer,
+        Residual,
+        ResidualStack,
         Reversible,
+        ReversibleStack,
+        Stack,
         StateRangeError,
         run_stack,
     )
-    from revgnn.graph import Graph
-    from revgnn.memory import PeakMemory
-    from revgnn.models import ModelConfig, build_model, num_parameters
 
 _HOME = {
-    "revgnn.blocks": (
-        "AdditiveCoupling",
-        "PreActivation",
-        "Residual",
-        "ResidualStack",
-        "ReversibleStack",
-        "Stack",
-        "shared_dropout_mask",
-    ),
-    "revgnn.convs": ("EdgeEncoding", "GATConv", "GCNConv", "GENConv", "SAGEConv"),
-    "revgnn.gradients": (
-        "Backprop",
-        "CaptureError",
-        "CapturedStep",
-        "Checkpoint",
-        "PerGroup",
-        "PerLayer",
-        "Reversible",
-        "StateRangeError",
-        "run_stack",
-    ),
+    "revgnn.capture": ("CapturedStep",),
     "revgnn.graph": ("Graph",),
     "revgnn.memory": ("PeakMemory",),
     "revgnn.models": ("ModelConfig", "build_model", "num_parameters"),
+    "revgnn.nn": ("EdgeEncoding", "GATConv", "GCNConv", "GENConv", "PreActivation", "SAGEConv", "shared_dropout_mask"),
+    "revgnn.stack": (
+        "AdditiveCoupling",
+        "Backprop",
+        "CaptureError",
+        "Checkpoint",
+        "PerGroup",
+        "PerLayer",
+        "Residual",
+        "ResidualStack",
+        "Reversible",
+        "ReversibleStack",
+        "Stack",
+        "StateRangeError",
+        "run_stack",
+    ),
 }
 _MODULE_OF = {name: module for module, names in _HOME.items() for name in names}
 

@@ -17,7 +17,7 @@ from typer.testing import CliRunner, Result
 from revgnn.cli import app as app_module
 from revgnn.cli.app import app
 from revgnn.train.config import RunConfig
-from revgnn.train.run_folder import RunFolder
+from revgnn.train.run.folder import RunFolder
 
 GRAPH = "synthetic:nodes=240,degree=8,tasks=3"
 SMALL = ["--preset", "revgnn-7", "--set", "model.depth=2", "--set", "model.channels=8", "--device", "cpu"]
@@ -256,7 +256,7 @@ def test_bugs_are_not_dressed_up_as_mistakes(monkeypatch: pytest.MonkeyPatch, ru
     def broken(*_: object, **__: object) -> None:
         raise KeyError("bug")
 
-    monkeypatch.setattr("revgnn.train.reuse.prepare", broken)
+    monkeypatch.setattr("revgnn.train.inference.saved_runs.prepare", broken)
     assert isinstance(revgnn("evaluate", run).exception, KeyError)
 
 

@@ -12,11 +12,11 @@ from typer.testing import CliRunner, Result
 
 from revgnn.cli.app import app
 from revgnn.cli.signals import StopRequest
-from revgnn.paper import tables
+from revgnn.experiments.paper import tables
 from revgnn.train.config import RunConfig
-from revgnn.train.run_folder import RunFolder
-from tests.paper.small_table import add_small_table
-from tests.paper.stand_in import make_stand_in
+from revgnn.train.run.folder import RunFolder
+from tests.experiments.paper.small_table import add_small_table
+from tests.experiments.paper.stand_in import make_stand_in
 
 SMALLEST = "RevGNN-224-L3-C4"
 

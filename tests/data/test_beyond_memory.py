@@ -14,7 +14,7 @@ import torch
 
 from revgnn.data import NodeDataset, Split
 from revgnn.data.cache import cached
-from revgnn.data.large import full_size
+from revgnn.data.generated.full_size import full_size
 from revgnn.data.mapped import map_array
 
 NODES, EDGES, PARTS = 8_000, 4_000_000, 10

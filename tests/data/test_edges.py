@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 import torch
 
-from revgnn.data import csv as csv_module
 from revgnn.data import load
-from revgnn.data import ogb as ogb_module
-from revgnn.data.csv import read_csv
-from revgnn.data.edges import build_graph
+from revgnn.data.readers import csv as csv_module
+from revgnn.data.readers import ogb as ogb_module
+from revgnn.data.readers.csv import read_csv
+from revgnn.data.readers.edges import build_graph
 from revgnn.graph import Graph
 from revgnn.testing import awkward_graphs
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from revgnn.data.large import full_size
+from revgnn.data.generated.full_size import full_size
 from revgnn.graph import Graph
 
 

@@ -14,8 +14,8 @@ import torch
 
 from revgnn.data import load
 from revgnn.data.download import fetch
-from revgnn.data.ogb import OFFICIAL, read_ogb, read_split
-from revgnn.data.unpickle import read_pickle
+from revgnn.data.readers.ogb import OFFICIAL, read_ogb, read_split
+from revgnn.data.readers.unpickle import read_pickle
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ import torch
 from sklearn.metrics import roc_auc_score
 
 from revgnn.data import NodeDataset, generate, load, proteins_shaped
-from revgnn.data.synthetic import HOPS
+from revgnn.data.generated.synthetic import HOPS
 
 
 def test_generate_gives_what_it_promises():

@@ -11,18 +11,18 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from revgnn.convs import GENConv
-from revgnn.gradients import unrolled
+from revgnn.equilibrium import unrolled
+from revgnn.equilibrium.solvers import Anderson, Status
 from revgnn.graph import Graph
 from revgnn.memory import PeakMemory
 from revgnn.models import EquilibriumBlock, EquilibriumGNN, ModelConfig, SolverConfig, build_model, num_parameters
 from revgnn.models.warm_start import WarmStart
-from revgnn.solvers import Anderson, Status
+from revgnn.nn import GENConv
 from revgnn.train.config import DataConfig, EvalConfig, RunConfig
-from revgnn.train.events import Event, Stepped
-from revgnn.train.loop import Interrupted, train
-from revgnn.train.run_folder import RunFolder
-from revgnn.train.tensor_file import read_tensors
+from revgnn.train.run.events import Event, Stepped
+from revgnn.train.run.folder import RunFolder
+from revgnn.train.run.loop import Interrupted, train
+from revgnn.train.run.tensor_file import read_tensors
 
 METHODS = ["fixed-point", "anderson", "broyden", "reversible"]
 N = 60

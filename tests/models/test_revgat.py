@@ -11,14 +11,14 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from revgnn.convs import GATConv, gat
+from revgnn.experiments.presets.networks import arxiv, products, revgat
 from revgnn.graph import Graph
 from revgnn.models import ModelConfig, RevGAT, build_model, num_parameters
-from revgnn.models.published import arxiv, products, revgat
+from revgnn.nn import GATConv, gat
 from revgnn.testing import NamedGraph, awkward_graphs, peak_bytes
-from tests.convs.peers import cora
-from tests.convs.test_gat import dense
-from tests.gradients.conftest import Outcome, outcome
+from tests.nn.peers import cora
+from tests.nn.test_gat import dense
+from tests.stack.conftest import Outcome, outcome
 
 PAPER = {"family": "revgat", "destination": False, "symmetric": True, "edge_dropout": 0.3, "input_dropout": 0.25, "dropout": 0.5}
 SMALL = {**PAPER, "depth": 5, "channels": 24, "heads": 3, "groups": 2}

@@ -7,10 +7,9 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from revgnn.blocks import PreActivation
-from revgnn.convs import GENConv
-from revgnn.convs.gen import EdgeEncoding
 from revgnn.graph import Graph
+from revgnn.nn import GENConv, PreActivation
+from revgnn.nn.gen import EdgeEncoding
 from revgnn.ops import gen_block
 from revgnn.testing import awkward_graphs
 
@@ -61,7 +60,7 @@ def test_one_piece_has_the_bits_of_the_operators_one_by_one(
     graph = graph.with_edge_attr(graph.edge_attr.to(dtype)) if graph.edge_attr is not None else graph
     pieces: list[int] = []
     whole = gen_block.gen_block
-    monkeypatch.setattr("revgnn.convs.gen.gen_block", lambda *a, **k: pieces.append(1) or whole(*a, **k))
+    monkeypatch.setattr("revgnn.nn.gen.gen_block", lambda *a, **k: pieces.append(1) or whole(*a, **k))
     fused = run(made, graph, edges, masked, dtype)
     assert pieces
     made.conv.register_forward_hook(lambda *_: None)  # whoever listens hears each module called
@@ -104,7 +103,7 @@ def test_what_is_changed_in_place_before_the_backward_pass_is_noticed(changed: s
 @pytest.mark.parametrize("what", ["autocast", "edge gradient", "compiler", "mode"])
 def test_where_it_does_not_fit_the_operators_run_one_by_one(what: str, monkeypatch: pytest.MonkeyPatch) -> None:
     graph, made = graph_named("path"), block("features")
-    monkeypatch.setattr("revgnn.convs.gen.gen_block", lambda *_, **__: pytest.fail("one piece"))
+    monkeypatch.setattr("revgnn.nn.gen.gen_block", lambda *_, **__: pytest.fail("one piece"))
     x = torch.rand(graph.num_nodes, CHANNELS)
     expected_shape = x.shape
     if what == "autocast":

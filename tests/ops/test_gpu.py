@@ -18,7 +18,8 @@ import torch
 from torch import Tensor
 
 from revgnn.graph import Graph
-from revgnn.ops import Max, Mean, Softmax, Sum, aggregate, backends, edge_softmax, grid, perceptron, propagate
+from revgnn.kernels import backends
+from revgnn.ops import Max, Mean, Softmax, Sum, aggregate, edge_softmax, grid, perceptron, propagate
 from revgnn.ops.grid import reference as grid_reference
 from revgnn.testing import assert_close_to_truth, awkward_graphs, nan_filled_empty
 from tests.ops.compare import Leaves, assert_matches_reference
@@ -48,7 +49,7 @@ def on_device(leaves: Leaves) -> Leaves:
 @pytest.fixture(autouse=True)
 def _short_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     if backends.has_triton():
-        monkeypatch.setattr("revgnn.ops.split_rows.SPLIT", 16)
+        monkeypatch.setattr("revgnn.kernels.gpu.split_rows.SPLIT", 16)
 
 
 # --- aggregate ---------------------------------------------------------------------------------------------------------------
@@ -369,7 +370,7 @@ def test_works_without_triton() -> None:
 import sys
 sys.modules["triton"] = None
 import torch, revgnn, revgnn.ops
-from revgnn.ops import backends
+from revgnn.kernels import backends
 backends.has_triton = lambda: False
 graph = revgnn.Graph.from_edge_index(torch.tensor([[0, 1], [1, 1]]), 2)
 x = torch.ones(2, 3, requires_grad=True)
@@ -395,7 +396,7 @@ def test_kernels_compile_for_a_gpu_that_is_not_there(capability: int, tmp_path: 
 @pytest.mark.gpu
 @pytest.mark.parametrize("reducer", REDUCERS)
 def test_a_hub_of_many_edges_on_the_gpu(reducer: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("revgnn.ops.split_rows.SPLIT", 256)
+    monkeypatch.setattr("revgnn.kernels.gpu.split_rows.SPLIT", 256)
     rng = torch.Generator().manual_seed(0)
     ends = (700 * torch.rand(2, 90_000, generator=rng) ** 2).long()
     ends[1, :40_000], ends[0, 40_000:60_000] = 3, 5

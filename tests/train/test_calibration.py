@@ -10,17 +10,17 @@ import torch
 from sklearn.metrics import log_loss
 from torch import Tensor
 
-from revgnn.train.calibration import (
+from revgnn.train.config import RunConfig
+from revgnn.train.inference.calibration import (
     BOUNDS,
     calibration_error,
     fit_and_report,
     fit_temperatures,
     negative_log_likelihood,
 )
-from revgnn.train.config import RunConfig
-from revgnn.train.evaluation import probabilities
+from revgnn.train.inference.evaluation import probabilities
 from revgnn.train.metrics import score
-from revgnn.train.session import prepare
+from revgnn.train.run.session import prepare
 
 TASKS = ("multilabel", "binary", "multiclass")
 

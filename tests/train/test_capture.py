@@ -10,9 +10,9 @@ import torch
 
 from revgnn.train import train
 from revgnn.train.config import RunConfig
-from revgnn.train.config_errors import ConfigError
+from revgnn.train.config.errors import ConfigError
 from revgnn.train.datasets import load_dataset
-from revgnn.train.session import prepare, training_step
+from revgnn.train.run.session import prepare, training_step
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ import pytest
 from revgnn.models.config import ModelConfig
 from revgnn.models.solver_config import SolverConfig
 from revgnn.train.config import DataConfig, DistillationConfig, RunConfig
-from revgnn.train.config_errors import ConfigError, dotted_keys
+from revgnn.train.config.errors import ConfigError, dotted_keys
 
 RUN = RunConfig(data=DataConfig(name="cora", self_loops=True), model=ModelConfig(depth=28, channels=64), epochs=7, parts=2)
 

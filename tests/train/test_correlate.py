@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 from revgnn.cli.app import app
 from revgnn.data import load
 from revgnn.train import RunConfig, predict_run, train
-from revgnn.train.correlate import correlate_runs, pearson
+from revgnn.train.inference.correlate import correlate_runs, pearson
 from revgnn.train.metrics import score
 
 

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from revgnn.train.config import DistillationConfig
-from revgnn.train.distill import distilled, divergence
+from revgnn.train.tricks.distill import distilled, divergence
 
 M, OUTPUTS = 50, {"multiclass": 7, "binary": 1, "multilabel": 5}
 TASKS = sorted(OUTPUTS)

@@ -11,10 +11,10 @@ import torch
 
 from revgnn.models.config import Family
 from revgnn.train.config import RunConfig
-from revgnn.train.events import Event, Stepped
-from revgnn.train.loop import Interrupted, train
-from revgnn.train.reuse import evaluate_run, predict_run
-from revgnn.train.run_folder import RunFolder
+from revgnn.train.inference.saved_runs import evaluate_run, predict_run
+from revgnn.train.run.events import Event, Stepped
+from revgnn.train.run.folder import RunFolder
+from revgnn.train.run.loop import Interrupted, train
 from tests.train.test_resume import assert_same_run
 
 OF_THEIR_OWN: dict[str, dict[str, Any]] = {

@@ -8,7 +8,7 @@ import torch
 from revgnn.data import NodeDataset, Split
 from revgnn.graph import Graph
 from revgnn.train.batches import Batch, Batches
-from revgnn.train.label_inputs import label_vectors, label_width, reuse_labels, show_all, show_predictions, show_some
+from revgnn.train.tricks.label_inputs import label_vectors, label_width, reuse_labels, show_all, show_predictions, show_some
 
 N = 40
 
@@ -141,8 +141,8 @@ def test_labels_of_validation_and_test_nodes_change_nothing(parts: int) -> None:
 
     from revgnn.models import ModelConfig
     from revgnn.train.config import EvalConfig, RunConfig
-    from revgnn.train.evaluation import infer
-    from revgnn.train.session import prepare, training_step
+    from revgnn.train.inference.evaluation import infer
+    from revgnn.train.run.session import prepare, training_step
 
     data = dataset("multiclass")
     other = replace(data, y=torch.cat([data.y[:20], (data.y[20:] + 1) % 3]))

@@ -8,16 +8,16 @@ from pathlib import Path
 import pytest
 import torch
 
-from revgnn.train import loop
 from revgnn.train.batches import Batch
 from revgnn.train.config import EvalConfig, RunConfig
-from revgnn.train.evaluation import infer, score_splits
-from revgnn.train.events import EpochEnded, Event, Started, Stepped
-from revgnn.train.loop import train
-from revgnn.train.reuse import evaluate_run
-from revgnn.train.run_folder import RunFolder, RunFolderError
-from revgnn.train.session import Diverged, Session, prepare
-from revgnn.train.tensor_file import CheckpointError, read_tensors
+from revgnn.train.inference.evaluation import infer, score_splits
+from revgnn.train.inference.saved_runs import evaluate_run
+from revgnn.train.run import loop
+from revgnn.train.run.events import EpochEnded, Event, Started, Stepped
+from revgnn.train.run.folder import RunFolder, RunFolderError
+from revgnn.train.run.loop import train
+from revgnn.train.run.session import Diverged, Session, prepare
+from revgnn.train.run.tensor_file import CheckpointError, read_tensors
 
 
 def test_a_run_leaves_all_it_promises(config: RunConfig, tmp_path: Path) -> None:
@@ -91,7 +91,7 @@ def test_parts_without_labelled_nodes_are_passed_over(config: RunConfig, tmp_pat
 
 
 def test_the_gradient_is_clipped(config: RunConfig) -> None:
-    from revgnn.train.session import training_step
+    from revgnn.train.run.session import training_step
 
     for limit, clipped in ((1e-3, True), (None, False)):
         session = prepare(config.replace({"optim.clip_norm": limit}))
@@ -103,7 +103,7 @@ def test_the_gradient_is_clipped(config: RunConfig) -> None:
 
 def test_a_step_of_rmsprop_is_the_formula(config: RunConfig) -> None:
     """v = 0.99 v + 0.01 g^2, w -= lr g / (sqrt(v) + 1e-8), from v = 0."""
-    from revgnn.train.session import training_step
+    from revgnn.train.run.session import training_step
 
     session = prepare(config.override(["optim.name=rmsprop", "optim.lr=0.002", "optim.clip_norm=null"]))
     session.model.train()
@@ -122,7 +122,7 @@ def test_the_logarithmic_loss_is_for_one_class_a_node(config: RunConfig) -> None
 
 def test_warm_up_is_that_of_the_authors(config: RunConfig) -> None:
     """lr * epoch / 50 in epochs 1 to 50, the full rate from then on."""
-    from revgnn.train.session import learning_rate
+    from revgnn.train.run.session import learning_rate
 
     config = config.override(["optim.warmup=50", "optim.lr=0.002", "parts=1", "epochs=2000"])
     rates = [learning_rate(config, float(epoch - 1)) for epoch in range(1, 60)]
@@ -223,7 +223,7 @@ def test_a_view_is_the_model_on_each_part(config: RunConfig) -> None:
     logits = infer(session.model, session.batches, EvalConfig(parts=4, views=1), seed=3)
     session.model.eval()
     seen = torch.zeros(session.dataset.num_nodes, dtype=torch.int64)
-    from revgnn.train.evaluation import _view_seed
+    from revgnn.train.inference.evaluation import _view_seed
 
     for batch in session.batches.view(4, _view_seed(3, 0)):
         assert batch.nodes is not None

@@ -9,11 +9,11 @@ import pytest
 import torch
 
 from revgnn.train.config import DataConfig, RunConfig
-from revgnn.train.config_errors import ConfigError
+from revgnn.train.config.errors import ConfigError
 from revgnn.train.datasets import load_dataset, read_features
-from revgnn.train.loop import train
-from revgnn.train.run_folder import RunFolderError
-from revgnn.train.tensor_file import CheckpointError
+from revgnn.train.run.folder import RunFolderError
+from revgnn.train.run.loop import train
+from revgnn.train.run.tensor_file import CheckpointError
 
 NAME, N = "synthetic:nodes=240,degree=8,tasks=3", 240
 

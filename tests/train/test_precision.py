@@ -10,13 +10,13 @@ import torch
 from torch import Tensor, nn
 
 from revgnn.train.config import RunConfig
-from revgnn.train.events import Event, Stepped
-from revgnn.train.loop import Interrupted, train
-from revgnn.train.precision import Diverged, LossScaler, grad_scaler
-from revgnn.train.reuse import evaluate_run, predict_run
-from revgnn.train.run_folder import RunFolder
-from revgnn.train.session import Session, prepare, training_step
-from revgnn.train.tensor_file import read_tensors
+from revgnn.train.inference.saved_runs import evaluate_run, predict_run
+from revgnn.train.run.events import Event, Stepped
+from revgnn.train.run.folder import RunFolder
+from revgnn.train.run.loop import Interrupted, train
+from revgnn.train.run.precision import Diverged, LossScaler, grad_scaler
+from revgnn.train.run.session import Session, prepare, training_step
+from revgnn.train.run.tensor_file import read_tensors
 from tests.train.test_resume import assert_same_run
 
 CPU = torch.device("cpu")
@@ -68,7 +68,7 @@ def test_a_run_goes_on_bit_for_bit(config: RunConfig, tmp_path: Path, amp: str) 
 
 def test_a_run_that_overflows_goes_on_bit_for_bit(config: RunConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Logits are multiplied so that scaled gradients overflow float16 until the scale has come down."""
-    from revgnn.train import session as module
+    from revgnn.train.run import session as module
 
     objective = module.objective
     monkeypatch.setattr(module, "objective", lambda *args: 2000.0 * objective(*args))
@@ -159,7 +159,7 @@ def test_gradients_that_stay_so_end_the_run(config: RunConfig, clip_norm: float 
 
 
 def test_a_run_whose_gradients_stay_so_says_what_to_do(config: RunConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from revgnn.train import session as module
+    from revgnn.train.run import session as module
 
     objective = module.objective
 

@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 import torch
 
-from revgnn.train.calibration import fit_temperatures
 from revgnn.train.config import RunConfig
-from revgnn.train.loop import train
+from revgnn.train.inference.calibration import fit_temperatures
+from revgnn.train.inference.saved_runs import predict_run
 from revgnn.train.metrics import score
-from revgnn.train.reuse import predict_run
-from revgnn.train.session import prepare
+from revgnn.train.run.loop import train
+from revgnn.train.run.session import prepare
 
 
 @pytest.fixture(scope="module")
@@ -71,7 +71,7 @@ def test_a_spread_that_cannot_be_writes_nothing(run: Path, tmp_path: Path) -> No
 
 def test_classes_of_a_real_graph(real_data: Path, tmp_path: Path) -> None:
     """Cora: seven classes, one temperature."""
-    from revgnn.presets.compose import compose
+    from revgnn.experiments.presets.compose import compose
 
     settings = ["model.depth=3", "model.channels=16", "optim.lr=0.02", "evaluation.every=15", "optim.schedule=constant"]
     config = compose("cora", preset="revgnn-7", root=real_data, settings=settings, epochs=30, device="cpu")

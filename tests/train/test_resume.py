@@ -14,10 +14,10 @@ import pytest
 import torch
 
 from revgnn.train.config import RunConfig
-from revgnn.train.events import EpochEnded, Event, Stepped
-from revgnn.train.loop import Interrupted, train
-from revgnn.train.run_folder import RunFolder, RunFolderError
-from revgnn.train.tensor_file import CheckpointError, read_tensors
+from revgnn.train.run.events import EpochEnded, Event, Stepped
+from revgnn.train.run.folder import RunFolder, RunFolderError
+from revgnn.train.run.loop import Interrupted, train
+from revgnn.train.run.tensor_file import CheckpointError, read_tensors
 
 WALL_TIMES = ("seconds", "evaluation_seconds")
 
@@ -185,8 +185,8 @@ def test_not_a_run(config: RunConfig, tmp_path: Path) -> None:
 SCRIPT = """
 import os, signal, sys
 from revgnn.train.config import RunConfig
-from revgnn.train.events import Stepped
-from revgnn.train.loop import train
+from revgnn.train.run.events import Stepped
+from revgnn.train.run.loop import train
 
 def kill(event):
     if isinstance(event, Stepped) and (event.epoch, event.step) == (3, 2):

@@ -9,9 +9,9 @@ import torch
 
 from revgnn.cli.progress import _epoch_text
 from revgnn.train.config import RunConfig
-from revgnn.train.events import EpochEnded, Event, Stepped
-from revgnn.train.loop import Interrupted, train
-from revgnn.train.run_folder import RunFolder
+from revgnn.train.run.events import EpochEnded, Event, Stepped
+from revgnn.train.run.folder import RunFolder
+from revgnn.train.run.loop import Interrupted, train
 from tests.train.test_resume import Crash, assert_same_run, crash_at
 
 SMALL = ["model.family=equilibrium", "model.depth=4", "model.norm=layer", "epochs=3", "model.dropout=0.1"]

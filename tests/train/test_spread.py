@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from revgnn.train.config import EvalConfig, RunConfig
-from revgnn.train.evaluation import _view_seed, infer, infer_with_spread, probabilities
-from revgnn.train.session import prepare
-from revgnn.train.spread import RunningSpread
+from revgnn.train.inference.evaluation import _view_seed, infer, infer_with_spread, probabilities
+from revgnn.train.inference.spread import RunningSpread
+from revgnn.train.run.session import prepare
 
 
 def test_it_is_the_deviation_of_all_views(config: RunConfig) -> None:

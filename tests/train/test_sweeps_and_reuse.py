@@ -10,12 +10,12 @@ import pytest
 import torch
 
 from revgnn.train.config import RunConfig
-from revgnn.train.events import Event, Started, Stepped
-from revgnn.train.footprint import compare_footprint
-from revgnn.train.loop import Interrupted, train
-from revgnn.train.reuse import evaluate_run, predict_run
-from revgnn.train.run_folder import RunFolder, RunFolderError
-from revgnn.train.session import prepare
+from revgnn.train.inference.saved_runs import evaluate_run, predict_run
+from revgnn.train.run.events import Event, Started, Stepped
+from revgnn.train.run.folder import RunFolder, RunFolderError
+from revgnn.train.run.footprint import compare_footprint
+from revgnn.train.run.loop import Interrupted, train
+from revgnn.train.run.session import prepare
 from revgnn.train.sweeps import choose_seeds, choose_splits, sweep
 
 # --- sweeps -------------------------------------------------------------------------------------------------------------
@@ -120,7 +120,7 @@ def test_storing_every_layer_needs_memory_that_grows_with_depth(config: RunConfi
 
 
 def test_what_does_not_fit_is_extrapolated(config: RunConfig, monkeypatch: pytest.MonkeyPatch) -> None:
-    from revgnn.train import footprint
+    from revgnn.train.run import footprint
 
     deep = config.override(["model.depth=48", "parts=1"])
     measured = compare_footprint(deep)

@@ -10,16 +10,16 @@ import torch
 
 from revgnn.models.config import ModelConfig
 from revgnn.train.config import DataConfig, DistillationConfig, EvalConfig, OptimConfig, RunConfig
-from revgnn.train.config_errors import ConfigError
-from revgnn.train.evaluation import infer
-from revgnn.train.events import Event, Stepped
-from revgnn.train.loop import Interrupted, train
-from revgnn.train.reuse import evaluate_run, restore
-from revgnn.train.run_folder import RunFolder
-from revgnn.train.session import prepare, training_step
+from revgnn.train.config.errors import ConfigError
+from revgnn.train.inference.evaluation import infer
+from revgnn.train.inference.saved_runs import evaluate_run, restore
+from revgnn.train.run.events import Event, Stepped
+from revgnn.train.run.folder import RunFolder
+from revgnn.train.run.loop import Interrupted, train
+from revgnn.train.run.session import prepare, training_step
+from revgnn.train.run.tensor_file import CheckpointError, read_tensors
 from revgnn.train.sweeps import sweep
-from revgnn.train.teacher import attach_teacher, teacher_folder, teacher_logits
-from revgnn.train.tensor_file import CheckpointError, read_tensors
+from revgnn.train.tricks.teacher import attach_teacher, teacher_folder, teacher_logits
 from tests.train.test_resume import assert_same_run
 
 

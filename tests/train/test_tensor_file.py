@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from revgnn.train.files import replacing, write_text
-from revgnn.train.tensor_file import CheckpointError, read_tensors, write_tensors
+from revgnn.train.run.files import replacing, write_text
+from revgnn.train.run.tensor_file import CheckpointError, read_tensors, write_tensors
 
 SHARED = torch.arange(12.0).view(3, 4)
 TENSORS = {

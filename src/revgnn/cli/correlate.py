@@ -23,7 +23,7 @@ def correlate(
 
     Example: revgnn correlate runs/a runs/b runs/c
     """
-    from revgnn.train.correlate import correlate_runs
+    from revgnn.train.inference.correlate import correlate_runs
 
     found = correlate_runs(runs, views=views, parts=parts, root=root, device=device)
     if as_json:

@@ -13,8 +13,8 @@ from revgnn.cli.signals import go_on_command, stop_on_signals
 from revgnn.cli.text import bytes_text, score_text, table
 
 if TYPE_CHECKING:
-    from revgnn.paper import Row, Table
-    from revgnn.paper.train import Plan
+    from revgnn.experiments.paper import Row, Table
+    from revgnn.experiments.paper.train import Plan
 
 NOT_ALL = 1
 """Exit code where some networks of a table could not be trained."""
@@ -45,7 +45,7 @@ def paper(
 
     Examples: revgnn paper table2 --row RevGNN-64 --measure memory; revgnn paper humanppi --train --root DIR --out DIR
     """
-    from revgnn.paper import get_table, list_tables, row_record, table_record
+    from revgnn.experiments.paper import get_table, list_tables, row_record, table_record
 
     _check_options(
         name=name,
@@ -61,7 +61,7 @@ def paper(
         return
     published = get_table(name)
     if train:
-        from revgnn.paper.train import plan_table
+        from revgnn.experiments.paper.train import plan_table
 
         plan = plan_table(published, row or (), out=out, epochs=epochs, seeds=seeds, root=root, device=device)
         _train(plan, resume=resume, overwrite=overwrite, quiet=quiet, as_json=as_json)
@@ -96,7 +96,7 @@ def _check_options(
 
 
 def _measured(rows: tuple[Row, ...], root: Path | None, device: str | None) -> list[dict[str, Any]]:
-    from revgnn.paper import measure_rows
+    from revgnn.experiments.paper import measure_rows
 
     records = []
     for record in measure_rows(rows, root, device):
@@ -167,8 +167,8 @@ def _what_was_measured(memory: dict[str, Any]) -> str:
 
 
 def _train(plan: Plan, *, resume: bool, overwrite: bool, quiet: bool, as_json: bool) -> None:
-    from revgnn.paper.markdown import table_markdown
-    from revgnn.paper.train import Stopped, train_table
+    from revgnn.experiments.paper.markdown import table_markdown
+    from revgnn.experiments.paper.train import Stopped, train_table
     from revgnn.train import Interrupted
 
     silent = quiet or as_json

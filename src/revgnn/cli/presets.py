@@ -11,7 +11,7 @@ from revgnn.cli.text import table
 
 def presets(name: Annotated[str | None, typer.Argument(help="Print this preset as YAML.", show_default=False)] = None) -> None:
     """List the runs known by name, or print one as YAML (a file for --config)."""
-    from revgnn.presets import all_presets, get_preset
+    from revgnn.experiments.presets import all_presets, get_preset
 
     if name is not None:
         typer.echo(get_preset(name).to_yaml(), nl=False)

@@ -13,7 +13,7 @@ import typer
 from revgnn.cli.text import bytes_text, score_text, seconds_text
 
 if TYPE_CHECKING:
-    from revgnn.train.events import EpochEnded, Event, Hook, Started
+    from revgnn.train.run.events import EpochEnded, Event, Hook, Started
 
 
 @contextmanager
@@ -69,7 +69,7 @@ class _PlainLines:
         self._began = self._last = time.monotonic()
 
     def __call__(self, event: Event) -> None:
-        from revgnn.train.events import EpochEnded, Started
+        from revgnn.train.run.events import EpochEnded, Started
 
         if isinstance(event, Started):
             self._left, self._epochs = _TimeLeft(), event.config.epochs
@@ -109,7 +109,7 @@ class _LiveLines:
         self._live.stop()
 
     def __call__(self, event: Event) -> None:
-        from revgnn.train.events import Started, Stepped
+        from revgnn.train.run.events import Started, Stepped
 
         if isinstance(event, Started):
             self._time_left, self._epochs, self._left = _TimeLeft(), event.config.epochs, ""

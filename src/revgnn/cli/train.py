@@ -47,7 +47,7 @@ def train(
 
     Example: revgnn train tolokers --root DIR --preset revgnn-28 --out runs/a
     """
-    from revgnn.presets.compose import compose, default_folder
+    from revgnn.experiments.presets.compose import compose, default_folder
 
     if resume and out is not None and dataset is preset is config is None:
         from revgnn.train import RunFolder

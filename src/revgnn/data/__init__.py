@@ -5,10 +5,10 @@ from __future__ import annotations
 from revgnn.data.cache import cache_folder, cached
 from revgnn.data.catalogue import Entry, catalogue
 from revgnn.data.dataset import Metric, NodeDataset, Split, Task
+from revgnn.data.generated.synthetic import generate, proteins_shaped
 from revgnn.data.load import load
-from revgnn.data.npz import read_npz, save_npz
 from revgnn.data.partition import Part, RandomPartition
-from revgnn.data.synthetic import generate, proteins_shaped
+from revgnn.data.readers.npz import read_npz, save_npz
 
 __all__ = [
     "Entry",

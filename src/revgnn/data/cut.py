@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from numba import njit
 
-from revgnn.csr import IndexArray
+from revgnn.graph.csr import IndexArray
 
 _BLOCK_EDGES = 1 << 20
 """Edges a task of the thread pool walks over, about; enough to make its overhead vanish, few enough to balance hubs."""

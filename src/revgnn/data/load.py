@@ -13,11 +13,11 @@ from revgnn.data.cache import cached
 from revgnn.data.catalogue import Entry, find_entry, nearest_names
 from revgnn.data.dataset import NodeDataset
 from revgnn.data.download import fetch, fetch_folder
-from revgnn.data.locate import ROOT_VARIABLE, default_root, find_folder
-from revgnn.data.npz import read_npz
-from revgnn.data.ogb import OFFICIAL, read_meta, read_ogb
-from revgnn.data.pyg import raw_files, read_pyg
-from revgnn.data.synthetic import generate
+from revgnn.data.generated.synthetic import generate
+from revgnn.data.readers.locate import ROOT_VARIABLE, default_root, find_folder
+from revgnn.data.readers.npz import read_npz
+from revgnn.data.readers.ogb import OFFICIAL, read_meta, read_ogb
+from revgnn.data.readers.pyg import raw_files, read_pyg
 
 EdgeStorage = Literal["float32", "auto", "float16", "bfloat16"]
 _Keep = Callable[[Callable[[], NodeDataset], Path, list[Path], Mapping[str, object]], NodeDataset]
@@ -39,7 +39,7 @@ def load(
 
     Args:
         name: a name of the `catalogue()`; `ogbn-NAME` for any folder `ogbn_NAME` in OGB's layout; the path of such a folder or of
-            an `.npz` file (see `revgnn.data.npz`); or `synthetic`, with arguments as in `synthetic:nodes=4000,degree=30,seed=1`.
+            an `.npz` file (see `revgnn.data.readers.npz`); or `synthetic`, with arguments as in `synthetic:nodes=4000,degree=30,seed=1`.
         root: the data set's own folder or one up to two levels above it, in the layout of PyTorch Geometric or OGB.
             Default: `$REVGNN_DATA`, or `data`.
         split: which of the set's splits to use: its number, which for sets without a published split is the seed of a random one;

@@ -6,16 +6,15 @@ import copy
 
 from torch import nn
 
-from revgnn.blocks import AdditiveCoupling, PreActivation, Residual, Stack
-from revgnn.convs import GATConv, GCNConv, GENConv, SAGEConv
-from revgnn.convs.norm import make_norm
-from revgnn.gradients import AbstractLayer, Backprop, Checkpoint, GradientStrategy, Reversible
 from revgnn.models.config import ModelConfig
 from revgnn.models.deep_gnn import DeepGNN
-from revgnn.models.encoder import EdgeEncoder, NodeEncoder
 from revgnn.models.equilibrium import EquilibriumBlock, EquilibriumGNN
 from revgnn.models.revgat import RevGAT, attention
+from revgnn.nn import GATConv, GCNConv, GENConv, PreActivation, SAGEConv
+from revgnn.nn.encoder import EdgeEncoder, NodeEncoder
+from revgnn.nn.norm import make_norm
 from revgnn.ops.aggregate import Mean, Sum
+from revgnn.stack import AbstractLayer, AdditiveCoupling, Backprop, Checkpoint, GradientStrategy, Residual, Reversible, Stack
 
 
 def build_model(

@@ -7,11 +7,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from revgnn.blocks import Stack
 from revgnn.graph import Graph
 from revgnn.models.config import ModelConfig
-from revgnn.models.encoder import EdgeEncoder, NodeEncoder
 from revgnn.models.noise import step_noise
+from revgnn.nn.encoder import EdgeEncoder, NodeEncoder
+from revgnn.stack import Stack
 
 
 class DeepGNN(nn.Module):

@@ -9,8 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
 
-from revgnn.blocks import shared_dropout_mask
-from revgnn.gradients import (
+from revgnn.equilibrium import (
     AbstractEquilibriumGradient,
     Implicit,
     Phantom,
@@ -18,16 +17,17 @@ from revgnn.gradients import (
     equilibrium,
     jacobian_penalty,
     one_step,
-    refuse_recording,
     reversible_equilibrium,
     unrolled,
 )
+from revgnn.equilibrium.solvers import AbstractSolver, Anderson, Broyden, FixedPoint, ReversibleRelaxation
 from revgnn.graph import Graph
 from revgnn.models.config import ModelConfig
-from revgnn.models.encoder import EdgeEncoder, NodeEncoder
 from revgnn.models.solver_config import SolverConfig
 from revgnn.models.warm_start import WarmStart
-from revgnn.solvers import AbstractSolver, Anderson, Broyden, FixedPoint, ReversibleRelaxation
+from revgnn.nn import shared_dropout_mask
+from revgnn.nn.encoder import EdgeEncoder, NodeEncoder
+from revgnn.stack import refuse_recording
 
 
 class EquilibriumBlock(nn.Module):

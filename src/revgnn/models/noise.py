@@ -7,8 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from revgnn.blocks import Stack, shared_dropout_mask
-from revgnn.gradients import PerGroup, PerLayer, refuse_recording
+from revgnn.nn import shared_dropout_mask
+from revgnn.stack import PerGroup, PerLayer, Stack, refuse_recording
 
 
 def step_noise(stack: Stack, h: Tensor, *, dropout: float, edge_dropout: float) -> dict[str, Any]:

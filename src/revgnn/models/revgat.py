@@ -5,12 +5,12 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from revgnn.blocks import Stack
-from revgnn.convs import GATConv
 from revgnn.graph import Graph
 from revgnn.models.config import ModelConfig
-from revgnn.models.encoder import one_hot
 from revgnn.models.noise import step_noise
+from revgnn.nn import GATConv
+from revgnn.nn.encoder import one_hot
+from revgnn.stack import Stack
 
 
 class RevGAT(nn.Module):

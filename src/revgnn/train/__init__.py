@@ -14,46 +14,46 @@ if TYPE_CHECKING:
     from revgnn.train.config import EvalConfig as EvalConfig
     from revgnn.train.config import OptimConfig as OptimConfig
     from revgnn.train.config import RunConfig as RunConfig
-    from revgnn.train.config_errors import ConfigError as ConfigError
-    from revgnn.train.evaluation import Scores as Scores
-    from revgnn.train.evaluation import infer as infer
-    from revgnn.train.footprint import Footprint as Footprint
-    from revgnn.train.footprint import compare_footprint as compare_footprint
-    from revgnn.train.loop import Interrupted as Interrupted
-    from revgnn.train.loop import train as train
+    from revgnn.train.config.errors import ConfigError as ConfigError
+    from revgnn.train.inference.evaluation import Scores as Scores
+    from revgnn.train.inference.evaluation import infer as infer
+    from revgnn.train.inference.saved_runs import evaluate_run as evaluate_run
+    from revgnn.train.inference.saved_runs import predict_run as predict_run
     from revgnn.train.metrics import MetricError as MetricError
     from revgnn.train.metrics import score as score
-    from revgnn.train.result import Result as Result
-    from revgnn.train.reuse import evaluate_run as evaluate_run
-    from revgnn.train.reuse import predict_run as predict_run
-    from revgnn.train.run_folder import RunFolder as RunFolder
-    from revgnn.train.run_folder import RunFolderError as RunFolderError
-    from revgnn.train.session import Diverged as Diverged
+    from revgnn.train.run.folder import RunFolder as RunFolder
+    from revgnn.train.run.folder import RunFolderError as RunFolderError
+    from revgnn.train.run.footprint import Footprint as Footprint
+    from revgnn.train.run.footprint import compare_footprint as compare_footprint
+    from revgnn.train.run.loop import Interrupted as Interrupted
+    from revgnn.train.run.loop import train as train
+    from revgnn.train.run.result import Result as Result
+    from revgnn.train.run.session import Diverged as Diverged
+    from revgnn.train.run.tensor_file import CheckpointError as CheckpointError
     from revgnn.train.sweeps import sweep as sweep
-    from revgnn.train.tensor_file import CheckpointError as CheckpointError
 
 _MODULE_OF = {
-    "CheckpointError": "tensor_file",
-    "ConfigError": "config_errors",
-    "DataConfig": "config",
-    "EvalConfig": "config",
-    "Footprint": "footprint",
-    "Interrupted": "loop",
+    "CheckpointError": "run.tensor_file",
+    "ConfigError": "config.errors",
+    "DataConfig": "config.run_config",
+    "EvalConfig": "config.run_config",
+    "Footprint": "run.footprint",
+    "Interrupted": "run.loop",
     "MetricError": "metrics",
-    "Diverged": "session",
-    "OptimConfig": "config",
-    "Result": "result",
-    "RunConfig": "config",
-    "RunFolder": "run_folder",
-    "RunFolderError": "run_folder",
-    "Scores": "evaluation",
-    "compare_footprint": "footprint",
-    "evaluate_run": "reuse",
-    "infer": "evaluation",
-    "predict_run": "reuse",
+    "Diverged": "run.session",
+    "OptimConfig": "config.run_config",
+    "Result": "run.result",
+    "RunConfig": "config.run_config",
+    "RunFolder": "run.folder",
+    "RunFolderError": "run.folder",
+    "Scores": "inference.evaluation",
+    "compare_footprint": "run.footprint",
+    "evaluate_run": "inference.saved_runs",
+    "infer": "inference.evaluation",
+    "predict_run": "inference.saved_runs",
     "score": "metrics",
     "sweep": "sweeps",
-    "train": "loop",
+    "train": "run.loop",
 }
 
 __all__ = [

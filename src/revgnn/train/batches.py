@@ -28,7 +28,7 @@ class Batch:
         train: int64, (S,). Positions of the training nodes within the part.
         num_labelled: how many of those have a label; a part without any is not trained on.
         labels: float32 (M, L), labels of the training nodes as vectors, where a run gives labels as inputs; else None.
-        shown: bool (M,), nodes whose label is among the inputs `x`, once some are; see `revgnn.train.label_inputs`.
+        shown: bool (M,), nodes whose label is among the inputs `x`, once some are; see `revgnn.train.tricks.label_inputs`.
         teacher: float32 (M, outputs), a teacher's logits, where a run learns from one; else None.
     """
 
@@ -48,9 +48,9 @@ class Batches:
     """Makes batches of one data set. The whole graph is moved to the device once, and only if asked for.
 
     Args:
-        labels: float32 (N, L), label vectors to go with each batch; see `revgnn.train.label_inputs`.
+        labels: float32 (N, L), label vectors to go with each batch; see `revgnn.train.tricks.label_inputs`.
         label_reuse: passes that come before one that counts, where labels are inputs (`RunConfig.label_reuse`).
-        teacher: float32 (N, outputs), logits to go with each batch; see `revgnn.train.teacher`.
+        teacher: float32 (N, outputs), logits to go with each batch; see `revgnn.train.tricks.teacher`.
     """
 
     def __init__(

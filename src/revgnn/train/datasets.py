@@ -12,7 +12,7 @@ from torch import Tensor
 
 from revgnn.data import NodeDataset, load
 from revgnn.train.config import DataConfig, Features
-from revgnn.train.config_errors import ConfigError
+from revgnn.train.config.errors import ConfigError
 
 
 def load_dataset(config: DataConfig | None) -> NodeDataset:

@@ -9,11 +9,11 @@ from typing import Any
 
 from revgnn.train.config import RunConfig
 from revgnn.train.datasets import all_splits
-from revgnn.train.events import Hook
-from revgnn.train.files import write_json
-from revgnn.train.loop import train
-from revgnn.train.run_folder import RunFolder, RunFolderError
-from revgnn.train.teacher import check_teacher
+from revgnn.train.run.events import Hook
+from revgnn.train.run.files import write_json
+from revgnn.train.run.folder import RunFolder, RunFolderError
+from revgnn.train.run.loop import train
+from revgnn.train.tricks.teacher import check_teacher
 
 
 def sweep(

@@ -8,10 +8,10 @@ import torch
 from torch import Tensor
 
 from revgnn.graph import Graph
-from revgnn.ops import backends
+from revgnn.kernels import backends
+from revgnn.kernels.cpu.launch import position_dtype
 from revgnn.ops.aggregate import cpu, reference
 from revgnn.ops.aggregate.reducers import Max, Power, Reducer, Softmax
-from revgnn.ops.launch import position_dtype
 from revgnn.ops.operator import operator
 
 _UNLIMITED = (float("-inf"), float("inf"))

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from revgnn.graph import Graph
-from revgnn.ops import backends
+from revgnn.kernels import backends
 from revgnn.ops.edge_softmax import cpu, reference
 from revgnn.ops.operator import operator
 

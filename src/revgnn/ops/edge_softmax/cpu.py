@@ -9,9 +9,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from revgnn.ops import simd
-from revgnn.ops.launch import NUMPY, first_row, kernel, next_block, num_blocks, pad, run, tile
-from revgnn.ops.simd import add, div, exceeds, exp, fma, load, mul, pointer, select, splat, store, sub
+from revgnn.kernels.cpu import simd
+from revgnn.kernels.cpu.launch import NUMPY, first_row, kernel, next_block, num_blocks, pad, run, tile
+from revgnn.kernels.cpu.simd import add, div, exceeds, exp, fma, load, mul, pointer, select, splat, store, sub
 
 
 @functools.cache

@@ -1,7 +1,7 @@
 """`edge_softmax` on the GPU, forward and backward: Triton kernels with the contract of those of the CPU.
 
 Each direction takes three kernels: what all edges into a node share (the largest score and the mass; the dot product), its parts
-put together where a row was split (`revgnn.ops.split_rows`), and one pass that writes the result. There are no atomic operations.
+put together where a row was split (`revgnn.kernels.gpu.split_rows`), and one pass that writes the result. There are no atomic operations.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import torch
 import triton.language as tl
 from torch import Tensor
 
-from revgnn.ops.split_rows import Split, Tile, add_parts, divide, jit, launch, parts, positions, scratch_rows, share
+from revgnn.kernels.gpu.split_rows import Split, Tile, add_parts, divide, jit, launch, parts, positions, scratch_rows, share
 
 
 @jit

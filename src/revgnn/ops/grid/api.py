@@ -10,7 +10,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from revgnn.ops import backends
+from revgnn.kernels import backends
 from revgnn.ops.grid import cpu, reference
 
 MANTISSA = {torch.float32: 24, torch.float64: 53}

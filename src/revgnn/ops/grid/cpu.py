@@ -10,9 +10,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from revgnn.ops import simd
-from revgnn.ops.launch import constants, kernel, next_block, num_blocks, run
-from revgnn.ops.simd import exceeds, fma, load, magnitude, mul, pointer, rint, select, splat, store
+from revgnn.kernels.cpu import simd
+from revgnn.kernels.cpu.launch import constants, kernel, next_block, num_blocks, run
+from revgnn.kernels.cpu.simd import exceeds, fma, load, magnitude, mul, pointer, rint, select, splat, store
 
 LANES = 64
 GRAIN = 1 << 15

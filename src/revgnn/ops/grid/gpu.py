@@ -8,7 +8,7 @@ import torch
 import triton.language as tl
 from torch import Tensor
 
-from revgnn.ops.split_rows import jit, launch
+from revgnn.kernels.gpu.split_rows import jit, launch
 
 BLOCK = 1024
 STEPS = 4

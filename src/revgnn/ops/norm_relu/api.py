@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from revgnn.ops import backends
+from revgnn.kernels import backends
 from revgnn.ops.norm_relu import cpu, reference
 from revgnn.ops.operator import operator
 

@@ -10,9 +10,9 @@ import torch
 from numba import njit
 from torch import Tensor
 
-from revgnn.ops import simd
-from revgnn.ops.launch import CHUNK, NUMPY, constants, kernel, next_block, num_blocks, or_nothing, run
-from revgnn.ops.simd import add, add_rows, fma, greater, load, mul, pointer, relu, repeat, select, splat, store, sub, total
+from revgnn.kernels.cpu import simd
+from revgnn.kernels.cpu.launch import CHUNK, NUMPY, constants, kernel, next_block, num_blocks, or_nothing, run
+from revgnn.kernels.cpu.simd import add, add_rows, fma, greater, load, mul, pointer, relu, repeat, select, splat, store, sub, total
 
 WIDEST = 1024
 """Channels of a row at most."""
@@ -52,7 +52,7 @@ def norm_relu_forward(C: int, masked: bool, dtype: Any) -> Any:
 
 @functools.cache
 def norm_relu_backward(C: int, masked: bool, dtype: Any) -> Any:
-    """See `revgnn.ops.norm` for the formulas."""
+    """See `revgnn.kernels.cpu.layer_norm` for the formulas."""
     revision = simd.REVISION
 
     def rows(record):

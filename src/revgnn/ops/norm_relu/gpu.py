@@ -13,7 +13,7 @@ import torch
 import triton.language as tl
 from torch import Tensor
 
-from revgnn.ops.split_rows import jit, launch, power_of_two
+from revgnn.kernels.gpu.split_rows import jit, launch, power_of_two
 
 WIDEST = 4096
 """Channels that a program can hold."""

@@ -9,11 +9,11 @@ import torch
 from numba import njit
 from torch import Tensor
 
-from revgnn.ops import simd
-from revgnn.ops.gemm import multiply, tiles
-from revgnn.ops.launch import NUMPY, constants, kernel, next_block, num_blocks, run
-from revgnn.ops.norm import ROWS, norm_relu_rows, norm_relu_rows_backward
-from revgnn.ops.simd import add, load, opaque, pointer, scratch, splat, store
+from revgnn.kernels.cpu import simd
+from revgnn.kernels.cpu.gemm import multiply, tiles
+from revgnn.kernels.cpu.launch import NUMPY, constants, kernel, next_block, num_blocks, run
+from revgnn.kernels.cpu.layer_norm import ROWS, norm_relu_rows, norm_relu_rows_backward
+from revgnn.kernels.cpu.simd import add, load, opaque, pointer, scratch, splat, store
 
 WIDEST = 1024
 """Channels of a layer at most: some rows of each layer lie on the stack."""

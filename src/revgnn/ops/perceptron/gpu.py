@@ -17,7 +17,7 @@ import torch
 import triton.language as tl
 from torch import Tensor
 
-from revgnn.ops.split_rows import jit, launch, power_of_two
+from revgnn.kernels.gpu.split_rows import jit, launch, power_of_two
 
 WIDEST = {torch.float32: 256, torch.float64: 128}
 """Channels of a layer at most: what compiles for sm_80 and sm_90 without spilled registers, or with a handful, in less than 99 KB

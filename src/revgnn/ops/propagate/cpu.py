@@ -13,9 +13,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from revgnn.ops import simd
-from revgnn.ops.launch import CHUNK, NUMPY, first_row, kernel, next_block, num_blocks, or_nothing, pad, run, tile
-from revgnn.ops.simd import add, div, fma, load, mul, pointer, splat, store, total
+from revgnn.kernels.cpu import simd
+from revgnn.kernels.cpu.launch import CHUNK, NUMPY, first_row, kernel, next_block, num_blocks, or_nothing, pad, run, tile
+from revgnn.kernels.cpu.simd import add, div, fma, load, mul, pointer, splat, store, total
 
 
 @functools.cache

@@ -1,7 +1,7 @@
 """`propagate` on the GPU, forward and backward: Triton kernels with the contract of those of the CPU.
 
 The gradient of `x` is the same weighted sum along the edges turned round, so one kernel serves both; that of `weight` is a dot
-product an edge. There are no atomic operations; long rows are split (`revgnn.ops.split_rows`).
+product an edge. There are no atomic operations; long rows are split (`revgnn.kernels.gpu.split_rows`).
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import torch
 import triton.language as tl
 from torch import Tensor
 
-from revgnn.ops.split_rows import Split, Tile, divide, jit, launch, parts, positions, scratch_rows, share
+from revgnn.kernels.gpu.split_rows import Split, Tile, divide, jit, launch, parts, positions, scratch_rows, share
 
 
 @jit

@@ -14,13 +14,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from revgnn.kernels.cpu.launch import NUMPY, constants, num_blocks, or_nothing, position_dtype, run
 from revgnn.ops.aggregate.cpu.backward import backward_by_destination, backward_by_source, max_backward_edges, max_backward_x
 from revgnn.ops.aggregate.cpu.forward import LN_2, max_forward, power_forward, softmax_forward, sum_forward
 from revgnn.ops.aggregate.cpu.message import tiles
-from revgnn.ops.launch import NUMPY, constants, num_blocks, or_nothing, position_dtype, run
 
 STORED = {torch.int16: np.int16, torch.float16: np.int8, torch.bfloat16: np.uint16}
-"""What kernels know 16-bit edge features as; see `revgnn.ops.simd.vector.LLVM`."""
+"""What kernels know 16-bit edge features as; see `revgnn.kernels.cpu.simd.vector.LLVM`."""
 
 GRAIN = 1 << 15
 """Edges that are not worth cutting into parts."""

@@ -12,11 +12,9 @@ from typing import Any
 import numpy as np
 from numba import njit
 
-from revgnn.ops import simd
-from revgnn.ops.aggregate.cpu.forward import LOG2_E
-from revgnn.ops.aggregate.cpu.message import AHEAD, clamped, encoded, message, prefetch_row
-from revgnn.ops.launch import CHUNK, first_row, kernel, next_block
-from revgnn.ops.simd import (
+from revgnn.kernels.cpu import simd
+from revgnn.kernels.cpu.launch import CHUNK, first_row, kernel, next_block
+from revgnn.kernels.cpu.simd import (
     add,
     add_outer,
     add_rows,
@@ -44,6 +42,8 @@ from revgnn.ops.simd import (
     total,
     widen,
 )
+from revgnn.ops.aggregate.cpu.forward import LOG2_E
+from revgnn.ops.aggregate.cpu.message import AHEAD, clamped, encoded, message, prefetch_row
 
 LIMIT = 128.0
 """Powers of 2 from here on are infinite in float32, and none that a gradient takes gets here in float64."""

@@ -12,20 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from revgnn.ops import simd
-from revgnn.ops.aggregate.cpu.message import (
-    AHEAD,
-    MESSAGES,
-    before_relu,
-    clamped,
-    decode,
-    encoded,
-    message,
-    prefetch_row,
-    without_bias,
-)
-from revgnn.ops.launch import CHUNK, first_row, kernel, next_block
-from revgnn.ops.simd import (
+from revgnn.kernels.cpu import simd
+from revgnn.kernels.cpu.launch import CHUNK, first_row, kernel, next_block
+from revgnn.kernels.cpu.simd import (
     add,
     any_nan,
     div,
@@ -51,6 +40,17 @@ from revgnn.ops.simd import (
     store,
     sub,
     widen,
+)
+from revgnn.ops.aggregate.cpu.message import (
+    AHEAD,
+    MESSAGES,
+    before_relu,
+    clamped,
+    decode,
+    encoded,
+    message,
+    prefetch_row,
+    without_bias,
 )
 
 LN_2 = math.log(2.0)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from numba import njit
 
-from revgnn.ops.simd import (
+from revgnn.kernels.cpu.simd import (
     REGISTERS,
     add,
     add_encoded,

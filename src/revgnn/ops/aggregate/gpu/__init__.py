@@ -1,7 +1,7 @@
 """`aggregate` on the GPU, forward and backward, without ever building messages: Triton kernels with the contract of the CPU's.
 
 There are no atomic operations: each row of a result has one writer, sums have one order, and the same input gives the same bits.
-Long rows are split (`revgnn.ops.split_rows`). The power mean is computed in float64 inside, all else in the dtype of x.
+Long rows are split (`revgnn.kernels.gpu.split_rows`). The power mean is computed in float64 inside, all else in the dtype of x.
 """
 
 from __future__ import annotations
@@ -12,10 +12,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from revgnn.kernels.cpu.launch import position_dtype
+from revgnn.kernels.gpu.split_rows import Split, Tile, add_parts, launch, power_of_two
 from revgnn.ops.aggregate.gpu import backward as backward_kernels
 from revgnn.ops.aggregate.gpu import forward as forward_kernels
-from revgnn.ops.launch import position_dtype
-from revgnn.ops.split_rows import Split, Tile, add_parts, launch, power_of_two
 
 
 def forward(

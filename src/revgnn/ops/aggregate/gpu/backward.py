@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import triton.language as tl
 
+from revgnn.kernels.gpu.split_rows import jit, positions, share
 from revgnn.ops.aggregate.gpu.message import add_edges, gathered, message_gradient
-from revgnn.ops.split_rows import jit, positions, share
 
 
 @jit

@@ -1,4 +1,4 @@
-"""Forward kernels: a program walks the edges into a node, or a part of a hub's; see `revgnn.ops.split_rows`.
+"""Forward kernels: a program walks the edges into a node, or a part of a hub's; see `revgnn.kernels.gpu.split_rows`.
 
 Each kernel has a second one beside it that finishes the rows that were split.
 """
@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import triton.language as tl
 
+from revgnn.kernels.gpu.split_rows import divide, jit, parts, positions, scratch_rows, share
 from revgnn.ops.aggregate.gpu.message import add_edges, clamped, gathered, relu
-from revgnn.ops.split_rows import divide, jit, parts, positions, scratch_rows, share
 
 # --- max -------------------------------------------------------------------------------------------------------------------------
 

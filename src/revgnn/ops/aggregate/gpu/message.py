@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import triton.language as tl
 
-from revgnn.ops.split_rows import jit
+from revgnn.kernels.gpu.split_rows import jit
 
 
 @jit

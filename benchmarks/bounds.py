@@ -1,0 +1,141 @@
+"""What the machine can do at best, measured: multiply-adds, exponentials and logarithms from registers, bytes of a large copy, rows
+read in a graph's order."""
+
+from __future__ import annotations
+
+import functools
+import time
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from revgnn.kernels.cpu import simd
+from revgnn.kernels.cpu.launch import NUMPY, first_row, kernel, next_block, num_blocks, run
+from revgnn.kernels.cpu.simd import add, exp2_falling, fma, load, log2, pointer, splat, store
+
+LANES = 16 * 12
+"""Twelve independent accumulators hide the latency of a multiply-add, and of the chains that exponentials and logarithms are."""
+
+WIDEST = 128
+"""Lanes of a row read at once, four rows in flight."""
+
+
+@functools.cache
+def _register_kernel(operation: str) -> Any:
+    """The operation over and over, each time of what it gave before: nothing is read."""
+    revision = simd.REVISION
+    multiply, raise_ = operation == "multiply-add", operation == "exponential"
+
+    def chains(record):
+        _ = revision
+        out = pointer(record[3], np.float32)
+        while True:
+            block = next_block(record)
+            if block >= record[1]:
+                return
+            factor = splat(np.float32(0.999), LANES)
+            acc = splat(np.float32(block), LANES)
+            for _n in range(record[2]):
+                if multiply:
+                    acc = fma(acc, factor, factor)
+                elif raise_:
+                    acc = exp2_falling(acc)
+                else:
+                    acc = log2(acc)
+            store(out, block * LANES, acc)
+
+    return kernel(chains)
+
+
+@functools.cache
+def _gather_kernel(C: int, index: Any) -> Any:
+    """Sums of rows, and nothing else: four sums at a time, so that no addition waits for the one before."""
+    revision = simd.REVISION
+
+    def rows(record):
+        _ = revision
+        num_rows, stride = record[2], record[3]
+        indptr, neighbour = pointer(record[4], np.int64), pointer(record[5], index)
+        table, out = pointer(record[6], np.float32), pointer(record[7], np.float32)
+        while True:
+            block = next_block(record)
+            if block >= record[1]:
+                return
+            begin, end = first_row(indptr, num_rows, block, record[1]), first_row(indptr, num_rows, block + 1, record[1])
+            for i in range(begin, end):
+                zero = splat(np.float32(0), C)
+                s0, s1, s2, s3 = zero, zero, zero, zero
+                e, last = indptr[i], indptr[i + 1]
+                while e + 4 <= last:
+                    s0 = add(s0, load(table, np.int64(neighbour[e]) * stride, C))
+                    s1 = add(s1, load(table, np.int64(neighbour[e + 1]) * stride, C))
+                    s2 = add(s2, load(table, np.int64(neighbour[e + 2]) * stride, C))
+                    s3 = add(s3, load(table, np.int64(neighbour[e + 3]) * stride, C))
+                    e += 4
+                while e < last:
+                    s0 = add(s0, load(table, np.int64(neighbour[e]) * stride, C))
+                    e += 1
+                store(out, i * C, add(add(s0, s1), add(s2, s3)))
+
+    return kernel(rows)
+
+
+def gather_sums(table: Tensor, indptr: Tensor, neighbour: Tensor) -> Tensor:
+    """float32, (R, C): for each row `r` of `indptr` (R + 1,) the sum of `table[neighbour[q]]` over its entries. C at most 128."""
+    rows, channels = indptr.shape[0] - 1, table.shape[1]
+    if channels > WIDEST:
+        raise ValueError(f"rows are read {WIDEST} channels at once at most, got {channels}; read them in pieces.")
+    out = torch.empty(rows, channels)
+    blocks = num_blocks(neighbour.numel() + rows)
+    run(_gather_kernel(channels, NUMPY[neighbour.dtype]), blocks, rows, table.stride(0), indptr, neighbour, table, out)
+    return out
+
+
+def gather_seconds(table: Tensor, indptr: Tensor, neighbour: Tensor, repeats: int = 7) -> float:
+    """Seconds to read the rows of `table` (float32, (R, C)) in this order, on all threads, at best. Wide rows are read in pieces.
+
+    Nothing can aggregate faster: a row must come from where it is cached before anything is done with it.
+    """
+    pieces = [table[:, c : c + WIDEST].contiguous() for c in range(0, table.shape[1], WIDEST)]
+    return sum(_best(lambda piece=piece: gather_sums(piece, indptr, neighbour), repeats) for piece in pieces)
+
+
+class Rates(NamedTuple):
+    """float32 operations a second, on all threads, from registers."""
+
+    multiply_add: float
+    exponential: float
+    """Powers of 2: what softmax and power take."""
+    logarithm: float
+    """To base 2, of numbers near 1."""
+
+
+def rates(rounds: int = 400_000) -> Rates:
+    blocks = 4 * torch.get_num_threads()
+    out = torch.empty(blocks, LANES)
+
+    def a_second(operation: str, rounds: int) -> float:
+        compiled = _register_kernel(operation)
+        return blocks * rounds * LANES / _best(lambda: run(compiled, blocks, rounds, out), 5)
+
+    # an exponential or a logarithm takes about ten times as long
+    return Rates(a_second("multiply-add", rounds), a_second("exponential", rounds // 10), a_second("logarithm", rounds // 10))
+
+
+def bytes_a_second(size: int = 2**28) -> float:
+    """Of a copy of `size` bytes, reads and writes counted."""
+    source = torch.ones(size // 4)
+    target = torch.empty_like(source)
+    return 2 * source.nbytes / _best(lambda: target.copy_(source), 5)
+
+
+def _best(work: Callable[[], object], repeats: int) -> float:
+    seconds = []
+    for _ in range(repeats):
+        start = time.perf_counter()
+        work()
+        seconds.append(time.perf_counter() - start)
+    return min(seconds)

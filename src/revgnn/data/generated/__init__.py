@@ -1,0 +1,1 @@
+"""Graphs that are generated: to learn from, and to measure on."""

@@ -1,0 +1,1 @@
+"""Readers: from files to tensors, one format a file."""

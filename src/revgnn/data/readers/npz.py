@@ -1,0 +1,244 @@
+"""Data sets in `.npz` files of one's own: documented keys, never unpickled.
+
+| array | shape and type | other names | if left out |
+| --- | --- | --- | --- |
+| `edge_index` | (2, E) integer, sources and destinations | `edges`, (E, 2) | an error |
+| `undirected` | bool: add the reverse of every edge, keep each once | | true for `edges`, false for `edge_index` |
+| `y` | (N,) integer, -1 = unlabelled; (N, T) 0 / 1, NaN = unlabelled | `labels`, `label`, `node_labels`, `node_label` | an error |
+| `x` | (N, F) numbers | `node_features`, `node_feat`, `features` | sum of the features of incoming edges, or log(1 + in-degree) |
+| `edge_attr` | (E,) or (E, K) numbers; averaged where a pair is stored twice | `edge_features`, `edge_feat` | none |
+| `species` | (N,) integer, a category of each node | `node_species` | none |
+| `train_mask` | bool (N,), (S, N) or (N, S), S splits; or (M,) numbers | `train_masks`, `train_idx`, `train` | 10 random splits |
+| `valid_mask`, `test_mask` | likewise | likewise; `val` for `valid` | |
+| `task` | "multiclass", "binary" or "multilabel" | | by the shape and values of `y` |
+| `metric` | "rocauc", "accuracy" or "f1" | | accuracy for multiclass, else rocauc |
+| `num_classes` | integer | | the largest label plus one |
+| `task_names` | (T,) strings | | none |
+| `name`, `source`, `licence` | strings | | the file's name, nothing, nothing |
+
+Other arrays are left alone. `save_npz` writes this form.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from revgnn.data.dataset import DEFAULT_METRIC, NodeDataset, Split, Task
+from revgnn.data.readers.edges import build_graph, features_of
+from revgnn.data.readers.locate import open_npz, read_array
+from revgnn.data.readers.splits import random_splits, splits_from_masks
+
+_ALIASES: dict[str, tuple[str, ...]] = {
+    "edge_index": ("edge_index",),
+    "edges": ("edges",),
+    "undirected": ("undirected",),
+    "y": ("y", "labels", "label", "node_labels", "node_label"),
+    "x": ("x", "node_features", "node_feat", "features"),
+    "edge_attr": ("edge_attr", "edge_features", "edge_feat"),
+    "species": ("species", "node_species"),
+    "train": ("train_mask", "train_masks", "train_idx", "train"),
+    "valid": ("valid_mask", "val_mask", "valid_masks", "val_masks", "valid_idx", "val_idx", "valid", "val"),
+    "test": ("test_mask", "test_masks", "test_idx", "test"),
+    "task": ("task",),
+    "metric": ("metric",),
+    "num_classes": ("num_classes",),
+    "task_names": ("task_names",),
+    "name": ("name",),
+    "source": ("source",),
+    "licence": ("licence", "license"),
+}
+
+
+def read_npz(path: Path, *, undirected: bool | None = None, self_loops: bool | None = None) -> NodeDataset:
+    """A data set from a file with the arrays above.
+
+    Args:
+        path: the file.
+        undirected: takes the place of the file's own `undirected`.
+        self_loops: see `build_graph`; default: as stored.
+
+    Raises:
+        ValueError: if the file is missing or damaged, an array is missing, given twice under different names, misspelt, holds
+            Python objects, or is not what the table says.
+    """
+    arrays = _read_fields(path)
+    if "y" not in arrays:
+        raise ValueError(f"{path} has no labels; it needs an array y (or {', '.join(_ALIASES['y'][1:])}).")
+    try:
+        return _dataset(arrays, path, undirected, self_loops)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None
+
+
+def save_npz(dataset: NodeDataset, path: Path | str) -> None:
+    """Write a data set so that `read_npz` gives it again, with its splits as masks (their order of nodes is not kept)."""
+    path = Path(path)
+    graph = dataset.graph
+    arrays: dict[str, Any] = {
+        "edge_index": torch.stack([graph.src, graph.dst]),
+        "undirected": False,
+        "edge_attr": graph.edge_features(torch.float32),
+        "x": dataset.x,
+        "species": dataset.species,
+        "y": dataset.y,
+        "task": dataset.task,
+        "metric": dataset.metric,
+        "num_classes": dataset.num_outputs if dataset.task == "multiclass" else None,
+        "task_names": dataset.task_names,
+        "name": dataset.name,
+        "source": dataset.source,
+        "licence": dataset.licence,
+    }
+    for part in ("train", "valid", "test"):
+        masks = np.zeros((len(dataset.splits), dataset.num_nodes), bool)
+        for row, split in zip(masks, dataset.splits, strict=True):
+            row[getattr(split, part).numpy()] = True
+        arrays[f"{part}_masks"] = masks
+    plain = {key: np.asarray(value) for key, value in arrays.items() if value is not None}
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with open(temporary, "wb") as file:
+            np.savez(file, **plain)  # type: ignore[arg-type] - no array is named allow_pickle
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+# --- reading ------------------------------------------------------------------------------------------------------------
+
+
+def _read_fields(path: Path) -> dict[str, np.ndarray]:
+    """The known arrays by their field."""
+    with open_npz(path) as archive:
+        arrays: dict[str, np.ndarray] = {}
+        for field, names in _ALIASES.items():
+            found = [name for name in names if name in archive]
+            if len(found) > 1:
+                raise ValueError(f"{path} holds {' and '.join(found)}, which mean the same; keep one.")
+            if found:
+                arrays[field] = read_array(archive, found[0], path)
+        known = {name: field for field, names in _ALIASES.items() for name in names}
+        for key in archive.files:
+            # An array we would read, but for its spelling, must not be dropped in silence.
+            near = [] if key in known else difflib.get_close_matches(key, known, n=1, cutoff=0.85)
+            if near and known[near[0]] not in arrays:
+                raise ValueError(f"{path} holds an array {key!r}; did you mean {near[0]!r}? Rename it (or remove it).")
+    return arrays
+
+
+def _dataset(arrays: dict[str, np.ndarray], path: Path, undirected: bool | None, self_loops: bool | None) -> NodeDataset:
+    y = arrays["y"]
+    num_nodes = len(y) if y.ndim else 0
+    edge_index, stored_undirected = _edges(arrays)
+    edge_attr = arrays.get("edge_attr")
+    if edge_attr is not None and edge_attr.ndim == 1:
+        edge_attr = edge_attr[:, None]
+    graph = build_graph(
+        edge_index, num_nodes, edge_attr, undirected=stored_undirected if undirected is None else undirected, self_loops=self_loops
+    )
+    task, labels, num_outputs = _labels(y, arrays)
+    species, num_species = None, 0
+    if "species" in arrays:
+        kinds, category = np.unique(_numbers(arrays["species"], "species", "iu"), return_inverse=True)
+        species, num_species = torch.from_numpy(category.reshape(-1)), len(kinds)
+    x = _numbers(arrays["x"], "x", "biuf").astype(np.float32, copy=False) if "x" in arrays else None
+    return NodeDataset(
+        name=str(arrays.get("name", path.stem)),
+        graph=graph,
+        x=features_of(graph) if x is None else torch.from_numpy(x),
+        species=species,
+        num_species=num_species,
+        y=labels,
+        task=task,
+        num_outputs=num_outputs,
+        metric=str(arrays.get("metric", DEFAULT_METRIC[task])),  # type: ignore[arg-type] - NodeDataset checks it
+        splits=_splits(arrays, labels),
+        task_names=tuple(map(str, arrays["task_names"])) if "task_names" in arrays else None,
+        source=str(arrays.get("source", path)),
+        licence=str(arrays.get("licence", "")),
+    )
+
+
+def _edges(arrays: dict[str, np.ndarray]) -> tuple[np.ndarray, bool]:
+    if ("edge_index" in arrays) == ("edges" in arrays):
+        raise ValueError("one array of edges is needed: edge_index of shape (2, E), or edges of shape (E, 2).")
+    field = "edge_index" if "edge_index" in arrays else "edges"
+    edges = _numbers(arrays[field], field, "iu")
+    side = 0 if field == "edge_index" else 1
+    if edges.ndim != 2 or edges.shape[side] != 2:
+        raise ValueError(f"{field} must have shape {'(2, E)' if side == 0 else '(E, 2)'}, got {edges.shape}; transpose it?")
+    undirected = bool(arrays["undirected"]) if "undirected" in arrays else field == "edges"
+    return (edges if side == 0 else edges.T), undirected
+
+
+def _labels(y: np.ndarray, arrays: dict[str, np.ndarray]) -> tuple[Task, Tensor, int]:
+    y = _numbers(y, "y", "biuf")
+    if y.ndim not in (1, 2):
+        raise ValueError(f"y must have shape (N,) or (N, T), got {y.shape}.")
+    missing = np.isnan(y)
+    wide = y.ndim == 2 and y.shape[1] > 1
+    known = y[~missing & (y >= 0)] if not wide else y
+    task = str(arrays.get("task", "multilabel" if wide else "binary" if np.isin(known, (0, 1)).all() else "multiclass"))
+    if task not in DEFAULT_METRIC:
+        raise ValueError(f"task must be one of {', '.join(DEFAULT_METRIC)}, got {task!r}.")
+    if task == "multilabel":
+        matrix = y.reshape(len(y), -1).astype(np.float32)
+        return task, torch.from_numpy(matrix), matrix.shape[1]
+    if wide:
+        raise ValueError(f"y of shape {y.shape} is not {task}; that takes one label a node, shape (N,).")
+    column = np.where(missing, -1, y).reshape(-1)
+    if not np.array_equal(column, np.trunc(column)):
+        raise ValueError(f"label {column[column != np.trunc(column)][0]} is no class; classes are integers from 0.")
+    labels = torch.from_numpy(column.astype(np.int64))
+    num_classes = int(arrays["num_classes"]) if "num_classes" in arrays else int(labels.max()) + 1 if len(labels) else 0
+    return task, labels, 1 if task == "binary" else num_classes  # type: ignore[return-value] - NodeDataset checks the task
+
+
+def _splits(arrays: dict[str, np.ndarray], labels: Tensor) -> tuple[Split, ...]:
+    given = [part for part in ("train", "valid", "test") if part in arrays]
+    if not given:
+        has_label = ~labels.isnan().all(1) if labels.dim() == 2 else labels >= 0
+        return random_splits(has_label.nonzero().flatten().numpy())
+    if "train" not in given:
+        raise ValueError(f"there are {' and '.join(given)} nodes but no training nodes; add train_mask or train_idx.")
+    masks = [_masks(arrays[part], part, len(labels)) if part in arrays else None for part in ("train", "valid", "test")]
+    count = {len(mask) for mask in masks if mask is not None}
+    if len(count) > 1:
+        raise ValueError(f"train, valid and test masks must hold the same number of splits, got {sorted(count)}.")
+    empty = np.zeros((count.pop(), len(labels)), bool)
+    return splits_from_masks(*(empty if mask is None else mask for mask in masks))
+
+
+def _masks(array: np.ndarray, part: str, num_nodes: int) -> np.ndarray:
+    """Boolean, (S, N)."""
+    if array.dtype == bool and array.shape[-1:] == (num_nodes,):
+        return array.reshape(-1, num_nodes)
+    if array.dtype == bool and array.ndim == 2 and array.shape[0] == num_nodes:
+        return array.T
+    if array.dtype.kind in "iu" and array.ndim == 1:
+        # A mask of 0 and 1 read as node numbers would name nodes 0 and 1 again and again.
+        outside = array[(array < 0) | (array >= num_nodes)]
+        if len(outside):
+            raise ValueError(f"{part} names node {outside[0]}, but there are {num_nodes} nodes.")
+        mask = np.zeros((1, num_nodes), bool)
+        mask[0, array] = True
+        if mask.sum() != len(array):
+            raise ValueError(f"{part} names a node more than once; if it is a mask of 0 and 1, save it as bool.")
+        return mask
+    raise ValueError(
+        f"{part} must be bool of shape ({num_nodes},), (S, {num_nodes}) or ({num_nodes}, S), or a vector of node numbers; "
+        f"got {array.dtype} of shape {array.shape}."
+    )
+
+
+def _numbers(array: np.ndarray, name: str, kinds: str) -> np.ndarray:
+    if array.dtype.kind not in kinds:
+        raise ValueError(f"{name} must be {'integers' if kinds == 'iu' else 'numbers'}, got {array.dtype}.")
+    return array

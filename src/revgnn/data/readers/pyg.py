@@ -1,0 +1,147 @@
+"""The sets that PyTorch Geometric names Planetoid, Amazon and HeterophilousGraphDataset, from their raw files.
+
+Read as PyTorch Geometric reads them (tests hold the two side by side), but without its `processed/` folder, so that the data
+may be read-only, and without running its pickles.
+
+- Planetoid (Yang et al. 2016, arXiv:1603.08861): Cora, CiteSeer, PubMed; the public split.
+- Amazon (Shchur et al. 2018, arXiv:1811.05868): Computers, Photo; none published: random 60/20/20, split `s` by seed `s`.
+- Heterophilous (Platonov et al. 2023, arXiv:2302.11640): Tolokers, Minesweeper, Questions, Roman-empire, Amazon-ratings;
+  10 published splits.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import scipy.sparse
+import torch
+
+from revgnn.data.catalogue import find_entry
+from revgnn.data.dataset import DEFAULT_METRIC, NodeDataset, Split, Task
+from revgnn.data.readers.edges import build_graph
+from revgnn.data.readers.locate import open_npz, read_array
+from revgnn.data.readers.splits import random_splits, splits_from_masks
+from revgnn.data.readers.unpickle import read_pickle
+
+PLANETOID = ("cora", "citeseer", "pubmed")
+AMAZON = ("computers", "photo")
+HETEROPHILOUS = ("tolokers", "minesweeper", "questions", "roman-empire", "amazon-ratings")
+
+
+def raw_files(name: str) -> dict[str, str]:
+    """Path within the data set's folder and address of each raw file; the first one tells the set."""
+    if name in PLANETOID:
+        parts = ("x", "tx", "allx", "y", "ty", "ally", "graph", "test.index")
+        return {f"raw/ind.{name}.{p}": f"https://github.com/kimiyoung/planetoid/raw/master/data/ind.{name}.{p}" for p in parts}
+    if name in AMAZON:
+        file = f"amazon_electronics_{name}.npz"
+        return {f"raw/{file}": f"https://github.com/shchur/gnn-benchmark/raw/master/data/npz/{file}"}
+    file = f"{name.replace('-', '_')}.npz"
+    return {f"raw/{file}": f"https://github.com/yandex-research/heterophilous-graphs/raw/main/data/{file}"}
+
+
+def read_pyg(
+    folder: Path, name: str, *, num_splits: int = 10, undirected: bool | None = None, self_loops: bool | None = None
+) -> NodeDataset:
+    """One of the sets above from the folder that holds its `raw/`.
+
+    Args:
+        folder: for example `Cora`.
+        name: lower case, one of `PLANETOID`, `AMAZON`, `HETEROPHILOUS`.
+        num_splits: how many random splits to make, for Amazon.
+        undirected: add reverse edges and keep each once; default True.
+        self_loops: see `build_graph`; default: dropped (Planetoid, Amazon), as stored (heterophilous), as in PyTorch Geometric.
+
+    Raises:
+        ValueError: if a file is missing, damaged, or not what it should be.
+    """
+    undirected = True if undirected is None else undirected
+    if name in PLANETOID:
+        return _read_planetoid(folder, name, undirected, bool(self_loops))
+    if name in AMAZON:
+        return _read_amazon(folder / next(iter(raw_files(name))), name, num_splits, undirected, bool(self_loops))
+    return _read_heterophilous(folder / next(iter(raw_files(name))), name, undirected, self_loops)
+
+
+def _read_planetoid(folder: Path, name: str, undirected: bool, self_loops: bool) -> NodeDataset:
+    """x, y: labelled training nodes; allx, ally: all but test nodes; tx, ty: test nodes, in the order of test.index."""
+    parts = ("y", "tx", "allx", "ty", "ally", "graph")
+    *matrices, adjacency = (read_pickle(folder / "raw" / f"ind.{name}.{part}") for part in parts)
+    try:
+        y, tx, allx, ty, ally = (_dense(matrix) for matrix in matrices)
+        test = np.loadtxt(folder / "raw" / f"ind.{name}.test.index", dtype=np.int64)
+        # CiteSeer's test nodes have gaps: isolated nodes without features or labels, which get zeros and -1 here.
+        num_nodes = max(len(allx), int(test.max()) + 1)
+        x = np.zeros((num_nodes, allx.shape[1]), np.float32)
+        one_hot = np.zeros((num_nodes, ally.shape[1]), np.float32)
+        x[: len(allx)], one_hot[: len(ally)] = allx, ally
+        x[test], one_hot[test] = tx, ty
+        src = np.repeat(np.fromiter(adjacency.keys(), np.int64), [len(neighbours) for neighbours in adjacency.values()])
+        dst = np.concatenate([np.asarray(neighbours, np.int64) for neighbours in adjacency.values()])
+    except (ValueError, IndexError, AttributeError, TypeError, OSError) as error:
+        raise ValueError(f"the files in {folder / 'raw'} do not fit together as a Planetoid set: {error}") from None
+    labels = np.where(one_hot.any(axis=1), one_hot.argmax(axis=1), -1)
+    split = Split(torch.arange(len(y)), torch.arange(len(y), len(y) + 500), torch.from_numpy(test))
+    edges = np.stack([src, dst])
+    return _dataset(name, edges, x, labels, (split,), undirected, self_loops)
+
+
+def _read_amazon(path: Path, name: str, num_splits: int, undirected: bool, self_loops: bool) -> NodeDataset:
+    with open_npz(path) as data:
+
+        def matrix(kind: str) -> scipy.sparse.csr_matrix:
+            fields = [read_array(data, f"{kind}_{field}", path) for field in ("data", "indices", "indptr", "shape")]
+            try:
+                out = scipy.sparse.csr_matrix((fields[0], fields[1], fields[2]), shape=tuple(fields[3]))
+                out.check_format(full_check=True)
+            except ValueError as error:
+                raise ValueError(f"{path} holds a damaged matrix {kind}: {error}") from None
+            return out
+
+        adjacency, attributes = matrix("adj").tocoo(), matrix("attr")
+        labels = read_array(data, "labels", path)
+    x = (attributes.toarray() > 0).astype(np.float32)  # bag of words, as 0 and 1
+    splits = random_splits(np.arange(len(labels)), num_splits)
+    return _dataset(name, np.stack([adjacency.row, adjacency.col]), x, labels, splits, undirected, self_loops)
+
+
+def _read_heterophilous(path: Path, name: str, undirected: bool, self_loops: bool | None) -> NodeDataset:
+    with open_npz(path) as data:
+        x, labels, edges = (read_array(data, key, path) for key in ("node_features", "node_labels", "edges"))
+        masks = (read_array(data, f"{part}_masks", path) for part in ("train", "val", "test"))
+        splits = splits_from_masks(*masks)
+    return _dataset(name, edges.T, x, labels, splits, undirected, self_loops)
+
+
+def _dataset(
+    name: str,
+    edges: np.ndarray,
+    x: np.ndarray,
+    labels: np.ndarray,
+    splits: tuple[Split, ...],
+    undirected: bool,
+    self_loops: bool | None,
+) -> NodeDataset:
+    entry = find_entry(name)
+    num_classes = int(labels.max()) + 1
+    task: Task = "binary" if num_classes == 2 else "multiclass"
+    return NodeDataset(
+        name=name,
+        graph=build_graph(edges, len(x), undirected=undirected, self_loops=self_loops),
+        x=torch.from_numpy(x.astype(np.float32, copy=False)),
+        y=torch.from_numpy(labels.astype(np.int64)),
+        task=task,
+        num_outputs=1 if task == "binary" else num_classes,
+        metric=DEFAULT_METRIC[task],
+        splits=splits,
+        source=entry.source if entry else "",
+        licence=entry.licence if entry else "",
+    )
+
+
+def _dense(matrix: np.ndarray | scipy.sparse.csr_matrix) -> np.ndarray:
+    out = matrix.toarray() if isinstance(matrix, scipy.sparse.csr_matrix) else matrix
+    if not isinstance(out, np.ndarray) or out.ndim != 2:
+        raise ValueError(f"a matrix was expected, got {type(out).__name__}")
+    return out.astype(np.float32)

@@ -1,0 +1,21 @@
+"""Solvers of fixed points z = f(z): `FixedPoint`, `Anderson`, `Broyden`, `ReversibleRelaxation`. They know no graphs."""
+
+from revgnn.equilibrium.solvers.anderson import Anderson
+from revgnn.equilibrium.solvers.base import AbstractSolver, Solution, Status, Step
+from revgnn.equilibrium.solvers.broyden import Broyden
+from revgnn.equilibrium.solvers.exact import ExactRelaxation
+from revgnn.equilibrium.solvers.fixed_point import FixedPoint
+from revgnn.equilibrium.solvers.reversible import ReversibleRelaxation, Trail
+
+__all__ = [
+    "AbstractSolver",
+    "Anderson",
+    "Broyden",
+    "ExactRelaxation",
+    "FixedPoint",
+    "ReversibleRelaxation",
+    "Solution",
+    "Status",
+    "Step",
+    "Trail",
+]

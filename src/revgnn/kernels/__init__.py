@@ -1,0 +1,1 @@
+"""How a kernel is written, compiled, cached and run. Knows no operator."""

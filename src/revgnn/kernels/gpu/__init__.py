@@ -1,0 +1,1 @@
+"""What Triton kernels share. Imports triton, so it is imported only where its kernels are wanted."""

@@ -1,0 +1,151 @@
+"""Graph attention, and the variant of it that RevGAT uses."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from revgnn.graph import Graph
+from revgnn.nn.base import AbstractConv
+from revgnn.ops.edge_softmax import edge_softmax
+from revgnn.ops.permutation import permutation
+from revgnn.ops.propagate import propagate
+
+
+class GATConv(AbstractConv):
+    r"""Graph attention (Veličković et al. 2018, arXiv:1710.10903, eqs. 3 to 6), for each of H heads:
+
+    $h = W x$
+
+    $s_{ij} = \mathrm{LeakyReLU}(a_{src} \cdot h_j + a_{dst} \cdot h_i)$
+
+    $\alpha_{ij} = \mathrm{softmax}_j(s_{ij})$, with dropout in training
+
+    $x_i' = \sum_{j \to i} \alpha_{ij} h_j + R x_i + b$, heads side by side (`concat`) or averaged
+
+    The attention vector of the paper is $[a_{dst}, a_{src}]$. Its neighbourhoods include the node itself: give the conv
+    `graph.with_self_loops()` for that. Its nonlinearity is left to the block; $R$ is an addition. A node that no edge reaches gets
+    $R x_i + b$.
+
+    RevGAT (Li et al. 2021, arXiv:2106.07476) on ogbn-arxiv uses `destination=False`, which drops $a_{dst}$, and `symmetric=True`:
+    with out-degrees $d_j$ and in-degrees $d_i$, $h_j$ becomes $d_j^{-1/2} h_j$ in the source term of the score and in the sum, and
+    the sum is multiplied by $d_i^{1/2}$. Where the weights of a node are equal, $\alpha_{ij} = 1 / d_i$, this is
+    $D^{-1/2} A D^{-1/2}$.
+
+    Edge dropout leaves a share of the edges out of softmax and sum in training, the same for all heads: the first
+    floor(rate E) of a random permutation. A node that loses all its edges gets $R x_i + b$; degrees stay those of the whole graph.
+
+    Dropout draws E x H numbers of torch's global generator a call. The permutation is drawn of it too, unless the call brings an
+    `edge_seed`: the blocks of a layer that are given the same seed leave out the same edges.
+
+    Shapes: x (N, C_in); returns (N, out_channels). Learned: `lin.weight` (H C, C_in), `att_src` and `att_dst` (1, H, C),
+    `res.weight` (out_channels, C_in), `bias` (out_channels,).
+
+    Args:
+        channels: C, channels of one head.
+        heads: H.
+        concat: side by side, `out_channels = H C`; else averaged, `out_channels = C`.
+        negative_slope: of the LeakyReLU.
+        dropout: share of the attention weights set to 0 in training.
+        edge_dropout: share of the edges left out in training.
+        destination: whether the score has the destination term.
+        symmetric: RevGAT's normalisation.
+        residual: whether there is a linear map R.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        channels: int,
+        *,
+        heads: int = 1,
+        concat: bool = True,
+        negative_slope: float = 0.2,
+        dropout: float = 0.0,
+        edge_dropout: float = 0.0,
+        destination: bool = True,
+        symmetric: bool = False,
+        residual: bool = False,
+        bias: bool = True,
+    ) -> None:
+        super().__init__()
+        if not 0.0 <= dropout < 1.0:
+            raise ValueError(f"dropout must lie in [0, 1), got {dropout}.")
+        if not 0.0 <= edge_dropout < 1.0:
+            raise ValueError(f"edge_dropout must lie in [0, 1), got {edge_dropout}.")
+        if heads < 1:
+            raise ValueError(f"heads must be 1 or more, got {heads}.")
+        self.in_channels = in_channels
+        self.channels = channels
+        self.heads = heads
+        self.concat = concat
+        self.out_channels = heads * channels if concat else channels
+        self.negative_slope = negative_slope
+        self.dropout = dropout
+        self.edge_dropout = edge_dropout
+        self.symmetric = symmetric
+        self.lin = nn.Linear(in_channels, heads * channels, bias=False)
+        self.att_src = nn.Parameter(torch.empty(1, heads, channels))
+        self.att_dst = nn.Parameter(torch.empty(1, heads, channels)) if destination else None
+        self.res = nn.Linear(in_channels, self.out_channels, bias=False) if residual else None
+        self.bias = nn.Parameter(torch.empty(self.out_channels)) if bias else None
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Glorot uniform maps and attention vectors (as the paper), zero bias."""
+        nn.init.xavier_uniform_(self.lin.weight)
+        for vectors in (self.att_src, self.att_dst):
+            if vectors is not None:
+                with torch.no_grad():
+                    nn.init.xavier_uniform_(vectors[0])
+        if self.res is not None:
+            nn.init.xavier_uniform_(self.res.weight)
+        if self.bias is not None:
+            nn.init.zeros_(self.bias)
+
+    def forward(self, x: Tensor, graph: Graph, *args: Any, edge_seed: int | Tensor | None = None) -> Tensor:
+        """
+        Args:
+            x: (N, in_channels).
+            edge_seed: what the permutation of edge dropout follows from, an int or int64 (); None: it is drawn from the global
+                generator.
+        """
+        h = self.lin(x).view(-1, self.heads, self.channels)
+        term_dst = None if self.att_dst is None else (h * self.att_dst).sum(-1)
+        if self.symmetric:
+            h = h * _power(graph.out_degree, -0.5, h)
+        scores = _on_edges((h * self.att_src).sum(-1), graph.src)
+        if term_dst is not None:
+            scores = scores + _on_edges(term_dst, graph.dst)
+        scores = F.leaky_relu(scores, self.negative_slope)
+        if self.training and self.edge_dropout:
+            # to the softmax, a score of minus infinity is an edge that is not there
+            scores = scores.masked_fill(_left_out(graph, self.edge_dropout, edge_seed).unsqueeze(1), -math.inf)
+        alpha = edge_softmax(scores, graph)
+        out = propagate(h, graph, F.dropout(alpha, self.dropout, self.training))
+        if self.symmetric:
+            out = out * _power(graph.in_degree, 0.5, h)
+        out = out.flatten(1) if self.concat else out.mean(1)
+        if self.res is not None:
+            out = out + self.res(x)
+        return out if self.bias is None else out + self.bias
+
+
+def _left_out(graph: Graph, rate: float, seed: int | Tensor | None) -> Tensor:
+    """bool, (E,): the first floor(rate E) edges of a random permutation."""
+    order = torch.randperm(graph.num_edges, device=graph.device) if seed is None else permutation(seed, graph.src)
+    left_out = torch.zeros(graph.num_edges, dtype=torch.bool, device=graph.device)
+    return left_out.index_fill(0, order[: int(rate * graph.num_edges)], True)
+
+
+def _on_edges(term: Tensor, index: Tensor) -> Tensor:
+    # not term[index]: the gradient of that adds in any order on several threads
+    return term.index_select(0, index.long())
+
+
+def _power(degree: Tensor, exponent: float, like: Tensor) -> Tensor:
+    return degree.clamp(min=1).to(torch.promote_types(like.dtype, torch.float32)).pow(exponent).to(like.dtype).view(-1, 1, 1)

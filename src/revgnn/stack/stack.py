@@ -1,0 +1,155 @@
+"""A stack of layers under one gradient strategy, with a state that is kept exactly."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterable, Sequence
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from revgnn.stack.backprop import Backprop
+from revgnn.stack.coupling import AdditiveCoupling
+from revgnn.stack.layer import AbstractLayer
+from revgnn.stack.recordable import StateRangeError
+from revgnn.stack.replay import Conditions, frozen_statistics
+from revgnn.stack.residual import Residual
+from revgnn.stack.reversible import Reversible
+from revgnn.stack.run import run_stack
+from revgnn.stack.strategy import GradientStrategy
+
+BITS = {torch.float32: 14, torch.float64: 40}
+"""q of the grid of multiples of 2^-q. In float32 magnitudes up to 1,024 are exact, and a rounding is at most 3e-5."""
+
+
+class Stack(nn.Module):
+    """Layers one after the other: `stack(h, *args)` calls every block with `args` after its input.
+
+    Args:
+        layers: `AdditiveCoupling` or `Residual` layers, all with the same number of groups.
+        gradient: `Reversible()`, `Checkpoint()` or `Backprop()`: the same value and the same gradients at a different price.
+        state: how the node state is kept between layers, for every strategy and for inference alike.
+            "grid": float32 (float64 if the input is), on an exact grid: reversing returns it to the last bit.
+            "float64": on a finer grid in float64, for states of large range; twice the memory for the state alone.
+            "plain": ordinary sums in the input's dtype: reversing drifts.
+        repeats: apply all layers this many times over, with the same parameters (weight-tied).
+
+    Raises:
+        ValueError: if layers do not fit together, or the strategy cannot differentiate them.
+    """
+
+    def __init__(
+        self,
+        layers: Iterable[AbstractLayer],
+        *,
+        gradient: GradientStrategy | None = None,
+        state: Literal["grid", "float64", "plain"] = "grid",
+        repeats: int = 1,
+    ) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(layers)
+        self.repeats = repeats
+        if not len(self.layers):
+            raise ValueError("a stack needs at least one layer.")
+        groups = {layer.groups for layer in self.sequence}
+        if len(groups) > 1:
+            raise ValueError(f"all layers of a stack must have the same number of groups, got {sorted(groups)}.")
+        if state not in ("grid", "float64", "plain"):
+            raise ValueError(f"unknown state {state!r}; choose 'grid', 'float64' or 'plain'.")
+        if repeats < 1:
+            raise ValueError(f"repeats must be 1 or more, got {repeats}.")
+        self.gradient = gradient or Backprop()
+        self.state = state
+        self.coarsened = 0
+        self.gradient.check(self.sequence)
+
+    @property
+    def sequence(self) -> list[AbstractLayer]:
+        """The layers in the order in which they are applied, repeats included."""
+        return list(self.layers) * self.repeats  # pyright: ignore[reportReturnType]
+
+    @property
+    def groups(self) -> int:
+        return self.sequence[0].groups
+
+    def forward(self, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+        """State (N, D) to state (N, D). `x` is not changed.
+
+        A state that outgrows its grid moves to a coarser one, with a warning; the choice is kept with the parameters.
+
+        Raises:
+            StateRangeError: if the state is not finite, or no grid of at least 4 bits has room for it.
+        """
+        if torch.compiler.is_compiling():
+            # a compiler that saw both evaluations of a block would merge them, and store what is to be recomputed
+            return self._outside_compiler(x, *args, **kwargs) if self.gradient.recomputes else self._run(x, args, kwargs, None)
+        conditions = Conditions.now(x.device)
+        try:
+            return self._run(x, args, kwargs, conditions)
+        except StateRangeError as error:
+            if error.needed is None or error.needed < 4:
+                raise
+            warnings.warn(f"{error} Going on with 2^-{error.needed}.", stacklevel=2)
+            self.coarsened += error.bits - error.needed
+        with frozen_statistics([self]):  # the first try has moved them
+            return self._run(x, args, kwargs, conditions)
+
+    @torch.compiler.disable(reason="a stack that recomputes its activations runs as it is; compile its blocks instead")
+    def _outside_compiler(self, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+        return self(x, *args, **kwargs)
+
+    def _run(self, x: Tensor, args: tuple[Any, ...], kwargs: dict[str, Any], conditions: Conditions | None) -> Tensor:
+        dtype = torch.float64 if self.state == "float64" else torch.promote_types(x.dtype, torch.float32)
+        bits = None if self.state == "plain" else BITS[dtype] - self.coarsened
+        return run_stack(self.sequence, x, *args, gradient=self.gradient, bits=bits, dtype=dtype, conditions=conditions, **kwargs)
+
+    def get_extra_state(self) -> Tensor:
+        return torch.tensor([self.coarsened])
+
+    def set_extra_state(self, state: Tensor) -> None:
+        self.coarsened = int(state[0])
+
+    def extra_repr(self) -> str:
+        return f"gradient={self.gradient}, state={self.state!r}, repeats={self.repeats}"
+
+
+class ReversibleStack(Stack):
+    """A stack of grouped additive couplings, reversible from end to end.
+
+    Args:
+        blocks: a list of layers, each a list of C >= 2 blocks: any modules from (N, D / C) to (N, D / C).
+        segments: see `Reversible`.
+        gradient: default `Reversible(segments)`.
+        state, repeats: see `Stack`.
+
+    Example:
+        >>> stack = ReversibleStack([[PreActivation(GATConv(32, 32)) for _ in range(2)] for _ in range(200)])
+        >>> h = stack(h, edge_index)  # h (N, 64)
+    """
+
+    def __init__(
+        self,
+        blocks: Iterable[Sequence[nn.Module]],
+        *,
+        segments: int = 1,
+        gradient: GradientStrategy | None = None,
+        state: Literal["grid", "float64", "plain"] = "grid",
+        repeats: int = 1,
+    ) -> None:
+        layers = [AdditiveCoupling(layer) for layer in blocks]
+        super().__init__(layers, gradient=gradient or Reversible(segments), state=state, repeats=repeats)
+
+
+class ResidualStack(Stack):
+    """A stack of residual layers, one block each; differentiate it with `Checkpoint()` or `Backprop()`."""
+
+    def __init__(
+        self,
+        blocks: Iterable[nn.Module],
+        *,
+        gradient: GradientStrategy | None = None,
+        state: Literal["grid", "float64", "plain"] = "grid",
+        repeats: int = 1,
+    ) -> None:
+        super().__init__([Residual(block) for block in blocks], gradient=gradient, state=state, repeats=repeats)

@@ -1,0 +1,1 @@
+"""One training run: its session, its loop, its folder."""

@@ -1,0 +1,130 @@
+"""The state from which a run goes on as if it had never stopped: weights, moments, random states, and where it was."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from revgnn.models import EquilibriumGNN
+from revgnn.train.run.session import Session
+from revgnn.train.run.tensor_file import CheckpointError, read_tensors, write_tensors
+
+_FORMAT = 1
+
+
+@dataclass
+class State:
+    """Where a run is. The parts of an epoch follow from the seed and its number, so no order needs to be kept."""
+
+    epoch: int = 0
+    """Epochs done."""
+    step: int = 0
+    """Parts of the epoch under way that were trained on."""
+    loss_sum: float = 0.0
+    """Loss of the epoch under way, summed over `loss_count` labelled training nodes."""
+    loss_count: int = 0
+    seconds: float = 0.0
+    """Spent on training in the epoch under way."""
+    peak_bytes: int = 0
+    """Largest use of memory in the first epoch."""
+    best_epoch: int = 0
+    best_score: float | None = None
+    metrics_bytes: int = 0
+    """Length of metrics.jsonl when the state was saved; lines behind it belong to epochs that will be done again."""
+
+
+def save_state(path: Path, session: Session, state: State) -> None:
+    """Write everything in one file. The one that was there stays until the new one is complete."""
+    optimizer = session.optimizer.state_dict()
+    tensors: dict[str, Tensor] = {f"model.{name}": t for name, t in session.model.state_dict().items()}
+    for index, moments in optimizer["state"].items():
+        tensors |= {f"optimizer.{index}.{name}": t for name, t in moments.items()}
+    if isinstance(session.model, EquilibriumGNN) and session.model.warm_start is not None:
+        tensors |= {f"warm_start.{name}": t for name, t in session.model.warm_start.tensors().items()}
+    tensors["rng.cpu"] = torch.get_rng_state()
+    if session.device.type == "cuda":
+        tensors["rng.cuda"] = torch.cuda.get_rng_state(session.device)
+    note = {
+        "format": _FORMAT,
+        "config": session.config.digest,
+        "state": asdict(state),
+        "param_groups": optimizer["param_groups"],
+        "scaler": session.scaler.state_dict(),
+        "features": session.features_checksum,
+    }
+    if isinstance(session.model, EquilibriumGNN):
+        note["solves"] = session.model.solves.tally.state()
+    write_tensors(path, tensors, note)
+
+
+def load_state(path: Path, session: Session) -> State:
+    """Bring a session, and torch's random generators, to the state in the file.
+
+    Raises:
+        FileNotFoundError, CheckpointError: if the file is missing, damaged, or of another run.
+    """
+    tensors, note = read_tensors(path)
+    if note.get("format") != _FORMAT:
+        raise CheckpointError(f"{path} has format {note.get('format')!r}, this version reads format {_FORMAT}.")
+    if note["config"] != session.config.digest:
+        raise CheckpointError(f"{path} belongs to a run with another configuration than the config.yaml beside it.")
+    if note.get("features") != session.features_checksum:
+        name = session.config.data and session.config.data.node_features
+        raise CheckpointError(f"{name} has another content than when this run's state was saved; put the old file back.")
+    groups = _by_prefix(tensors)
+    load_weights(session.model, groups["model"], path)
+    if isinstance(session.model, EquilibriumGNN) and session.model.warm_start is not None:
+        session.model.warm_start.restore(groups.get("warm_start", {}), session.device)
+    moments: dict[int, dict[str, Tensor]] = {}
+    for name, tensor in groups.get("optimizer", {}).items():
+        index, _, moment = name.partition(".")
+        moments.setdefault(int(index), {})[moment] = tensor
+    session.optimizer.load_state_dict({"state": moments, "param_groups": note["param_groups"]})
+    session.scaler.load_state_dict(note["scaler"])
+    if isinstance(session.model, EquilibriumGNN):
+        session.model.solves.tally.restore(note.get("solves", {}))
+    torch.set_rng_state(groups["rng"]["cpu"])
+    if session.device.type == "cuda" and "cuda" in groups["rng"]:
+        torch.cuda.set_rng_state(groups["rng"]["cuda"], session.device)
+    return _state(note["state"], path)
+
+
+def save_weights(path: Path, model: nn.Module, note: dict[str, Any]) -> None:
+    write_tensors(path, model.state_dict(), note)
+
+
+def load_weights(model: nn.Module, weights: dict[str, Tensor], path: Path) -> None:
+    """Fill a model with weights that must be exactly its own.
+
+    Raises:
+        CheckpointError: naming the first weight that is missing, superfluous or of another shape.
+    """
+    own = model.state_dict()
+    for name in sorted(own.keys() | weights.keys()):
+        if name not in weights or name not in own:
+            where = "is missing from" if name not in weights else "is not part of this model but of"
+            raise CheckpointError(f"weight {name} {where} {path}; it belongs to another model.")
+        if own[name].shape != weights[name].shape:
+            raise CheckpointError(
+                f"weight {name} in {path} has shape {tuple(weights[name].shape)}, the model's has {tuple(own[name].shape)}; "
+                "the data set or the configuration has changed."
+            )
+    model.load_state_dict(weights)
+
+
+def _by_prefix(tensors: dict[str, Tensor]) -> dict[str, dict[str, Tensor]]:
+    groups: dict[str, dict[str, Tensor]] = {}
+    for name, tensor in tensors.items():
+        prefix, _, rest = name.partition(".")
+        groups.setdefault(prefix, {})[rest] = tensor
+    return groups
+
+
+def _state(values: dict[str, Any], path: Path) -> State:
+    if values.keys() != {field.name for field in fields(State)}:
+        raise CheckpointError(f"{path} holds another kind of state: {', '.join(values)}.")
+    return State(**values)

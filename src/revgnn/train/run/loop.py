@@ -1,0 +1,180 @@
+"""Training a run from beginning to end, or from where it stopped."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from revgnn.equilibrium import Solves
+from revgnn.memory import PeakMemory
+from revgnn.models import EquilibriumGNN, num_parameters
+from revgnn.stack import StateRangeError
+from revgnn.train.config import RunConfig
+from revgnn.train.inference.evaluation import Scores, infer, score_splits
+from revgnn.train.run.checkpoint import State
+from revgnn.train.run.events import EpochEnded, Event, Hook, Started, Stepped
+from revgnn.train.run.folder import RunFolder
+from revgnn.train.run.result import Result, summarise
+from revgnn.train.run.session import Diverged, Session, prepare, training_step
+from revgnn.train.tricks.teacher import attach_teacher, check_teacher
+
+
+class Interrupted(Exception):
+    """Training was asked to stop; all it had done is in the run folder, and `--resume` goes on with the next step."""
+
+    def __init__(self, folder: Path, epoch: int, step: int) -> None:
+        super().__init__(f"stopped in epoch {epoch} after {step} steps; everything is saved in {folder}.")
+        self.folder, self.epoch, self.step = folder, epoch, step
+
+
+def train(
+    config: RunConfig,
+    out: Path | str,
+    *,
+    resume: bool = False,
+    overwrite: bool = False,
+    hooks: Iterable[Hook] = (),
+    should_stop: Callable[[], bool] = lambda: False,
+) -> Result:
+    """Train a run and leave it in a folder.
+
+    A run that was killed and is resumed on the same machine ends with the same weights and metrics, bit for bit, as one
+    that never stopped. Weights of the epoch with the best validation score are kept in best.safetensors.
+
+    Args:
+        out: the run's folder; see `RunFolder`.
+        resume: go on with the run in `out`, from its beginning if nothing was saved yet.
+        overwrite: replace the run in `out`.
+        hooks: functions called with each `Event`.
+        should_stop: asked after each step; True saves the state and raises `Interrupted`.
+
+    Raises:
+        ValueError: anything wrong with configuration, data or folder, before training starts.
+        Diverged: loss or gradient are no longer finite, or the state left its grid; what was saved last stays.
+        Interrupted: see `should_stop`.
+    """
+    hooks = tuple(hooks)
+    folder = RunFolder(out)
+    folder.check(config, resume=resume, overwrite=overwrite)
+    check_teacher(config, folder, resume=resume)
+    session = prepare(config)
+    attach_teacher(session, folder, resume=resume)
+    state = folder.begin(session, resume=resume)
+    _tell(hooks, _started(session, folder, state))
+    with session.partition:  # its background thread ends with the training
+        while state.epoch < config.epochs and not _out_of_patience(config, state):
+            try:
+                _train_epoch(session, state, folder, hooks, should_stop)
+            except Interrupted:
+                folder.save_last(session, state)
+                raise
+            except (Diverged, StateRangeError) as error:
+                raise _explained(error, state, folder) from None
+            _tell(hooks, _end_epoch(session, state, folder))
+    result = summarise(session, state, folder.metrics())
+    folder.save_result(result.as_dict())
+    return result
+
+
+def _train_epoch(
+    session: Session, state: State, folder: RunFolder, hooks: tuple[Hook, ...], should_stop: Callable[[], bool]
+) -> None:
+    """The rest of the epoch under way: one step a part."""
+    epoch = state.epoch + 1
+    session.model.train()
+    with _first_epoch_memory(session, state):
+        for batch in session.batches.epoch(session.partition, epoch, start=state.step):
+            started = time.perf_counter()
+            if batch.num_labelled:
+                loss = training_step(session, batch, state.epoch + state.step / session.config.parts)
+                state.loss_sum += loss * batch.num_labelled
+                state.loss_count += batch.num_labelled
+            state.step += 1
+            state.seconds += time.perf_counter() - started
+            _tell(hooks, Stepped(epoch, state.step, session.config.parts, state.loss_sum / max(state.loss_count, 1)))
+            if should_stop():
+                raise Interrupted(folder.path, epoch, state.step)
+
+
+@contextmanager
+def _first_epoch_memory(session: Session, state: State) -> Iterator[None]:
+    """Peak memory is the peak of the first training epoch, as published figures have it; watching it costs time, so only there."""
+    if state.epoch > 0:
+        yield
+        return
+    memory = PeakMemory(session.device)
+    try:
+        with memory:
+            yield
+    finally:
+        state.peak_bytes = max(state.peak_bytes, memory.peak_bytes)
+
+
+def _end_epoch(session: Session, state: State, folder: RunFolder) -> EpochEnded:
+    """Evaluate if it is time, keep the best weights, write the epoch's line, and save the state."""
+    config, epoch = session.config, state.epoch + 1
+    started = time.perf_counter()
+    solves, evaluation_solves = _take_solves(session), None
+    scores, is_best = Scores(None, None, None), False
+    if epoch % config.evaluation.every == 0 or epoch == config.epochs:
+        logits = infer(session.model, session.batches, config.evaluation, config.seed)
+        evaluation_solves = _take_solves(session)
+        scores = score_splits(session.dataset, logits)
+        assert scores.valid is not None  # `prepare` refuses an empty validation split
+        is_best = state.best_score is None or scores.valid > state.best_score
+        if is_best:
+            folder.save_best(session, epoch, scores.valid)
+            state.best_epoch, state.best_score = epoch, scores.valid
+    record = EpochEnded(
+        epoch=epoch,
+        loss=state.loss_sum / state.loss_count if state.loss_count else None,
+        **scores.as_dict(),
+        seconds=state.seconds,
+        peak_bytes=state.peak_bytes,
+        is_best=is_best,
+        evaluation_seconds=time.perf_counter() - started,
+        skipped_steps=session.scaler.take_skipped(),
+        solves=solves,
+        evaluation_solves=evaluation_solves,
+    )
+    state.metrics_bytes = folder.append(record)
+    state.epoch, state.step, state.loss_sum, state.loss_count, state.seconds = epoch, 0, 0.0, 0, 0.0
+    if epoch % config.save_every == 0 or epoch == config.epochs or _out_of_patience(config, state):
+        folder.save_last(session, state)
+    return record
+
+
+def _take_solves(session: Session) -> Solves | None:
+    """Of an equilibrium since they were last taken."""
+    return session.model.solves.tally.take() if isinstance(session.model, EquilibriumGNN) else None
+
+
+def _out_of_patience(config: RunConfig, state: State) -> bool:
+    return config.patience is not None and state.best_epoch > 0 and state.epoch - state.best_epoch >= config.patience
+
+
+def _explained(error: Diverged | StateRangeError, state: State, folder: RunFolder) -> Diverged:
+    kept = f"The state saved last stays in {folder.path}" if folder.last_file.exists() else "Nothing had been saved yet"
+    return Diverged(
+        f"training diverged in epoch {state.epoch + 1}, step {state.step + 1}: {str(error).rstrip('.')}. {kept}; "
+        "try a smaller optim.lr, a smaller optim.clip_norm, or amp=none (fp16 overflows at 65504)."
+    )
+
+
+def _started(session: Session, folder: RunFolder, state: State) -> Started:
+    return Started(
+        config=session.config,
+        folder=folder.path,
+        dataset=session.dataset.summary(),
+        metric=session.dataset.metric,
+        parameters=num_parameters(session.model),
+        device=str(session.device),
+        epoch=state.epoch,
+    )
+
+
+def _tell(hooks: tuple[Hook, ...], event: Event) -> None:
+    for hook in hooks:
+        hook(event)

@@ -1,0 +1,75 @@
+"""What a finished run is summed up to: result.json."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from statistics import median
+from typing import Any
+
+from revgnn.models import num_parameters
+from revgnn.train.run.checkpoint import State
+from revgnn.train.run.session import Session
+
+
+@dataclass(frozen=True)
+class Result:
+    """Scores are those of the epoch with the best validation score; its weights are in best.safetensors."""
+
+    dataset: str
+    metric: str
+    split: int | str
+    seed: int
+    epochs: int
+    stopped: str
+    """Why training ended: "epochs" or "patience"."""
+    best_epoch: int
+    train: float | None
+    valid: float
+    test: float | None
+    parameters: int
+    seconds_per_epoch: float
+    """Median, without the first epoch, in which kernels are compiled and the memory is measured."""
+    peak_bytes: int
+    """Peak of tensors allocated in the first training epoch, above weights and data."""
+    device: str
+    solve_failures: int | None = None
+    """Equilibrium solves that did not converge, in training and evaluation; None for networks that solve nothing."""
+    skipped_steps: int | None = None
+    """Steps that fp16 gradients overflowed in; None in other precisions."""
+
+    def as_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def summarise(session: Session, state: State, metrics: list[dict[str, Any]]) -> Result:
+    """
+    Args:
+        metrics: the lines of metrics.jsonl.
+    """
+    assert session.config.data is not None  # `prepare` loaded it
+    best = next(line for line in metrics if line["epoch"] == state.best_epoch)
+    seconds = [line["seconds"] for line in metrics]
+    return Result(
+        dataset=session.dataset.name,
+        metric=session.dataset.metric,
+        split=session.config.data.split,
+        seed=session.config.seed,
+        epochs=state.epoch,
+        stopped="epochs" if state.epoch >= session.config.epochs else "patience",
+        best_epoch=state.best_epoch,
+        train=best["train"],
+        valid=best["valid"],
+        test=best["test"],
+        parameters=num_parameters(session.model),
+        seconds_per_epoch=median(seconds[1:] or seconds),
+        peak_bytes=state.peak_bytes,
+        device=str(session.device),
+        solve_failures=_total(
+            [line[name]["failures"] for line in metrics for name in ("solves", "evaluation_solves") if name in line]
+        ),
+        skipped_steps=_total([line["skipped_steps"] for line in metrics if "skipped_steps" in line]),
+    )
+
+
+def _total(counts: list[int]) -> int | None:
+    return sum(counts) if counts else None

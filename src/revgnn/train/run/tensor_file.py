@@ -1,0 +1,69 @@
+"""Named tensors and a note in one safetensors file that is whole or refused: written in one step, checked when read."""
+
+from __future__ import annotations
+
+import json
+import zlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, uint8
+
+from revgnn.train.run.files import replacing
+
+
+class CheckpointError(ValueError):
+    """A weights or state file that is damaged or belongs to something else."""
+
+
+def write_tensors(path: Path, tensors: Mapping[str, Tensor], note: Mapping[str, Any]) -> None:
+    """Write tensors and a JSON-able note. What stood at `path` stays until the new file is complete."""
+    packed = _unshared(tensors)
+    header = {"note": json.dumps(dict(note)), "crc32": str(_checksum(packed))}
+    with replacing(path) as temporary:
+        save_file(packed, temporary, metadata=header)
+
+
+def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Tensors, on the CPU, and note of a file of `write_tensors`.
+
+    Raises:
+        FileNotFoundError: if there is none.
+        CheckpointError: if it is cut short, damaged, or not one of ours.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"{path} does not exist.")
+    try:
+        with safe_open(path, framework="pt", device="cpu") as file:
+            header = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  (not a mapping)
+        note, expected = json.loads(header["note"]), int(header["crc32"])
+    except (SafetensorError, KeyError, ValueError) as error:
+        raise CheckpointError(f"{path} is damaged or was not written by revgnn ({' '.join(str(error).split())}).") from None
+    if _checksum(tensors) != expected:
+        raise CheckpointError(f"{path} is damaged: its checksum does not match its content.")
+    return tensors, note
+
+
+def _unshared(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """On the CPU, contiguous, each with memory of its own: the format refuses tensors that share (tied layers do)."""
+    packed: dict[str, Tensor] = {}
+    seen: set[int] = set()
+    for name, tensor in tensors.items():
+        tensor = tensor.detach().cpu().contiguous()
+        if tensor.untyped_storage().data_ptr() in seen:
+            tensor = tensor.clone()
+        seen.add(tensor.untyped_storage().data_ptr())
+        packed[name] = tensor
+    return packed
+
+
+def _checksum(tensors: Mapping[str, Tensor]) -> int:
+    """CRC-32 over the bytes of all tensors by name. safetensors notices a file cut short, not a changed byte."""
+    crc = 0
+    for name in sorted(tensors):
+        crc = zlib.crc32(tensors[name].reshape(-1).view(uint8).numpy().data, crc)
+    return crc
