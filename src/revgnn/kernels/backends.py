@@ -1,4 +1,4 @@
-"""Which kernels an operator runs on: those of the CPU, those of the GPU, or its definition in plain torch."""
+"""The one place where the implementation of an operator is chosen: the kernels of a device, or the definition in plain torch."""
 
 from __future__ import annotations
 
@@ -6,29 +6,34 @@ import functools
 import importlib.util
 import os
 import warnings
+from collections.abc import Callable
 
 import torch
 
 NAMES = ("cpu", "gpu", "reference")
 
 
-def choose(backend: str | None, device: torch.device) -> str:
-    """The backend that was asked for, if it can run on `device`; by default the fused kernels of the device, or else the reference.
+def _no_obstacle(backend: str) -> None:
+    return None
 
-    The GPU kernels are written in Triton. On tensors of the CPU they run in Triton's interpreter, slowly, for tests: it has to be
-    turned on by `TRITON_INTERPRET=1` in the environment before anything imports triton.
+
+def choose(backend: str | None, device: torch.device, obstacle: Callable[[str], str | None] = _no_obstacle) -> str:
+    """Return the backend that was asked for, or the default one: the fused kernels of the device, or else "reference".
+
+    The GPU kernels are written in Triton. On tensors of the CPU they run in Triton's interpreter, slowly, for tests. That must
+    be turned on by `TRITON_INTERPRET=1` in the environment before anything imports triton.
+
+    Args:
+        backend: "cpu", "gpu" or "reference"; None for the default.
+        device: where the tensors are.
+        obstacle: from "cpu" or "gpu" to the reason why its kernels cannot take these tensors, or None if they can.
 
     Raises:
-        ValueError: for an unknown name, or a backend that this device or this installation cannot run.
+        ValueError: for an unknown name, or a backend that this device, this installation or these tensors rule out.
     """
     if backend is None:
-        if device.type == "cpu":
-            return "cpu"
-        if device.type == "cuda" and has_triton():
-            return "gpu"
-        if device.type == "cuda":
-            _say_slow()
-        return "reference"
+        chosen = _default(device)
+        return chosen if chosen == "reference" or obstacle(chosen) is None else "reference"
     if backend not in NAMES:
         raise ValueError(f"unknown backend {backend!r}; choose 'cpu', 'gpu' or 'reference'.")
     if backend == "cpu" and device.type != "cpu":
@@ -36,14 +41,31 @@ def choose(backend: str | None, device: torch.device) -> str:
             f"backend 'cpu' works on tensors of the CPU, and these are on {device}; leave backend out, or choose 'gpu'."
         )
     if backend == "gpu":
-        if not has_triton():
-            raise ValueError("backend 'gpu' needs triton, which is not installed; install it, or choose 'reference'.")
-        if device.type != "cuda" and not (device.type == "cpu" and interpreted()):
-            raise ValueError(
-                f"backend 'gpu' works on CUDA tensors, and these are on {device}; move them, choose 'cpu' or 'reference', or, to "
-                "test the kernels without a GPU, start with TRITON_INTERPRET=1."
-            )
+        _check_gpu(device)
+    if backend != "reference" and (reason := obstacle(backend)) is not None:
+        raise ValueError(f"{reason}; use 'reference'.")
     return backend
+
+
+def _default(device: torch.device) -> str:
+    if device.type == "cpu":
+        return "cpu"
+    if device.type != "cuda":
+        return "reference"
+    if has_triton():
+        return "gpu"
+    _warn_of_slow_path()
+    return "reference"
+
+
+def _check_gpu(device: torch.device) -> None:
+    if not has_triton():
+        raise ValueError("backend 'gpu' needs triton, which is not installed; install it, or choose 'reference'.")
+    if device.type != "cuda" and not (device.type == "cpu" and interpreted()):
+        raise ValueError(
+            f"backend 'gpu' works on CUDA tensors, and these are on {device}; move them, choose 'cpu' or 'reference', or, to "
+            "test the kernels without a GPU, start with TRITON_INTERPRET=1."
+        )
 
 
 @functools.cache
@@ -58,7 +80,7 @@ def interpreted() -> bool:
 
 
 @functools.cache
-def _say_slow() -> None:
+def _warn_of_slow_path() -> None:
     warnings.warn(
         "triton is not installed, so operators on CUDA run in plain torch and build a message for each edge and channel; "
         "install triton for the fused kernels.",

@@ -15,7 +15,7 @@ from torch.autograd.function import once_differentiable
 from revgnn.graph import Graph
 from revgnn.ops.aggregate import cpu as aggregation
 from revgnn.ops.norm_relu import cpu as norm
-from revgnn.ops.operator import is_observed
+from revgnn.ops.old_operator import is_observed
 from revgnn.ops.perceptron import cpu as perceptron
 
 _UNLIMITED = (float("-inf"), float("inf"))

@@ -1,86 +1,219 @@
-"""Operators for autograd and `torch.compile`, which cost little where neither compiler nor tracer looks on.
+"""Operators: one shape for all of them, on every device, for autograd and for `torch.compile`.
 
-An operator that torch's dispatcher knows (`torch.library.custom_op`) passes through some hundred lines of Python a call: the price
-of a small kernel. Where nobody listens, the same functions run as a plain `torch.autograd.Function`.
+An operator is a differentiable function of tensors. It is described by three named tuples: `Inputs`, its tensors; `Spec`, its
+settings; `Saved`, what the backward pass needs beside the inputs. The kernels of a device are two functions:
+
+- `forward(inputs, spec) -> (out, saved)`
+- `backward(grad, inputs, saved, spec) -> grads`, an `Inputs` of gradients, None where `spec.wanted` does not name the input.
+
+`ops/README.md` shows how to add an operator or the kernels of another device.
+
+An operator that torch's dispatcher knows (`torch.library.custom_op`) passes through some hundred lines of Python a call, which is
+the price of a small kernel. So it is used only where something has to see each operator: a compiler, a tracer, a transform, a
+dispatch mode or a tensor subclass. Elsewhere the same functions run as a plain `torch.autograd.Function`.
 """
 
 from __future__ import annotations
 
+import types
+import typing
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.utils._python_dispatch import _get_current_dispatch_mode_stack
 
-CPU_AND_CUDA = ("cpu", "cuda")
 _PLAIN = (Tensor, nn.Parameter)
 
 
-def is_observed(arguments: tuple[Any, ...]) -> bool:
-    """Whether a compiler, a tracer, a transform, a dispatch mode or a tensor subclass is to be told of each operator.
+class Kernels(Protocol):
+    """The kernels of one device: a module with these two functions."""
 
-    A dispatch mode that is content with what operators are made of says so by an attribute `sees_through_operators`.
+    @property
+    def forward(self) -> Callable[[Any, Any], tuple[Tensor, Any]]: ...
+    @property
+    def backward(self) -> Callable[[Tensor, Any, Any, Any], Any]: ...
+
+
+class Signature(NamedTuple):
+    """What an operator takes and keeps.
+
+    Attributes:
+        inputs: named tuple of tensors; those annotated `Tensor | None` may be absent.
+        spec: named tuple of settings. Its last field, `wanted`, is a tuple of the names of the inputs that want a gradient; the
+            operator fills it in.
+        saved: named tuple of tensors that the backward pass needs beside the inputs, or None where a device saves none.
+        parsers: for each field of `spec` but the last, the function that reads its value from `str(value)`.
+    """
+
+    inputs: Any
+    spec: Any
+    saved: Any
+    parsers: tuple[Callable[[str], Any], ...]
+
+
+def needs_dispatcher(tensors: tuple[Any, ...]) -> bool:
+    """Whether a compiler, a tracer, a transform, a dispatch mode or a tensor subclass has to see each operator.
+
+    A dispatch mode that only needs to see what operators are made of has an attribute `sees_through_operators`.
     """
     return (
         torch.compiler.is_compiling()
-        or (torch._C._len_torch_dispatch_stack() > 0 and not _seen_through())
+        or (torch._C._len_torch_dispatch_stack() > 0 and not _all_see_through())
         or torch._C._are_functorch_transforms_active()
         or torch._C._get_tracing_state() is not None
-        or any(isinstance(a, Tensor) and type(a) not in _PLAIN for a in arguments)
+        or any(isinstance(t, Tensor) and type(t) not in _PLAIN for t in tensors)
     )
 
 
-def _seen_through() -> bool:
+def _all_see_through() -> bool:
     return all(getattr(mode, "sees_through_operators", False) for mode in _get_current_dispatch_mode_stack())
 
 
 class Operator:
-    """A function of tensors and numbers, made known to torch's dispatcher. Made by `operator`.
+    """A differentiable operator. Call it with inputs, a spec and the name of a backend.
 
-    Attributes:
-        registered: what the dispatcher knows. Calling the operator gives the same, and calls it where `is_observed`.
+    Args:
+        name: "namespace::name", as torch's dispatcher knows it.
+        signature: its named tuples.
+        kernels: by backend, functions that return the kernels; those of the GPU are imported only when they are first called for.
+        kept: from inputs and spec to the inputs that the backward pass reads; None in place of the others, so that they can die.
+        fake: from inputs, spec and backend to `(out, saved)` as empty tensors: shapes and dtypes for tensors without data.
     """
 
-    def __init__(self, name: str, function: Callable[..., Any], devices: tuple[str, ...]) -> None:
-        self.registered = torch.library.custom_op(name, function, mutates_args=(), device_types=devices)
-        self._name = name
-        self._function = function
-        self._differentiable: type[torch.autograd.Function] | None = None
+    def __init__(
+        self,
+        name: str,
+        signature: Signature,
+        kernels: dict[str, Callable[[], Kernels]],
+        *,
+        kept: Callable[[Any, Any], Any],
+        fake: Callable[[Any, Any, str], tuple[Tensor, Any]],
+    ) -> None:
+        self.name = name
+        self.signature = signature
+        self.kernels = kernels
+        self.kept = kept
+        self._names = signature.inputs._fields
+        self._node = _autograd_node(self)
+        self._registered = _register(self, fake)
 
-    def register_fake(self, fake: Callable[..., Any]) -> None:
-        """Shapes and dtypes of the results, for tensors without data."""
-        self.registered.register_fake(fake)
-
-    def register_autograd(self, backward: Callable[..., Any], *, setup_context: Callable[..., None]) -> None:
-        """As `torch.library.CustomOpDef.register_autograd`. `backward` returns a gradient, or None, for each argument."""
-        self.registered.register_autograd(backward, setup_context=setup_context)
-        function = self._function
-
-        # not with `setup_context` of its own: torch would then look up the signature of `forward` in each call
-        def run(ctx: Any, *arguments: Any) -> Any:
-            out = function(*arguments)
-            setup_context(ctx, arguments, out)
-            return out
-
-        @once_differentiable
-        def run_back(ctx: Any, *grads: Tensor) -> tuple[Any, ...]:
-            found = backward(ctx, *grads)
-            return tuple(None if isinstance(grad, list) else grad for grad in found)  # a list of tensors: constants
-
-        name = self._name.replace("::", "_")
-        methods = {"forward": staticmethod(run), "backward": staticmethod(run_back)}
-        self._differentiable = type(name, (torch.autograd.Function,), methods)
-
-    def __call__(self, *arguments: Any) -> Any:
-        if is_observed(arguments):
-            return self.registered(*arguments)
-        if self._differentiable is None or not torch.is_grad_enabled():
-            return self._function(*arguments)
-        return self._differentiable.apply(*arguments)
+    def __call__(self, inputs: Any, spec: Any, backend: str) -> Tensor:
+        if torch.is_grad_enabled():
+            wanted = tuple([n for n, t in zip(self._names, inputs, strict=True) if t is not None and t.requires_grad])
+        else:
+            wanted = ()
+        spec = spec._replace(wanted=wanted)
+        if needs_dispatcher(inputs):
+            return self._registered(*inputs, encode(spec), backend)
+        kernels = self.kernels[backend]()
+        if not wanted:
+            return kernels.forward(inputs, spec)[0]
+        return self._node.apply(kernels, spec, *inputs)
 
 
-def operator(name: str, devices: tuple[str, ...] = CPU_AND_CUDA) -> Callable[[Callable[..., Any]], Operator]:
-    """Decorator: the function as an `Operator` called `name`, "namespace::name". Its arguments are positional, and annotated."""
-    return lambda function: Operator(name, function, devices)
+def _autograd_node(operator: Operator) -> Any:
+    """The operator as a `torch.autograd.Function` that the dispatcher does not know."""
+    inputs_type, _, saved_type, _ = operator.signature
+    count = len(inputs_type._fields)
+
+    # not with `setup_context` of its own: torch would then look up the signature of `forward` in each call
+    def forward(ctx: Any, kernels: Kernels, spec: Any, *tensors: Tensor | None) -> Tensor:
+        inputs = inputs_type(*tensors)
+        out, saved = kernels.forward(inputs, spec)
+        ctx.kernels, ctx.spec = kernels, spec
+        ctx.save_for_backward(*operator.kept(inputs, spec), *saved)
+        return out
+
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Any, ...]:
+        tensors = ctx.saved_tensors
+        inputs, saved = inputs_type(*tensors[:count]), saved_type(*tensors[count:])
+        return None, None, *ctx.kernels.backward(grad.contiguous(), inputs, saved, ctx.spec)
+
+    methods = {"forward": staticmethod(forward), "backward": staticmethod(backward)}
+    return type(operator.name.replace("::", "_"), (torch.autograd.Function,), methods)
+
+
+# --- for torch's dispatcher --------------------------------------------------------------------------------------------------------
+
+
+def encode(spec: Any) -> str:
+    """Return a spec as text, the form in which the dispatcher takes it."""
+    *settings, wanted = spec
+    return ";".join([*(str(value) for value in settings), ",".join(wanted)])
+
+
+def decode(signature: Signature, text: str) -> Any:
+    """Return the spec that `encode` was given."""
+    *settings, wanted = text.split(";")
+    values = [parse(setting) for parse, setting in zip(signature.parsers, settings, strict=True)]
+    return signature.spec(*values, tuple(wanted.split(",")) if wanted else ())
+
+
+def yes_or_no(text: str) -> bool:
+    """Read what `str` makes of a bool."""
+    return text == "True"
+
+
+def _register(operator: Operator, fake: Callable[[Any, Any, str], tuple[Tensor, Any]]) -> Callable[..., Tensor]:
+    """Make the operator known to torch's dispatcher: as two custom operators, forward and backward, of tensors and text."""
+    signature = operator.signature
+    inputs_type, saved_type = signature.inputs, signature.saved
+    count = len(inputs_type._fields)
+    kept_count = count + len(saved_type._fields)
+
+    def run(*arguments: Any) -> Tensor | tuple[Tensor, ...]:
+        *tensors, text, backend = arguments
+        return _outputs(*operator.kernels[backend]().forward(inputs_type(*tensors), decode(signature, text)))
+
+    def run_fake(*arguments: Any) -> Tensor | tuple[Tensor, ...]:
+        *tensors, text, backend = arguments
+        return _outputs(*fake(inputs_type(*tensors), decode(signature, text), backend))
+
+    def run_back(grad: Tensor, *arguments: Any) -> tuple[Tensor, ...]:
+        *tensors, text, backend = arguments
+        inputs, saved = inputs_type(*tensors[:count]), saved_type(*tensors[count:kept_count])
+        grads = operator.kernels[backend]().backward(grad.contiguous(), inputs, saved, decode(signature, text))
+        return tuple(grad.new_empty(0) if t is None else t for t in grads)
+
+    def run_back_fake(grad: Tensor, *arguments: Any) -> tuple[Tensor, ...]:
+        wanted = decode(signature, arguments[-2]).wanted
+        # the gradient of an input that is not kept has the shape of the result's
+        like = [grad if t is None else t for t in arguments[:count]]
+        empty = [torch.empty_like(t, memory_format=torch.contiguous_format) for t in like]
+        return tuple(t if name in wanted else grad.new_empty(0) for name, t in zip(inputs_type._fields, empty, strict=True))
+
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
+        *tensors, ctx.text, ctx.backend = inputs
+        spec, saved = decode(signature, ctx.text), output[1:] if isinstance(output, tuple) else ()
+        ctx.wanted = spec.wanted
+        ctx.mark_non_differentiable(*saved)
+        ctx.save_for_backward(*operator.kept(inputs_type(*tensors), spec), *saved)
+
+    def differentiate(ctx: Any, grad: Tensor, *_: Any) -> tuple[Any, ...]:
+        grads = registered_back(grad, *ctx.saved_tensors, ctx.text, ctx.backend)
+        return *(g if name in ctx.wanted else None for name, g in zip(inputs_type._fields, grads, strict=True)), None, None
+
+    hints = typing.get_type_hints(inputs_type)
+    tensors = ", ".join(f"Tensor{'?' if isinstance(hint, types.UnionType) else ''} {name}" for name, hint in hints.items())
+    kept = ", ".join(f"Tensor? {name}" for name in (*inputs_type._fields, *(f"saved_{name}" for name in saved_type._fields)))
+    outputs = ", ".join(["Tensor"] * (1 + len(saved_type._fields)))
+    grads = ", ".join(["Tensor"] * count)
+    common: dict[str, Any] = {"mutates_args": (), "device_types": ("cpu", "cuda")}
+    registered = torch.library.custom_op(operator.name, run, schema=f"({tensors}, str spec, str backend) -> ({outputs})", **common)
+    registered_back = torch.library.custom_op(
+        f"{operator.name}_backward", run_back, schema=f"(Tensor grad, {kept}, str spec, str backend) -> ({grads})", **common
+    )
+    registered.register_fake(run_fake)
+    registered_back.register_fake(run_back_fake)
+    registered.register_autograd(differentiate, setup_context=setup_context)
+    if not saved_type._fields:
+        return registered
+    return lambda *arguments: registered(*arguments)[0]
+
+
+def _outputs(out: Tensor, saved: tuple[Tensor | None, ...]) -> Tensor | tuple[Tensor, ...]:
+    return (out, *(out.new_empty(0) if t is None else t for t in saved)) if saved else out

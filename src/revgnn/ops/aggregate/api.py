@@ -12,7 +12,7 @@ from revgnn.kernels import backends
 from revgnn.kernels.cpu.launch import position_dtype
 from revgnn.ops.aggregate import cpu, reference
 from revgnn.ops.aggregate.reducers import Max, Power, Reducer, Softmax
-from revgnn.ops.operator import operator
+from revgnn.ops.old_operator import operator
 
 _UNLIMITED = (float("-inf"), float("inf"))
 

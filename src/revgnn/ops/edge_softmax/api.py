@@ -10,7 +10,7 @@ from torch import Tensor
 from revgnn.graph import Graph
 from revgnn.kernels import backends
 from revgnn.ops.edge_softmax import cpu, reference
-from revgnn.ops.operator import operator
+from revgnn.ops.old_operator import operator
 
 
 def edge_softmax(scores: Tensor, graph: Graph, *, backend: str | None = None) -> Tensor:

@@ -1,4 +1,4 @@
-"""One pass over state and change: read both, write the sum, keep the largest magnitude."""
+"""`advance` on the CPU: one pass that reads state and change, writes the sum and keeps its largest magnitude."""
 
 from __future__ import annotations
 
@@ -6,38 +6,37 @@ import functools
 import math
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from revgnn.kernels.cpu import simd
-from revgnn.kernels.cpu.launch import constants, kernel, next_block, num_blocks, run
-from revgnn.kernels.cpu.simd import exceeds, fma, load, magnitude, mul, pointer, rint, select, splat, store
+from revgnn.kernels.cpu.blocks import even_blocks, num_blocks
+from revgnn.kernels.cpu.elements import ELEMENTS
+from revgnn.kernels.cpu.kernel import Kernel, kernel, number, read, size, write
+from revgnn.kernels.cpu.simd import exceeds, fma, load, magnitude, mul, rint, select, splat, store
 
 LANES = 64
+PEAKS = LANES + 1
+"""Magnitudes that a block reports: one a lane, and one of the elements that are left over."""
 GRAIN = 1 << 15
 """Elements a block: 128 KiB of float32, so that what a block reads fits a core's cache."""
 
 
 @functools.cache
-def advance_kernel(rounded: bool, dtype: Any) -> Any:
-    revision = simd.REVISION
+def advance_kernel(rounded: bool, dtype: Any) -> Kernel:
+    """`out = state + down * rint(up * change)`, without the rounding if not `rounded`."""
 
-    def elements(record):
-        _ = revision
-        size = record[2]
-        state, change, out, peaks = (
-            pointer(record[3], dtype),
-            pointer(record[4], dtype),
-            pointer(record[5], dtype),
-            pointer(record[6], dtype),
-        )
-        up, down = pointer(record[7], dtype)[0], pointer(record[7], dtype)[1]
-        while True:
-            block = next_block(record)
-            if block >= record[1]:
-                return
-            begin, end = size * block // record[1], size * (block + 1) // record[1]
+    @kernel(
+        count=size,
+        up=number,
+        down=number,
+        state=read(dtype, "count"),
+        change=read(dtype, "count"),
+        out=write(dtype, "count"),
+        peaks=write(dtype, f"blocks * {PEAKS}"),
+    )
+    def advance(args):
+        state, change, out, up, down = args.state, args.change, args.out, dtype(args.up), dtype(args.down)
+        for block, begin, end in even_blocks(args, args.count):
             whole = begin + (end - begin) // LANES * LANES
             peak = splat(dtype(0), LANES)
             for at in range(begin, whole, LANES):
@@ -57,18 +56,18 @@ def advance_kernel(rounded: bool, dtype: Any) -> Any:
                 size_of_y = magnitude(y)
                 last = select(exceeds(size_of_y, last), size_of_y, last)
                 store(out, at, y)
-            store(peaks, block * (LANES + 1), peak)
-            store(peaks, block * (LANES + 1) + LANES, last)
+            store(args.peaks, block * PEAKS, peak)
+            store(args.peaks, block * PEAKS + LANES, last)
 
-    return kernel(elements)
+    return advance
 
 
 def advance(state: Tensor, change: Tensor, bits: int | None, sign: float) -> tuple[Tensor, Tensor]:
     """As the reference, but with several magnitudes, of which one is the largest. A product with a power of two is exact, so the
     fused multiply-add rounds as the plain sum does."""
     blocks = num_blocks(state.numel(), GRAIN)
-    out, peaks = torch.empty_like(state), state.new_empty(blocks, LANES + 1)
+    out, peaks = torch.empty_like(state), state.new_empty(blocks, PEAKS)
     up, down = (1.0, sign) if bits is None else (math.ldexp(1.0, bits), math.ldexp(sign, -bits))
-    dtype = np.float32 if state.dtype == torch.float32 else np.float64
-    run(advance_kernel(bits is not None, dtype), blocks, state.numel(), state, change, out, peaks, constants(state.dtype, up, down))
+    run = advance_kernel(bits is not None, ELEMENTS[state.dtype])
+    run(blocks, count=state.numel(), up=up, down=down, state=state, change=change, out=out, peaks=peaks)
     return out, peaks

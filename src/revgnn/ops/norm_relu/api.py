@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import Tensor
 
 from revgnn.kernels import backends
 from revgnn.ops.norm_relu import cpu, reference
-from revgnn.ops.operator import operator
+from revgnn.ops.norm_relu.contract import Inputs, Saved, Spec
+from revgnn.ops.operator import Kernels, Operator, Signature
 
-WIDEST_ON_GPU = 4096
+WIDEST = {"cpu": cpu.WIDEST, "gpu": 4096}
+"""Largest number of channels by backend."""
 
 
 def norm_relu(
@@ -46,18 +46,18 @@ def norm_relu(
         ValueError: if shapes, dtypes or devices do not fit together.
     """
     _check(x, weight, bias, mask)
-    widest = {"cpu": cpu.WIDEST, "gpu": WIDEST_ON_GPU}
-    chosen = backends.choose(backend, x.device)
-    if backend is None and x.shape[1] > widest.get(chosen, x.shape[1]):
-        chosen = "reference"
+    chosen = backends.choose(backend, x.device, lambda name: _obstacle(name, x.shape[1]))
     if chosen == "reference" or x.numel() == 0:
         return reference.norm_relu(x, weight, bias, mask, eps)
-    if x.shape[1] > widest[chosen]:
-        raise ValueError(
-            f"the {chosen} kernel holds a row in registers, up to {widest[chosen]} channels, got {x.shape[1]}; use 'reference'."
-        )
     mask = None if mask is None else mask.detach().contiguous()
-    return _forward(x.contiguous(), weight.contiguous(), bias.contiguous(), mask, eps, chosen == "gpu")[0]
+    return OPERATOR(Inputs(x.contiguous(), weight.contiguous(), bias.contiguous(), mask), Spec(eps), chosen)
+
+
+def _obstacle(backend: str, channels: int) -> str | None:
+    """Return why a backend cannot take rows of this width, or None."""
+    if channels <= WIDEST[backend]:
+        return None
+    return f"the {backend} kernel holds a row in registers, up to {WIDEST[backend]} channels, got {channels}"
 
 
 def _check(x: Tensor, weight: Tensor, bias: Tensor, mask: Tensor | None) -> None:
@@ -75,61 +75,21 @@ def _check(x: Tensor, weight: Tensor, bias: Tensor, mask: Tensor | None) -> None
 # --- the operator ----------------------------------------------------------------------------------------------------------------
 
 
-def _gpu() -> Any:
-    """Triton is imported only where its kernels are wanted."""
+def _gpu() -> Kernels:
     from revgnn.ops.norm_relu import gpu
 
     return gpu
 
 
-@operator("revgnn::norm_relu")
-def _forward(
-    x: Tensor, weight: Tensor, bias: Tensor, mask: Tensor | None, eps: float, on_gpu: bool
-) -> tuple[Tensor, Tensor, Tensor]:
-    """The result, and mean and one over the deviation of each row where the backward pass wants them: on the CPU it does not."""
-    if on_gpu:
-        return _gpu().forward(x, weight, bias, mask, eps)
-    return cpu.forward(x, weight, bias, mask, eps), x.new_empty(0), x.new_empty(0)
+def _kept(inputs: Inputs, spec: Spec) -> Inputs:
+    return inputs
 
 
-@_forward.register_fake
-def _(x, weight, bias, mask, eps, on_gpu):
-    rows = x.shape[0] if on_gpu else 0
-    return torch.empty_like(x), x.new_empty(rows), x.new_empty(rows)
+def _fake(inputs: Inputs, spec: Spec, backend: str) -> tuple[Tensor, Saved]:
+    statistics = inputs.x.new_empty(inputs.x.shape[0]) if backend == "gpu" else None
+    return torch.empty_like(inputs.x), Saved(statistics, statistics)
 
 
-@operator("revgnn::norm_relu_backward")
-def _backward(
-    grad: Tensor,
-    x: Tensor,
-    weight: Tensor,
-    bias: Tensor,
-    mask: Tensor | None,
-    mean: Tensor,
-    scale: Tensor,
-    eps: float,
-    on_gpu: bool,
-) -> tuple[Tensor, Tensor, Tensor]:
-    if on_gpu:
-        return _gpu().backward(grad.contiguous(), x, mean, scale, weight, bias, mask)
-    return cpu.backward(grad.contiguous(), x, weight, bias, mask, eps)
-
-
-@_backward.register_fake
-def _(grad, x, weight, bias, mask, mean, scale, eps, on_gpu):
-    return torch.empty_like(x), torch.empty_like(weight), torch.empty_like(bias)
-
-
-def _setup_context(ctx, inputs, output) -> None:
-    *tensors, eps, on_gpu = inputs
-    _, mean, scale = output
-    ctx.constants = (eps, on_gpu)
-    ctx.mark_non_differentiable(mean, scale)
-    ctx.save_for_backward(*tensors, mean, scale)
-
-
-def _autograd(ctx, grad, _mean, _scale):
-    return *_backward(grad, *ctx.saved_tensors, *ctx.constants), None, None, None
-
-
-_forward.register_autograd(_autograd, setup_context=_setup_context)
+OPERATOR = Operator(
+    "revgnn::norm_relu", Signature(Inputs, Spec, Saved, (float,)), {"cpu": lambda: cpu, "gpu": _gpu}, kept=_kept, fake=_fake
+)

@@ -10,36 +10,40 @@ import torch
 from numba import njit
 from torch import Tensor
 
-from revgnn.kernels.cpu import simd
-from revgnn.kernels.cpu.launch import CHUNK, NUMPY, constants, kernel, next_block, num_blocks, or_nothing, run
-from revgnn.kernels.cpu.simd import add, add_rows, fma, greater, load, mul, pointer, relu, repeat, select, splat, store, sub, total
+from revgnn.kernels.cpu.blocks import CHUNK, even_blocks, num_blocks
+from revgnn.kernels.cpu.elements import ELEMENTS
+from revgnn.kernels.cpu.kernel import Kernel, kernel, number, read, size, write
+from revgnn.kernels.cpu.simd import add, add_rows, fma, greater, load, mul, relu, repeat, select, splat, store, sub, total
+from revgnn.ops.norm_relu.contract import Inputs, Saved, Spec
 
 WIDEST = 1024
-"""Channels of a row at most."""
+"""Largest number of channels: a row is held in registers and on the stack."""
 
 
 @njit(inline="always")
 def mean_and_scale(row, eps, C, dtype):
-    """Mean of a row, and one over its deviation, which has eps in it. Two passes: nothing cancels."""
+    """Return the mean of a row, and one over its deviation, which includes eps. Two passes, so that nothing cancels."""
     mean = total(row) / dtype(C)
     off = sub(row, splat(mean, C))
     return mean, dtype(1) / dtype(math.sqrt(total(mul(off, off)) / dtype(C) + eps))
 
 
 @functools.cache
-def norm_relu_forward(C: int, masked: bool, dtype: Any) -> Any:
-    revision = simd.REVISION
-
-    def rows(record):
-        _ = revision
-        num_rows, x, weight, bias = record[2], pointer(record[3], dtype), pointer(record[4], dtype), pointer(record[5], dtype)
-        mask, eps, out = pointer(record[6], dtype), pointer(record[7], dtype)[0], pointer(record[8], dtype)
-        gamma, beta = load(weight, 0, C), load(bias, 0, C)
-        while True:
-            block = next_block(record)
-            if block >= record[1]:
-                return
-            for i in range(num_rows * block // record[1], num_rows * (block + 1) // record[1]):
+def norm_relu_forward(C: int, masked: bool, dtype: Any) -> Kernel:
+    @kernel(
+        num_rows=size,
+        eps=number,
+        x=read(dtype, f"num_rows * {C}"),
+        weight=read(dtype, f"{C}"),
+        bias=read(dtype, f"{C}"),
+        mask=read(dtype, f"num_rows * {C}", optional=not masked),
+        out=write(dtype, f"num_rows * {C}"),
+    )
+    def norm_relu_forward(args):
+        x, mask, out, eps = args.x, args.mask, args.out, dtype(args.eps)
+        gamma, beta = load(args.weight, 0, C), load(args.bias, 0, C)
+        for _, begin, end in even_blocks(args, args.num_rows):
+            for i in range(begin, end):
                 mean, scale = mean_and_scale(load(x, i * C, C), eps, C, dtype)
                 z = mul(sub(load(x, i * C, C), splat(mean, C)), splat(scale, C))
                 y = relu(fma(z, gamma, beta))
@@ -47,25 +51,28 @@ def norm_relu_forward(C: int, masked: bool, dtype: Any) -> Any:
                     y = mul(y, load(mask, i * C, C))
                 store(out, i * C, y)
 
-    return kernel(rows)
+    return norm_relu_forward
 
 
 @functools.cache
-def norm_relu_backward(C: int, masked: bool, dtype: Any) -> Any:
-    """See `revgnn.kernels.cpu.layer_norm` for the formulas."""
-    revision = simd.REVISION
+def norm_relu_backward(C: int, masked: bool, dtype: Any) -> Kernel:
+    """See `revgnn.kernels.cpu.layer_norm` for the formulas. `partial` holds a sum for the weight and one for the bias, a block each."""
 
-    def rows(record):
-        _ = revision
-        num_rows, x, weight, bias = record[2], pointer(record[3], dtype), pointer(record[4], dtype), pointer(record[5], dtype)
-        mask, eps, grad = pointer(record[6], dtype), pointer(record[7], dtype)[0], pointer(record[8], dtype)
-        grad_x, partial = pointer(record[9], dtype), pointer(record[10], dtype)
-        gamma, beta, zero, share = load(weight, 0, C), load(bias, 0, C), splat(dtype(0), C), dtype(1.0 / C)
-        while True:
-            block = next_block(record)
-            if block >= record[1]:
-                return
-            begin, end = num_rows * block // record[1], num_rows * (block + 1) // record[1]
+    @kernel(
+        num_rows=size,
+        eps=number,
+        x=read(dtype, f"num_rows * {C}"),
+        weight=read(dtype, f"{C}"),
+        bias=read(dtype, f"{C}"),
+        mask=read(dtype, f"num_rows * {C}", optional=not masked),
+        grad=read(dtype, f"num_rows * {C}"),
+        grad_x=write(dtype, f"num_rows * {C}"),
+        partial=write(dtype, f"blocks * {2 * C}"),
+    )
+    def norm_relu_backward(args):
+        x, mask, grad, grad_x, partial, eps = args.x, args.mask, args.grad, args.grad_x, args.partial, dtype(args.eps)
+        gamma, beta, zero, share = load(args.weight, 0, C), load(args.bias, 0, C), splat(dtype(0), C), dtype(1.0 / C)
+        for block, begin, end in even_blocks(args, args.num_rows):
             for first in range(begin, end, CHUNK):
                 sum_weight, sum_bias = zero, zero
                 for i in range(first, min(first + CHUNK, end)):
@@ -82,30 +89,35 @@ def norm_relu_backward(C: int, masked: bool, dtype: Any) -> Any:
                 add_rows(partial, block * 2 * C, C, repeat(sum_weight, 1))
                 add_rows(partial, (block * 2 + 1) * C, C, repeat(sum_bias, 1))
 
-    return kernel(rows)
+    return norm_relu_backward
 
 
-def forward(x: Tensor, weight: Tensor, bias: Tensor, mask: Tensor | None, eps: float) -> Tensor:
-    """(N, C) to (N, C). Arguments are checked by the caller."""
+def forward(inputs: Inputs, spec: Spec) -> tuple[Tensor, Saved]:
+    x, mask = inputs.x, inputs.mask
     num_rows, channels = x.shape
     out = torch.empty_like(x)
-    run(
-        norm_relu_forward(channels, mask is not None, NUMPY[x.dtype]), num_blocks(x.numel()), num_rows, x, weight, bias,
-        or_nothing(mask), constants(x.dtype, eps), out,
-    )  # fmt: skip
-    return out
+    run = norm_relu_forward(channels, mask is not None, ELEMENTS[x.dtype])
+    run(num_blocks(x.numel()), num_rows=num_rows, eps=spec.eps, x=x, weight=inputs.weight, bias=inputs.bias, mask=mask, out=out)
+    return out, Saved(None, None)
 
 
-def backward(
-    grad: Tensor, x: Tensor, weight: Tensor, bias: Tensor, mask: Tensor | None, eps: float
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Gradients of x, weight and bias."""
+def backward(grad: Tensor, inputs: Inputs, saved: Saved, spec: Spec) -> Inputs:
+    x, mask = inputs.x, inputs.mask
     num_rows, channels = x.shape
     blocks = num_blocks(x.numel(), most=64)
     grad_x, partial = torch.empty_like(x), x.new_zeros(blocks, 2, channels)
+    run = norm_relu_backward(channels, mask is not None, ELEMENTS[x.dtype])
     run(
-        norm_relu_backward(channels, mask is not None, NUMPY[x.dtype]), blocks, num_rows, x, weight, bias, or_nothing(mask),
-        constants(x.dtype, eps), grad, grad_x, partial,
-    )  # fmt: skip
+        blocks,
+        num_rows=num_rows,
+        eps=spec.eps,
+        x=x,
+        weight=inputs.weight,
+        bias=inputs.bias,
+        mask=mask,
+        grad=grad,
+        grad_x=grad_x,
+        partial=partial,
+    )
     grad_weight, grad_bias = partial.sum(0, dtype=torch.float64)
-    return grad_x, grad_weight.to(x.dtype, copy=True), grad_bias.to(x.dtype, copy=True)
+    return Inputs(grad_x, grad_weight.to(x.dtype, copy=True), grad_bias.to(x.dtype, copy=True), None)

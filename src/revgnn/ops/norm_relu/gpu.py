@@ -14,9 +14,7 @@ import triton.language as tl
 from torch import Tensor
 
 from revgnn.kernels.gpu.split_rows import jit, launch, power_of_two
-
-WIDEST = 4096
-"""Channels that a program can hold."""
+from revgnn.ops.norm_relu.contract import Inputs, Saved, Spec
 
 
 @jit
@@ -82,33 +80,22 @@ def norm_relu_backward(
     tl.store(partial_b + pid * C + c, sum_b, mask=c < C)
 
 
-def forward(x: Tensor, weight: Tensor, bias: Tensor, mask: Tensor | None, eps: float) -> tuple[Tensor, Tensor, Tensor]:
-    """`(out, mean, rstd)`: out (N, C) in the dtype of `x`; mean and rstd (N,), float32 (float64 if `x` is).
-
-    Args:
-        x: (N, C), contiguous, C at most 4,096; float64 is computed as it is, all else in float32.
-        weight, bias: (C,).
-        mask: (N, C), contiguous, factors of the result, or None.
-        eps: added to the variance.
-
-    Raises:
-        ValueError: if a row is too wide.
-    """
+def forward(inputs: Inputs, spec: Spec) -> tuple[Tensor, Saved]:
+    x, weight, bias, mask = inputs
     num_rows, channels = x.shape
     dtype = torch.promote_types(x.dtype, torch.float32)
     rows, wide, warps = _shape(channels)
     out, mean, rstd = torch.empty_like(x), x.new_empty(num_rows, dtype=dtype), x.new_empty(num_rows, dtype=dtype)
     launch(
         norm_relu_forward, (math.ceil(num_rows / rows),), x, warps, x, weight, bias, x if mask is None else mask, out, mean, rstd,
-        num_rows, channels, EPS=eps, MASKED=mask is not None, BLOCK_R=rows, BLOCK_C=wide,
+        num_rows, channels, EPS=spec.eps, MASKED=mask is not None, BLOCK_R=rows, BLOCK_C=wide,
     )  # fmt: skip
-    return out, mean, rstd
+    return out, Saved(mean, rstd)
 
 
-def backward(
-    grad: Tensor, x: Tensor, mean: Tensor, rstd: Tensor, weight: Tensor, bias: Tensor, mask: Tensor | None
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Gradients of x, weight and bias, from that of the result, (N, C) and contiguous."""
+def backward(grad: Tensor, inputs: Inputs, saved: Saved, spec: Spec) -> Inputs:
+    (x, weight, bias, mask), (mean, rstd) = inputs, saved
+    assert mean is not None
     num_rows, channels = x.shape
     rows, wide, warps = _shape(channels)
     programs = max(1, min(512, num_rows // (2 * rows)))
@@ -119,13 +106,11 @@ def backward(
         partial_w, partial_b, num_rows, channels, MASKED=mask is not None, BLOCK_R=rows, BLOCK_C=wide,
     )  # fmt: skip
     grad_w, grad_b = (p.sum(0, dtype=torch.float64).to(weight.dtype) for p in (partial_w, partial_b))
-    return grad_x, grad_w, grad_b
+    return Inputs(grad_x, grad_w, grad_b, None)
 
 
 def _shape(channels: int) -> tuple[int, int, int]:
-    """Rows and channels that a program holds, and its warps."""
-    if channels > WIDEST:
-        raise ValueError(f"the fused norm holds at most {WIDEST} channels a row, got {channels}; use the reference.")
+    """Return the rows and channels that a program holds, and its warps."""
     wide = power_of_two(channels)
     rows = max(1, min(16, 1024 // wide))
     return rows, wide, max(1, min(8, rows * wide // 256))

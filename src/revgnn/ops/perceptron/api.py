@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from revgnn.kernels import backends
-from revgnn.ops.operator import operator
+from revgnn.ops.old_operator import operator
 from revgnn.ops.perceptron import cpu, reference
 
 WIDEST_ON_GPU = {torch.float32: 256, torch.float64: 128}

@@ -10,7 +10,7 @@ from torch import Tensor
 from revgnn.graph import Graph
 from revgnn.kernels import backends
 from revgnn.ops.aggregate.reducers import Mean, Sum
-from revgnn.ops.operator import operator
+from revgnn.ops.old_operator import operator
 from revgnn.ops.propagate import cpu, reference
 
 

@@ -51,7 +51,6 @@ from revgnn.kernels.cpu.simd.vector import (
 __all__ = [
     "REGISTERS",
     "REGISTER_BYTES",
-    "REVISION",
     "Vector",
     "add",
     "add_encoded",

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 from llvmlite import ir
 from numba.core import cgutils, types
 
+from revgnn.kernels.cpu.elements import float16
 from revgnn.kernels.cpu.simd.vector import (
     LLVM,
     PIECE,
@@ -77,7 +78,7 @@ def _scalars(
 def _converted(builder: Any, piece: Any, dtype: types.Type, to: ir.Type) -> Any:
     """16-bit lanes as `to`."""
     vec = ir.VectorType(to, piece.type.count)
-    if dtype == types.int8:
+    if dtype in (float16, types.int8):
         return builder.fpext(piece, vec)
     if dtype == types.int16:
         return builder.sitofp(piece, vec)
@@ -89,8 +90,8 @@ def _converted(builder: Any, piece: Any, dtype: types.Type, to: ir.Type) -> Any:
 
 @intrinsic(prefer_literal=True)
 def load_converted(typingctx, base, offset, lanes, dtype):
-    """`lanes` consecutive elements of `base`, from element `offset` on, as `dtype`. They may be int16, float16 (as
-    `int8`) or bfloat16 (as `uint16`)."""
+    """`lanes` consecutive elements of `base`, from element `offset` on, as `dtype`. They may be int16, float16
+    or bfloat16."""
     n = literal(lanes)
     if n is None:
         return None
@@ -111,7 +112,7 @@ def load_converted(typingctx, base, offset, lanes, dtype):
 def add_encoded(typingctx, vector, column, at, base, offset, stride, count):
     """`vector + sum over k of column[at + k] * row_k`: row k is as many elements of `base` from `offset + k * stride` on.
 
-    The column may be int16, float16 (as `int8`) or bfloat16 (as `uint16`).
+    The column may be int16, float16 or bfloat16.
     """
     n = literal(count)
     if n is None:
@@ -137,7 +138,7 @@ def add_encoded(typingctx, vector, column, at, base, offset, stride, count):
 def add_outer(typingctx, rows, column, at, vector):
     """`rows[k] + column[at + k] * vector` for each k: one outer product, added to a matrix in registers.
 
-    The column may be int16, float16 (as `int8`) or bfloat16 (as `uint16`).
+    The column may be int16, float16 or bfloat16.
     """
 
     def codegen(context, builder, signature, values):
@@ -357,7 +358,7 @@ def load_rows(typingctx, base, offset, stride, lanes, count):
 def add_product(typingctx, vector, column, at, rows):
     """`vector + sum over k of column[at + k] * rows[k]`: a column times a matrix in registers.
 
-    The column may be int16, float16 (as `int8`) or bfloat16 (as `uint16`).
+    The column may be int16, float16 or bfloat16.
     """
 
     def codegen(context, builder, signature, values):

@@ -14,9 +14,7 @@ Lanes are compile-time constants: a literal, or a variable that the kernel's fac
 # pyright: reportAttributeAccessIssue=false, reportArgumentType=false
 from __future__ import annotations
 
-import zlib
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 from llvmlite import binding as llvm
@@ -25,22 +23,15 @@ from numba import extending
 from numba.core import cgutils, types
 from numba.extending import models, register_model
 
+from revgnn.kernels.cpu.elements import bfloat16, float16
+
 # it takes one argument off the signature, which type checkers do not see
 intrinsic: Any = extending.intrinsic
 
 PIECE = 16
 """Lanes of a full piece: one AVX-512 register of float32."""
 
-_NO_KERNELS = ("api.py", "reference.py", "reducers.py", "gpu.py", "operator.py", "gen_block.py", "__init__.py")
-_SOURCES = (
-    path
-    for path in [*sorted(Path(__file__).parents[1].rglob("*.py")), *sorted((Path(__file__).parents[3] / "ops").rglob("*.py"))]
-    if path.name not in _NO_KERNELS
-)
-REVISION = zlib.crc32(b"".join(path.read_bytes() for path in _SOURCES if path.parent.name != "gpu"))
-"""Changes with any file of `revgnn.ops` that kernels are made of. Kernels close over it, so that numba's on-disk cache notices when
-what they inline has changed, wherever that stands."""
-
+REVISION = 0
 _FEATURES = dict(llvm.get_host_cpu_features())
 REGISTERS = 32 if _FEATURES.get("avx512f") or not _FEATURES.get("sse2") else 16
 """Vector registers of the host (x86 before AVX-512 has 16)."""
@@ -68,11 +59,13 @@ LLVM = {
     types.int32: ir.IntType(32),
     types.int64: ir.IntType(64),
     types.boolean: ir.IntType(1),
-    types.int8: ir.HalfType(),
     types.int16: ir.IntType(16),
+    types.int8: ir.HalfType(),
     types.uint16: ir.IntType(16),
+    float16: float16.llvm,
+    bfloat16: bfloat16.llvm,
 }
-"""LLVM's type for a numba type. `int8` stands for float16 and `uint16` for bfloat16, which numba does not know on a CPU."""
+"""LLVM's type for a numba type."""
 
 
 @register_model(Vector)
