@@ -13,6 +13,7 @@ from revgnn.experiments.presets import get_preset
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+MARKDOWN = [*PAGES, ROOT / "CHANGELOG.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "src").rglob("*.md"))]
 
 
 def blocks(language: str) -> list[tuple[str, str]]:
@@ -60,3 +61,10 @@ def test_the_model_of_the_guide() -> None:
     names = {"graph": graph, "x": torch.rand(20, 8), "species": torch.zeros(20, dtype=torch.long)}
     exec(compile(code.replace("depth=1001", "depth=11"), "guide.md", "exec"), names)
     assert names["logits"].shape == (20, 112)
+
+
+@pytest.mark.parametrize("page", MARKDOWN, ids=lambda p: p.name)
+def test_lines_of_prose_have_at_most_120_characters(page: Path) -> None:
+    text = re.sub(r"```.*?```", "", page.read_text(encoding="utf-8"), flags=re.DOTALL)
+    long = [line for line in text.splitlines() if len(line) > 120 and not line.startswith(("|", "!["))]
+    assert not long

@@ -19,7 +19,7 @@ from revgnn.graph import Graph
 from revgnn.memory import PeakMemory
 from revgnn.models import EquilibriumBlock
 from revgnn.nn import GENConv
-from revgnn.nn.gen import EdgeEncoding
+from revgnn.nn import EdgeEncoding
 from revgnn.ops import grid
 from revgnn.testing.graphs import NamedGraph, awkward_graphs
 

@@ -9,7 +9,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from revgnn.graph import Graph
 from revgnn.nn import GENConv, PreActivation
-from revgnn.nn.gen import EdgeEncoding
+from revgnn.nn import EdgeEncoding
 from revgnn.ops import gen_block
 from revgnn.testing import awkward_graphs
 

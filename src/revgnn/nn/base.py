@@ -1,4 +1,4 @@
-"""What every convolution of ours is."""
+"""The interface of our convolutions."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from revgnn.graph import Graph
 
 
 class AbstractConv(nn.Module, ABC):
-    """A map of node states along the edges: `conv(x, graph) -> (N, out_channels)`. Nothing is kept between calls."""
+    """A map of node states along the edges: `conv(x, graph) -> (N, out_channels)`. It keeps no state between calls."""
 
     in_channels: int
     out_channels: int
 
     @abstractmethod
     def forward(self, x: Tensor, graph: Graph, *args: Any) -> Tensor:
-        """States (N, in_channels) to states (N, out_channels)."""
+        """Map states (N, in_channels) to states (N, out_channels)."""
 
     @abstractmethod
     def reset_parameters(self) -> None:

@@ -6,17 +6,17 @@ import torch
 from torch import Tensor, nn
 
 from revgnn.graph import Graph
-from revgnn.nn.gen import EdgeEncoding
+from revgnn.nn.edge_map import EdgeEncoding
 
 
 class NodeEncoder(nn.Module):
     r"""$h = W [x \Vert S\, \mathrm{onehot}(s)] + b$ (Li et al. 2021, arXiv:2106.07476): features, joined with a linear map
-    of the species, where there are species.
+    of the species, if there are species.
 
     Args:
         in_channels: F, node features; may be 0 if there are species.
         channels: D.
-        num_species: number of categories, or 0. One species says nothing, and gets no part in the input.
+        num_species: number of categories, or 0. A single species carries no information and is not used.
         dropout: rate on the features.
     """
 
@@ -32,10 +32,14 @@ class NodeEncoder(nn.Module):
         self.features = nn.Linear(in_channels + num_species, channels)
 
     def forward(self, x: Tensor | None, species: Tensor | None = None) -> Tensor:
-        """
+        """Map features to (N, D).
+
         Args:
-            x: (N, F) floating point; None where F is 0.
-            species: (N,) int64 below `num_species`; None where there are none.
+            x: (N, F), floating point; None if F is 0.
+            species: (N,), int64 below `num_species`; None if there are no species.
+
+        Raises:
+            ValueError: if species are missing, or the features do not have the width the encoder was made for.
         """
         parts = [] if x is None or self.in_channels == 0 else [nn.functional.dropout(x, self.dropout, self.training)]
         if self.species is not None:
@@ -51,24 +55,25 @@ class NodeEncoder(nn.Module):
 
 
 def one_hot(species: Tensor, num_species: int, dtype: torch.dtype) -> Tensor:
-    """(N, S) from int64 (N,): as `nn.functional.one_hot`, which reads the largest value on the host where that is the CPU, but the
-    same operators on every device."""
+    """Return (N, S) from int64 (N,): as `nn.functional.one_hot`, but with the same operators on every device and no value read on the
+    host."""
     return torch.zeros(len(species), num_species, dtype=dtype, device=species.device).scatter_(1, species.unsqueeze(1), 1.0)
 
 
 class EdgeEncoder(nn.Linear):
-    """The linear map of edge features that all layers share, (K -> D): handed on as a map, never as E x D.
+    """The linear map of edge features that all layers share, from K to D: passed on as a map, never built as E x D.
 
-    Features in 16 bits stay so; the scale of integers goes into the weight.
+    Features in 16 bits stay in 16 bits; the scale of integers is multiplied into the weight.
     """
 
     def forward(self, graph: Graph) -> EdgeEncoding:  # pyright: ignore[reportIncompatibleMethodOverride]
+        """Return the edge features of the graph with the map."""
         if graph.edge_attr is None or graph.num_edge_features != self.in_features:
             raise ValueError(
                 f"this model was built for {self.in_features} edge features, but the graph has {graph.num_edge_features}."
             )
         weight = self.weight.t()
         if graph.edge_scale != 1.0:
-            # (A s) W = A (s W): K x D products in place of E x K, and a kernel has only to turn integers into numbers
+            # (A s) W = A (s W): K x D products instead of E x K, and kernels only convert integers to floating point
             weight = weight * graph.edge_scale
         return EdgeEncoding(graph.edge_attr, weight, self.bias)

@@ -1,4 +1,4 @@
-"""Graph attention, and the variant of it that RevGAT uses."""
+"""Graph attention, and the variant that RevGAT uses."""
 
 from __future__ import annotations
 
@@ -27,20 +27,20 @@ class GATConv(AbstractConv):
 
     $x_i' = \sum_{j \to i} \alpha_{ij} h_j + R x_i + b$, heads side by side (`concat`) or averaged
 
-    The attention vector of the paper is $[a_{dst}, a_{src}]$. Its neighbourhoods include the node itself: give the conv
-    `graph.with_self_loops()` for that. Its nonlinearity is left to the block; $R$ is an addition. A node that no edge reaches gets
-    $R x_i + b$.
+    The attention vector of the paper is $[a_{dst}, a_{src}]$. The paper's neighbourhoods include the node itself: pass
+    `graph.with_self_loops()` for that. The paper's nonlinearity is left to the block; the map $R$ is ours. A node without incoming
+    edges gets $R x_i + b$.
 
     RevGAT (Li et al. 2021, arXiv:2106.07476) on ogbn-arxiv uses `destination=False`, which drops $a_{dst}$, and `symmetric=True`:
     with out-degrees $d_j$ and in-degrees $d_i$, $h_j$ becomes $d_j^{-1/2} h_j$ in the source term of the score and in the sum, and
     the sum is multiplied by $d_i^{1/2}$. Where the weights of a node are equal, $\alpha_{ij} = 1 / d_i$, this is
     $D^{-1/2} A D^{-1/2}$.
 
-    Edge dropout leaves a share of the edges out of softmax and sum in training, the same for all heads: the first
-    floor(rate E) of a random permutation. A node that loses all its edges gets $R x_i + b$; degrees stay those of the whole graph.
+    Edge dropout removes a share of the edges from softmax and sum in training, the same for all heads: the first floor(rate E) of a
+    random permutation. A node that loses all its edges gets $R x_i + b$; degrees stay those of the whole graph.
 
-    Dropout draws E x H numbers of torch's global generator a call. The permutation is drawn of it too, unless the call brings an
-    `edge_seed`: the blocks of a layer that are given the same seed leave out the same edges.
+    Dropout draws E x H numbers from torch's global generator in each call. The permutation is drawn from it too, unless the call has
+    an `edge_seed`: blocks that are given the same seed remove the same edges.
 
     Shapes: x (N, C_in); returns (N, out_channels). Learned: `lin.weight` (H C, C_in), `att_src` and `att_dst` (1, H, C),
     `res.weight` (out_channels, C_in), `bias` (out_channels,).
@@ -51,7 +51,7 @@ class GATConv(AbstractConv):
         concat: side by side, `out_channels = H C`; else averaged, `out_channels = C`.
         negative_slope: of the LeakyReLU.
         dropout: share of the attention weights set to 0 in training.
-        edge_dropout: share of the edges left out in training.
+        edge_dropout: share of the edges removed in training.
         destination: whether the score has the destination term.
         symmetric: RevGAT's normalisation.
         residual: whether there is a linear map R.
@@ -108,11 +108,12 @@ class GATConv(AbstractConv):
             nn.init.zeros_(self.bias)
 
     def forward(self, x: Tensor, graph: Graph, *args: Any, edge_seed: int | Tensor | None = None) -> Tensor:
-        """
+        """Map (N, in_channels) to (N, out_channels).
+
         Args:
             x: (N, in_channels).
-            edge_seed: what the permutation of edge dropout follows from, an int or int64 (); None: it is drawn from the global
-                generator.
+            graph: N nodes, E edges.
+            edge_seed: seed of the permutation of edge dropout, an int or int64 (); None: drawn from the global generator.
         """
         h = self.lin(x).view(-1, self.heads, self.channels)
         term_dst = None if self.att_dst is None else (h * self.att_dst).sum(-1)
@@ -123,8 +124,8 @@ class GATConv(AbstractConv):
             scores = scores + _on_edges(term_dst, graph.dst)
         scores = F.leaky_relu(scores, self.negative_slope)
         if self.training and self.edge_dropout:
-            # to the softmax, a score of minus infinity is an edge that is not there
-            scores = scores.masked_fill(_left_out(graph, self.edge_dropout, edge_seed).unsqueeze(1), -math.inf)
+            # the softmax treats an edge with a score of minus infinity as absent
+            scores = scores.masked_fill(_removed_edges(graph, self.edge_dropout, edge_seed).unsqueeze(1), -math.inf)
         alpha = edge_softmax(scores, graph)
         out = propagate(h, graph, F.dropout(alpha, self.dropout, self.training))
         if self.symmetric:
@@ -135,15 +136,15 @@ class GATConv(AbstractConv):
         return out if self.bias is None else out + self.bias
 
 
-def _left_out(graph: Graph, rate: float, seed: int | Tensor | None) -> Tensor:
-    """bool, (E,): the first floor(rate E) edges of a random permutation."""
+def _removed_edges(graph: Graph, rate: float, seed: int | Tensor | None) -> Tensor:
+    """The first floor(rate E) edges of a random permutation, as a mask: bool, (E,)."""
     order = torch.randperm(graph.num_edges, device=graph.device) if seed is None else permutation(seed, graph.src)
-    left_out = torch.zeros(graph.num_edges, dtype=torch.bool, device=graph.device)
-    return left_out.index_fill(0, order[: int(rate * graph.num_edges)], True)
+    removed = torch.zeros(graph.num_edges, dtype=torch.bool, device=graph.device)
+    return removed.index_fill(0, order[: int(rate * graph.num_edges)], True)
 
 
 def _on_edges(term: Tensor, index: Tensor) -> Tensor:
-    # not term[index]: the gradient of that adds in any order on several threads
+    # not term[index]: its gradient adds in no fixed order on several threads
     return term.index_select(0, index.long())
 
 

@@ -17,8 +17,8 @@ class GCNConv(AbstractConv):
 
     $X' = D^{-1/2} A D^{-1/2} X W + b$
 
-    $A$ is the adjacency of the graph as it is and $D$ its in-degrees. The paper adds self-loops first ($\tilde A = A + I$): give
-    the conv `graph.with_self_loops()` for that. A node that no edge reaches gets $b$, and counts for 0 in the sums of others.
+    $A$ is the adjacency of the graph as it is and $D$ its in-degrees. The paper adds self-loops first ($\tilde A = A + I$): pass
+    `graph.with_self_loops()` for that. A node without incoming edges gets $b$, and counts as 0 in the sums of others.
 
     Shapes: x (N, C_in); returns (N, C_out). Learned: `lin.weight` (C_out, C_in), `bias` (C_out,).
     """

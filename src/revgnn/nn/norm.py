@@ -1,16 +1,24 @@
-"""Normalisation by name, and when modules may be computed together."""
+"""Normalisation, and normalisation with ReLU and a mask in one pass."""
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, TypeGuard
 
-from torch import nn
+import torch
+from torch import Tensor, nn
+
+from revgnn.nn.hooks import has_hooks
+from revgnn.ops.norm_relu import norm_relu
 
 NormKind = Literal["layer", "batch", "none"]
 
 
 def make_norm(kind: NormKind, channels: int) -> nn.Module:
-    """A normalisation of (N, channels)."""
+    """Return a normalisation of (N, channels).
+
+    Raises:
+        ValueError: for an unknown kind.
+    """
     match kind:
         case "layer":
             return nn.LayerNorm(channels)
@@ -21,9 +29,21 @@ def make_norm(kind: NormKind, channels: int) -> nn.Module:
     raise ValueError(f"unknown norm {kind!r}; choose 'layer', 'batch' or 'none'.")
 
 
-def unobserved(*modules: nn.Module) -> bool:
-    """Whether no hook would notice that modules are not called one by one but computed together."""
-    for m in modules:  # noqa: SIM110 (a generator costs as much again)
-        if m._forward_hooks or m._forward_pre_hooks or m._backward_hooks or m._backward_pre_hooks:
-            return False
-    return True
+def normalise_and_activate(norm: nn.Module, activation: nn.Module, x: Tensor, mask: Tensor | None) -> Tensor:
+    """Return `activation(norm(x)) * mask`, in one pass over `x` where the two are layer norm and ReLU.
+
+    Args:
+        x: (N, C).
+        mask: (N, C), or None.
+    """
+    if is_layer_norm_of(norm, x) and type(activation) is nn.ReLU and not has_hooks(norm, activation):
+        return norm_relu(x, norm.weight, norm.bias, mask, eps=norm.eps)
+    h = activation(norm(x))
+    return h if mask is None else h * mask
+
+
+def is_layer_norm_of(norm: nn.Module, x: Tensor) -> TypeGuard[nn.LayerNorm]:
+    """Whether a module is layer norm over the channels of `x`, with weight and bias in the dtype of `x`, float32 or float64."""
+    if type(norm) is not nn.LayerNorm or norm.weight is None or norm.bias is None:
+        return False
+    return norm.weight.shape == x.shape[1:] and x.dtype == norm.weight.dtype and x.dtype in (torch.float32, torch.float64)

@@ -17,14 +17,14 @@ class SAGEConv(AbstractConv):
 
     $x_i' = W_l \, \mathrm{AGG}_{j \to i}\, x_j + b + W_r x_i$
 
-    The two maps are the one map of the paper on the concatenation of both. Its nonlinearity and its normalisation of $x_i'$ to
-    length 1 are left to the block. `AGG` is the mean or the sum of the states as they are; 0 where no edge reaches.
+    The two maps together are the paper's one map of the concatenation of both. The paper's nonlinearity and its normalisation of
+    $x_i'$ to length 1 are left to the block. `AGG` is the mean or the sum of the states; 0 for a node without incoming edges.
 
     Shapes: x (N, C_in); returns (N, C_out). Learned: `lin_l.weight`, `lin_r.weight` (C_out, C_in), `lin_l.bias` (C_out,).
 
     Args:
         how: `Mean()` or `Sum()`.
-        root: whether the node's own state takes part, $W_r$.
+        root: whether the node's own state is used, $W_r$.
     """
 
     def __init__(

@@ -1,7 +1,8 @@
-r"""The paper's block in one piece: norm, ReLU, mask, maximum of messages, residual, perceptron.
+r"""The paper's block as one node of the autograd graph: layer norm, ReLU, mask, maximum of messages, residual, MLP.
 
-The same kernels as `norm_relu`, `aggregate` and `perceptron`, one after the other, and the same bits. What is saved is all that
-stands between kernels: argument checks, and a node of the autograd graph for each. `revgnn bench profile` says what is left of it.
+It runs the CPU kernels of `norm_relu`, `aggregate` and `perceptron` one after the other, with the same bits as the three operators.
+It saves what stands between them: argument checks, and a node of the autograd graph for each. `GENBlock` takes this path where
+`fits` allows it, and otherwise the operators, which also say what is wrong with bad input.
 """
 
 from __future__ import annotations
@@ -13,141 +14,147 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from revgnn.graph import Graph
-from revgnn.ops.aggregate import cpu as aggregation
-from revgnn.ops.norm_relu import cpu as norm
-from revgnn.ops.old_operator import is_observed
-from revgnn.ops.perceptron import cpu as perceptron
+from revgnn.ops.aggregate import Max
+from revgnn.ops.aggregate import contract as aggregation
+from revgnn.ops.aggregate import cpu as aggregation_kernels
+from revgnn.ops.norm_relu import contract as norm
+from revgnn.ops.norm_relu import cpu as norm_kernels
+from revgnn.ops.operator import needs_dispatcher
+from revgnn.ops.perceptron import contract as mlp
+from revgnn.ops.perceptron import cpu as mlp_kernels
 
-_UNLIMITED = (float("-inf"), float("inf"))
 
+class Block(NamedTuple):
+    r"""Tensors and settings of a block; C channels, H hidden channels, C' results.
 
-class Norm(NamedTuple):
-    r"""Layer norm: $\gamma$ and $\beta$, (C,), and $\epsilon$."""
+    Attributes:
+        x: (N, C).
+        norm_weight, norm_bias, norm_eps: of the layer norm, (C,).
+        mask: (N, C), factors after the ReLU, or None.
+        edge_attr, edge_weight, edge_bias: edge features (E, K) in the order of the graph, their map (K, C) and its bias (C,);
+            None without edge features.
+        weight_in, bias_in, gamma, beta, weight_out, bias_out, mlp_eps: of the MLP; see `perceptron`.
+        eps: added to each message.
+    """
 
-    weight: Tensor
-    bias: Tensor
+    x: Tensor
+    norm_weight: Tensor
+    norm_bias: Tensor
+    norm_eps: float
+    mask: Tensor | None
+    edge_attr: Tensor | None
+    edge_weight: Tensor | None
+    edge_bias: Tensor | None
+    weight_in: Tensor
+    bias_in: Tensor
+    gamma: Tensor
+    beta: Tensor
+    weight_out: Tensor
+    bias_out: Tensor
+    mlp_eps: float
     eps: float
 
 
-class Perceptron(NamedTuple):
-    """$W_1$ (H, C), $b_1$ (H,), the hidden layer's norm, $W_2$ (C', H), $b_2$ (C',)."""
-
-    weight_in: Tensor
-    bias_in: Tensor
-    norm: Norm
-    weight_out: Tensor
-    bias_out: Tensor
-
-
-class Edges(NamedTuple):
-    """Features (E, K) in the order of the graph, their map (K, C), and its bias (C,)."""
-
-    attr: Tensor
-    weight: Tensor
-    bias: Tensor
-
-
-def fits(x: Tensor, before: Norm, mask: Tensor | None, graph: Graph, edges: Edges | None, mlp: Perceptron) -> bool:
-    """Whether `gen_block` takes these tensors: on the CPU, float32 or float64, with nobody looking on, and no gradient wanted for
-    edge features. Everything else is for the operators one by one, which say what is wrong with bad input."""
-    channels, hidden = mlp.weight_in.shape[1], mlp.weight_in.shape[0]
+def fits(block: Block, graph: Graph) -> bool:
+    """Whether `gen_block` takes these tensors: of matching shapes, on the CPU, float32 or float64, without a gradient for the edge
+    features, and with nothing active that has to see each operator."""
+    x = block.x
+    channels, hidden, results = block.weight_in.shape[1], block.weight_in.shape[0], block.weight_out.shape[0]
     wanted = [
         (x, (graph.num_nodes, channels)),
-        (before.weight, (channels,)),
-        (before.bias, (channels,)),
-        (mlp.weight_in, (hidden, channels)),
-        (mlp.bias_in, (hidden,)),
-        (mlp.norm.weight, (hidden,)),
-        (mlp.norm.bias, (hidden,)),
-        (mlp.weight_out, (mlp.weight_out.shape[0], hidden)),
-        (mlp.bias_out, (mlp.weight_out.shape[0],)),
+        (block.norm_weight, (channels,)),
+        (block.norm_bias, (channels,)),
+        (block.weight_in, (hidden, channels)),
+        (block.bias_in, (hidden,)),
+        (block.gamma, (hidden,)),
+        (block.beta, (hidden,)),
+        (block.weight_out, (results, hidden)),
+        (block.bias_out, (results,)),
     ]
-    if mask is not None:
-        wanted.append((mask, (graph.num_nodes, channels)))
-    if edges is not None:
-        features = edges.attr
-        if features.dim() != 2 or features.device != x.device:
+    if block.mask is not None:
+        wanted.append((block.mask, (graph.num_nodes, channels)))
+    if block.edge_attr is not None and block.edge_weight is not None and block.edge_bias is not None:
+        features = block.edge_attr
+        if features.dim() != 2 or features.device != x.device or features.shape[0] != graph.num_edges:
             return False
-        wanted += [(edges.weight, (features.shape[1], channels)), (edges.bias, (channels,))]
-        stored = features.dtype == x.dtype or features.dtype in aggregation.STORED
-        if not stored or features.requires_grad or not features.is_contiguous() or features.shape[0] != graph.num_edges:
+        if features.requires_grad or not features.is_contiguous():
             return False
+        if features.dtype != x.dtype and features.dtype not in aggregation_kernels.STORED_16_BIT:
+            return False
+        wanted += [(block.edge_weight, (features.shape[1], channels)), (block.edge_bias, (channels,))]
     return (
         x.device.type == "cpu"
         and x.dtype in (torch.float32, torch.float64)
         and x.numel() > 0
         and graph.device == x.device
-        and channels <= norm.WIDEST
-        and perceptron.fits(channels, hidden, mlp.weight_out.shape[0])
+        and channels <= norm_kernels.WIDEST
+        and mlp_kernels.fits(channels, hidden, results)
         and all(t.shape == shape and t.dtype == x.dtype and t.device == x.device for t, shape in wanted)
-        and not is_observed(tuple(t for t, _ in wanted))
+        and not needs_dispatcher(tuple(t for t, _ in wanted))
     )
 
 
-def gen_block(
-    x: Tensor, before: Norm, mask: Tensor | None, graph: Graph, edges: Edges | None, mlp: Perceptron, *, eps: float
-) -> Tensor:
-    r"""$\mathrm{MLP}(h + \max_j \mathrm{relu}(h_j + A_{ij} W + b) + \epsilon)$ with
-    $h = \mathrm{relu}(\mathrm{LayerNorm}(x)) \odot m$ (Li et al. 2021, arXiv:2106.07476), of tensors that `fits` has found fit.
+def gen_block(block: Block, graph: Graph) -> Tensor:
+    r"""Return $\mathrm{MLP}(h + \max_j \mathrm{relu}(h_j + A_{ij} W + b) + \epsilon)$ with
+    $h = \mathrm{relu}(\mathrm{LayerNorm}(x)) \odot m$ (Li et al. 2021, arXiv:2106.07476), of a block that `fits` accepts.
 
-    Differentiable once, in all but `mask` and the edge features.
-
-    Args:
-        x: (N, C).
-        before: of the norm that comes first.
-        mask: $m$, (N, C), or None.
-        graph: N nodes, E edges.
-        edges: features and their map, or None.
-        mlp: of the perceptron.
-        eps: $\epsilon$, added to each message.
+    Differentiable once, in all tensors but `mask` and `edge_attr`.
 
     Returns:
         (N, C'), dtype of `x`.
     """
-    attr, weight, bias = (None, None, None) if edges is None else edges
-    constants = _Constants(graph, attr, None if mask is None else mask.detach().contiguous(), before.eps, eps, mlp.norm.eps)
-    tensors = (before.weight, before.bias, weight, bias, mlp.weight_in, mlp.bias_in, *mlp.norm[:2], mlp.weight_out, mlp.bias_out)
-    return _GenBlock.apply(constants, x, *tensors)
+    mask = None if block.mask is None else block.mask.detach().contiguous()
+    constants = _Constants(graph, block.edge_attr, mask, block.norm_eps, block.eps, block.mlp_eps)
+    tensors = (block.norm_weight, block.norm_bias, block.edge_weight, block.edge_bias)
+    weights = (block.weight_in, block.bias_in, block.gamma, block.beta, block.weight_out, block.bias_out)
+    return _GENBlock.apply(constants, block.x, *tensors, *weights)
 
 
 class _Constants(NamedTuple):
     graph: Graph
-    attr: Tensor | None
+    edge_attr: Tensor | None
     mask: Tensor | None
     norm_eps: float
     eps: float
     mlp_eps: float
 
 
-class _GenBlock(torch.autograd.Function):
+class _GENBlock(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, constants: _Constants, *tensors: Any) -> Tensor:
-        given: list[Any] = [None if t is None else t.contiguous() for t in tensors]
-        x, gamma, beta, weight, bias, w_in, b_in, mlp_gamma, mlp_beta, w_out, b_out = given
-        graph, attr, mask, norm_eps, eps, mlp_eps = constants
-        save = any(ctx.needs_input_grad)
-        h = norm.forward(x, gamma, beta, mask, norm_eps)
-        m, winner, _ = aggregation.forward(
-            h, graph.indptr, graph.src, attr, weight, bias, "max", 1.0, eps, _UNLIMITED, save, residual=True
-        )
+        x, norm_weight, norm_bias, edge_weight, edge_bias, *weights = (None if t is None else t.contiguous() for t in tensors)
+        graph, edge_attr, mask, norm_eps, eps, mlp_eps = constants
+        wanted = ("x",) if any(ctx.needs_input_grad) else ()
+        h, _ = norm_kernels.forward(norm.Inputs(x, norm_weight, norm_bias, mask), norm.Spec(norm_eps))
+        spec = aggregation.Spec(Max(), eps, residual=True, wanted=wanted)
+        m, winners = aggregation_kernels.forward(_messages(h, graph, edge_attr, edge_weight, edge_bias), spec)
         del h
-        if save:
+        if wanted:
             ctx.constants = (graph, norm_eps, eps, mlp_eps)
             # constants too: torch then notices if one is changed in place before the backward pass
-            ctx.save_for_backward(x, m, winner, attr, mask, gamma, beta, weight, w_in, b_in, mlp_gamma, mlp_beta, w_out)
-        return perceptron.forward(m, w_in, b_in, mlp_gamma, mlp_beta, w_out, b_out, mlp_eps)
+            ctx.save_for_backward(x, m, winners.winner, edge_attr, mask, norm_weight, norm_bias, edge_weight, *weights)
+        out, _ = mlp_kernels.forward(mlp.Inputs(m, *weights), mlp.Spec(mlp_eps))
+        return out
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        x, m, winner, attr, mask, gamma, beta, weight, w_in, b_in, mlp_gamma, mlp_beta, w_out = ctx.saved_tensors
+        x, m, winner, edge_attr, mask, norm_weight, norm_bias, edge_weight, *weights = ctx.saved_tensors
         graph, norm_eps, eps, mlp_eps = ctx.constants
-        grad_m, *grads_mlp = perceptron.backward(grad.contiguous(), m, w_in, b_in, mlp_gamma, mlp_beta, w_out, mlp_eps)
-        grad_h, grad_weight, grad_bias, *_ = aggregation.backward(
-            grad_m, m, graph.indptr, graph.src, (), attr, weight, None, (m, winner, m), "max", 1.0, eps, _UNLIMITED,
-            weight is not None, False, residual=True,
-        )  # fmt: skip
-        del grad_m
-        grad_x, grad_gamma, grad_beta = norm.backward(grad_h, x, gamma, beta, mask, norm_eps)
-        edges = (grad_weight, grad_bias) if weight is not None else (None, None)
-        return None, grad_x, grad_gamma, grad_beta, *edges, *grads_mlp
+        through_mlp = mlp_kernels.backward(grad.contiguous(), mlp.Inputs(m, *weights), mlp.Saved(), mlp.Spec(mlp_eps))
+        wanted = ("x",) if edge_weight is None else ("x", "weight", "bias")
+        spec = aggregation.Spec(Max(), eps, residual=True, wanted=wanted)
+        inputs = _messages(None, graph, edge_attr, edge_weight, None)
+        through_max = aggregation_kernels.backward(through_mlp.x, inputs, aggregation.Saved(winner=winner), spec)
+        grads_mlp = through_mlp[1:]
+        del through_mlp
+        through_norm = norm_kernels.backward(
+            through_max.x, norm.Inputs(x, norm_weight, norm_bias, mask), norm.Saved(None, None), norm.Spec(norm_eps)
+        )
+        return None, *through_norm[:3], through_max.weight, through_max.bias, *grads_mlp
+
+
+def _messages(
+    x: Tensor | None, graph: Graph, edge_attr: Tensor | None, weight: Tensor | None, bias: Tensor | None
+) -> aggregation.Inputs:
+    return aggregation.Inputs(x, edge_attr, weight, bias, None, graph.indptr, graph.src, None, None, None)

@@ -1,0 +1,76 @@
+"""The MLP that follows an aggregation."""
+
+from __future__ import annotations
+
+import itertools
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from revgnn.nn.hooks import has_hooks
+from revgnn.nn.norm import NormKind, make_norm
+from revgnn.ops.perceptron import perceptron
+
+
+class PerceptronTensors(NamedTuple):
+    """Tensors of an MLP with one hidden layer and layer norm, as `revgnn.ops.perceptron` takes them."""
+
+    weight_in: Tensor
+    bias_in: Tensor
+    gamma: Tensor
+    beta: Tensor
+    weight_out: Tensor
+    bias_out: Tensor
+    eps: float
+
+
+class MLP(nn.Sequential):
+    """Linear layers with a norm and ReLU between them; hidden layers are twice as wide as the input.
+
+    With one hidden layer and layer norm, the paper's, it runs in one pass that never builds the hidden layer.
+
+    Args:
+        in_channels, out_channels: widths.
+        layers: number of linear layers.
+        norm: of the hidden layers.
+    """
+
+    def __init__(self, in_channels: int, out_channels: int, layers: int, norm: NormKind) -> None:
+        widths = [in_channels, *[2 * in_channels] * (layers - 1), out_channels]
+        modules: list[nn.Module] = []
+        for n, (wide, next_wide) in enumerate(itertools.pairwise(widths)):
+            modules.append(nn.Linear(wide, next_wide))
+            if n < layers - 1:
+                modules += [make_norm(norm, next_wide), nn.ReLU()]
+        super().__init__(*modules)
+
+    def reset_parameters(self) -> None:
+        """Draw all learned parameters anew."""
+        for module in self:
+            if isinstance(module, nn.Linear | nn.LayerNorm | nn.BatchNorm1d):
+                module.reset_parameters()
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (N, in_channels) to (N, out_channels)."""
+        tensors = self.perceptron_tensors(x)
+        if tensors is None:
+            return super().forward(x)
+        *weights, eps = tensors
+        return perceptron(x, *weights, eps=eps)
+
+    def perceptron_tensors(self, x: Tensor) -> PerceptronTensors | None:
+        """Return the tensors that `perceptron` takes, or None if the layers must run one by one: for other layers than the paper's,
+        another dtype, hooks on a layer, or under autocast."""
+        match [*self]:
+            case [nn.Linear() as first, nn.LayerNorm() as norm, nn.ReLU(), nn.Linear() as last] if (
+                {type(first), type(last)} == {nn.Linear}
+                and not has_hooks(self, *self)
+                and x.dtype == first.weight.dtype
+                and x.dtype in (torch.float32, torch.float64)
+                and not torch.is_autocast_enabled(x.device.type)
+            ):
+                return PerceptronTensors(
+                    first.weight, first.bias, norm.weight, norm.bias, last.weight, last.bias, norm.eps
+                )
+        return None
