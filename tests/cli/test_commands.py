@@ -256,7 +256,7 @@ def test_bugs_are_not_dressed_up_as_mistakes(monkeypatch: pytest.MonkeyPatch, ru
     def broken(*_: object, **__: object) -> None:
         raise KeyError("bug")
 
-    monkeypatch.setattr("revgnn.train.inference.saved_runs.prepare", broken)
+    monkeypatch.setattr("revgnn.train.inference.saved_run.prepare", broken)
     assert isinstance(revgnn("evaluate", run).exception, KeyError)
 
 

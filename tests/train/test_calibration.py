@@ -18,9 +18,9 @@ from revgnn.train.inference.calibration import (
     fit_temperatures,
     negative_log_likelihood,
 )
-from revgnn.train.inference.evaluation import probabilities
 from revgnn.train.metrics import score
 from revgnn.train.run.session import prepare
+from revgnn.train.task import probabilities
 
 TASKS = ("multilabel", "binary", "multiclass")
 

@@ -10,13 +10,15 @@ import torch
 
 from revgnn.train.batches import Batch
 from revgnn.train.config import EvalConfig, RunConfig
-from revgnn.train.inference.evaluation import infer, score_splits
-from revgnn.train.inference.saved_runs import evaluate_run
+from revgnn.train.inference.evaluate import evaluate_run
+from revgnn.train.inference.views import infer
+from revgnn.train.metrics import score_splits
 from revgnn.train.run import loop
 from revgnn.train.run.events import EpochEnded, Event, Started, Stepped
 from revgnn.train.run.folder import RunFolder, RunFolderError
 from revgnn.train.run.loop import train
-from revgnn.train.run.session import Diverged, Session, prepare
+from revgnn.train.run.precision import Diverged
+from revgnn.train.run.session import Session, prepare
 from revgnn.train.run.tensor_file import CheckpointError, read_tensors
 
 
@@ -116,13 +118,13 @@ def test_a_step_of_rmsprop_is_the_formula(config: RunConfig) -> None:
 
 
 def test_the_logarithmic_loss_is_for_one_class_a_node(config: RunConfig) -> None:
-    with pytest.raises(ValueError, match=r"loss=log is for one class a node, and .* is multilabel; use loss=cross_entropy"):
+    with pytest.raises(ValueError, match=r"loss=log needs one class per node, and .* is multilabel; use loss=cross_entropy"):
         prepare(config.override(["loss=log"]))
 
 
 def test_warm_up_is_that_of_the_authors(config: RunConfig) -> None:
     """lr * epoch / 50 in epochs 1 to 50, the full rate from then on."""
-    from revgnn.train.run.session import learning_rate
+    from revgnn.train.run.optimizer import learning_rate
 
     config = config.override(["optim.warmup=50", "optim.lr=0.002", "parts=1", "epochs=2000"])
     rates = [learning_rate(config, float(epoch - 1)) for epoch in range(1, 60)]
@@ -142,7 +144,7 @@ def test_a_run_that_diverges_stops_and_keeps_the_last_good_state(
         return step(session, batch, done)
 
     monkeypatch.setattr(loop, "training_step", spoil_then_step)
-    with pytest.raises(Diverged, match=r"diverged in epoch 3, step 1: .*nan.* The state saved last stays .* smaller optim.lr"):
+    with pytest.raises(Diverged, match=r"diverged in epoch 3, step 1: .*nan.* The last saved state stays .* smaller optim.lr"):
         train(config, tmp_path / "a", resume=True)
     after, _ = read_tensors(tmp_path / "a" / "last.safetensors")
     assert all(torch.equal(before[name], after[name]) for name in before)
@@ -223,9 +225,9 @@ def test_a_view_is_the_model_on_each_part(config: RunConfig) -> None:
     logits = infer(session.model, session.batches, EvalConfig(parts=4, views=1), seed=3)
     session.model.eval()
     seen = torch.zeros(session.dataset.num_nodes, dtype=torch.int64)
-    from revgnn.train.inference.evaluation import _view_seed
+    from revgnn.train.inference.views import view_seed
 
-    for batch in session.batches.view(4, _view_seed(3, 0)):
+    for batch in session.batches.view(4, view_seed(3, 0)):
         assert batch.nodes is not None
         seen[batch.nodes] += 1
         with torch.no_grad():

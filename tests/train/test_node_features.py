@@ -56,7 +56,7 @@ def test_beside_the_sets_own(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("array", "message"),
     [
-        (np.ones((N - 1, 3), np.float32), r"holds float32 of shape \(239, 3\); .* of shape \(240, F\) is wanted"),
+        (np.ones((N - 1, 3), np.float32), r"holds float32 of shape \(239, 3\); expected .* of shape \(240, F\)"),
         (np.ones(N, np.float32), r"holds float32 of shape \(240,\)"),
         (np.ones((N, 3), np.int64), "holds int64"),
         (np.full((N, 3), np.nan, np.float32), "feature 0 of node 0 is nan"),

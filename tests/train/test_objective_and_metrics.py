@@ -9,7 +9,8 @@ import torch.nn.functional as F
 from sklearn.metrics import f1_score
 
 from revgnn.train.metrics import MetricError, check_scorable, score
-from revgnn.train.objective import num_labelled, objective
+from revgnn.train.objective import objective
+from revgnn.train.task import num_labelled
 
 N, T = 200, 6
 
@@ -161,7 +162,7 @@ def test_features_can_be_scaled() -> None:
 
 def test_learning_rate_rises_and_falls() -> None:
     from revgnn.train.config import OptimConfig, RunConfig
-    from revgnn.train.run.session import learning_rate
+    from revgnn.train.run.optimizer import learning_rate
 
     config = RunConfig(epochs=100, parts=2, optim=OptimConfig(lr=0.1, schedule="cosine", warmup=10))
     rates = [learning_rate(config, step / 2) for step in range(200)]

@@ -11,7 +11,7 @@ import torch
 
 from revgnn.train.config import RunConfig
 from revgnn.train.inference.calibration import fit_temperatures
-from revgnn.train.inference.saved_runs import predict_run
+from revgnn.train.inference.predict import predict_run
 from revgnn.train.metrics import score
 from revgnn.train.run.loop import train
 from revgnn.train.run.session import prepare

@@ -6,9 +6,10 @@ import pytest
 import torch
 
 from revgnn.train.config import EvalConfig, RunConfig
-from revgnn.train.inference.evaluation import _view_seed, infer, infer_with_spread, probabilities
-from revgnn.train.inference.spread import RunningSpread
+from revgnn.train.inference.deviation import RunningDeviation
+from revgnn.train.inference.views import infer, infer_with_spread, view_seed
 from revgnn.train.run.session import prepare
+from revgnn.train.task import probabilities
 
 
 def test_it_is_the_deviation_of_all_views(config: RunConfig) -> None:
@@ -21,7 +22,7 @@ def test_it_is_the_deviation_of_all_views(config: RunConfig) -> None:
     session.model.eval()
     for view in range(5):
         logits = torch.full((240, 3), torch.nan)
-        for batch in session.batches.view(3, _view_seed(7, view)):
+        for batch in session.batches.view(3, view_seed(7, view)):
             assert batch.nodes is not None
             with torch.no_grad():
                 logits[batch.nodes] = session.model(batch.graph, batch.x, batch.species)
@@ -65,15 +66,15 @@ def test_values_far_from_zero_lose_no_digits() -> None:
     """Sums of squares in float32 would make 0 of this, or the root of a negative number."""
     torch.manual_seed(0)
     values = 3000.0 + torch.randn(50, 4, 2) / 8
-    running = RunningSpread((4, 2))
+    running = RunningDeviation((4, 2))
     for value in values:
-        running.add(None, value)
+        running.add(slice(None), value)
     truth = values.double().std(dim=0)
     torch.testing.assert_close(running.deviation().double(), truth, rtol=2e-3, atol=0.0)
 
 
 def test_equal_values_have_none_and_single_ones_an_unknown_one() -> None:
-    running = RunningSpread((3, 2))
+    running = RunningDeviation((3, 2))
     value = torch.tensor([[0.1, -7.3e8], [1e-30, 5.0]])
     for _ in range(7):
         running.add(torch.tensor([0, 2]), value)

@@ -10,7 +10,8 @@ import pytest
 import torch
 
 from revgnn.train.config import RunConfig
-from revgnn.train.inference.saved_runs import evaluate_run, predict_run
+from revgnn.train.inference.evaluate import evaluate_run
+from revgnn.train.inference.predict import predict_run
 from revgnn.train.run.events import Event, Started, Stepped
 from revgnn.train.run.folder import RunFolder, RunFolderError
 from revgnn.train.run.footprint import compare_footprint

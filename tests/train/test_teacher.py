@@ -11,8 +11,9 @@ import torch
 from revgnn.models.config import ModelConfig
 from revgnn.train.config import DataConfig, DistillationConfig, EvalConfig, OptimConfig, RunConfig
 from revgnn.train.config.errors import ConfigError
-from revgnn.train.inference.evaluation import infer
-from revgnn.train.inference.saved_runs import evaluate_run, restore
+from revgnn.train.inference.evaluate import evaluate_run
+from revgnn.train.inference.saved_run import load_run
+from revgnn.train.inference.views import infer
 from revgnn.train.run.events import Event, Stepped
 from revgnn.train.run.folder import RunFolder
 from revgnn.train.run.loop import Interrupted, train
@@ -36,8 +37,8 @@ def student(config: RunConfig, teacher: Path) -> RunConfig:
 
 
 def test_the_teacher_is_its_best_weights_evaluated_as_it_was(student: RunConfig, teacher: Path) -> None:
-    session, _, how = restore(teacher, None, None, None, None)
-    expected = infer(session.model, session.batches, how, session.config.seed)
+    saved = load_run(teacher).session
+    expected = infer(saved.model, saved.batches, saved.config.evaluation, saved.config.seed)
     assert torch.equal(teacher_logits(prepare(student)), expected)
 
 
@@ -144,13 +145,13 @@ def test_a_student_of_each_seed_learns_from_the_teacher_of_that_seed(config: Run
 
 
 def test_no_teacher_no_student(config: RunConfig, student: RunConfig, teacher: Path, tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="name the folder of a finished run by --teacher"):
+    with pytest.raises(ConfigError, match="name the folder of a finished run with --teacher"):
         train(config.override(["distillation.alpha=0.5"]), tmp_path / "a")
-    with pytest.raises(ConfigError, match="not the folder of a run, nor of a sweep"):
+    with pytest.raises(ConfigError, match="not the folder of a run or of a sweep"):
         train(config.override([f"distillation.teacher={tmp_path / 'nowhere'}"]), tmp_path / "a")
     unfinished = Path(shutil.copytree(teacher, tmp_path / "unfinished"))
     (unfinished / "result.json").unlink()
-    with pytest.raises(ConfigError, match="is not finished; go on with it first"):
+    with pytest.raises(ConfigError, match="is not finished; finish it first"):
         train(student.override([f"distillation.teacher={unfinished}"]), tmp_path / "a")
     assert not (tmp_path / "a").exists()
 

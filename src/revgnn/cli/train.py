@@ -52,7 +52,7 @@ def train(
     if resume and out is not None and dataset is preset is config is None:
         from revgnn.train import RunFolder
 
-        config = RunFolder(out).config_path()
+        config = RunFolder(out).existing_config_file()
     run = compose(
         dataset,
         preset=preset,

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from revgnn.train.config import DistillationConfig
-from revgnn.train.tricks.distill import distilled, divergence
+from revgnn.train.tricks.distillation import divergence, mix_losses
 
 M, OUTPUTS = 50, {"multiclass": 7, "binary": 1, "multilabel": 5}
 TASKS = sorted(OUTPUTS)
@@ -98,6 +98,6 @@ def test_logits_far_out_stay_finite(task: str) -> None:
 
 def test_shares() -> None:
     loss, kl = torch.tensor(2.0), torch.tensor(10.0)
-    assert float(distilled(loss, kl, how(alpha=0.95))) == pytest.approx(0.05 * 2 + 0.95 * 10)
-    assert torch.equal(distilled(loss, kl, how(alpha=0.0)), loss)
-    assert torch.equal(distilled(loss, kl, how(alpha=1.0)), kl)
+    assert float(mix_losses(loss, kl, how(alpha=0.95))) == pytest.approx(0.05 * 2 + 0.95 * 10)
+    assert torch.equal(mix_losses(loss, kl, how(alpha=0.0)), loss)
+    assert torch.equal(mix_losses(loss, kl, how(alpha=1.0)), kl)
