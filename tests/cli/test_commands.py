@@ -87,7 +87,7 @@ def test_config_repeats_a_run(run: Path, tmp_path: Path) -> None:
 def test_resume_needs_no_more_than_the_folder(tmp_path: Path) -> None:
     succeed("train", GRAPH, *SMALL, "--epochs", 1, "--out", tmp_path / "a", "-q")
     text = succeed("train", "--resume", "--out", tmp_path / "a", "--epochs", 2)
-    assert "going on after epoch 1 of 2" in text
+    assert "continuing after epoch 1 of 2" in text
     assert len(RunFolder(tmp_path / "a").metrics()) == 2
 
 
@@ -283,7 +283,7 @@ def test_ctrl_c_saves_and_says_how_to_go_on(tmp_path: Path) -> None:
     done = len(RunFolder(tmp_path / "a").metrics())
     assert done >= 1
     text = succeed("train", "--resume", "--out", tmp_path / "a", "--epochs", done + 1)
-    assert f"going on after epoch {done} of {done + 1}" in text
+    assert f"continuing after epoch {done} of {done + 1}" in text
 
 
 def test_a_terminal_sees_lines_that_are_drawn_anew(tmp_path: Path) -> None:
