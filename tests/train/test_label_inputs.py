@@ -1,4 +1,4 @@
-"""Labels as inputs: who sees what."""
+"""Labels as inputs: which labels the network sees."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def test_no_node_is_trained_on_a_label_it_shows(task: str, parts: int) -> None:
         assert torch.equal(seen.x[others][:, 4:], batch.labels[others])
 
 
-def test_every_training_node_takes_its_turn() -> None:
+def test_every_training_node_is_trained_on_in_some_step() -> None:
     data = dataset("binary")
     batch = Batches(data, torch.device("cpu"), label_vectors(data)).whole
     trained = {int(n) for _ in range(30) for n in show_some_labels(batch, 0.5, "binary").train}
@@ -84,7 +84,7 @@ def test_in_evaluation_all_training_labels_are_shown() -> None:
     assert torch.equal(show_all_labels(batch, "multiclass").x, torch.cat([data.x, label_vectors(data)], 1))
 
 
-def test_where_all_would_be_shown_none_is() -> None:
+def test_if_all_labels_would_be_shown_none_is() -> None:
     data = dataset("binary")
     batch = Batches(data, torch.device("cpu"), label_vectors(data)).whole
     seen = show_some_labels(batch, 1.0, "binary")
@@ -92,12 +92,12 @@ def test_where_all_would_be_shown_none_is() -> None:
     assert not seen.x[:, 4:].any()
 
 
-# --- predictions in the place of labels -------------------------------------------------------------------------------------
+# --- predictions in place of labels -------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("task", ["multiclass", "binary", "multilabel"])
 @pytest.mark.parametrize("training", [True, False])
-def test_predictions_stand_where_no_label_is_shown(task: str, training: bool) -> None:
+def test_predictions_replace_labels_that_are_not_shown(task: str, training: bool) -> None:
     data = dataset(task)
     batch = Batches(data, torch.device("cpu"), label_vectors(data)).whole
     seen = show_some_labels(batch, 0.5, task) if training else show_all_labels(batch, task)
@@ -122,7 +122,7 @@ def test_predictions_stand_where_no_label_is_shown(task: str, training: bool) ->
     torch.testing.assert_close(filled.x[~shown][:, 4:], expected[~shown])
 
 
-def test_each_pass_is_fed_with_the_one_before() -> None:
+def test_each_pass_sees_the_predictions_of_the_pass_before() -> None:
     data = dataset("multiclass")
     batch = show_all_labels(Batches(data, torch.device("cpu"), label_vectors(data)).whole, "multiclass")
     w = torch.randn(7, 3, requires_grad=True)
@@ -143,7 +143,7 @@ def test_each_pass_is_fed_with_the_one_before() -> None:
 
 @pytest.mark.parametrize("parts", [1, 3])
 def test_labels_of_validation_and_test_nodes_change_nothing(parts: int) -> None:
-    """Neither a step nor a prediction, with labels used twice over."""
+    """Neither training steps nor predictions change, with two passes of label reuse."""
     from dataclasses import replace
 
     from revgnn.models import ModelConfig
