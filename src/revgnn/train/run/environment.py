@@ -50,7 +50,7 @@ def _commit() -> str | None:
     """Return the commit of the checkout that contains this package, with "-dirty" if files differ; None outside a checkout."""
     package = Path(__file__).resolve().parents[2]
     checkout = package.parents[1]
-    # An installed package may lie inside another repository, whose commit must not be reported.
+    # An installed package may be inside another repository, whose commit must not be reported.
     if not (checkout / ".git").exists() or package != checkout / "src" / "revgnn":
         return None
     command = ["git", "--no-optional-locks", "-C", str(checkout), "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]

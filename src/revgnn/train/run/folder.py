@@ -155,12 +155,15 @@ class RunFolder:
             return file.tell()
 
     def save_last(self, session: Session, state: State) -> None:
+        """Write last.safetensors, the state to resume from."""
         save_state(self.last_file, session, state)
 
     def save_best(self, session: Session, epoch: int, score: float) -> None:
+        """Write best.safetensors."""
         save_weights(self.best_file, session.model, {"epoch": epoch, "valid": score})
 
     def save_result(self, result: dict[str, Any]) -> None:
+        """Write result.json, which marks the run as finished."""
         write_json(self.result_file, result)
 
     # --- reading -----------------------------------------------------------------------------------------------------
