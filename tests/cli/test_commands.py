@@ -1,4 +1,4 @@
-"""Every command from the outside, and every mistake it can be given."""
+"""Every command, as a user runs it, and every mistake a user can make."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def succeed(*words: object) -> str:
 
 
 def refuse(*words: object) -> str:
-    """The one line on stderr of a command that must fail."""
+    """Run a command that must fail, and return its one line on stderr."""
     result = revgnn(*words)
     assert result.exit_code == 2, result.output
     assert len(result.stderr.splitlines()) == 1, result.stderr
@@ -45,7 +45,7 @@ def refuse(*words: object) -> str:
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A trained run, not to be changed."""
+    """The folder of a trained run. Tests must not change it."""
     folder = tmp_path_factory.mktemp("runs") / "a"
     succeed("train", GRAPH, *SMALL, "--epochs", 2, "--out", folder, "--quiet")
     return folder
@@ -62,7 +62,7 @@ def test_help_and_version() -> None:
         assert "Usage" in succeed(command, "--help")
 
 
-def test_train_says_where_it_is_and_how_it_ended(tmp_path: Path) -> None:
+def test_train_prints_its_progress_and_its_result(tmp_path: Path) -> None:
     text = succeed("train", GRAPH, *SMALL, "--epochs", 2, "--out", tmp_path / "a")
     assert "240 nodes" in text
     assert "reversible, 2 layers of 8 channels" in text
@@ -84,10 +84,10 @@ def test_config_repeats_a_run(run: Path, tmp_path: Path) -> None:
     assert (again["valid"], again["test"]) == (before["valid"], before["test"])
 
 
-def test_resume_needs_no_more_than_the_folder(tmp_path: Path) -> None:
+def test_resume_needs_only_the_folder(tmp_path: Path) -> None:
     succeed("train", GRAPH, *SMALL, "--epochs", 1, "--out", tmp_path / "a", "-q")
     text = succeed("train", "--resume", "--out", tmp_path / "a", "--epochs", 2)
-    assert "going on after epoch 1 of 2" in text
+    assert "continuing after epoch 1 of 2" in text
     assert len(RunFolder(tmp_path / "a").metrics()) == 2
 
 
@@ -167,7 +167,7 @@ def test_compare_memory(tmp_path: Path) -> None:
 
 def test_a_real_graph(tmp_path: Path, real_data: Path) -> None:
     settings = ["--set", "model.channels=16", "--set", "optim.lr=0.01", "--set", "evaluation.every=12"]
-    settings += ["--set", "optim.schedule=constant", "--set", "optim.warmup=0"]  # twelve epochs are no time for a schedule
+    settings += ["--set", "optim.schedule=constant", "--set", "optim.warmup=0"]  # twelve epochs are too few for a schedule
     succeed("train", "tolokers", "--root", real_data, *settings, "--epochs", 12, "--split", 2, "--out", tmp_path / "a", "-q")
     result = RunFolder(tmp_path / "a").result()
     assert result is not None
@@ -223,7 +223,7 @@ def test_mistakes_elsewhere(tmp_path: Path, run: Path) -> None:
     assert "evaluation.parts" in refuse("evaluate", run, "--parts", 0)
 
 
-def test_a_run_is_not_written_over(run: Path) -> None:
+def test_a_run_is_not_overwritten(run: Path) -> None:
     before = {p.name: p.read_bytes() for p in run.iterdir()}
     assert "already holds a run" in refuse("train", GRAPH, *SMALL, "--out", run)
     assert "model.depth was 2, is now 3" in refuse(
@@ -245,18 +245,18 @@ def test_damaged_files(tmp_path: Path) -> None:
     assert "not valid YAML" in refuse("evaluate", folder)
 
 
-def test_debug_shows_the_traceback_wherever_it_stands(tmp_path: Path) -> None:
+def test_debug_shows_the_traceback_at_any_position(tmp_path: Path) -> None:
     for words in (("--debug", "evaluate", tmp_path), ("evaluate", tmp_path, "--debug")):
         result = revgnn(*words)
         assert result.exc_info is not None
         assert "no config.yaml" in str(result.exception)
 
 
-def test_bugs_are_not_dressed_up_as_mistakes(monkeypatch: pytest.MonkeyPatch, run: Path) -> None:
+def test_bugs_are_not_reported_as_mistakes_of_the_user(monkeypatch: pytest.MonkeyPatch, run: Path) -> None:
     def broken(*_: object, **__: object) -> None:
         raise KeyError("bug")
 
-    monkeypatch.setattr("revgnn.train.inference.saved_runs.prepare", broken)
+    monkeypatch.setattr("revgnn.train.inference.saved_run.prepare", broken)
     assert isinstance(revgnn("evaluate", run).exception, KeyError)
 
 
@@ -269,24 +269,24 @@ def start(*words: object) -> subprocess.Popen[str]:
     return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
-def test_ctrl_c_saves_and_says_how_to_go_on(tmp_path: Path) -> None:
+def test_ctrl_c_saves_the_run_and_prints_how_to_continue(tmp_path: Path) -> None:
     process = start("train", GRAPH, *SMALL, "--set", "parts=3", "--epochs", 100_000, "--out", tmp_path / "a")
     assert process.stdout is not None
     while not process.stdout.readline().startswith("epoch "):
         assert process.poll() is None
     process.send_signal(signal.SIGINT)
-    _, complaint = process.communicate(timeout=60)
+    _, stderr = process.communicate(timeout=60)
     assert process.returncode == 130
-    assert "stopping after this step" in complaint
-    assert f"Go on with: revgnn train {GRAPH}" in complaint.replace("'", "")
-    assert complaint.rstrip().endswith("--resume")
+    assert "stopping after this step" in stderr
+    assert f"Go on with: revgnn train {GRAPH}" in stderr.replace("'", "")
+    assert stderr.rstrip().endswith("--resume")
     done = len(RunFolder(tmp_path / "a").metrics())
     assert done >= 1
     text = succeed("train", "--resume", "--out", tmp_path / "a", "--epochs", done + 1)
-    assert f"going on after epoch {done} of {done + 1}" in text
+    assert f"continuing after epoch {done} of {done + 1}" in text
 
 
-def test_a_terminal_sees_lines_that_are_drawn_anew(tmp_path: Path) -> None:
+def test_a_terminal_shows_live_lines(tmp_path: Path) -> None:
     import pty
 
     main, side = pty.openpty()
@@ -298,11 +298,11 @@ def test_a_terminal_sees_lines_that_are_drawn_anew(tmp_path: Path) -> None:
     try:
         while chunk := os.read(main, 65536):
             seen += chunk
-    except OSError:  # Linux' way of saying that the other side was closed
+    except OSError:  # raised on Linux when the other side is closed
         pass
-    _, complaint = process.communicate(timeout=60)
+    _, stderr = process.communicate(timeout=60)
     os.close(main)
-    assert process.returncode == 0, complaint
+    assert process.returncode == 0, stderr
     text = seen.decode()
     assert "\x1b[" in text
     assert "epoch 3/3" in text
@@ -310,8 +310,8 @@ def test_a_terminal_sees_lines_that_are_drawn_anew(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("file", sorted(Path(app_module.__file__ or "").parent.glob("*.py")), ids=lambda path: path.stem)
-def test_commands_import_what_is_heavy_only_when_they_run(file: Path) -> None:
-    """`revgnn --help` should not wait for torch."""
+def test_commands_import_heavy_modules_only_when_they_run(file: Path) -> None:
+    """`revgnn --help` must not import torch."""
     light = {"typer", "revgnn.cli", "revgnn._version", *sys.stdlib_module_names}
     for node in ast.parse(file.read_text()).body:
         names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []

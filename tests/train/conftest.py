@@ -1,11 +1,14 @@
-"""A run small enough to be trained in a blink: dropout, batch norm, several parts, so that every kind of state matters."""
+"""A small run that uses every kind of state (dropout, batch norm, several parts), and its trained folder."""
 
 from __future__ import annotations
+
+from pathlib import Path
 
 import pytest
 
 from revgnn.models.config import ModelConfig
 from revgnn.train.config import DataConfig, EvalConfig, OptimConfig, RunConfig
+from revgnn.train.run.loop import train
 
 
 @pytest.fixture(scope="session")
@@ -19,3 +22,11 @@ def config() -> RunConfig:
         parts=3,
         device="cpu",
     )
+
+
+@pytest.fixture(scope="session")
+def run(config: RunConfig, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of that run, trained for two epochs. Tests must not change it."""
+    folder = tmp_path_factory.mktemp("run") / "a"
+    train(config.override(["epochs=2"]), folder)
+    return folder

@@ -1,4 +1,4 @@
-"""Temperatures: what they must be for labels drawn from the logits themselves, and what they may never do."""
+"""Temperatures: their values for labels drawn from the logits, and their limits."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ from revgnn.train.inference.calibration import (
     fit_temperatures,
     negative_log_likelihood,
 )
-from revgnn.train.inference.evaluation import probabilities
 from revgnn.train.metrics import score
 from revgnn.train.run.session import prepare
+from revgnn.train.task import probabilities
 
 TASKS = ("multilabel", "binary", "multiclass")
 
 
-def honest(task: str, nodes: int = 20_000) -> tuple[Tensor, Tensor]:
-    """Logits, and labels drawn with the probabilities that they state."""
+def calibrated_logits(task: str, nodes: int = 20_000) -> tuple[Tensor, Tensor]:
+    """Return logits, and labels drawn with their probabilities."""
     generator = torch.Generator().manual_seed(0)
     logits = 2.0 * torch.randn(nodes, {"multilabel": 3, "binary": 1, "multiclass": 5}[task], generator=generator)
     p = probabilities(task, logits)
@@ -36,17 +36,17 @@ def honest(task: str, nodes: int = 20_000) -> tuple[Tensor, Tensor]:
     return logits, y.long().squeeze(1) if task == "binary" else y
 
 
-def hide(task: str, y: Tensor) -> Tensor:
-    """Every third entry without its label."""
+def hide_labels(task: str, y: Tensor) -> Tensor:
+    """Return the labels with every third one removed."""
     y = y.clone()
     y.view(-1)[::3] = math.nan if task == "multilabel" else -1
     return y
 
 
 @pytest.mark.parametrize("task", TASKS)
-def test_logits_that_are_calibrated_are_left_alone(task: str) -> None:
+def test_calibrated_logits_have_temperature_1(task: str) -> None:
     """At 20,000 labels the standard error of a temperature is about 0.015."""
-    temperatures = fit_temperatures(task, *honest(task))
+    temperatures = fit_temperatures(task, *calibrated_logits(task))
     assert temperatures.values.dtype == torch.float64
     assert temperatures.values.tolist() == pytest.approx([1.0] * len(temperatures.values), abs=0.06)
     assert temperatures.one_class == temperatures.at_bound == ()
@@ -54,18 +54,18 @@ def test_logits_that_are_calibrated_are_left_alone(task: str) -> None:
 
 @pytest.mark.parametrize("task", TASKS)
 @pytest.mark.parametrize("scale", [0.25, 5.0])
-def test_a_scale_of_the_logits_is_a_scale_of_the_temperatures(task: str, scale: float) -> None:
-    """The minimum moves by the factor, as near as it is searched for."""
-    logits, y = honest(task, 2000)
+def test_temperatures_scale_with_the_logits(task: str, scale: float) -> None:
+    """The minimum is multiplied by the factor, within the tolerance of the search."""
+    logits, y = calibrated_logits(task, 2000)
     logits = logits.double()
     before, after = fit_temperatures(task, logits, y).values, fit_temperatures(task, scale * logits, y).values
     torch.testing.assert_close(after, scale * before, rtol=1e-5, atol=0.0)
 
 
 @pytest.mark.parametrize("task", TASKS)
-def test_it_is_where_the_likelihood_is_stationary(task: str) -> None:
-    """By autograd, which the search does not use."""
-    logits, y = honest(task, 2000)
+def test_the_likelihood_is_stationary_at_the_temperature(task: str) -> None:
+    """Checked with autograd, which the search does not use."""
+    logits, y = calibrated_logits(task, 2000)
     fitted = fit_temperatures(task, 3.0 * logits, y)
     columns = (
         [(logits, y)]
@@ -86,13 +86,13 @@ def test_it_is_where_the_likelihood_is_stationary(task: str) -> None:
 @pytest.mark.parametrize("task", TASKS)
 @pytest.mark.parametrize("scale", [-1.0, 0.0, 0.01, 1.0, 40.0, 1e4])
 @pytest.mark.parametrize("nodes", [2, 30])
-def test_the_likelihood_never_falls(task: str, scale: float, nodes: int) -> None:
-    """Nor for logits that are wrong more often than right, or all 0, or so few that they say nothing."""
-    logits, y = honest(task, nodes)
+def test_the_likelihood_never_decreases(task: str, scale: float, nodes: int) -> None:
+    """Also for logits that are mostly wrong, for logits that are all 0, and for two nodes."""
+    logits, y = calibrated_logits(task, nodes)
     logits = scale * logits
-    temperatures = fit_temperatures(task, logits, hide(task, y))
-    before = negative_log_likelihood(task, logits, hide(task, y))
-    after = negative_log_likelihood(task, temperatures.apply(logits), hide(task, y))
+    temperatures = fit_temperatures(task, logits, hide_labels(task, y))
+    before = negative_log_likelihood(task, logits, hide_labels(task, y))
+    after = negative_log_likelihood(task, temperatures.apply(logits), hide_labels(task, y))
     assert before is not None
     assert after is not None
     assert after <= before
@@ -101,11 +101,11 @@ def test_the_likelihood_never_falls(task: str, scale: float, nodes: int) -> None
 
 @pytest.mark.parametrize("task", TASKS)
 def test_entries_without_a_label_do_not_count(task: str) -> None:
-    logits, y = honest(task, 600)
+    logits, y = calibrated_logits(task, 600)
     logits = 4.0 * logits
-    hidden = hide(task, y)
+    hidden = hide_labels(task, y)
     other = logits.clone()
-    other[::3] = 100.0 if task != "multilabel" else other[::3]  # the rows that have lost their one label
+    other[::3] = 100.0 if task != "multilabel" else other[::3]  # the rows whose only label is removed
     if task == "multilabel":
         other.view(-1)[::3] = 100.0
     assert torch.equal(fit_temperatures(task, logits, hidden).values, fit_temperatures(task, other, hidden).values)
@@ -115,8 +115,8 @@ def test_entries_without_a_label_do_not_count(task: str) -> None:
 
 
 @pytest.mark.parametrize("task", TASKS)
-def test_ranking_and_choice_stay(task: str) -> None:
-    logits, y = honest(task, 3000)
+def test_ranking_and_predicted_class_stay(task: str) -> None:
+    logits, y = calibrated_logits(task, 3000)
     logits = 7.0 * logits
     scaled = fit_temperatures(task, logits, y).apply(logits)
     assert not torch.equal(scaled, logits.double())
@@ -125,7 +125,7 @@ def test_ranking_and_choice_stay(task: str) -> None:
 
 
 def test_tasks_of_one_class_keep_their_logits() -> None:
-    logits, y = honest("multilabel", 500)
+    logits, y = calibrated_logits("multilabel", 500)
     y[:, 0] = 1.0
     y[:, 2] = math.nan
     y[3, 2] = 0.0
@@ -136,7 +136,7 @@ def test_tasks_of_one_class_keep_their_logits() -> None:
     assert fit_temperatures("binary", torch.randn(9, 1), torch.full((9,), -1)).one_class == (0,)
 
 
-def test_labels_told_apart_without_an_error_are_reported() -> None:
+def test_labels_separated_without_an_error_are_reported() -> None:
     y = torch.tensor([0, 0, 1, 1])
     right = (2.0 * y - 1).unsqueeze(1)
     assert fit_temperatures("binary", right, y).at_bound == (0,)
@@ -145,27 +145,27 @@ def test_labels_told_apart_without_an_error_are_reported() -> None:
 
 
 def test_the_likelihood_is_that_of_scikit_learn() -> None:
-    logits, y = honest("multiclass", 400)
+    logits, y = calibrated_logits("multiclass", 400)
     theirs = log_loss(y.numpy(), logits.double().softmax(dim=1).numpy(), labels=list(range(5)))
     assert negative_log_likelihood("multiclass", logits, y) == pytest.approx(theirs, rel=1e-12)
 
 
 def test_the_calibration_error_by_hand() -> None:
-    """Two bins in use: 0.1 twice with one hit, and 0.9 once with one: (2 |0.1 - 0.5| + |0.9 - 1|) / 3."""
+    """Two bins have entries: 0.1 twice with one positive, 0.9 once with one: (2 |0.1 - 0.5| + |0.9 - 1|) / 3."""
     logits = torch.logit(torch.tensor([[0.1], [0.1], [0.9]], dtype=torch.float64))
     assert calibration_error("binary", logits, torch.tensor([0, 1, 1])) == pytest.approx((2 * 0.4 + 0.1) / 3)
-    # the same as probabilities of chosen classes: said 0.9 twice, right once, and 0.6 once, right
+    # predicted classes: probability 0.9 twice, correct once; probability 0.6 once, correct
     two = torch.tensor([[0.9, 0.1], [0.9, 0.1], [0.4, 0.6]], dtype=torch.float64).log()
     assert calibration_error("multiclass", two, torch.tensor([0, 1, 1])) == pytest.approx((2 * 0.4 + 0.4) / 3)
-    # certain and right: nothing to complain of, and the last bin is closed
+    # certain and correct: no error; the last bin includes 1
     assert calibration_error("binary", torch.tensor([[1e3], [-1e3]]), torch.tensor([1, 0])) == 0.0
     assert calibration_error("binary", torch.zeros(2, 1), torch.tensor([-1, -1])) is None
     assert negative_log_likelihood("binary", torch.zeros(2, 1), torch.tensor([-1, -1])) is None
 
 
 @pytest.mark.parametrize("task", TASKS)
-def test_the_calibration_error_tells_honest_logits_from_boasting_ones(task: str) -> None:
-    logits, y = honest(task)
+def test_the_calibration_error_of_overconfident_logits_is_larger(task: str) -> None:
+    logits, y = calibrated_logits(task)
     errors = [calibration_error(task, scale * logits, y) for scale in (1.0, 3.0)]
     assert errors[0] is not None
     assert errors[1] is not None
@@ -180,7 +180,7 @@ def test_logits_that_are_not_finite_are_refused() -> None:
         fit_temperatures("binary", torch.tensor([[math.inf], [0.0]]), torch.tensor([0, 1]))
 
 
-def test_test_labels_change_the_report_and_nothing_else(config: RunConfig) -> None:
+def test_test_labels_change_only_the_report(config: RunConfig) -> None:
     dataset = prepare(config).dataset
     logits = torch.randn(dataset.num_nodes, dataset.num_outputs)
     y = dataset.y.clone()

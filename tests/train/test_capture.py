@@ -1,4 +1,4 @@
-"""Training whose steps are replayed: what can be, and that nothing changes where there is no GPU."""
+"""Training with replayed steps: refused configurations, and equal runs with and without replay."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ from revgnn.train.run.session import prepare, training_step
         ("model={family: revgat, channels: 8, heads: 2, depth: 3, edge_dropout: 0.2}", "edge_dropout draws its seeds"),
     ],
 )
-def test_what_cannot_be_replayed_is_refused(change: str, why: str, config: RunConfig) -> None:
+def test_configurations_that_cannot_be_replayed_are_refused(change: str, why: str, config: RunConfig) -> None:
     whole = config.override(["parts=1", "capture=true"])
     with pytest.raises(ConfigError, match=f"capture repeats one recorded step: {why}.*or leave capture off"):
         whole.override([change])
     whole.override(["capture=false", change])
 
 
-def test_it_may_change_when_a_run_goes_on(config: RunConfig) -> None:
+def test_it_may_change_on_resume(config: RunConfig) -> None:
     whole = config.override(["parts=1"])
     assert whole.digest == whole.override(["capture=true"]).digest
 

@@ -1,4 +1,4 @@
-"""Correlation of runs, held against NumPy's on the files that `predict` writes."""
+"""The correlation of runs, compared with NumPy on the files that `predict_run` writes."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from revgnn.train.metrics import score
 
 @pytest.fixture(scope="module")
 def runs(config: RunConfig, real_data: Path, tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
-    """Three runs on Cora: two seeds, and one that differs in its training only a little from the second."""
+    """Three runs on Cora: two seeds, and the second seed with one more epoch."""
     folder = tmp_path_factory.mktemp("runs")
     base = config.replace({"data.name": "cora", "data.root": str(real_data), "optim.lr": 0.02, "epochs": 6, "parts": 1})
     variants = {"a": {"seed": 1}, "b": {"seed": 2}, "c": {"seed": 2, "epochs": 7}}
@@ -68,7 +68,7 @@ def test_command(runs: list[Path]) -> None:
     assert f"test {record['ensemble']:.4f}" in answer.stdout
 
 
-def test_what_cannot_be_compared(runs: list[Path], config: RunConfig, tmp_path: Path) -> None:
+def test_runs_that_cannot_be_compared(runs: list[Path], config: RunConfig, tmp_path: Path) -> None:
     def refuse(*words: object) -> str:
         answer = CliRunner().invoke(app, ["correlate", *map(str, words)])
         assert answer.exit_code == 2, answer.output

@@ -1,4 +1,4 @@
-"""What `revgnn.train` exports is there, and loading the configuration alone loads nothing else of it."""
+"""The names that `revgnn.train` exports."""
 
 from __future__ import annotations
 

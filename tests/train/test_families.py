@@ -11,7 +11,8 @@ import torch
 
 from revgnn.models.config import Family
 from revgnn.train.config import RunConfig
-from revgnn.train.inference.saved_runs import evaluate_run, predict_run
+from revgnn.train.inference.evaluate import evaluate_run
+from revgnn.train.inference.predict import predict_run
 from revgnn.train.run.events import Event, Stepped
 from revgnn.train.run.folder import RunFolder
 from revgnn.train.run.loop import Interrupted, train

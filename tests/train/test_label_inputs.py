@@ -1,4 +1,4 @@
-"""Labels as inputs: who sees what."""
+"""Labels as inputs: which labels the network sees."""
 
 from __future__ import annotations
 
@@ -8,7 +8,14 @@ import torch
 from revgnn.data import NodeDataset, Split
 from revgnn.graph import Graph
 from revgnn.train.batches import Batch, Batches
-from revgnn.train.tricks.label_inputs import label_vectors, label_width, reuse_labels, show_all, show_predictions, show_some
+from revgnn.train.tricks.label_inputs import (
+    label_vectors,
+    label_width,
+    reuse_labels,
+    show_all_labels,
+    show_predictions,
+    show_some_labels,
+)
 
 N = 40
 
@@ -56,7 +63,7 @@ def test_no_node_is_trained_on_a_label_it_shows(task: str, parts: int) -> None:
     data = dataset(task)
     batches = Batches(data, torch.device("cpu"), label_vectors(data))
     for batch in batches.view(parts, seed=0):
-        seen = show_some(batch, 0.5, task)
+        seen = show_some_labels(batch, 0.5, task)
         assert seen.x.shape[1] == 4 + label_width(data)
         assert torch.equal(seen.x[:, :4], batch.x)
         assert not seen.x[seen.train][:, 4:].any()
@@ -64,36 +71,36 @@ def test_no_node_is_trained_on_a_label_it_shows(task: str, parts: int) -> None:
         assert torch.equal(seen.x[others][:, 4:], batch.labels[others])
 
 
-def test_every_training_node_takes_its_turn() -> None:
+def test_every_training_node_is_trained_on_in_some_step() -> None:
     data = dataset("binary")
     batch = Batches(data, torch.device("cpu"), label_vectors(data)).whole
-    trained = {int(n) for _ in range(30) for n in show_some(batch, 0.5, "binary").train}
+    trained = {int(n) for _ in range(30) for n in show_some_labels(batch, 0.5, "binary").train}
     assert trained == set(range(20))
 
 
 def test_in_evaluation_all_training_labels_are_shown() -> None:
     data = dataset("multiclass")
     batch = Batches(data, torch.device("cpu"), label_vectors(data)).whole
-    assert torch.equal(show_all(batch, "multiclass").x, torch.cat([data.x, label_vectors(data)], 1))
+    assert torch.equal(show_all_labels(batch, "multiclass").x, torch.cat([data.x, label_vectors(data)], 1))
 
 
-def test_where_all_would_be_shown_none_is() -> None:
+def test_if_all_labels_would_be_shown_none_is() -> None:
     data = dataset("binary")
     batch = Batches(data, torch.device("cpu"), label_vectors(data)).whole
-    seen = show_some(batch, 1.0, "binary")
+    seen = show_some_labels(batch, 1.0, "binary")
     assert torch.equal(seen.train, batch.train)
     assert not seen.x[:, 4:].any()
 
 
-# --- predictions in the place of labels -------------------------------------------------------------------------------------
+# --- predictions in place of labels -------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("task", ["multiclass", "binary", "multilabel"])
 @pytest.mark.parametrize("training", [True, False])
-def test_predictions_stand_where_no_label_is_shown(task: str, training: bool) -> None:
+def test_predictions_replace_labels_that_are_not_shown(task: str, training: bool) -> None:
     data = dataset(task)
     batch = Batches(data, torch.device("cpu"), label_vectors(data)).whole
-    seen = show_some(batch, 0.5, task) if training else show_all(batch, task)
+    seen = show_some_labels(batch, 0.5, task) if training else show_all_labels(batch, task)
     logits = torch.randn(N, data.num_outputs)
     filled = show_predictions(seen, logits, task)
     shown = seen.shown
@@ -115,9 +122,9 @@ def test_predictions_stand_where_no_label_is_shown(task: str, training: bool) ->
     torch.testing.assert_close(filled.x[~shown][:, 4:], expected[~shown])
 
 
-def test_each_pass_is_fed_with_the_one_before() -> None:
+def test_each_pass_sees_the_predictions_of_the_pass_before() -> None:
     data = dataset("multiclass")
-    batch = show_all(Batches(data, torch.device("cpu"), label_vectors(data)).whole, "multiclass")
+    batch = show_all_labels(Batches(data, torch.device("cpu"), label_vectors(data)).whole, "multiclass")
     w = torch.randn(7, 3, requires_grad=True)
     passes = []
 
@@ -136,12 +143,12 @@ def test_each_pass_is_fed_with_the_one_before() -> None:
 
 @pytest.mark.parametrize("parts", [1, 3])
 def test_labels_of_validation_and_test_nodes_change_nothing(parts: int) -> None:
-    """Neither a step nor a prediction, with labels used twice over."""
+    """Neither training steps nor predictions change, with two passes of label reuse."""
     from dataclasses import replace
 
     from revgnn.models import ModelConfig
     from revgnn.train.config import EvalConfig, RunConfig
-    from revgnn.train.inference.evaluation import infer
+    from revgnn.train.inference.views import infer
     from revgnn.train.run.session import prepare, training_step
 
     data = dataset("multiclass")

@@ -1,8 +1,9 @@
-"""Training from beginning to end: what a run folder holds, when it stops, and what is refused."""
+"""Training: the content of a run folder, the end of training, and refused runs."""
 
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,17 +11,19 @@ import torch
 
 from revgnn.train.batches import Batch
 from revgnn.train.config import EvalConfig, RunConfig
-from revgnn.train.inference.evaluation import infer, score_splits
-from revgnn.train.inference.saved_runs import evaluate_run
+from revgnn.train.inference.evaluate import evaluate_run
+from revgnn.train.inference.views import infer, view_seed
+from revgnn.train.metrics import score_splits
 from revgnn.train.run import loop
 from revgnn.train.run.events import EpochEnded, Event, Started, Stepped
 from revgnn.train.run.folder import RunFolder, RunFolderError
 from revgnn.train.run.loop import train
-from revgnn.train.run.session import Diverged, Session, prepare
+from revgnn.train.run.precision import Diverged
+from revgnn.train.run.session import Session, prepare, training_step
 from revgnn.train.run.tensor_file import CheckpointError, read_tensors
 
 
-def test_a_run_leaves_all_it_promises(config: RunConfig, tmp_path: Path) -> None:
+def test_the_content_of_a_run_folder(config: RunConfig, tmp_path: Path) -> None:
     events: list[Event] = []
     result = train(config, tmp_path / "a", hooks=[events.append])
     folder = RunFolder(tmp_path / "a")
@@ -80,7 +83,7 @@ def test_mixed_precision(config: RunConfig, tmp_path: Path, amp: str) -> None:
     assert bool(note["scaler"]) == (amp == "fp16")
 
 
-def test_parts_without_labelled_nodes_are_passed_over(config: RunConfig, tmp_path: Path) -> None:
+def test_parts_without_labelled_nodes_are_skipped(config: RunConfig, tmp_path: Path) -> None:
     steps: list[Event] = []
     train(config.override(["parts=80", "epochs=1"]), tmp_path / "a", hooks=[steps.append])
     _, note = read_tensors(tmp_path / "a" / "last.safetensors")
@@ -91,8 +94,6 @@ def test_parts_without_labelled_nodes_are_passed_over(config: RunConfig, tmp_pat
 
 
 def test_the_gradient_is_clipped(config: RunConfig) -> None:
-    from revgnn.train.run.session import training_step
-
     for limit, clipped in ((1e-3, True), (None, False)):
         session = prepare(config.replace({"optim.clip_norm": limit}))
         session.model.train()
@@ -101,48 +102,25 @@ def test_the_gradient_is_clipped(config: RunConfig) -> None:
         assert (float(norm) <= 1.001e-3) == clipped
 
 
-def test_a_step_of_rmsprop_is_the_formula(config: RunConfig) -> None:
-    """v = 0.99 v + 0.01 g^2, w -= lr g / (sqrt(v) + 1e-8), from v = 0."""
-    from revgnn.train.run.session import training_step
-
-    session = prepare(config.override(["optim.name=rmsprop", "optim.lr=0.002", "optim.clip_norm=null"]))
-    session.model.train()
-    before = [p.detach().double() for p in session.model.parameters()]
-    training_step(session, session.batches.whole)
-    for old, p in zip(before, session.model.parameters(), strict=True):
-        assert p.grad is not None
-        g = p.grad.double()
-        torch.testing.assert_close(p.double(), old - 0.002 * g / ((0.01 * g**2).sqrt() + 1e-8), rtol=1e-4, atol=1e-7)
-
-
-def test_the_logarithmic_loss_is_for_one_class_a_node(config: RunConfig) -> None:
-    with pytest.raises(ValueError, match=r"loss=log is for one class a node, and .* is multilabel; use loss=cross_entropy"):
+def test_the_logarithmic_loss_needs_one_class_per_node(config: RunConfig) -> None:
+    with pytest.raises(ValueError, match=r"loss=log needs one class per node, and .* is multilabel; use loss=cross_entropy"):
         prepare(config.override(["loss=log"]))
 
 
-def test_warm_up_is_that_of_the_authors(config: RunConfig) -> None:
-    """lr * epoch / 50 in epochs 1 to 50, the full rate from then on."""
-    from revgnn.train.run.session import learning_rate
-
-    config = config.override(["optim.warmup=50", "optim.lr=0.002", "parts=1", "epochs=2000"])
-    rates = [learning_rate(config, float(epoch - 1)) for epoch in range(1, 60)]
-    assert rates == pytest.approx([0.002 * min(epoch, 50) / 50 for epoch in range(1, 60)])
-
-
-@pytest.mark.parametrize("weight", ["head.weight", "nodes"])  # seen in the loss, and earlier: in the state on its grid
-def test_a_run_that_diverges_stops_and_keeps_the_last_good_state(
+@pytest.mark.parametrize("weight", ["head.weight", "nodes"])  # the loss is not finite; the state leaves its grid
+def test_a_run_that_diverges_keeps_the_last_saved_state(
     config: RunConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, weight: str
 ) -> None:
     train(config.override(["epochs=2"]), tmp_path / "a")
     before, _ = read_tensors(tmp_path / "a" / "last.safetensors")
     step = loop.training_step
 
-    def spoil_then_step(session: Session, batch: Batch, done: float) -> float:
+    def step_with_nan(session: Session, batch: Batch, epochs_done: float) -> float:
         next(p for name, p in session.model.named_parameters() if name.startswith(weight)).data.fill_(torch.nan)
-        return step(session, batch, done)
+        return step(session, batch, epochs_done)
 
-    monkeypatch.setattr(loop, "training_step", spoil_then_step)
-    with pytest.raises(Diverged, match=r"diverged in epoch 3, step 1: .*nan.* The state saved last stays .* smaller optim.lr"):
+    monkeypatch.setattr(loop, "training_step", step_with_nan)
+    with pytest.raises(Diverged, match=r"diverged in epoch 3, step 1: .*nan.* The last saved state stays .* smaller optim.lr"):
         train(config, tmp_path / "a", resume=True)
     after, _ = read_tensors(tmp_path / "a" / "last.safetensors")
     assert all(torch.equal(before[name], after[name]) for name in before)
@@ -173,7 +151,7 @@ def test_a_folder_with_other_files_is_refused(config: RunConfig, tmp_path: Path)
         train(config, tmp_path / "thesis.tex")
 
 
-def test_overwrite_replaces_the_run_and_nothing_else(config: RunConfig, tmp_path: Path) -> None:
+def test_overwrite_replaces_only_the_run(config: RunConfig, tmp_path: Path) -> None:
     short = config.override(["epochs=2"])
     train(short, tmp_path / "a")
     (tmp_path / "a" / "notes.txt").write_text("mine")
@@ -183,7 +161,7 @@ def test_overwrite_replaces_the_run_and_nothing_else(config: RunConfig, tmp_path
     assert RunFolder(tmp_path / "a").config().seed == 1
 
 
-def test_a_mistake_found_late_leaves_the_old_run_whole(config: RunConfig, tmp_path: Path) -> None:
+def test_an_error_before_training_leaves_the_old_run(config: RunConfig, tmp_path: Path) -> None:
     train(config.override(["epochs=1"]), tmp_path / "a")
     before = {p.name: p.read_bytes() for p in (tmp_path / "a").iterdir()}
     with pytest.raises(ValueError, match="parts must be between 1 and the number of nodes"):
@@ -208,14 +186,14 @@ def test_one_part_is_the_whole_graph(config: RunConfig) -> None:
 def test_views_are_averaged_and_independent(config: RunConfig) -> None:
     session = prepare(config)
 
-    def of(views: int, seed: int = 0) -> torch.Tensor:
+    def logits(views: int, seed: int = 0) -> torch.Tensor:
         return infer(session.model, session.batches, EvalConfig(parts=3, views=views), seed)
 
     whole = infer(session.model, session.batches, EvalConfig(), seed=0)
-    assert torch.equal(of(2), of(2))
-    assert not torch.equal(of(1), of(1, seed=1))
-    errors = [float((of(views) - whole).square().mean()) for views in (1, 16)]
-    assert errors[1] < errors[0]  # averaging takes away the part of the error that differs from view to view
+    assert torch.equal(logits(2), logits(2))
+    assert not torch.equal(logits(1), logits(1, seed=1))
+    errors = [float((logits(views) - whole).square().mean()) for views in (1, 16)]
+    assert errors[1] < errors[0]  # averaging reduces the part of the error that differs between views
 
 
 def test_a_view_is_the_model_on_each_part(config: RunConfig) -> None:
@@ -223,9 +201,7 @@ def test_a_view_is_the_model_on_each_part(config: RunConfig) -> None:
     logits = infer(session.model, session.batches, EvalConfig(parts=4, views=1), seed=3)
     session.model.eval()
     seen = torch.zeros(session.dataset.num_nodes, dtype=torch.int64)
-    from revgnn.train.inference.evaluation import _view_seed
-
-    for batch in session.batches.view(4, _view_seed(3, 0)):
+    for batch in session.batches.view(4, view_seed(3, 0)):
         assert batch.nodes is not None
         seen[batch.nodes] += 1
         with torch.no_grad():
@@ -234,15 +210,13 @@ def test_a_view_is_the_model_on_each_part(config: RunConfig) -> None:
 
 
 def test_an_empty_test_split_has_no_score(config: RunConfig) -> None:
-    from dataclasses import replace
-
     session = prepare(config)
     split = replace(session.dataset.split, test=torch.empty(0, dtype=torch.int64))
     dataset = replace(session.dataset, splits=(split,))
     assert score_splits(dataset, torch.randn(dataset.num_nodes, dataset.num_outputs)).test is None
 
 
-# --- what cannot be trained ---------------------------------------------------------------------------------------------
+# --- refused runs -------------------------------------------------------------------------------------------------------
 
 
 def test_no_data_set(config: RunConfig) -> None:
@@ -250,8 +224,8 @@ def test_no_data_set(config: RunConfig) -> None:
         prepare(config.model_copy(update={"data": None}))
 
 
-@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
-def test_cuda_where_there_is_none(config: RunConfig) -> None:
+@pytest.mark.skipif(torch.cuda.is_available(), reason="a CUDA device exists")
+def test_a_missing_cuda_device(config: RunConfig) -> None:
     with pytest.raises(ValueError, match="torch sees no CUDA device"):
         prepare(config.override(["device=cuda"]))
 

@@ -1,4 +1,4 @@
-"""Node features from a file of one's own."""
+"""Node features: read from a file, and scaled."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import torch
 
 from revgnn.train.config import DataConfig, RunConfig
 from revgnn.train.config.errors import ConfigError
-from revgnn.train.datasets import load_dataset, read_features
+from revgnn.train.datasets import load_dataset, read_features, scaled
 from revgnn.train.run.folder import RunFolderError
 from revgnn.train.run.loop import train
 from revgnn.train.run.tensor_file import CheckpointError
@@ -34,7 +34,7 @@ def test_every_kind_of_float_is_read(tmp_path: Path, dtype: str, order: str) -> 
     assert data.in_channels == 5
 
 
-def test_a_float32_file_is_mapped_and_never_written(tmp_path: Path) -> None:
+def test_a_float32_file_is_mapped_and_not_changed(tmp_path: Path) -> None:
     array = np.ones((N, 4), np.float32)
     path = Path(save(tmp_path / "x.npy", array))
     x = read_features(path, N)
@@ -42,21 +42,21 @@ def test_a_float32_file_is_mapped_and_never_written(tmp_path: Path) -> None:
     assert np.array_equal(np.load(path), array)
 
 
-def test_beside_the_sets_own(tmp_path: Path) -> None:
+def test_the_features_of_the_data_set_can_be_kept(tmp_path: Path) -> None:
     array = np.random.default_rng(0).random((N, 5), np.float32)
     own = load_dataset(DataConfig(name=NAME)).x
     data = load_dataset(DataConfig(name=NAME, node_features=save(tmp_path / "x.npy", array), keep_features=True))
     assert own is not None
     assert torch.equal(data.x, torch.cat([own, torch.from_numpy(array)], 1))
-    scaled = load_dataset(DataConfig(name=NAME, node_features=str(tmp_path / "x.npy"), keep_features=True, features="standard")).x
-    assert scaled is not None
-    torch.testing.assert_close(scaled.mean(0), torch.zeros(13), atol=1e-5, rtol=0)
+    standard = load_dataset(DataConfig(name=NAME, node_features=str(tmp_path / "x.npy"), keep_features=True, features="standard")).x
+    assert standard is not None
+    torch.testing.assert_close(standard.mean(0), torch.zeros(13), atol=1e-5, rtol=0)
 
 
 @pytest.mark.parametrize(
     ("array", "message"),
     [
-        (np.ones((N - 1, 3), np.float32), r"holds float32 of shape \(239, 3\); .* of shape \(240, F\) is wanted"),
+        (np.ones((N - 1, 3), np.float32), r"holds float32 of shape \(239, 3\); expected .* of shape \(240, F\)"),
         (np.ones(N, np.float32), r"holds float32 of shape \(240,\)"),
         (np.ones((N, 3), np.int64), "holds int64"),
         (np.full((N, 3), np.nan, np.float32), "feature 0 of node 0 is nan"),
@@ -64,12 +64,12 @@ def test_beside_the_sets_own(tmp_path: Path) -> None:
     ],
     ids=["nodes", "vector", "integers", "nan", "objects"],
 )
-def test_what_is_refused(tmp_path: Path, array: np.ndarray, message: str) -> None:
+def test_arrays_that_are_refused(tmp_path: Path, array: np.ndarray, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         load_dataset(DataConfig(name=NAME, node_features=save(tmp_path / "x.npy", array)))
 
 
-def test_files_that_are_none(tmp_path: Path) -> None:
+def test_files_that_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="which does not exist"):
         read_features(tmp_path / "x.npy", N)
     (tmp_path / "x.npy").write_bytes(b"not an array")
@@ -83,7 +83,7 @@ def test_files_that_are_none(tmp_path: Path) -> None:
         read_features(tmp_path / "x.npz", N)
 
 
-def test_a_run_does_not_go_on_with_others(config: RunConfig, tmp_path: Path) -> None:
+def test_a_run_is_not_resumed_with_other_features(config: RunConfig, tmp_path: Path) -> None:
     array = np.random.default_rng(0).random((N, 5), np.float32)
     path = save(tmp_path / "x.npy", array)
     run = config.override([f"data.node_features={path}", "epochs=1"])
@@ -94,3 +94,12 @@ def test_a_run_does_not_go_on_with_others(config: RunConfig, tmp_path: Path) -> 
         train(run.override(["epochs=3"]), tmp_path / "a", resume=True)
     with pytest.raises(RunFolderError, match=r"data\.node_features was"):
         train(run.override([f"data.node_features={save(tmp_path / 'y.npy', array)}"]), tmp_path / "a", resume=True)
+
+
+def test_features_can_be_scaled() -> None:
+    x = torch.tensor([[1.0, 5.0, 0.0], [3.0, 5.0, 0.0], [0.0, 0.0, 0.0], [4.0, 10.0, 0.0]])
+    assert scaled(x, "raw") is x
+    standard = scaled(x, "standard")
+    torch.testing.assert_close(standard.mean(0), torch.zeros(3), atol=1e-6, rtol=0)
+    torch.testing.assert_close(standard.std(0, correction=0), torch.tensor([1.0, 1.0, 0.0]))
+    torch.testing.assert_close(scaled(x, "rows").sum(1), torch.tensor([1.0, 1.0, 0.0, 1.0]))

@@ -1,4 +1,4 @@
-"""Loss and scores against PyTorch, scikit-learn and OGB's own evaluator."""
+"""Loss and scores against PyTorch, scikit-learn and OGB's evaluator."""
 
 from __future__ import annotations
 
@@ -9,14 +9,15 @@ import torch.nn.functional as F
 from sklearn.metrics import f1_score
 
 from revgnn.train.metrics import MetricError, check_scorable, score
-from revgnn.train.objective import num_labelled, objective
+from revgnn.train.objective import objective
+from revgnn.train.task import num_labelled
 
 N, T = 200, 6
 
 
 @pytest.fixture
 def multilabel() -> tuple[torch.Tensor, torch.Tensor]:
-    """Logits and labels, a fifth of them unlabelled, one task without a positive, one without any label."""
+    """Logits and labels: a fifth of them unlabelled, one task without a positive label, one without any label."""
     y = (torch.rand(N, T) < 0.3).float()
     y[torch.rand(N, T) < 0.2] = torch.nan
     y[:, 4] = torch.where(y[:, 4].isnan(), torch.nan, 0.0)
@@ -64,16 +65,16 @@ def test_logarithmic_loss() -> None:
     assert torch.equal((logits.grad != 0).any(1), y >= 0)
 
 
-def test_logarithmic_loss_of_right_and_of_far_answers() -> None:
-    sure = torch.tensor([[60.0, 0.0]])
-    assert float(objective("multiclass", sure, torch.tensor([0]), "log")) == pytest.approx(0, abs=1e-6)
-    far = np.log(60 + 1 - np.log(2)) - np.log(1 - np.log(2))
-    assert float(objective("multiclass", sure, torch.tensor([1]), "log")) == pytest.approx(far)
-    assert bool(objective("multiclass", sure, torch.tensor([-1]), "log").isnan())
+def test_logarithmic_loss_of_correct_and_of_wrong_predictions() -> None:
+    confident = torch.tensor([[60.0, 0.0]])
+    assert float(objective("multiclass", confident, torch.tensor([0]), "log")) == pytest.approx(0, abs=1e-6)
+    expected = np.log(60 + 1 - np.log(2)) - np.log(1 - np.log(2))
+    assert float(objective("multiclass", confident, torch.tensor([1]), "log")) == pytest.approx(expected)
+    assert bool(objective("multiclass", confident, torch.tensor([-1]), "log").isnan())
 
 
 @pytest.mark.parametrize("task", ["multiclass", "binary", "multilabel"])
-def test_short_floats_are_scored_in_float32(task: str) -> None:
+def test_the_loss_of_short_floats_is_float32(task: str) -> None:
     y = torch.zeros(N, 3) if task == "multilabel" else torch.zeros(N, dtype=torch.int64)
     loss = objective(task, torch.randn(N, 1 if task == "binary" else 3).bfloat16(), y)
     assert loss.dtype == torch.float32
@@ -128,7 +129,7 @@ def test_f1_without_any_positive_is_zero() -> None:
         ("rocauc", "multilabel", torch.full((5, 2), torch.nan), "none of its 5 nodes"),
     ],
 )
-def test_scores_that_labels_do_not_define(metric: str, task: str, y: torch.Tensor, message: str) -> None:
+def test_labels_that_do_not_define_a_score(metric: str, task: str, y: torch.Tensor, message: str) -> None:
     with pytest.raises(MetricError, match=f"the test split cannot be scored.*{message}"):
         check_scorable(metric, task, y, "test")
 
@@ -138,7 +139,7 @@ def test_rocauc_of_many_classes_is_refused() -> None:
         score("rocauc", "multiclass", torch.randn(5, 3), torch.tensor([0, 1, 2, 0, 1]))
 
 
-def test_nothing_to_score() -> None:
+def test_no_labelled_nodes() -> None:
     with pytest.raises(MetricError, match="none of the 5 nodes to score has a label"):
         score("accuracy", "multiclass", torch.randn(5, 3), -torch.ones(5, dtype=torch.int64))
 
@@ -146,37 +147,3 @@ def test_nothing_to_score() -> None:
 def test_logits_that_are_not_finite_are_refused() -> None:
     with pytest.raises(MetricError, match="node 2 are not finite"):
         score("accuracy", "multiclass", torch.tensor([[0.0, 1.0]] * 2 + [[torch.nan, 0.0]]), torch.tensor([0, 1, 1]))
-
-
-def test_features_can_be_scaled() -> None:
-    from revgnn.train.datasets import scaled
-
-    x = torch.tensor([[1.0, 5.0, 0.0], [3.0, 5.0, 0.0], [0.0, 0.0, 0.0], [4.0, 10.0, 0.0]])
-    assert scaled(x, "raw") is x
-    standard = scaled(x, "standard")
-    torch.testing.assert_close(standard.mean(0), torch.zeros(3), atol=1e-6, rtol=0)
-    torch.testing.assert_close(standard.std(0, correction=0), torch.tensor([1.0, 1.0, 0.0]))
-    torch.testing.assert_close(scaled(x, "rows").sum(1), torch.tensor([1.0, 1.0, 0.0, 1.0]))
-
-
-def test_learning_rate_rises_and_falls() -> None:
-    from revgnn.train.config import OptimConfig, RunConfig
-    from revgnn.train.run.session import learning_rate
-
-    config = RunConfig(epochs=100, parts=2, optim=OptimConfig(lr=0.1, schedule="cosine", warmup=10))
-    rates = [learning_rate(config, step / 2) for step in range(200)]
-    assert rates[0] == pytest.approx(0.1 / 20)
-    assert max(rates) == pytest.approx(0.1, rel=0.03)
-    assert rates.index(max(rates)) in (19, 20)
-    assert rates[20:] == sorted(rates[20:], reverse=True)
-    assert rates[-1] < 1e-4
-    assert learning_rate(RunConfig(epochs=5, optim=OptimConfig(lr=0.1)), 4.5) == 0.1
-
-
-def test_a_cosine_schedule_fixes_the_number_of_epochs() -> None:
-    from revgnn.train.config import RunConfig
-
-    constant = RunConfig(epochs=5)
-    assert not constant.differences(constant.replace({"epochs": 9}))
-    cosine = constant.replace({"optim.schedule": "cosine"})
-    assert "epochs" in cosine.differences(cosine.replace({"epochs": 9}))

@@ -1,4 +1,4 @@
-"""Mixed precision in training: it learns, it resumes, and what is not finite never reaches the weights."""
+"""Mixed precision: training, resuming, and gradients that are not finite."""
 
 from __future__ import annotations
 
@@ -10,11 +10,12 @@ import torch
 from torch import Tensor, nn
 
 from revgnn.train.config import RunConfig
-from revgnn.train.inference.saved_runs import evaluate_run, predict_run
+from revgnn.train.inference.evaluate import evaluate_run
+from revgnn.train.inference.predict import predict_run
 from revgnn.train.run.events import Event, Stepped
 from revgnn.train.run.folder import RunFolder
 from revgnn.train.run.loop import Interrupted, train
-from revgnn.train.run.precision import Diverged, LossScaler, grad_scaler
+from revgnn.train.run.precision import Diverged, LossScaler
 from revgnn.train.run.session import Session, prepare, training_step
 from revgnn.train.run.tensor_file import read_tensors
 from tests.train.test_resume import assert_same_run
@@ -23,8 +24,8 @@ CPU = torch.device("cpu")
 AMP = ("bf16", "fp16")
 
 
-def spoil(session: Session, value: float, *, when: list[bool]) -> None:
-    """From now on a gradient of the network comes out as `value`, in each step that finds True at the end of `when`."""
+def replace_gradient(session: Session, value: float, *, when: list[bool]) -> None:
+    """Replace a gradient of the network by `value` in each step in which the last entry of `when` is True."""
     weight = session.model.get_parameter("head.weight")
     weight.register_hook(lambda grad: torch.full_like(grad, value) if when[-1] else grad)
 
@@ -32,6 +33,17 @@ def spoil(session: Session, value: float, *, when: list[bool]) -> None:
 def snapshot(session: Session) -> list[Tensor]:
     moments = [t.clone() for state in session.optimizer.state.values() for t in state.values()]
     return [*(t.detach().clone() for t in session.model.state_dict().values()), *moments]
+
+
+def take_step(
+    scaler: LossScaler,
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    loss: Tensor,
+    auxiliary: Tensor | None = None,
+    clip_norm: float | None = None,
+) -> float:
+    return scaler.update(model, optimizer, loss, scaler.differentiate(loss, auxiliary), clip_norm)
 
 
 def assert_same(before: list[Tensor], after: list[Tensor]) -> None:
@@ -50,11 +62,11 @@ def test_a_run_learns(config: RunConfig, tmp_path: Path, amp: str) -> None:
     assert lines[-1]["loss"] < 0.9 * lines[0]["loss"]
     assert ("skipped_steps" in lines[0]) == (amp == "fp16")
     assert (result.skipped_steps is not None) == (amp == "fp16")
-    assert (result.skipped_steps or 0) < 10  # of 75: the scale begins high, and finds its place
+    assert (result.skipped_steps or 0) < 10  # of 75: the scale starts high and is halved at each overflow
 
 
 @pytest.mark.parametrize("amp", AMP)
-def test_a_run_goes_on_bit_for_bit(config: RunConfig, tmp_path: Path, amp: str) -> None:
+def test_a_run_resumes_bit_for_bit(config: RunConfig, tmp_path: Path, amp: str) -> None:
     config = config.override([f"amp={amp}", "epochs=3"])
     train(config, tmp_path / "unbroken")
     steps: list[Event] = []
@@ -66,8 +78,8 @@ def test_a_run_goes_on_bit_for_bit(config: RunConfig, tmp_path: Path, amp: str) 
     assert_same_run(tmp_path / "a", tmp_path / "unbroken")
 
 
-def test_a_run_that_overflows_goes_on_bit_for_bit(config: RunConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Logits are multiplied so that scaled gradients overflow float16 until the scale has come down."""
+def test_a_run_that_overflows_resumes_bit_for_bit(config: RunConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The loss is multiplied so that scaled gradients overflow float16 until the scale is smaller."""
     from revgnn.train.run import session as module
 
     objective = module.objective
@@ -84,7 +96,7 @@ def test_a_run_that_overflows_goes_on_bit_for_bit(config: RunConfig, tmp_path: P
     assert note["scaler"]["skipped"] == 2
     assert note["scaler"]["scale"] == 65536 / 4
     train(config, tmp_path / "a", resume=True)
-    # The first epoch's memory is measured in pieces when it is interrupted; its peak may be another.
+    # The peak memory of an interrupted first epoch may differ, since it is measured in two parts.
     for name in ("best.safetensors", "last.safetensors"):
         tensors, expected = (read_tensors(tmp_path / run / name)[0] for run in ("a", "unbroken"))
         assert all(torch.equal(tensors[key], tensor) for key, tensor in expected.items())
@@ -111,7 +123,7 @@ def test_evaluation_in_another_precision(config: RunConfig, tmp_path: Path, amp:
 def test_an_overflowing_step_is_skipped(config: RunConfig, value: float, clip_norm: float | None) -> None:
     session = prepare(config.replace({"amp": "fp16", "optim.clip_norm": clip_norm}))
     when = [False]
-    spoil(session, value, when=when)
+    replace_gradient(session, value, when=when)
     training_step(session, session.batches.whole)
     before = snapshot(session)
     running = {name for name, _ in session.model.named_buffers()}
@@ -120,7 +132,7 @@ def test_an_overflowing_step_is_skipped(config: RunConfig, value: float, clip_no
     assert math.isfinite(training_step(session, session.batches.whole))
     after = snapshot(session)
     moved = [n for n, (a, b) in enumerate(zip(before, after, strict=True)) if not torch.equal(a, b)]
-    assert all(n < len(keep) and not keep[n] for n in moved)  # batch statistics of the forward pass alone
+    assert all(n < len(keep) and not keep[n] for n in moved)  # only batch statistics, updated in the forward pass
     assert session.scaler.skipped == 1
     assert session.scaler.state_dict()["scale"] == 65536 / 2
     when.append(False)
@@ -130,14 +142,14 @@ def test_an_overflowing_step_is_skipped(config: RunConfig, value: float, clip_no
     assert session.scaler.take_skipped() == 0
 
 
-def test_a_skipped_step_leaves_the_next_one_as_it_would_have_been(config: RunConfig) -> None:
-    """The scale is a power of two: halved, it changes no bit of gradients that are normal numbers."""
+def test_a_skipped_step_does_not_change_the_next_one(config: RunConfig) -> None:
+    """The scale is a power of two. Halving it changes no bit of gradients that are normal numbers."""
     config = config.override(["amp=fp16", "model.norm=layer", "model.dropout=0"])
     weights = []
     for skip in (False, True):
         session = prepare(config)
         when = [skip]
-        spoil(session, math.inf, when=when)
+        replace_gradient(session, math.inf, when=when)
         if skip:
             training_step(session, session.batches.whole)
         when.append(False)
@@ -147,9 +159,9 @@ def test_a_skipped_step_leaves_the_next_one_as_it_would_have_been(config: RunCon
 
 
 @pytest.mark.parametrize("clip_norm", [1.0, None])
-def test_gradients_that_stay_so_end_the_run(config: RunConfig, clip_norm: float | None) -> None:
+def test_gradients_that_are_never_finite_end_the_run(config: RunConfig, clip_norm: float | None) -> None:
     session = prepare(config.replace({"amp": "fp16", "optim.clip_norm": clip_norm, "model.norm": "layer"}))
-    spoil(session, math.nan, when=[True])
+    replace_gradient(session, math.nan, when=[True])
     before = snapshot(session)
     for _ in range(16):  # 65536 = 2^16
         training_step(session, session.batches.whole)
@@ -158,13 +170,13 @@ def test_gradients_that_stay_so_end_the_run(config: RunConfig, clip_norm: float 
     assert_same(before, snapshot(session))
 
 
-def test_a_run_whose_gradients_stay_so_says_what_to_do(config: RunConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_error_of_such_a_run_gives_advice(config: RunConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from revgnn.train.run import session as module
 
     objective = module.objective
 
     def broken(task: str, logits: Tensor, y: Tensor, loss: str) -> Tensor:
-        """A finite value with an infinite slope."""
+        """Return a finite loss with an infinite slope."""
         return objective(task, logits, y, loss) + (logits - logits.detach()).abs().sum().sqrt()
 
     monkeypatch.setattr(module, "objective", broken)
@@ -177,10 +189,10 @@ def test_a_run_whose_gradients_stay_so_says_what_to_do(config: RunConfig, tmp_pa
 @pytest.mark.parametrize("amp", ["none", "bf16"])
 @pytest.mark.parametrize("value", [math.inf, math.nan])
 @pytest.mark.parametrize("clip_norm", [1.0, None])
-def test_without_a_scale_the_first_one_is_refused(config: RunConfig, amp: str, value: float, clip_norm: float | None) -> None:
+def test_without_a_scale_such_a_gradient_is_an_error(config: RunConfig, amp: str, value: float, clip_norm: float | None) -> None:
     session = prepare(config.replace({"amp": amp, "optim.clip_norm": clip_norm, "model.norm": "layer"}))
     when = [False]
-    spoil(session, value, when=when)
+    replace_gradient(session, value, when=when)
     training_step(session, session.batches.whole)
     before = snapshot(session)
     when.append(True)
@@ -194,44 +206,45 @@ def test_without_a_scale_the_first_one_is_refused(config: RunConfig, amp: str, v
 
 @pytest.mark.parametrize("amp", ["none", *AMP])
 @pytest.mark.parametrize("clip_norm", [0.5, None])
-def test_a_step_is_that_of_the_optimiser(amp: str, clip_norm: float | None) -> None:
+def test_a_step_equals_the_optimisers(amp: str, clip_norm: float | None) -> None:
     """Scaling by a power of two and back changes nothing in float32."""
     torch.manual_seed(0)
-    mine, theirs = nn.Linear(3, 2), nn.Linear(3, 2)
-    theirs.load_state_dict(mine.state_dict())
+    model, reference = nn.Linear(3, 2), nn.Linear(3, 2)
+    reference.load_state_dict(model.state_dict())
     x = torch.randn(5, 3)
-    ours, plain = (torch.optim.Adam(m.parameters(), lr=0.1, fused=True) for m in (mine, theirs))
-    scaler = grad_scaler(CPU, amp)
+    optimizer, plain = (torch.optim.Adam(m.parameters(), lr=0.1, fused=True) for m in (model, reference))
+    scaler = LossScaler(CPU, amp)
     for _ in range(3):
-        for optimizer in (ours, plain):
-            optimizer.zero_grad()
-        value = scaler.step(mine, ours, mine(x).square().mean(), mine(x).mean(), clip_norm)
-        loss = theirs(x).square().mean()
+        optimizer.zero_grad()
+        plain.zero_grad()
+        value = take_step(scaler, model, optimizer, model(x).square().mean(), model(x).mean(), clip_norm)
+        loss = reference(x).square().mean()
         assert value == loss.item()
-        (loss + theirs(x).mean()).backward()
+        (loss + reference(x).mean()).backward()
         if clip_norm is not None:
-            nn.utils.clip_grad_norm_(theirs.parameters(), clip_norm)
+            nn.utils.clip_grad_norm_(reference.parameters(), clip_norm)
         plain.step()
-        assert torch.equal(mine.weight, theirs.weight)
+        assert torch.equal(model.weight, reference.weight)
 
 
-def test_a_loss_that_is_not_finite_is_named_as_such() -> None:
+def test_a_loss_that_is_not_finite_is_reported() -> None:
     model = nn.Linear(3, 2)
     before = model.weight.detach().clone()
     for amp in ("none", *AMP):
-        scaler = grad_scaler(CPU, amp)
+        scaler = LossScaler(CPU, amp)
         optimizer = torch.optim.Adam(model.parameters(), fused=True)
+        loss = (model(torch.ones(1, 3)).square().sum() + 1.0) * math.inf
         with pytest.raises(Diverged, match="the loss is inf"):
-            scaler.step(model, optimizer, (model(torch.ones(1, 3)).square().sum() + 1.0) * math.inf, None, 1.0)
+            take_step(scaler, model, optimizer, loss, clip_norm=1.0)
     assert torch.equal(model.weight, before)
 
 
-def test_the_state_goes_round() -> None:
+def test_the_state_can_be_restored() -> None:
     scaler = LossScaler(CPU, "fp16")
     model = nn.Linear(1, 1)
     optimizer = torch.optim.Adam(model.parameters(), fused=True)
-    scaler.step(model, optimizer, model(torch.ones(1, 1)).sum(), None, None)
-    scaler.step(model, optimizer, model(torch.full((1, 1), 1e37)).sum(), None, None)
+    take_step(scaler, model, optimizer, model(torch.ones(1, 1)).sum())
+    take_step(scaler, model, optimizer, model(torch.full((1, 1), 1e37)).sum())
     other = LossScaler(CPU, "fp16")
     other.load_state_dict(scaler.state_dict())
     assert other.state_dict() == scaler.state_dict()
@@ -246,7 +259,7 @@ def test_the_state_goes_round() -> None:
 @pytest.mark.parametrize("amp", AMP)
 @pytest.mark.parametrize("family", ["tied=true", "family=residual", "family=equilibrium"])
 @pytest.mark.filterwarnings("ignore:.*was not solved")
-def test_every_family_goes_on_bit_for_bit(config: RunConfig, tmp_path: Path, amp: str, family: str) -> None:
+def test_every_family_resumes_bit_for_bit(config: RunConfig, tmp_path: Path, amp: str, family: str) -> None:
     config = config.override(
         [
             f"amp={amp}",

@@ -11,17 +11,10 @@ import torch
 
 from revgnn.train.config import RunConfig
 from revgnn.train.inference.calibration import fit_temperatures
-from revgnn.train.inference.saved_runs import predict_run
+from revgnn.train.inference.predict import predict_run
 from revgnn.train.metrics import score
 from revgnn.train.run.loop import train
 from revgnn.train.run.session import prepare
-
-
-@pytest.fixture(scope="module")
-def run(config: RunConfig, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("run") / "a"
-    train(config.override(["epochs=2"]), folder)
-    return folder
 
 
 def arrays_of(path: Path) -> dict[str, np.ndarray]:
@@ -29,7 +22,26 @@ def arrays_of(path: Path) -> dict[str, np.ndarray]:
         return {name: file[name] for name in file.files}
 
 
-def test_spread_and_calibration_beside_what_is_always_there(run: Path, config: RunConfig, tmp_path: Path) -> None:
+def test_predictions(run: Path, config: RunConfig, tmp_path: Path) -> None:
+    predict_run(run, tmp_path / "p.npz")
+    split = prepare(config).dataset.split
+    with np.load(tmp_path / "p.npz", allow_pickle=False) as file:
+        logits = torch.from_numpy(file["logits"])
+        assert logits.shape == (240, 3)
+        assert logits.dtype == torch.float32
+        assert torch.equal(torch.from_numpy(file["probabilities"]), logits.sigmoid())
+        assert file["nodes"].tolist() == list(range(240))
+        for name in ("train", "valid", "test"):
+            assert np.flatnonzero(file["splits"] == name).tolist() == sorted(getattr(split, name).tolist())
+    assert [p.name for p in tmp_path.iterdir()] == ["p.npz"]
+
+
+def test_predictions_into_a_missing_folder(run: Path, tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match="create it"):
+        predict_run(run, tmp_path / "no" / "p.npz")
+
+
+def test_spread_and_calibration_add_arrays(run: Path, config: RunConfig, tmp_path: Path) -> None:
     predict_run(run, tmp_path / "plain.npz", views=4, parts=3)
     report = predict_run(run, tmp_path / "all.npz", views=4, parts=3, spread=True, calibrate=True)
     plain, arrays = arrays_of(tmp_path / "plain.npz"), arrays_of(tmp_path / "all.npz")
@@ -63,7 +75,7 @@ def test_spread_and_calibration_beside_what_is_always_there(run: Path, config: R
     assert set(calibration["test"]) == {"nll_before", "nll_after", "error_before", "error_after"}
 
 
-def test_a_spread_that_cannot_be_writes_nothing(run: Path, tmp_path: Path) -> None:
+def test_too_few_views_for_a_spread_write_nothing(run: Path, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="2 or more views of 2 or more parts"):
         predict_run(run, tmp_path / "p.npz", views=5, parts=1, spread=True)
     assert list(tmp_path.iterdir()) == []

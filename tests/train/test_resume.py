@@ -1,4 +1,4 @@
-"""A run that was stopped, anywhere, and goes on ends bit for bit as one that never stopped."""
+"""A run that is stopped anywhere and resumed ends bit for bit like a run that never stopped."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ WALL_TIMES = ("seconds", "evaluation_seconds")
 
 
 class Crash(BaseException):
-    """Stands for the end of the process: nothing in the library catches it."""
+    """The end of the process. Nothing in the library catches it."""
 
 
 def assert_same_run(one: Path, other: Path) -> None:
-    """Equal metrics but for wall times, and equal weights, moments and random states."""
+    """Assert equal metrics, except wall times, and equal weights, optimiser states and random states."""
     for a, b in zip(RunFolder(one).metrics(), RunFolder(other).metrics(), strict=True):
         assert {k: v for k, v in a.items() if k not in WALL_TIMES} == {k: v for k, v in b.items() if k not in WALL_TIMES}
     for name in ("best.safetensors", "last.safetensors"):
@@ -36,13 +36,13 @@ def assert_same_run(one: Path, other: Path) -> None:
         for key, tensor in expected.items():
             assert torch.equal(tensors[key], tensor), f"{key} in {name}"
         for state in (note.get("state", {}), expected_note.get("state", {})):
-            state.pop("metrics_bytes", None)  # wall times have more or fewer digits
+            state.pop("metrics_bytes", None)  # depends on the digits of the wall times
         assert note == expected_note
 
 
 @pytest.fixture(scope="module")
 def unbroken(config: RunConfig, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run that was never stopped: to compare with, not to be changed."""
+    """A run that was never stopped, for comparison. Tests must not change it."""
     folder = tmp_path_factory.mktemp("runs") / "unbroken"
     train(config, folder)
     return folder
@@ -50,7 +50,7 @@ def unbroken(config: RunConfig, tmp_path_factory: pytest.TempPathFactory) -> Pat
 
 @pytest.fixture
 def finished(unbroken: Path, tmp_path: Path) -> Path:
-    """A copy of it to do things to."""
+    """A copy of `unbroken` that a test may change."""
     return Path(shutil.copytree(unbroken, tmp_path / "finished"))
 
 
@@ -67,7 +67,7 @@ def test_crash_in_mid_epoch(config: RunConfig, unbroken: Path, tmp_path: Path, e
     config = config.override([f"save_every={save_every}"])
     with pytest.raises(Crash):
         train(config, tmp_path / "a", hooks=[crash_at(epoch, step)])
-    torch.manual_seed(1234)  # whatever the next process has in its generators
+    torch.manual_seed(1234)  # the generators of the next process
     train(config, tmp_path / "a", resume=True)
     assert_same_run(tmp_path / "a", unbroken)
 
@@ -78,13 +78,13 @@ def test_crash_while_a_file_is_written(
 ) -> None:
     replace, writes = os.replace, []
 
-    def crash_in_time(source: Path, target: Path) -> None:
+    def crash_before_replacing(source: Path, target: Path) -> None:
         writes.append(Path(target).name)
         if writes.count(file) == (1 if file == "result.json" else 2):
             raise Crash
         replace(source, target)
 
-    monkeypatch.setattr(os, "replace", crash_in_time)
+    monkeypatch.setattr(os, "replace", crash_before_replacing)
     with pytest.raises(Crash):
         train(config, tmp_path / "a")
     monkeypatch.setattr(os, "replace", replace)
@@ -93,7 +93,7 @@ def test_crash_while_a_file_is_written(
 
 
 @pytest.mark.parametrize("amp", ["none", "bf16"])
-def test_rmsprop_goes_on_bit_for_bit(config: RunConfig, tmp_path: Path, amp: str) -> None:
+def test_rmsprop_resumes_bit_for_bit(config: RunConfig, tmp_path: Path, amp: str) -> None:
     config = config.override(["optim.name=rmsprop", "optim.weight_decay=1e-3", "optim.warmup=3", f"amp={amp}", "label_inputs=0.5"])
     config = config.override(["label_reuse=1", "epochs=3"])
     train(config, tmp_path / "unbroken")
@@ -106,7 +106,7 @@ def test_rmsprop_goes_on_bit_for_bit(config: RunConfig, tmp_path: Path, amp: str
     assert tensors["optimizer.0.square_avg"].any()
 
 
-def test_metrics_behind_the_saved_state_are_cut_off(config: RunConfig, unbroken: Path, tmp_path: Path) -> None:
+def test_metrics_after_the_saved_state_are_removed(config: RunConfig, unbroken: Path, tmp_path: Path) -> None:
     with pytest.raises(Crash):
         train(config, tmp_path / "a", hooks=[crash_at(3, 1)])
     with open(tmp_path / "a" / "metrics.jsonl", "a") as file:
@@ -116,7 +116,7 @@ def test_metrics_behind_the_saved_state_are_cut_off(config: RunConfig, unbroken:
 
 
 @pytest.mark.parametrize("stop_after", [1, 4, 5, 6])
-def test_asked_to_stop_it_saves_the_step_and_goes_on_with_the_next(
+def test_a_run_stopped_on_request_continues_with_the_next_step(
     config: RunConfig, unbroken: Path, tmp_path: Path, stop_after: int
 ) -> None:
     steps: list[Event] = []
@@ -130,13 +130,13 @@ def test_asked_to_stop_it_saves_the_step_and_goes_on_with_the_next(
     assert not (tmp_path / "a" / "result.json").exists()
     torch.manual_seed(1234)
     train(config, tmp_path / "a", resume=True, hooks=[count])
-    assert len(steps) == config.epochs * config.parts  # no step was done twice
-    # The first epoch's memory is measured in pieces when it is interrupted; its peak may be another.
+    assert len(steps) == config.epochs * config.parts  # no step was repeated
+    # The peak memory of an interrupted first epoch may differ, since it is measured in two parts.
     if stop_after > config.parts:
         assert_same_run(tmp_path / "a", unbroken)
 
 
-def test_a_longer_run_goes_on_where_a_shorter_one_ended(config: RunConfig, unbroken: Path, tmp_path: Path) -> None:
+def test_a_longer_run_continues_a_shorter_one(config: RunConfig, unbroken: Path, tmp_path: Path) -> None:
     train(config.override(["epochs=2"]), tmp_path / "a")
     train(config, tmp_path / "a", resume=True)
     assert_same_run(tmp_path / "a", unbroken)
@@ -170,13 +170,13 @@ def test_a_state_of_another_configuration_is_refused(config: RunConfig, finished
         train(other, finished, resume=True)
 
 
-def test_metrics_that_were_cut_by_hand_are_noticed(config: RunConfig, finished: Path) -> None:
+def test_metrics_cut_by_hand_are_refused(config: RunConfig, finished: Path) -> None:
     (finished / "metrics.jsonl").write_text("")
     with pytest.raises(CheckpointError, match="has 0 bytes, but had"):
         train(config, finished, resume=True)
 
 
-def test_not_a_run(config: RunConfig, tmp_path: Path) -> None:
+def test_a_folder_without_a_run_is_not_resumed(config: RunConfig, tmp_path: Path) -> None:
     (tmp_path / "a.txt").touch()
     with pytest.raises(RunFolderError, match="no run to resume"):
         train(config, tmp_path, resume=True)

@@ -1,4 +1,4 @@
-"""How an equilibrium's solves went, epoch by epoch."""
+"""Statistics of an equilibrium's solves in each epoch."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ SMALL = ["model.family=equilibrium", "model.depth=4", "model.norm=layer", "epoch
 
 @pytest.fixture(scope="module")
 def solving(config: RunConfig) -> RunConfig:
-    """Some of its solves converge within the steps they have, some do not."""
+    """Some solves converge within their steps, others do not."""
     solver = ["model.solver.rtol=0.01", "model.solver.forward_steps=7", "model.solver.backward_steps=6"]
     return config.override([*SMALL, "model.solver={}", *solver, "model.solver.warm_start=true", "model.solver.evaluation_steps=2"])
 
@@ -35,7 +35,7 @@ def unbroken(solving: RunConfig, tmp_path_factory: pytest.TempPathFactory) -> Pa
 def test_every_line_has_the_solves_of_its_epoch(solving: RunConfig, unbroken: Path) -> None:
     lines = RunFolder(unbroken).metrics()
     for line in lines:
-        assert line["solves"]["solves"] == 2 * solving.parts  # a state and an adjoint system a step
+        assert line["solves"]["solves"] == 2 * solving.parts  # one state and one adjoint system per step
         assert 1 <= line["solves"]["forward_steps"] <= 7
         assert 1 <= line["solves"]["backward_steps"] <= 6
         assert 0 < line["solves"]["median_residual"] <= line["solves"]["max_residual"]
@@ -69,7 +69,7 @@ def test_they_survive_a_crash(solving: RunConfig, unbroken: Path, tmp_path: Path
     assert_same_run(tmp_path / "a", unbroken)
 
 
-def test_networks_that_solve_nothing_have_none(config: RunConfig, tmp_path: Path) -> None:
+def test_other_networks_have_no_statistics(config: RunConfig, tmp_path: Path) -> None:
     result = train(config.override(["epochs=1"]), tmp_path / "a")
     (line,) = RunFolder(tmp_path / "a").metrics()
     assert not {"solves", "evaluation_solves", "skipped_steps"} & line.keys()
@@ -77,7 +77,7 @@ def test_networks_that_solve_nothing_have_none(config: RunConfig, tmp_path: Path
 
 
 @pytest.mark.filterwarnings("ignore:.*was not solved")
-def test_progress_speaks_of_failures_alone(solving: RunConfig, tmp_path: Path) -> None:
+def test_progress_reports_only_failures(solving: RunConfig, tmp_path: Path) -> None:
     def ended(settings: list[str], name: str) -> EpochEnded:
         events: list[Event] = []
         train(solving.override(["epochs=1", *settings]), tmp_path / name, hooks=[events.append])
@@ -90,7 +90,7 @@ def test_progress_speaks_of_failures_alone(solving: RunConfig, tmp_path: Path) -
     assert "failed" not in _epoch_text(ended(["model.solver.rtol=10"], "b"))
 
 
-def test_epochs_that_are_not_solved_for_say_so(solving: RunConfig, tmp_path: Path) -> None:
+def test_epochs_without_solves_are_recorded(solving: RunConfig, tmp_path: Path) -> None:
     train(solving.override(["epochs=1", "model.solver.pretraining=3", "evaluation.every=9"]), tmp_path / "a")
     (line,) = RunFolder(tmp_path / "a").metrics()
     assert line["solves"] == {

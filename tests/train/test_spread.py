@@ -1,4 +1,4 @@
-"""The spread over views: against all views kept, and where it means nothing."""
+"""The spread over views: compared with stored views, and undefined cases."""
 
 from __future__ import annotations
 
@@ -6,43 +6,44 @@ import pytest
 import torch
 
 from revgnn.train.config import EvalConfig, RunConfig
-from revgnn.train.inference.evaluation import _view_seed, infer, infer_with_spread, probabilities
-from revgnn.train.inference.spread import RunningSpread
+from revgnn.train.inference.deviation import RunningDeviation
+from revgnn.train.inference.views import infer, infer_with_spread, view_seed
 from revgnn.train.run.session import prepare
+from revgnn.train.task import probabilities
 
 
 def test_it_is_the_deviation_of_all_views(config: RunConfig) -> None:
     session = prepare(config)
-    how = EvalConfig(parts=3, views=5)
-    spread = infer_with_spread(session.model, session.batches, how, seed=7)
-    assert torch.equal(spread.logits, infer(session.model, session.batches, how, seed=7))
+    evaluation = EvalConfig(parts=3, views=5)
+    spread = infer_with_spread(session.model, session.batches, evaluation, seed=7)
+    assert torch.equal(spread.logits, infer(session.model, session.batches, evaluation, seed=7))
 
     views = []
     session.model.eval()
     for view in range(5):
         logits = torch.full((240, 3), torch.nan)
-        for batch in session.batches.view(3, _view_seed(7, view)):
+        for batch in session.batches.view(3, view_seed(7, view)):
             assert batch.nodes is not None
             with torch.no_grad():
                 logits[batch.nodes] = session.model(batch.graph, batch.x, batch.species)
         views.append(logits)
-    kept = torch.stack(views)
-    for mine, theirs in ((spread.logits_std, kept), (spread.probabilities_std, probabilities("multilabel", kept))):
-        truth = theirs.double().std(dim=0)
+    stored = torch.stack(views)
+    for deviation, values in ((spread.logits_std, stored), (spread.probabilities_std, probabilities("multilabel", stored))):
+        truth = values.double().std(dim=0)
         assert float(truth.median()) > 0  # a few nodes lose the same edges in all views
-        # a rounding or two of values of this size, taken from one another
-        torch.testing.assert_close(mine.double(), truth, rtol=1e-5, atol=1e-6 * float(theirs.abs().max()))
+        # one or two roundings of the difference of values of this size
+        torch.testing.assert_close(deviation.double(), truth, rtol=1e-5, atol=1e-6 * float(values.abs().max()))
 
 
 @pytest.mark.parametrize(("views", "parts"), [(1, 3), (5, 1), (1, 1)])
-def test_too_few_views_have_none(config: RunConfig, views: int, parts: int) -> None:
+def test_too_few_views_have_no_spread(config: RunConfig, views: int, parts: int) -> None:
     session = prepare(config)
     with pytest.raises(ValueError, match=f"got {views} views of {parts} parts"):
         infer_with_spread(session.model, session.batches, EvalConfig(parts=parts, views=views), seed=0)
 
 
 def test_nodes_without_edges_have_the_same_logits_in_every_view(config: RunConfig) -> None:
-    """A node's view depends on the edges that a partition leaves it: with none to lose, the deviation is 0 and not nearly so."""
+    """Views differ in the edges that they cut. Without edges the deviation is 0."""
     from dataclasses import replace
 
     from revgnn.graph import Graph
@@ -62,18 +63,18 @@ def test_nodes_without_edges_have_the_same_logits_in_every_view(config: RunConfi
 
 
 def test_values_far_from_zero_lose_no_digits() -> None:
-    """Sums of squares in float32 would make 0 of this, or the root of a negative number."""
+    """Sums of squares in float32 would give 0 or the root of a negative number."""
     torch.manual_seed(0)
     values = 3000.0 + torch.randn(50, 4, 2) / 8
-    running = RunningSpread((4, 2))
+    running = RunningDeviation((4, 2))
     for value in values:
-        running.add(None, value)
+        running.add(slice(None), value)
     truth = values.double().std(dim=0)
     torch.testing.assert_close(running.deviation().double(), truth, rtol=2e-3, atol=0.0)
 
 
-def test_equal_values_have_none_and_single_ones_an_unknown_one() -> None:
-    running = RunningSpread((3, 2))
+def test_equal_values_have_deviation_0_and_single_values_nan() -> None:
+    running = RunningDeviation((3, 2))
     value = torch.tensor([[0.1, -7.3e8], [1e-30, 5.0]])
     for _ in range(7):
         running.add(torch.tensor([0, 2]), value)

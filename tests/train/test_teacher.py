@@ -1,4 +1,4 @@
-"""A student and its teacher: what is learnt from, what is refused, and going on without the teacher."""
+"""A student and its teacher: the teacher's logits, refused teachers, and resuming without the teacher."""
 
 from __future__ import annotations
 
@@ -11,8 +11,9 @@ import torch
 from revgnn.models.config import ModelConfig
 from revgnn.train.config import DataConfig, DistillationConfig, EvalConfig, OptimConfig, RunConfig
 from revgnn.train.config.errors import ConfigError
-from revgnn.train.inference.evaluation import infer
-from revgnn.train.inference.saved_runs import evaluate_run, restore
+from revgnn.train.inference.evaluate import evaluate_run
+from revgnn.train.inference.saved_run import load_run
+from revgnn.train.inference.views import infer
 from revgnn.train.run.events import Event, Stepped
 from revgnn.train.run.folder import RunFolder
 from revgnn.train.run.loop import Interrupted, train
@@ -35,21 +36,20 @@ def student(config: RunConfig, teacher: Path) -> RunConfig:
     return config.override([f"distillation.teacher={teacher}", "distillation.alpha=0.9", "epochs=3"])
 
 
-def test_the_teacher_is_its_best_weights_evaluated_as_it_was(student: RunConfig, teacher: Path) -> None:
-    session, _, how = restore(teacher, None, None, None, None)
-    expected = infer(session.model, session.batches, how, session.config.seed)
+def test_the_logits_are_those_of_the_best_weights(student: RunConfig, teacher: Path) -> None:
+    saved = load_run(teacher).session
+    expected = infer(saved.model, saved.batches, saved.config.evaluation, saved.config.seed)
     assert torch.equal(teacher_logits(prepare(student)), expected)
 
 
-def test_loading_it_leaves_the_random_numbers_alone(student: RunConfig) -> None:
-    """So a student of weight 0 is, but for its name, the run without a teacher."""
+def test_loading_the_teacher_draws_no_random_numbers(student: RunConfig) -> None:
     session = prepare(student)
     before = torch.get_rng_state()
     teacher_logits(session)
     assert torch.equal(torch.get_rng_state(), before)
 
 
-def test_a_student_of_weight_0_is_the_run_without_a_teacher(student: RunConfig, tmp_path: Path) -> None:
+def test_a_student_with_alpha_0_is_the_run_without_a_teacher(student: RunConfig, tmp_path: Path) -> None:
     train(student.override(["distillation.alpha=0"]), tmp_path / "a")
     train(student.override(["distillation=null"]), tmp_path / "b")
     a, b = (read_tensors(tmp_path / name / "best.safetensors")[0] for name in "ab")
@@ -67,7 +67,7 @@ def test_each_part_learns_from_its_own_nodes(student: RunConfig, tmp_path: Path)
 
 
 def test_the_loss_is_the_mixture(student: RunConfig, tmp_path: Path) -> None:
-    """Of the parts' own losses, seen from outside."""
+    """The loss at alpha = 0.25, from those at 0 and 1."""
     values = {}
     for alpha in (0.0, 1.0, 0.25):
         session = prepare(student.override([f"distillation.alpha={alpha}"]))
@@ -78,19 +78,19 @@ def test_the_loss_is_the_mixture(student: RunConfig, tmp_path: Path) -> None:
     assert values[0.0] != pytest.approx(values[1.0], rel=0.05)
 
 
-def test_a_student_comes_near_its_teacher(student: RunConfig, teacher: Path, tmp_path: Path) -> None:
+def test_a_student_approaches_its_teacher(student: RunConfig, teacher: Path, tmp_path: Path) -> None:
     changes = ["distillation.alpha=1", "epochs=30", "model.dropout=0", "model.norm=layer", "evaluation.every=30"]
     train(student.override(changes), tmp_path / "a")
     losses = [line["loss"] for line in RunFolder(tmp_path / "a").metrics()]
     assert losses[-1] < 0.3 * losses[0]
 
 
-# --- going on -----------------------------------------------------------------------------------------------------------
+# --- resuming -----------------------------------------------------------------------------------------------------------
 
 
-def test_going_on_needs_the_teacher_no_more(student: RunConfig, teacher: Path, tmp_path: Path) -> None:
-    gone = Path(shutil.copytree(teacher, tmp_path / "teacher"))
-    student = student.override([f"distillation.teacher={gone}"])
+def test_resuming_does_not_need_the_teacher(student: RunConfig, teacher: Path, tmp_path: Path) -> None:
+    copy = Path(shutil.copytree(teacher, tmp_path / "teacher"))
+    student = student.override([f"distillation.teacher={copy}"])
     train(student, tmp_path / "unbroken")
     steps: list[Event] = []
 
@@ -99,7 +99,7 @@ def test_going_on_needs_the_teacher_no_more(student: RunConfig, teacher: Path, t
 
     with pytest.raises(Interrupted):
         train(student, tmp_path / "a", hooks=[count], should_stop=lambda: len(steps) == student.parts + 2)
-    shutil.rmtree(gone)
+    shutil.rmtree(copy)
     train(student, tmp_path / "a", resume=True)
     assert_same_run(tmp_path / "a", tmp_path / "unbroken")
     scores, result = evaluate_run(tmp_path / "a"), RunFolder(tmp_path / "a").result()
@@ -107,7 +107,7 @@ def test_going_on_needs_the_teacher_no_more(student: RunConfig, teacher: Path, t
     assert scores["test"] == result["test"]
 
 
-def test_a_damaged_copy_is_noticed(student: RunConfig, tmp_path: Path) -> None:
+def test_damaged_logits_are_refused(student: RunConfig, tmp_path: Path) -> None:
     train(student.override(["epochs=1"]), tmp_path / "a")
     kept = tmp_path / "a" / RunFolder.TEACHER
     data = bytearray(kept.read_bytes())
@@ -117,9 +117,9 @@ def test_a_damaged_copy_is_noticed(student: RunConfig, tmp_path: Path) -> None:
         train(student, tmp_path / "a", resume=True)
 
 
-def test_starting_again_asks_the_teacher_again(student: RunConfig, teacher: Path, tmp_path: Path) -> None:
+def test_overwriting_computes_the_logits_again(student: RunConfig, teacher: Path, tmp_path: Path) -> None:
     train(student.override(["epochs=1"]), tmp_path / "a")
-    kept = read_tensors(tmp_path / "a" / RunFolder.TEACHER)[0]["logits"].clone()  # not a map of a file that is about to change
+    kept = read_tensors(tmp_path / "a" / RunFolder.TEACHER)[0]["logits"].clone()  # a copy: the file is mapped
     (tmp_path / "a" / RunFolder.TEACHER).write_bytes(b"no longer its logits")
     train(student.override(["epochs=1"]), tmp_path / "a", overwrite=True)
     assert torch.equal(read_tensors(tmp_path / "a" / RunFolder.TEACHER)[0]["logits"], kept)
@@ -127,7 +127,7 @@ def test_starting_again_asks_the_teacher_again(student: RunConfig, teacher: Path
     assert not (tmp_path / "a" / RunFolder.TEACHER).exists()
 
 
-# --- which teacher --------------------------------------------------------------------------------------------------------
+# --- finding and checking the teacher -----------------------------------------------------------------------------------
 
 
 def test_a_student_of_each_seed_learns_from_the_teacher_of_that_seed(config: RunConfig, tmp_path: Path) -> None:
@@ -140,17 +140,17 @@ def test_a_student_of_each_seed_learns_from_the_teacher_of_that_seed(config: Run
     assert not torch.equal(*kept)
     with pytest.raises(ConfigError, match="no teacher for split 0, seed 2: it holds split-0-seed-0, split-0-seed-1"):
         sweep(student, tmp_path / "others", splits=[0], seeds=[0, 1, 2])
-    assert not (tmp_path / "others").exists(), "all teachers are looked for before the first run"
+    assert not (tmp_path / "others").exists(), "all teachers are checked before the first run"
 
 
-def test_no_teacher_no_student(config: RunConfig, student: RunConfig, teacher: Path, tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="name the folder of a finished run by --teacher"):
+def test_a_missing_or_unfinished_teacher_is_refused(config: RunConfig, student: RunConfig, teacher: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="name the folder of a finished run with --teacher"):
         train(config.override(["distillation.alpha=0.5"]), tmp_path / "a")
-    with pytest.raises(ConfigError, match="not the folder of a run, nor of a sweep"):
+    with pytest.raises(ConfigError, match="not the folder of a run or of a sweep"):
         train(config.override([f"distillation.teacher={tmp_path / 'nowhere'}"]), tmp_path / "a")
     unfinished = Path(shutil.copytree(teacher, tmp_path / "unfinished"))
     (unfinished / "result.json").unlink()
-    with pytest.raises(ConfigError, match="is not finished; go on with it first"):
+    with pytest.raises(ConfigError, match="is not finished; finish it first"):
         train(student.override([f"distillation.teacher={unfinished}"]), tmp_path / "a")
     assert not (tmp_path / "a").exists()
 
@@ -169,7 +169,7 @@ def test_a_teacher_of_other_data_is_refused(student: RunConfig, tmp_path: Path, 
     assert not (tmp_path / "a").exists()
 
 
-def test_a_teacher_that_has_seen_test_nodes_is_refused(config: RunConfig, tmp_path: Path, real_data: Path) -> None:
+def test_a_teacher_of_another_split_is_refused(config: RunConfig, tmp_path: Path, real_data: Path) -> None:
     run = config.with_data("cora", str(real_data)).override(["model.conv=gcn", "parts=1", "evaluation.parts=1", "epochs=1"])
     tolokers = run.with_data("tolokers", str(real_data))
     train(tolokers, tmp_path / "teacher")
@@ -182,7 +182,7 @@ def test_a_teacher_that_has_seen_test_nodes_is_refused(config: RunConfig, tmp_pa
 
 
 def test_teacher_then_student_on_cora(real_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The protocol of RevGAT, small: RMSprop, warm-up, logarithmic loss, labels as inputs used again, then self-distillation."""
+    """The protocol of RevGAT, small: RMSprop, warm-up, logarithmic loss, label reuse, then self-distillation."""
     model = ModelConfig(conv="gat", heads=2, depth=2, channels=16, groups=2, norm="batch", dropout=0.3, input_dropout=0.3)
     run = RunConfig(
         data=DataConfig(name="cora", root=str(real_data), self_loops=True, features="rows"),
@@ -199,7 +199,7 @@ def test_teacher_then_student_on_cora(real_data: Path, tmp_path: Path, monkeypat
     how = DistillationConfig(teacher=str(tmp_path / "teacher"), alpha=0.95, temperature=0.7, average="entries")
     student = run.model_copy(update={"distillation": how})
     train(student, tmp_path / "unbroken")
-    shutil.rmtree(tmp_path / "teacher")  # gone: its logits are all that a student wants
+    shutil.rmtree(tmp_path / "teacher")  # a student needs only its logits
 
     def crash(event: Event) -> None:
         if isinstance(event, Stepped) and event.epoch == 3:

@@ -1,4 +1,4 @@
-"""Files of tensors: whole or refused."""
+"""Files of tensors: exact, replaced in one step, and checked when read."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def test_round_trip_is_exact(path: Path) -> None:
         assert torch.equal(tensors[name], tensor)
 
 
-def test_nothing_else_is_left_in_the_folder(path: Path) -> None:
+def test_no_temporary_file_is_left(path: Path) -> None:
     assert [p.name for p in path.parent.iterdir()] == [path.name]
 
 
@@ -50,7 +50,7 @@ def test_a_file_cut_short_is_refused(path: Path, keep: int) -> None:
         read_tensors(path)
 
 
-def test_a_changed_byte_is_noticed(path: Path) -> None:
+def test_a_changed_byte_is_refused(path: Path) -> None:
     content = bytearray(path.read_bytes())
     content[-20] ^= 1
     path.write_bytes(content)
@@ -58,7 +58,7 @@ def test_a_changed_byte_is_noticed(path: Path) -> None:
         read_tensors(path)
 
 
-def test_a_file_of_somebody_else_is_refused(tmp_path: Path) -> None:
+def test_a_file_of_another_program_is_refused(tmp_path: Path) -> None:
     from safetensors.torch import save_file
 
     save_file({"a": torch.zeros(3)}, tmp_path / "b.safetensors")
@@ -71,7 +71,7 @@ def test_a_missing_file(tmp_path: Path) -> None:
         read_tensors(tmp_path / "c.safetensors")
 
 
-def test_what_was_there_stays_when_writing_fails(path: Path) -> None:
+def test_the_old_file_stays_if_writing_fails(path: Path) -> None:
     before = path.read_bytes()
 
     def write_half() -> None:

@@ -1,4 +1,4 @@
-"""The `revgnn` command: its subcommands and what they share."""
+"""The `revgnn` command: its subcommands and the options before them."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ app.command("presets")(presets.presets)
 app.command("paper")(paper.paper)
 
 
-def _print_version(wanted: bool) -> None:
-    if wanted:
+def _print_version(requested: bool) -> None:
+    if requested:
         typer.echo(f"revgnn {__version__}")
         raise typer.Exit
 
@@ -37,9 +37,9 @@ def _print_version(wanted: bool) -> None:
 def _common(
     context: typer.Context,
     version: Annotated[
-        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and stop.")
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
     ] = False,
-    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error; may stand anywhere.")] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error. May stand anywhere.")] = False,
 ) -> None:
     if context.invoked_subcommand is None:
         typer.echo(context.get_help())

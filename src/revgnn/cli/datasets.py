@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict
-from typing import Annotated
 
 import typer
 
+from revgnn.cli.options import AsJson
 from revgnn.cli.text import table
 
 
-def datasets(as_json: Annotated[bool, typer.Option("--json", help="Print JSON, with source and licence.")] = False) -> None:
-    """List the data sets known by name. Files of one's own (.npz) and folders in OGB's raw layout are given by path."""
+def datasets(as_json: AsJson = False) -> None:
+    """List the data sets known by name. Your own .npz files, and folders in OGB's raw layout, are given by path."""
     from revgnn.data import catalogue
 
     entries = [asdict(entry) for entry in catalogue()]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import warnings
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import typer
 from typer.core import TyperGroup
@@ -14,11 +14,18 @@ USER_ERROR = 2
 INTERRUPTED = 130
 
 _USER_ERRORS = (ValueError, OSError, FloatingPointError)
-"""What the library raises for input it cannot use. Anything else is a bug, and shows where it happened."""
+"""Errors that the library raises for input it cannot use. Any other error is a bug and shows its traceback."""
+
+
+@runtime_checkable
+class _UsageError(Protocol):
+    """An error of typer's argument parser. Its base class has different homes in different releases of typer."""
+
+    def format_message(self) -> str: ...
 
 
 class Commands(TyperGroup):
-    """A group of commands that says in one line what went wrong."""
+    """A group of commands that reports errors in one line."""
 
     def main(self, args: Sequence[str] | None = None, *rest: Any, standalone_mode: bool = True, **extra: Any) -> Any:
         words = list(sys.argv[1:] if args is None else args)
@@ -40,18 +47,16 @@ class Commands(TyperGroup):
 
 
 def describe(error: Exception) -> str | None:
-    """One line for an error that a user can do something about, None for any other."""
-    if hasattr(error, "format_message"):  # what the argument parser raises; its base class has moved between releases of typer
-        return f"{_one_line(error.format_message())} (see revgnn --help)"  # pyright: ignore[reportAttributeAccessIssue]
+    """Return one line for an error that the user can correct, and None for any other error."""
+    if isinstance(error, _UsageError):
+        return f"{_one_line(error.format_message())} (see revgnn --help)"
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError" or "can't allocate memory" in str(error):
         return (
             f"out of memory; cut the graph into more parts (--set parts=N), or use fewer channels. ({_one_line(str(error))[:200]})"
         )
     if isinstance(error, OSError) and error.filename is not None and error.strerror:
         return f"{error.filename}: {error.strerror}"
-    if (
-        isinstance(error, ImportError) and error.name is None
-    ):  # raised by us for an extra that is not installed; Python names the module
+    if isinstance(error, ImportError) and error.name is None:  # raised by revgnn for a missing extra; Python's own has a name
         return _one_line(str(error))
     return _one_line(str(error)) if isinstance(error, _USER_ERRORS) else None
 

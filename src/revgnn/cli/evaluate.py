@@ -3,24 +3,21 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
-from typing import Annotated
 
 import typer
 
+from revgnn.cli.options import Amp, AsJson, Device, Parts, Root, Run, Views
 from revgnn.cli.text import score_text
 
 
 def evaluate(
-    run: Annotated[Path, typer.Argument(help="Folder of a run.")],
-    views: Annotated[int | None, typer.Option(help="Partitions whose logits are averaged. Default: the run's own.")] = None,
-    parts: Annotated[int | None, typer.Option(help="Parts of each partition; 1: the whole graph. Default: the run's own.")] = None,
-    root: Annotated[Path | None, typer.Option(help="Folder that holds the data, if it has moved.")] = None,
-    device: Annotated[str | None, typer.Option(help="auto, cpu or cuda. Default: the run's own.")] = None,
-    amp: Annotated[
-        str | None, typer.Option(help="Precision of the forward pass: none, bf16 or fp16. Default: the run's own.")
-    ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    run: Run,
+    views: Views = None,
+    parts: Parts = None,
+    root: Root = None,
+    device: Device = None,
+    amp: Amp = None,
+    as_json: AsJson = False,
 ) -> None:
     """Score the best weights of a run on its training, validation and test nodes."""
     from revgnn.train import evaluate_run

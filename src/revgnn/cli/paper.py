@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from revgnn.cli.progress import progress
-from revgnn.cli.signals import go_on_command, stop_on_signals
+from revgnn.cli.signals import resume_command, stop_on_signals
 from revgnn.cli.text import bytes_text, score_text, table
 
 if TYPE_CHECKING:
@@ -181,7 +181,7 @@ def _train(plan: Plan, *, resume: bool, overwrite: bool, quiet: bool, as_json: b
         with stop_on_signals() as stop, progress(quiet=silent) as hooks:
             record = train_table(plan, resume=resume, overwrite=overwrite, hooks=hooks, should_stop=stop, tell=tell)
     except (Interrupted, Stopped) as interrupted:
-        typer.echo(f"{interrupted} Go on with: {go_on_command()}", err=True)
+        typer.echo(f"{interrupted} Go on with: {resume_command()}", err=True)
         raise typer.Exit(stop.exit_code) from None
     typer.echo(json.dumps(record, indent=2) if as_json else table_markdown(record))
     tell(f"results {plan.out / 'table.md'}, {plan.out / 'table.json'}")

@@ -1,4 +1,4 @@
-"""`revgnn predict`: write predictions of a run's best weights."""
+"""`revgnn predict`: write the predictions of a run's best weights."""
 
 from __future__ import annotations
 
@@ -8,24 +8,24 @@ from typing import Annotated, Any
 
 import typer
 
+from revgnn.cli.options import Amp, AsJson, Device, Parts, Root, Run, Views
+
 
 def predict(
-    run: Annotated[Path, typer.Argument(help="Folder of a run.")],
+    run: Run,
     out: Annotated[Path, typer.Option(help="The .npz file to write.")],
-    views: Annotated[int | None, typer.Option(help="Partitions whose logits are averaged. Default: the run's own.")] = None,
-    parts: Annotated[int | None, typer.Option(help="Parts of each partition; 1: the whole graph. Default: the run's own.")] = None,
-    root: Annotated[Path | None, typer.Option(help="Folder that holds the data, if it has moved.")] = None,
-    device: Annotated[str | None, typer.Option(help="auto, cpu or cuda. Default: the run's own.")] = None,
-    amp: Annotated[
-        str | None, typer.Option(help="Precision of the forward pass: none, bf16 or fp16. Default: the run's own.")
-    ] = None,
+    views: Views = None,
+    parts: Parts = None,
+    root: Root = None,
+    device: Device = None,
+    amp: Amp = None,
     spread: Annotated[bool, typer.Option("--spread", help="Also write standard deviations over the views.")] = False,
     calibrate: Annotated[
         bool, typer.Option("--calibrate", help="Also write probabilities calibrated on the validation nodes.")
     ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_json: AsJson = False,
 ) -> None:
-    """Write predictions for every node to an .npz file: arrays logits, probabilities, nodes, splits, and what is asked for."""
+    """Write predictions for all nodes to an .npz file: arrays logits, probabilities, nodes, splits, and those of the options."""
     from revgnn.train import predict_run
 
     report = predict_run(run, out, views=views, parts=parts, root=root, device=device, amp=amp, spread=spread, calibrate=calibrate)
@@ -39,21 +39,24 @@ def predict(
 
 def _calibration_text(report: dict[str, Any]) -> str:
     temperatures = report["temperatures"]
-    spread = f"{temperatures[0]:.3f}" if len(temperatures) == 1 else f"{min(temperatures):.3f} to {max(temperatures):.3f}"
-    lines = [f"{'temperature':<12} {spread}, fitted on the validation nodes"]
+    value = f"{temperatures[0]:.3f}" if len(temperatures) == 1 else f"{min(temperatures):.3f} to {max(temperatures):.3f}"
+    lines = [f"{'temperature':<12} {value}, fitted on the validation nodes"]
     for name in ("valid", "test"):
-        part = report[name]
-        if part["nll_before"] is not None:
+        split = report[name]
+        if split["nll_before"] is not None:
             lines.append(
-                f"{name:<12} calibration error {part['error_before']:.4f} -> {part['error_after']:.4f}, "
-                f"likelihood loss {part['nll_before']:.4f} -> {part['nll_after']:.4f}"
+                f"{name:<12} calibration error {split['error_before']:.4f} -> {split['error_after']:.4f}, "
+                f"negative log-likelihood {split['nll_before']:.4f} -> {split['nll_after']:.4f}"
             )
-    for key, why in (
-        ("one_class", "validation labels of one class only, left as they were"),
-        ("at_bound", "best temperature is out of bounds: too few validation labels, or told apart without an error or not at all"),
+    for key, reason in (
+        ("one_class", "validation labels of one class only; not calibrated"),
+        (
+            "at_bound",
+            "temperature at its bound: too few validation labels, no error in them, or predictions no better than chance",
+        ),
     ):
         if report[key]:
-            lines.append(f"{len(report[key])} of {len(temperatures)} tasks: {why} ({_shortened(report[key])})")
+            lines.append(f"{len(report[key])} of {len(temperatures)} tasks: {reason} ({_shortened(report[key])})")
     return "\n".join(lines)
 
 

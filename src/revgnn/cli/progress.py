@@ -1,4 +1,4 @@
-"""How a run shows itself while it trains: live lines in a terminal, now and then a line elsewhere. Both are hooks."""
+"""The progress of a training run: live lines in a terminal, occasional plain lines elsewhere. Both are hooks."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @contextmanager
 def progress(*, quiet: bool) -> Iterator[list[Hook]]:
-    """The hooks that fit where the output goes; none when `quiet`."""
+    """Yield the hooks that fit the output; none if `quiet`."""
     if quiet:
         yield []
     elif sys.stdout.isatty():
@@ -29,18 +29,22 @@ def progress(*, quiet: bool) -> Iterator[list[Hook]]:
 
 
 def heading(event: Started) -> str:
+    """Return the lines printed when training starts: data set, network, device and folder."""
     config = event.config
     model = config.model
     extent = "an equilibrium" if model.family == "equilibrium" else f"{model.depth} layers"
     shape = f"{model.family}{', weight-tied' if model.tied else ''}, {extent} of {model.channels} channels"
     lines = [event.dataset, f"{shape}, {event.parameters:,} parameters, on {event.device}; folder {event.folder}"]
     if event.epoch:
-        lines.append(f"going on after epoch {event.epoch} of {config.epochs}")
+        lines.append(f"continuing after epoch {event.epoch} of {config.epochs}")
     return "\n".join(lines)
 
 
 class _TimeLeft:
-    """Mean time of an epoch, evaluation included, times the epochs that are left; the first, slower one is dropped."""
+    """An estimate of the remaining time: mean time of an epoch, with evaluation, times the remaining epochs.
+
+    The first epoch is slower and does not count.
+    """
 
     def __init__(self) -> None:
         self._times: list[float] = []
@@ -55,35 +59,35 @@ def _epoch_text(event: EpochEnded) -> str:
     scores = "  ".join(f"{name} {score_text(getattr(event, name))}" for name in ("train", "valid", "test"))
     loss = "-" if event.loss is None else f"{event.loss:.4f}"
     best = "*" if event.is_best else " "
-    trouble = f"  {event.failed_solves} solves failed" if event.failed_solves else ""
-    trouble += f"  {event.skipped_steps} steps skipped" if event.skipped_steps else ""
-    return f"loss {loss}  {scores}{best} peak {bytes_text(event.peak_bytes)}  {seconds_text(event.seconds)}/epoch{trouble}"
+    problems = f"  {event.failed_solves} solves failed" if event.failed_solves else ""
+    problems += f"  {event.skipped_steps} steps skipped" if event.skipped_steps else ""
+    return f"loss {loss}  {scores}{best} peak {bytes_text(event.peak_bytes)}  {seconds_text(event.seconds)}/epoch{problems}"
 
 
 class _PlainLines:
-    """A line for the first and the last epoch, and between them often at first, then ever more seldom."""
+    """A line for the first and the last epoch. Between them, lines become less frequent as training goes on."""
 
     def __init__(self) -> None:
-        self._left = _TimeLeft()
+        self._time_left = _TimeLeft()
         self._epochs = 0
-        self._began = self._last = time.monotonic()
+        self._start = self._last_line = time.monotonic()
 
     def __call__(self, event: Event) -> None:
         from revgnn.train.run.events import EpochEnded, Started
 
         if isinstance(event, Started):
-            self._left, self._epochs = _TimeLeft(), event.config.epochs
-            self._began, self._last = time.monotonic(), float("-inf")
+            self._time_left, self._epochs = _TimeLeft(), event.config.epochs
+            self._start, self._last_line = time.monotonic(), float("-inf")
             typer.echo(heading(event))
         elif isinstance(event, EpochEnded):
-            left, now = self._left(event, self._epochs), time.monotonic()
-            if event.epoch == self._epochs or now - self._last >= max(2.0, (now - self._began) / 20):
-                self._last = now
+            left, now = self._time_left(event, self._epochs), time.monotonic()
+            if event.epoch == self._epochs or now - self._last_line >= max(2.0, (now - self._start) / 20):
+                self._last_line = now
                 typer.echo(f"epoch {event.epoch}/{self._epochs}  {_epoch_text(event)}  left {seconds_text(left)}")
 
 
 class _LiveLines:
-    """Two lines that are drawn anew: epoch, bar, step and time left; loss, scores, memory and time of the epoch before."""
+    """Two lines that are redrawn: epoch, bar, step and time left; loss, scores, memory and time of the last epoch."""
 
     def __init__(self) -> None:
         from rich.console import Group
@@ -99,7 +103,7 @@ class _LiveLines:
         self._live = Live(Group(self._progress, self._scores))
         self._time_left = _TimeLeft()
         self._epochs = 0
-        self._left = ""
+        self._left_text = ""
 
     def __enter__(self) -> _LiveLines:
         self._live.start()
@@ -112,14 +116,14 @@ class _LiveLines:
         from revgnn.train.run.events import Started, Stepped
 
         if isinstance(event, Started):
-            self._time_left, self._epochs, self._left = _TimeLeft(), event.config.epochs, ""
+            self._time_left, self._epochs, self._left_text = _TimeLeft(), event.config.epochs, ""
             self._live.console.print(heading(event), highlight=False, markup=False)
             self._progress.update(self._task, total=self._epochs, completed=event.epoch, note="compiling kernels")
             self._scores.plain = ""
         elif isinstance(event, Stepped):
             step = f"step {event.step}/{event.steps}" if event.steps > 1 else ""
-            self._progress.update(self._task, note=f"{step} {self._left}".strip())
+            self._progress.update(self._task, note=f"{step} {self._left_text}".strip())
         else:
-            self._left = f"left {seconds_text(self._time_left(event, self._epochs))}"
-            self._progress.update(self._task, completed=event.epoch, note=self._left)
+            self._left_text = f"left {seconds_text(self._time_left(event, self._epochs))}"
+            self._progress.update(self._task, completed=event.epoch, note=self._left_text)
             self._scores.plain = _epoch_text(event)

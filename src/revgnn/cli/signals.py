@@ -1,4 +1,4 @@
-"""Ctrl-C asks a run to stop after the step it is in; a second one stops it there and then."""
+"""Ctrl-C asks a run to stop after the current step; a second Ctrl-C stops it at once."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ import typer
 
 
 class StopRequest:
-    """True once somebody asked to stop.
+    """A callable that returns True after a request to stop.
 
     Attributes:
-        exit_code: 128 plus the number of the signal, as shells count.
+        exit_code: 128 plus the number of the signal, as shells report it.
     """
 
     def __init__(self) -> None:
@@ -33,12 +33,14 @@ class StopRequest:
         if self._signal is not None:
             raise KeyboardInterrupt
         self._signal = number
-        typer.echo("\nstopping after this step; Ctrl-C again stops at once, going back to the state saved last.", err=True)
+        typer.echo(
+            "\nstopping after this step; Ctrl-C again stops at once and loses the steps since the last saved state.", err=True
+        )
 
 
 @contextmanager
 def stop_on_signals() -> Iterator[StopRequest]:
-    """Within the block SIGINT (Ctrl-C) and SIGTERM (a scheduler's warning) are requests, not exceptions."""
+    """Within the block, SIGINT (Ctrl-C) and SIGTERM (sent by schedulers) are requests to stop, not exceptions."""
     request = StopRequest()
     before = {number: signal.signal(number, request.receive) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
@@ -48,7 +50,7 @@ def stop_on_signals() -> Iterator[StopRequest]:
             signal.signal(number, handler)
 
 
-def go_on_command() -> str:
-    """What continues the command that was stopped: itself, with --resume."""
+def resume_command() -> str:
+    """Return the command that continues the stopped one: the same command with --resume."""
     words = [word for word in sys.argv[1:] if word != "--overwrite"]
     return shlex.join(["revgnn", *words, *([] if "--resume" in words else ["--resume"])])

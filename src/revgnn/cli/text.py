@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 
 def bytes_text(count: float) -> str:
-    """1,500,000 -> "1.5 MB" (powers of 1000)."""
+    """Return a size with its unit, in powers of 1000: 1,500,000 -> "1.5 MB"."""
     for unit in ("B", "kB", "MB", "GB"):
         if count < 1000:
             return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
@@ -15,7 +15,7 @@ def bytes_text(count: float) -> str:
 
 
 def seconds_text(seconds: float) -> str:
-    """0.0123 -> "12 ms", 75 -> "1:15", 4000 -> "1:06:40"."""
+    """Return a duration: 0.0123 -> "12 ms", 75 -> "1:15", 4000 -> "1:06:40"."""
     if seconds < 1:
         return f"{1000 * seconds:.0f} ms"
     if seconds < 60:
@@ -26,11 +26,12 @@ def seconds_text(seconds: float) -> str:
 
 
 def score_text(score: float | None) -> str:
+    """Return a score with four digits, or "-"."""
     return "-" if score is None else f"{score:.4f}"
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
-    """Columns wide enough for what is in them: numbers to the right, text to the left."""
+    """Return a table with aligned columns: numbers to the right, text to the left."""
     cells = [[_cell(value) for value in row] for row in rows]
     widths = [max(len(line[i]) for line in [list(header), *cells]) for i in range(len(header))]
     right = [all(isinstance(row[i], int | float | None) for row in rows) for i in range(len(header))]

@@ -2,46 +2,42 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 
+from revgnn.cli import options
 from revgnn.cli.progress import progress
-from revgnn.cli.signals import go_on_command, stop_on_signals
+from revgnn.cli.signals import StopRequest, resume_command, stop_on_signals
 from revgnn.cli.text import bytes_text, score_text, seconds_text, table
 
 if TYPE_CHECKING:
     from revgnn.train import Result, RunConfig
+    from revgnn.train.run.events import Hook
 
 
 def train(
-    dataset: Annotated[
-        str | None, typer.Argument(help="Name (revgnn datasets), or path of an .npz file or folder.", show_default=False)
-    ] = None,
-    preset: Annotated[
-        str | None, typer.Option(help="A run by name (revgnn presets). Default: the one named like the data set, else revgnn-28.")
-    ] = None,
-    config: Annotated[Path | None, typer.Option(help="A run as YAML, such as the config.yaml of another.")] = None,
-    settings: Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a key: model.depth=28.")] = None,
-    root: Annotated[Path | None, typer.Option(help="Folder that holds the data.")] = None,
-    download: Annotated[bool, typer.Option("--download", help="Fetch a published data set that is not there.")] = False,
-    split: Annotated[str | None, typer.Option(help="Which of the data set's splits, or all: one run each.")] = None,
-    seed: Annotated[int | None, typer.Option(help="Seed of weights, dropout and partitions.")] = None,
-    seeds: Annotated[str | None, typer.Option(help="Several, such as 0,1,2: one run each.")] = None,
-    teacher: Annotated[
-        Path | None, typer.Option(help="Learn from this finished run, or from the run of this sweep with the same split and seed.")
-    ] = None,
-    epochs: Annotated[int | None, typer.Option(help="Passes over the training nodes.")] = None,
-    device: Annotated[str | None, typer.Option(help="auto, cpu or cuda.")] = None,
-    amp: Annotated[str | None, typer.Option(help="Precision of the forward pass: none, bf16 or fp16.")] = None,
-    out: Annotated[Path | None, typer.Option(help="Folder of the run. Default: runs/DATASET-PRESET.")] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out.")] = False,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the run in --out.")] = False,
-    compare_memory: Annotated[
-        bool | None, typer.Option("--compare-memory/--no-compare-memory", help="Also measure one step with every layer stored.")
-    ] = None,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print the result only.")] = False,
+    dataset: options.Dataset = None,
+    preset: options.Preset = None,
+    config: options.ConfigFile = None,
+    settings: options.Settings = None,
+    root: options.Root = None,
+    download: options.Download = False,
+    split: options.Split = None,
+    seed: options.Seed = None,
+    seeds: options.Seeds = None,
+    teacher: options.Teacher = None,
+    epochs: options.Epochs = None,
+    device: options.Device = None,
+    amp: options.Amp = None,
+    out: options.Out = None,
+    resume: options.Resume = False,
+    overwrite: options.Overwrite = False,
+    compare_memory: options.CompareMemory = None,
+    quiet: options.Quiet = False,
 ) -> None:
     """Train a network on a data set.
 
@@ -50,9 +46,7 @@ def train(
     from revgnn.experiments.presets.compose import compose, default_folder
 
     if resume and out is not None and dataset is preset is config is None:
-        from revgnn.train import RunFolder
-
-        config = RunFolder(out).config_path()
+        config = _saved_config(out)
     run = compose(
         dataset,
         preset=preset,
@@ -66,29 +60,62 @@ def train(
         device=device,
         amp=amp,
     )
-    # What is wrong with the configuration has been said by now; only what follows needs torch.
-    from revgnn.train import Interrupted, sweep
-    from revgnn.train import train as train_once
+    # The configuration is valid. Only what follows imports torch.
     from revgnn.train.sweeps import choose_seeds, choose_splits
 
-    splits, numbers = choose_splits(run, split), choose_seeds(run, seeds)
+    splits, seed_list = choose_splits(run, split), choose_seeds(run, seeds)
     folder = out or default_folder(run)
-    try:
-        with stop_on_signals() as stop, progress(quiet=quiet) as hooks:
-            if split == "all" or seeds is not None:
-                summary = sweep(
-                    run, folder, splits=splits, seeds=numbers, resume=resume, overwrite=overwrite, hooks=hooks, should_stop=stop
-                )
-                typer.echo(_summary_text(summary, folder))
-                return
-            run = run.replace({"data.split": splits[0]})
-            result = train_once(run, folder, resume=resume, overwrite=overwrite, hooks=hooks, should_stop=stop)
-    except Interrupted as interrupted:
-        typer.echo(f"{interrupted} Go on with: {go_on_command()}", err=True)
-        raise typer.Exit(stop.exit_code) from None
-    typer.echo(_result_text(result, folder))
+    if split == "all" or seeds is not None:
+        _train_sweep(run, folder, splits, seed_list, resume=resume, overwrite=overwrite, quiet=quiet)
+        return
+    run = run.replace({"data.split": splits[0]})
+    _train_run(run, folder, resume=resume, overwrite=overwrite, quiet=quiet)
     if compare_memory or (compare_memory is None and run.preset == "quickstart"):
         typer.echo(_footprint_text(run))
+
+
+def _saved_config(folder: Path) -> Path:
+    from revgnn.train import RunFolder
+
+    return RunFolder(folder).existing_config_file()
+
+
+def _train_run(run: RunConfig, folder: Path, *, resume: bool, overwrite: bool, quiet: bool) -> None:
+    from revgnn.train import train as train_run
+
+    with _stoppable(quiet=quiet) as (hooks, stop):
+        result = train_run(run, folder, resume=resume, overwrite=overwrite, hooks=hooks, should_stop=stop)
+    typer.echo(_result_text(result, folder))
+
+
+def _train_sweep(
+    run: RunConfig,
+    folder: Path,
+    splits: list[int | str],
+    seeds: list[int],
+    *,
+    resume: bool,
+    overwrite: bool,
+    quiet: bool,
+) -> None:
+    from revgnn.train import sweep
+
+    with _stoppable(quiet=quiet) as (hooks, stop):
+        summary = sweep(run, folder, splits=splits, seeds=seeds, resume=resume, overwrite=overwrite, hooks=hooks, should_stop=stop)
+    typer.echo(_summary_text(summary, folder))
+
+
+@contextmanager
+def _stoppable(*, quiet: bool) -> Iterator[tuple[list[Hook], StopRequest]]:
+    """Yield the hooks that show progress, and the request to stop. A run that stops on request prints how to continue it."""
+    from revgnn.train import Interrupted
+
+    try:
+        with stop_on_signals() as stop, progress(quiet=quiet) as hooks:
+            yield hooks, stop
+    except Interrupted as interrupted:
+        typer.echo(f"{interrupted} Go on with: {resume_command()}", err=True)
+        raise typer.Exit(stop.exit_code) from None
 
 
 def _result_text(result: Result, folder: Path) -> str:
@@ -101,9 +128,9 @@ def _result_text(result: Result, folder: Path) -> str:
         "results": str(folder),
     }
     if result.solve_failures:
-        lines["solver"] = f"{result.solve_failures} solves did not converge; metrics.jsonl has them by epoch"
+        lines["solver"] = f"{result.solve_failures} solves did not converge; see metrics.jsonl for each epoch"
     if result.skipped_steps:
-        lines["fp16"] = f"{result.skipped_steps} steps skipped, as gradients overflowed"
+        lines["fp16"] = f"{result.skipped_steps} steps skipped since gradients overflowed"
     return "\n".join(f"{name:<12} {value}" for name, value in lines.items())
 
 
@@ -120,22 +147,22 @@ def _summary_text(summary: dict[str, Any], folder: Path) -> str:
     ]
     text = table(("run", "valid", "test", "epoch", "time/epoch"), rows)
     for name in ("valid", "test"):
-        spread = summary[name]
-        deviation = "" if spread["std"] is None else f" ± {spread['std']:.4f}"
-        text += f"\n{name:<12} {score_text(spread['mean'])}{deviation} {summary['metric']}, {summary['runs']} runs"
+        mean, std = summary[name]["mean"], summary[name]["std"]
+        deviation = "" if std is None else f" ± {std:.4f}"
+        text += f"\n{name:<12} {score_text(mean)}{deviation} {summary['metric']}, {summary['runs']} runs"
     return f"{text}\n{'results':<12} {folder / 'summary.json'}"
 
 
 def _footprint_text(run: RunConfig) -> str:
     from revgnn.train import compare_footprint
 
-    need = compare_footprint(run)
-    how = (
-        "measured on one step"
-        if need.stored_is_measured
-        else f"extrapolated from {need.shallower[0]} and {need.shallower[1]} layers"
-    )
+    footprint = compare_footprint(run)
+    if footprint.stored_is_measured:
+        source = "measured on one step"
+    else:
+        source = f"extrapolated from {footprint.shallower[0]} and {footprint.shallower[1]} layers"
+    ratio = footprint.stored_bytes / max(footprint.peak_bytes, 1)
     return (
-        f"{'one step':<12} {bytes_text(need.peak_bytes)} peak by {need.gradient}; with every layer stored "
-        f"{bytes_text(need.stored_bytes)} ({how}), {need.stored_bytes / max(need.peak_bytes, 1):.1f} times as much"
+        f"{'one step':<12} {bytes_text(footprint.peak_bytes)} peak by {footprint.gradient}; with every layer stored "
+        f"{bytes_text(footprint.stored_bytes)} ({source}), {ratio:.1f} times as much"
     )

@@ -1,7 +1,6 @@
 """Training: a configuration in, a run folder out.
 
-`train(config, out)` is the whole of it; the names below are loaded when first used, since the configuration alone should
-cost no import of torch.
+`train(config, out)` trains a run. Names are imported on first use, so that reading a configuration does not import torch.
 """
 
 from __future__ import annotations
@@ -15,11 +14,11 @@ if TYPE_CHECKING:
     from revgnn.train.config import OptimConfig as OptimConfig
     from revgnn.train.config import RunConfig as RunConfig
     from revgnn.train.config.errors import ConfigError as ConfigError
-    from revgnn.train.inference.evaluation import Scores as Scores
-    from revgnn.train.inference.evaluation import infer as infer
-    from revgnn.train.inference.saved_runs import evaluate_run as evaluate_run
-    from revgnn.train.inference.saved_runs import predict_run as predict_run
+    from revgnn.train.inference.evaluate import evaluate_run as evaluate_run
+    from revgnn.train.inference.predict import predict_run as predict_run
+    from revgnn.train.inference.views import infer as infer
     from revgnn.train.metrics import MetricError as MetricError
+    from revgnn.train.metrics import Scores as Scores
     from revgnn.train.metrics import score as score
     from revgnn.train.run.folder import RunFolder as RunFolder
     from revgnn.train.run.folder import RunFolderError as RunFolderError
@@ -27,8 +26,8 @@ if TYPE_CHECKING:
     from revgnn.train.run.footprint import compare_footprint as compare_footprint
     from revgnn.train.run.loop import Interrupted as Interrupted
     from revgnn.train.run.loop import train as train
+    from revgnn.train.run.precision import Diverged as Diverged
     from revgnn.train.run.result import Result as Result
-    from revgnn.train.run.session import Diverged as Diverged
     from revgnn.train.run.tensor_file import CheckpointError as CheckpointError
     from revgnn.train.sweeps import sweep as sweep
 
@@ -40,17 +39,17 @@ _MODULE_OF = {
     "Footprint": "run.footprint",
     "Interrupted": "run.loop",
     "MetricError": "metrics",
-    "Diverged": "run.session",
+    "Diverged": "run.precision",
     "OptimConfig": "config.run_config",
     "Result": "run.result",
     "RunConfig": "config.run_config",
     "RunFolder": "run.folder",
     "RunFolderError": "run.folder",
-    "Scores": "inference.evaluation",
+    "Scores": "metrics",
     "compare_footprint": "run.footprint",
-    "evaluate_run": "inference.saved_runs",
-    "infer": "inference.evaluation",
-    "predict_run": "inference.saved_runs",
+    "evaluate_run": "inference.evaluate",
+    "infer": "inference.views",
+    "predict_run": "inference.predict",
     "score": "metrics",
     "sweep": "sweeps",
     "train": "run.loop",

@@ -1,4 +1,4 @@
-"""A data set as batches on the device: the whole graph, or random parts of it one after another."""
+"""A data set as batches on the device: the whole graph, or the random parts of it one after another."""
 
 from __future__ import annotations
 
@@ -10,26 +10,26 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from revgnn.data import NodeDataset, Part, RandomPartition
+from revgnn.data import NodeDataset, RandomPartition
 from revgnn.graph import Graph
-from revgnn.train.objective import num_labelled
+from revgnn.train.task import num_labelled
 
 
 @dataclass(frozen=True)
 class Batch:
-    """A part of the data set, all of it on the device but `nodes`.
+    """A part of the data set with M nodes. Everything but `nodes` is on the device.
 
     Attributes:
-        nodes: int64, (M,), on the CPU. Their numbers in the data set; None for the whole graph.
-        graph: M nodes with the edges between them.
+        nodes: int64 (M,), on the CPU: the nodes' numbers in the data set. None for the whole graph.
+        graph: the M nodes and the edges between them.
         x: float32 (M, F), or None.
         species: int64 (M,), or None.
         y: labels of the M nodes, as in `NodeDataset`.
-        train: int64, (S,). Positions of the training nodes within the part.
-        num_labelled: how many of those have a label; a part without any is not trained on.
-        labels: float32 (M, L), labels of the training nodes as vectors, where a run gives labels as inputs; else None.
-        shown: bool (M,), nodes whose label is among the inputs `x`, once some are; see `revgnn.train.tricks.label_inputs`.
-        teacher: float32 (M, outputs), a teacher's logits, where a run learns from one; else None.
+        train: int64 (S,): positions of the training nodes within the part.
+        num_labelled: how many of the training nodes have a label. A part without any is skipped in training.
+        labels: float32 (M, L): labels of the training nodes as vectors, if the run uses labels as inputs; else None.
+        shown: bool (M,): nodes whose label is part of `x`; None while no labels are. See `revgnn.train.tricks.label_inputs`.
+        teacher: float32 (M, outputs): the teacher's logits, if the run learns from a teacher; else None.
     """
 
     nodes: Tensor | None
@@ -45,12 +45,12 @@ class Batch:
 
 
 class Batches:
-    """Makes batches of one data set. The whole graph is moved to the device once, and only if asked for.
+    """The batches of one data set. The whole graph is moved to the device once, when it is first used.
 
     Args:
-        labels: float32 (N, L), label vectors to go with each batch; see `revgnn.train.tricks.label_inputs`.
-        label_reuse: passes that come before one that counts, where labels are inputs (`RunConfig.label_reuse`).
-        teacher: float32 (N, outputs), logits to go with each batch; see `revgnn.train.tricks.teacher`.
+        labels: float32 (N, L): label vectors for each batch; see `revgnn.train.tricks.label_inputs`.
+        label_reuse: passes before the last one if labels are inputs (`RunConfig.label_reuse`).
+        teacher: float32 (N, outputs): logits for each batch; see `revgnn.train.tricks.teacher`.
     """
 
     def __init__(
@@ -72,12 +72,13 @@ class Batches:
 
     @cached_property
     def whole(self) -> Batch:
+        """The whole graph as one batch."""
         return self._batch(None, self.dataset.graph)
 
     def epoch(self, partition: RandomPartition, epoch: int, start: int = 0) -> Iterator[Batch]:
-        """The parts of one epoch, from part `start` on; the next epoch's are cut in the background meanwhile.
+        """Yield the parts of one epoch from part `start` on, while the next epoch's are cut in the background.
 
-        The order and content depend on the partition's seed and on `epoch` alone.
+        Their order and content depend only on the partition's seed and on `epoch`.
         """
         if start >= partition.parts:
             return
@@ -86,18 +87,15 @@ class Batches:
             return
         with closing(partition.prefetching(epoch, start=start)) as parts:
             for part in parts:
-                yield self._of(part)
+                yield self._batch(part.nodes, part.graph)
 
     def view(self, parts: int, seed: int) -> Iterator[Batch]:
-        """One partition, not to be repeated: nothing is cut ahead of need."""
+        """Yield the parts of one partition. Nothing is cut in the background."""
         if parts == 1:
             yield self.whole
             return
         for part in RandomPartition(self.dataset.graph, parts, seed).epoch(0):
-            yield self._of(part)
-
-    def _of(self, part: Part) -> Batch:
-        return self._batch(part.nodes, part.graph)
+            yield self._batch(part.nodes, part.graph)
 
     def _batch(self, nodes: Tensor | None, graph: Graph) -> Batch:
         def rows(t: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""From the `data` part of a configuration to a data set."""
+"""The data set that the `data` part of a configuration describes."""
 
 from __future__ import annotations
 
@@ -16,9 +16,10 @@ from revgnn.train.config.errors import ConfigError
 
 
 def load_dataset(config: DataConfig | None) -> NodeDataset:
-    """
+    """Load the data set, add the node features of the user's own file, and scale the features.
+
     Raises:
-        ConfigError: if no data set is named.
+        ConfigError: if no data set is named, or the file of node features cannot be used.
         ValueError, OSError: what `revgnn.data.load` raises.
     """
     if config is None:
@@ -40,33 +41,35 @@ def load_dataset(config: DataConfig | None) -> NodeDataset:
 
 
 def read_features(path: Path, num_nodes: int) -> Tensor:
-    """float32 (N, F) of an .npy file, such as embeddings of a language model. A float32 file stays on disk until it is used.
+    """Read node features from an .npy file, such as embeddings of a language model: float32 (N, F).
+
+    A float32 file is mapped, not copied: its content stays on disk until it is used.
 
     Raises:
-        ValueError: if it is missing, damaged, holds objects, or is not a matrix of floats with a row a node.
+        ConfigError: if the file is missing or damaged, holds objects, or is not a matrix of floats with one row per node.
     """
     try:
-        # copy on write: torch wants memory it could write to, and the file stays as it is
+        # Copy on write, since torch needs writable memory. The file itself never changes.
         array = np.load(path, mmap_mode="c", allow_pickle=False)
     except FileNotFoundError:
         raise ConfigError(f"data.node_features names {path}, which does not exist.") from None
     except (OSError, ValueError, EOFError) as error:
         raise ConfigError(
             f"data.node_features: {path} cannot be read as an .npy file ({' '.join(str(error).split())}); "
-            "write one by numpy.save(path, array), of numbers, not objects."
+            "write it with numpy.save(path, array), where array holds numbers and no objects."
         ) from None
     if not isinstance(array, np.ndarray):
-        raise ConfigError(f"data.node_features: {path} is an archive of arrays; an .npy file of one is wanted (numpy.save).")
+        raise ConfigError(f"data.node_features: {path} is an archive of arrays; expected an .npy file with one array (numpy.save).")
     if array.ndim != 2 or array.shape[0] != num_nodes or array.dtype.kind != "f" or array.dtype.itemsize > 8:
         raise ConfigError(
-            f"data.node_features: {path} holds {array.dtype} of shape {array.shape}; float16, float32 or float64 of shape "
-            f"({num_nodes}, F) is wanted, row i for node i."
+            f"data.node_features: {path} holds {array.dtype} of shape {array.shape}; expected float16, float32 or float64 "
+            f"of shape ({num_nodes}, F), row i for node i."
         )
     return torch.from_numpy(np.ascontiguousarray(array, dtype=np.float32))
 
 
 def features_checksum(config: DataConfig) -> int | None:
-    """CRC-32 of the file of node features, so that a run does not go on with others; None without one."""
+    """Return the CRC-32 of the file of node features, None without one. A resumed run must find the same file."""
     if config.node_features is None:
         return None
     crc = 0
@@ -77,7 +80,7 @@ def features_checksum(config: DataConfig) -> int | None:
 
 
 def scaled(x: Tensor, how: Features) -> Tensor:
-    """Node features (N, F), as `DataConfig.features` describes. Constant columns become 0; rows of zeros stay."""
+    """Scale node features (N, F) as `DataConfig.features` describes. Constant columns become 0; rows of zeros stay 0."""
     match how:
         case "raw":
             return x
@@ -92,5 +95,5 @@ def scaled(x: Tensor, how: Features) -> Tensor:
 
 
 def all_splits(config: DataConfig) -> list[int]:
-    """The numbers of all splits that the data set comes with."""
+    """Return the numbers of all splits of the data set."""
     return list(range(len(load_dataset(config.model_copy(update={"split": 0})).splits)))

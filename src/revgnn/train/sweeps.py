@@ -1,4 +1,4 @@
-"""The same run over several splits and seeds, summed up by mean and standard deviation."""
+"""The same run over several splits and seeds, with mean and standard deviation of their scores."""
 
 from __future__ import annotations
 
@@ -29,32 +29,32 @@ def sweep(
 ) -> dict[str, Any]:
     """Train every split with every seed, each into `out/split-S-seed-R`, and write `out/summary.json`.
 
-    With `resume`, finished runs are skipped and an unfinished one goes on where it stopped.
+    With `resume`, finished runs are skipped and unfinished runs are resumed. The other arguments are those of `train`.
 
     Returns:
-        The summary: a line a run, and for `valid` and `test` the mean and the sample standard deviation (None for one run).
+        The summary: the result of each run, and the mean and sample standard deviation of `valid` and `test` (None for one run).
 
     Raises:
-        What `train` raises; runs finished before stay.
+        What `train` raises. Runs that are already finished stay.
     """
     out, hooks = Path(out), tuple(hooks)
     runs = planned_runs(config, out, splits=splits, seeds=seeds)
     check_folders(runs, resume=resume, overwrite=overwrite)
     for run_config, folder in runs:
         check_teacher(run_config, RunFolder(folder), resume=resume)
-    lines = []
+    results = []
     for run_config, folder in runs:
         result = finished_result(run_config, folder) if resume else None
         if result is None:
             result = train(run_config, folder, resume=resume, overwrite=overwrite, hooks=hooks, should_stop=should_stop).as_dict()
-        lines.append({"folder": folder.name, **result})
+        results.append({"folder": folder.name, **result})
     summary = {
-        "dataset": lines[0]["dataset"],
-        "metric": lines[0]["metric"],
-        "runs": len(lines),
-        "valid": spread([line["valid"] for line in lines]),
-        "test": spread([line["test"] for line in lines if line["test"] is not None]),
-        "results": lines,
+        "dataset": results[0]["dataset"],
+        "metric": results[0]["metric"],
+        "runs": len(results),
+        "valid": mean_and_std([result["valid"] for result in results]),
+        "test": mean_and_std([result["test"] for result in results if result["test"] is not None]),
+        "results": results,
     }
     write_json(out / "summary.json", summary)
     return summary
@@ -63,21 +63,21 @@ def sweep(
 def planned_runs(
     config: RunConfig, out: Path, *, splits: Sequence[int | str], seeds: Sequence[int]
 ) -> list[tuple[RunConfig, Path]]:
-    """The runs of a sweep in their order, each with its folder.
+    """Return the runs of a sweep in their order, each with its folder.
 
     Raises:
         ValueError: if the configuration names no data set.
         RunFolderError: if `out` is a file.
     """
     if config.data is None:
-        raise ValueError("a sweep needs a data set; name one.")
+        raise ValueError("a sweep needs a data set; set data.name in the configuration.")
     if out.exists() and not out.is_dir():
         raise RunFolderError(f"{out} is a file; choose a folder to write to.")
-    return [_one(config, out, split, seed) for split in splits for seed in seeds]
+    return [_planned_run(config, out, split, seed) for split in splits for seed in seeds]
 
 
 def check_folders(runs: Iterable[tuple[RunConfig, Path]], *, resume: bool, overwrite: bool) -> None:
-    """All of them before the first run starts: nobody wants to hear of the tenth after nine hours.
+    """Check the folders of all runs before the first one starts.
 
     Raises:
         RunFolderError: see `RunFolder.check`.
@@ -87,7 +87,7 @@ def check_folders(runs: Iterable[tuple[RunConfig, Path]], *, resume: bool, overw
 
 
 def choose_splits(config: RunConfig, text: str | None) -> list[int | str]:
-    """Splits by what a user wrote: None (the configuration's), "all", or one by number or name."""
+    """Return the splits that a user asked for: None (the configuration's), "all", or the number or name of one split."""
     if config.data is None or text is None:
         return [] if config.data is None else [config.data.split]
     if text == "all":
@@ -96,27 +96,27 @@ def choose_splits(config: RunConfig, text: str | None) -> list[int | str]:
 
 
 def choose_seeds(config: RunConfig, text: str | None) -> list[int]:
-    """Seeds by what a user wrote: None (the configuration's), or numbers with commas.
+    """Return the seeds that a user asked for: None (the configuration's), or numbers separated by commas.
 
     Raises:
-        ValueError: if that is not what it is.
+        ValueError: for any other text.
     """
     if text is None:
         return [config.seed]
     numbers = [word.strip() for word in text.split(",")]
     if not all(word.isdecimal() for word in numbers) or len(set(numbers)) < len(numbers):
-        raise ValueError(f"seeds must be distinct whole numbers with commas between, such as 0,1,2, got {text!r}.")
+        raise ValueError(f"seeds must be distinct whole numbers separated by commas, such as 0,1,2, got {text!r}.")
     return [int(word) for word in numbers]
 
 
-def _one(config: RunConfig, out: Path, split: int | str, seed: int) -> tuple[RunConfig, Path]:
+def _planned_run(config: RunConfig, out: Path, split: int | str, seed: int) -> tuple[RunConfig, Path]:
     assert config.data is not None  # `planned_runs` checked
     data = config.data.model_copy(update={"split": split})
     return config.model_copy(update={"data": data, "seed": seed}), out / RunFolder.name_in_sweep(split, seed)
 
 
 def finished_result(config: RunConfig, folder: Path) -> dict[str, Any] | None:
-    """The result of a run that is done, with as many epochs as are wanted now."""
+    """Return the result of a finished run; None if it is unfinished, or if `config` asks for more epochs."""
     if not folder.is_dir():
         return None
     run = RunFolder(folder)
@@ -126,8 +126,8 @@ def finished_result(config: RunConfig, folder: Path) -> dict[str, Any] | None:
     return result
 
 
-def spread(scores: Sequence[float]) -> dict[str, float | None]:
-    """Mean and sample standard deviation: None where there are too few scores."""
+def mean_and_std(scores: Sequence[float]) -> dict[str, float | None]:
+    """Return the mean and the sample standard deviation of some scores; None if there are too few."""
     return {
         "mean": mean(scores) if scores else None,
         "std": stdev(scores) if len(scores) > 1 else None,

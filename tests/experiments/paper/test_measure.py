@@ -12,7 +12,8 @@ from revgnn.experiments.paper import measure
 from revgnn.experiments.paper.measure import TrainingBatch, batch_size, generated_batch, step_memory, training_batch
 from revgnn.experiments.presets import get_preset
 from revgnn.train.config import RunConfig
-from revgnn.train.run.session import build_for, build_optimizer
+from revgnn.train.run.optimizer import build_optimizer
+from revgnn.train.run.session import build_for
 from tests.experiments.paper.stand_in import NUM_NODES
 
 NODES, EDGES = 500, 9_000

@@ -14,7 +14,7 @@ from revgnn.experiments.paper.outcome import evaluate_views
 from revgnn.experiments.paper.train import Plan, Stopped, plan_table, train_table
 from revgnn.experiments.presets import get_preset
 from revgnn.train.config.errors import ConfigError
-from revgnn.train.inference.saved_runs import evaluate_run
+from revgnn.train.inference.evaluate import evaluate_run
 from revgnn.train.run.events import Event, Started, Stepped
 from revgnn.train.run.folder import RunFolder, RunFolderError
 from revgnn.train.run.loop import Interrupted

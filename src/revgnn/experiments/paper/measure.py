@@ -26,8 +26,9 @@ from revgnn.models.solver_config import SolverConfig
 from revgnn.train.batches import Batch, Batches
 from revgnn.train.config import DataConfig, RunConfig
 from revgnn.train.datasets import load_dataset
-from revgnn.train.run.precision import grad_scaler
-from revgnn.train.run.session import Session, build_for, build_optimizer, choose_device, make_batches, training_step
+from revgnn.train.run.optimizer import build_optimizer
+from revgnn.train.run.precision import LossScaler
+from revgnn.train.run.session import Session, build_for, choose_device, make_batches, training_step
 
 _SPECIES = {"ogbn-proteins": 8}
 """Categories of nodes, where there are any."""
@@ -215,7 +216,7 @@ def _step_peak(run: RunConfig, data: TrainingBatch) -> tuple[int, nn.Module]:
             partition=RandomPartition(data.dataset.graph, run.parts, run.seed),
             model=model,
             optimizer=optimizer,
-            scaler=grad_scaler(device, run.amp),
+            scaler=LossScaler(device, run.amp),
         )
         training_step(session, data.batch)
     return memory.peak_bytes + nbytes, model

@@ -14,10 +14,10 @@ from revgnn.experiments.paper.findings import Network, findings
 from revgnn.experiments.paper.report import row_record, table_record
 from revgnn.experiments.paper.rows import Row, Table
 from revgnn.train.config import RunConfig
-from revgnn.train.inference.saved_runs import evaluate_run
+from revgnn.train.inference.evaluate import evaluate_run
 from revgnn.train.run.files import write_json
 from revgnn.train.run.folder import RunFolder
-from revgnn.train.sweeps import finished_result, spread
+from revgnn.train.sweeps import finished_result, mean_and_std
 
 _EVALUATIONS = "evaluations.json"
 _PLACE = ("data.root", "data.download", "device", "preset", "seed")
@@ -133,8 +133,8 @@ def _result(results: list[dict[str, Any]]) -> dict[str, Any]:
         "dataset": results[0]["dataset"],
         "metric": results[0]["metric"],
         "seeds": [r["seed"] for r in results],
-        "test": spread([r["test"] for r in results if r["test"] is not None]),
-        "valid": spread([r["valid"] for r in results]),
+        "test": mean_and_std([r["test"] for r in results if r["test"] is not None]),
+        "valid": mean_and_std([r["valid"] for r in results]),
         "best_epochs": [r["best_epoch"] for r in results],
         "epochs": max(r["epochs"] for r in results),
         "parameters": results[0]["parameters"],
@@ -153,8 +153,8 @@ def _multi_view(paths: list[Path], views: int | None, parts: int | None) -> dict
     if len(scores) < len(paths):
         return None
     return {
-        "test": spread([s["test"] for s in scores if s["test"] is not None]),
-        "valid": spread([s["valid"] for s in scores]),
+        "test": mean_and_std([s["test"] for s in scores if s["test"] is not None]),
+        "valid": mean_and_std([s["valid"] for s in scores]),
     }
 
 

@@ -1,1 +1,1 @@
-"""What a trained run is used for: scores, predictions, calibration."""
+"""Inference with trained networks: evaluate, predict and correlate saved runs; multi-view logits, spread and calibration."""

@@ -1,5 +1,4 @@
-"""Temperature scaling: probabilities that mean what they say, as far as validation nodes can tell (Guo et al. 2017,
-arXiv:1706.04599)."""
+"""Temperature scaling: calibrated probabilities, fitted on the validation nodes (Guo et al. 2017, arXiv:1706.04599)."""
 
 from __future__ import annotations
 
@@ -13,41 +12,43 @@ from scipy.optimize import minimize_scalar
 from torch import Tensor
 
 from revgnn.data import NodeDataset
-from revgnn.train.inference.evaluation import probabilities
-from revgnn.train.objective import labelled
+from revgnn.train.task import labelled, probabilities
 
 BOUNDS = (0.01, 100.0)
-"""Temperatures searched. Where labels can be told apart without an error, the best temperature would be 0."""
+"""The range of temperatures. If the labels can be separated without an error, the best temperature would be 0."""
 
 BINS = 15
-"""Of equal width, as in the paper above."""
+"""Number of bins of equal width for the calibration error, as in the paper."""
 
 
 @dataclass(frozen=True)
 class Temperatures:
-    """What logits are divided by, fitted on some nodes."""
+    """The temperatures that logits are divided by, fitted on some nodes."""
 
     values: Tensor
-    """float64: (T,), one for each task; (1,) for classes, which have one together."""
+    """float64: (T,), one per task; (1,), one temperature for all classes."""
     one_class: tuple[int, ...]
-    """Tasks whose labels were all of one class, or missing: nothing can be learnt of them, and they keep 1."""
+    """Tasks whose labels were all of one class, or missing. Their temperature is 1."""
     at_bound: tuple[int, ...]
-    """Tasks whose best temperature lies beyond `BOUNDS`: they were told apart without an error, or no better than by chance."""
+    """Tasks whose best temperature is outside `BOUNDS`: predicted without an error, or no better than by chance."""
 
     def apply(self, logits: Tensor) -> Tensor:
-        """float64 (N, outputs): the logits divided. Neither the order of nodes within a task nor the largest class changes."""
+        """Return the logits divided by the temperatures: float64 (N, outputs).
+
+        Neither the order of the nodes within a task nor the class with the largest logit changes.
+        """
         return logits.double() / self.values
 
 
 def fit_temperatures(task: str, logits: Tensor, y: Tensor) -> Temperatures:
-    r"""The temperature $T$ at which $\mathrm{NLL}(\mathrm{logits} / T)$ over the labelled entries is least, in float64.
+    r"""Return the temperatures $T$ that minimise $\mathrm{NLL}(\mathrm{logits} / T)$ over the labelled entries, in float64.
 
-    The likelihood is convex in $1/T$, so that a task has one minimum. It is never above that at T = 1.
+    The negative log-likelihood is convex in $1/T$, so there is one minimum per task. It is never above its value at T = 1.
 
     Args:
         task: "multiclass" (one temperature), "binary" or "multilabel" (one for each task).
         logits: float (M, outputs), finite, on the CPU.
-        y: int64 (M,) with -1 for unlabelled, or float (M, T) with NaN for unlabelled.
+        y: labels of the M nodes; see `revgnn.train.task`.
 
     Raises:
         ValueError: if a logit is not finite.
@@ -55,12 +56,12 @@ def fit_temperatures(task: str, logits: Tensor, y: Tensor) -> Temperatures:
     if not bool(torch.isfinite(logits).all()):
         raise ValueError("logits that are not finite cannot be calibrated; use --amp none, or train with a lower learning rate.")
     values, one_class, at_bound = [], [], []
-    for column, (of_task, truth) in enumerate(_tasks(task, logits, y)):
+    for column, (task_logits, truth) in enumerate(_labelled_columns(task, logits, y)):
         temperature = 1.0
         if len(truth.unique()) < 2:
             one_class.append(column)
         else:
-            temperature = _minimise(task, of_task, truth)
+            temperature = _best_temperature(task, task_logits, truth)
             if not 1.001 * BOUNDS[0] < temperature < 0.999 * BOUNDS[1]:
                 at_bound.append(column)
         values.append(temperature)
@@ -68,26 +69,26 @@ def fit_temperatures(task: str, logits: Tensor, y: Tensor) -> Temperatures:
 
 
 def negative_log_likelihood(task: str, logits: Tensor, y: Tensor) -> float | None:
-    """Mean over all labelled entries, in float64 and nats; None if there are none. Arguments as in `fit_temperatures`."""
-    parts = [_losses(task, of_task, truth) for of_task, truth in _tasks(task, logits, y)]
+    """Return the mean over all labelled entries in float64, in nats; None without labels. Arguments as in `fit_temperatures`."""
+    parts = [_losses(task, task_logits, truth) for task_logits, truth in _labelled_columns(task, logits, y)]
     losses = torch.cat(parts) if parts else torch.empty(0)
     return float(losses.mean()) if len(losses) else None
 
 
 def calibration_error(task: str, logits: Tensor, y: Tensor) -> float | None:
-    """Expected calibration error: how far the mean of the probabilities in a bin lies from the share that came true, over `BINS`
-    bins weighted by what is in them.
+    """Return the expected calibration error; None without labels. Arguments as in `fit_temperatures`.
 
-    For tasks it is of the probability of the label, averaged over the tasks that have labels; for classes of the probability
-    of the class that was chosen. None if nothing is labelled. Arguments as in `fit_temperatures`.
+    In each of `BINS` bins, it compares the mean probability with the share of predictions that are true. Bins are weighted by
+    their number of entries. Multiclass: the probability of the predicted class. Binary and multilabel: the probability of each
+    label, averaged over the tasks with labels.
     """
     errors = []
-    for of_task, truth in _tasks(task, logits, y):
+    for task_logits, truth in _labelled_columns(task, logits, y):
         if len(truth):
-            p = probabilities(task, of_task)
+            p = probabilities(task, task_logits)
             if task == "multiclass":
-                said, choice = p.max(dim=1)
-                errors.append(_binned_gap(said.numpy(), (choice == truth).double().numpy()))
+                confidence, predicted = p.max(dim=1)
+                errors.append(_binned_gap(confidence.numpy(), (predicted == truth).double().numpy()))
             else:
                 errors.append(_binned_gap(p.numpy(), truth.numpy()))
     return float(np.mean(errors)) if errors else None
@@ -95,7 +96,7 @@ def calibration_error(task: str, logits: Tensor, y: Tensor) -> float | None:
 
 @dataclass(frozen=True)
 class Calibration:
-    """Likelihood and calibration error without and with the temperatures; None where a split has no labels."""
+    """Negative log-likelihood and calibration error, without and with the temperatures; None for a split without labels."""
 
     nll_before: float | None
     nll_after: float | None
@@ -104,23 +105,24 @@ class Calibration:
 
 
 def fit_and_report(dataset: NodeDataset, logits: Tensor) -> tuple[Temperatures, dict[str, Any]]:
-    """Temperatures fitted on the validation nodes, and a report on validation and test, ready for JSON. Test labels are read for
-    the report alone.
+    """Fit temperatures on the validation nodes, and report on validation and test nodes, ready for JSON.
+
+    Test labels are used only for the report.
 
     Args:
         logits: float32 (N, outputs), on the CPU.
     """
-    task, nodes = dataset.task, dataset.split.valid
-    temperatures = fit_temperatures(task, logits[nodes], dataset.y[nodes])
+    task, valid = dataset.task, dataset.split.valid
+    temperatures = fit_temperatures(task, logits[valid], dataset.y[valid])
     scaled = temperatures.apply(logits)
     report: dict[str, Any] = {
         "temperatures": temperatures.values.tolist(),
         "one_class": [dataset.task_names[t] if dataset.task_names else t for t in temperatures.one_class],
         "at_bound": [dataset.task_names[t] if dataset.task_names else t for t in temperatures.at_bound],
     }
-    for name, part in (("valid", dataset.split.valid), ("test", dataset.split.test)):
-        y = dataset.y[part]
-        before, after = logits[part].double(), scaled[part]
+    for name, nodes in (("valid", valid), ("test", dataset.split.test)):
+        y = dataset.y[nodes]
+        before, after = logits[nodes].double(), scaled[nodes]
         report[name] = asdict(
             Calibration(
                 negative_log_likelihood(task, before, y),
@@ -132,8 +134,11 @@ def fit_and_report(dataset: NodeDataset, logits: Tensor) -> tuple[Temperatures, 
     return temperatures, report
 
 
-def _tasks(task: str, logits: Tensor, y: Tensor) -> list[tuple[Tensor, Tensor]]:
-    """Logits and labels of the labelled nodes of each task, in float64: (m,) each, or for classes (m, classes) and int64 (m,)."""
+def _labelled_columns(task: str, logits: Tensor, y: Tensor) -> list[tuple[Tensor, Tensor]]:
+    """Return logits and labels of the labelled nodes, one pair for each task: float64 (m,) and (m,).
+
+    Multiclass has one pair: float64 (m, classes) and int64 (m,).
+    """
     known, logits = labelled(task, y), logits.double()
     if task == "multiclass":
         return [(logits[known], y[known])]
@@ -147,18 +152,18 @@ def _losses(task: str, logits: Tensor, truth: Tensor) -> Tensor:
     return torch.nn.functional.binary_cross_entropy_with_logits(logits, truth, reduction="none")
 
 
-def _minimise(task: str, logits: Tensor, truth: Tensor) -> float:
+def _best_temperature(task: str, logits: Tensor, truth: Tensor) -> float:
     def loss(log_temperature: float) -> float:
         return float(_losses(task, logits / math.exp(log_temperature), truth).mean())
 
     bounds = (math.log(BOUNDS[0]), math.log(BOUNDS[1]))
     result: Any = minimize_scalar(loss, bounds=bounds, method="bounded", options={"xatol": 1e-7})
-    found = float(result.x)
-    # The search stops within its tolerance of the minimum, so where that is T = 1 it may end a little higher.
-    return math.exp(found) if loss(found) < loss(0.0) else 1.0
+    best = float(result.x)
+    # The search ends within a tolerance of the minimum. If that is T = 1, the loss found may be a little higher.
+    return math.exp(best) if loss(best) < loss(0.0) else 1.0
 
 
-def _binned_gap(said: np.ndarray, came_true: np.ndarray) -> float:
-    bins = np.minimum((said * BINS).astype(np.int64), BINS - 1)
-    gaps = np.bincount(bins, weights=said - came_true, minlength=BINS)
-    return float(np.abs(gaps).sum() / len(said))
+def _binned_gap(confidence: np.ndarray, is_true: np.ndarray) -> float:
+    bins = np.minimum((confidence * BINS).astype(np.int64), BINS - 1)
+    gaps = np.bincount(bins, weights=confidence - is_true, minlength=BINS)
+    return float(np.abs(gaps).sum() / len(confidence))

@@ -1,4 +1,4 @@
-"""How alike several runs predict, and how well they do together (supplement of arXiv:2106.07476, correlation of predictions)."""
+"""Correlation of the predictions of several runs, and the score of their ensemble (supplement of arXiv:2106.07476)."""
 
 from __future__ import annotations
 
@@ -10,30 +10,29 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from revgnn.train.inference.evaluation import infer, probabilities
-from revgnn.train.inference.saved_runs import restore
+from revgnn.train.inference.saved_run import SavedRun, load_run
 from revgnn.train.metrics import score
-from revgnn.train.run.session import Session
+from revgnn.train.task import probabilities
 
 Matrix = tuple[tuple[float | None, ...], ...]
 
 
 @dataclass(frozen=True)
 class Correlation:
-    """Predictions of R runs for the test nodes of one data set, compared."""
+    """A comparison of the predictions of R runs for the test nodes of one data set."""
 
     dataset: str
     metric: str
     num_test_nodes: int
     runs: tuple[str, ...]
     test: tuple[float, ...]
-    """Each run's own score."""
+    """The score of each run."""
     pearson: Matrix
-    """(R, R): Pearson coefficient of two runs' probabilities, over all test nodes and outputs; None where one is constant."""
+    """(R, R): Pearson coefficient of two runs' probabilities over all test nodes and outputs; None if one is constant."""
     pearson_logits: Matrix
-    """(R, R): the same of their logits."""
+    """(R, R): Pearson coefficient of two runs' logits."""
     ensemble: float
-    """Score of the mean of all runs' logits, which is also how views are put together."""
+    """Score of the mean of all runs' logits. Views are averaged in the same way."""
 
     def as_dict(self) -> dict[str, Any]:
         return asdict(self)
@@ -50,65 +49,67 @@ def correlate_runs(
     """Compare the best weights of several runs on the same test nodes.
 
     Args:
-        runs: folders of two runs or more.
-        views, parts, root, device: as in `evaluate_run`, for every run; default: each run's own.
+        runs: folders of two or more runs.
+        views, parts, root, device: as in `load_run`, for every run.
 
     Raises:
-        ValueError: fewer than two runs, or runs whose test nodes or labels differ.
+        ValueError: for fewer than two runs, or if their test nodes or labels differ.
         OSError: if a folder, its weights or the data cannot be read.
     """
     if len(runs) < 2:
-        raise ValueError(f"a correlation is of two runs or more, got {len(runs)}.")
-    reference: Session | None = None
+        raise ValueError(f"a correlation needs two runs or more, got {len(runs)}.")
+    first: SavedRun | None = None
     logits: list[Tensor] = []
     for run in runs:
-        session, _, how = restore(run, views, parts, root, device)
-        if reference is None:
-            reference = session
+        saved = load_run(run, views=views, parts=parts, root=root, device=device)
+        if first is None:
+            first = saved
         else:
-            _check_same_test(reference, session, runs[0], run)
-        logits.append(infer(session.model, session.batches, how, session.config.seed)[session.dataset.split.test])
-    assert reference is not None  # there are runs
-    dataset = reference.dataset
+            _check_same_test_nodes(first, saved)
+        logits.append(saved.logits()[saved.dataset.split.test])
+    assert first is not None  # there are runs
+    dataset = first.dataset
     y = dataset.y[dataset.split.test]
     return Correlation(
         dataset=dataset.name,
         metric=dataset.metric,
         num_test_nodes=len(y),
         runs=tuple(str(run) for run in runs),
-        test=tuple(score(dataset.metric, dataset.task, of_run, y) for of_run in logits),
-        pearson=pearson([probabilities(dataset.task, of_run) for of_run in logits]),
+        test=tuple(score(dataset.metric, dataset.task, run_logits, y) for run_logits in logits),
+        pearson=pearson([probabilities(dataset.task, run_logits) for run_logits in logits]),
         pearson_logits=pearson(logits),
         ensemble=score(dataset.metric, dataset.task, torch.stack(logits).mean(dim=0), y),
     )
 
 
 def pearson(predictions: Sequence[Tensor]) -> Matrix:
-    """Pearson coefficients of R tensors of one shape, entry by entry: (R, R) with 1 on the diagonal, worked out in float64.
+    """Return the Pearson coefficients of R tensors of one shape, over their entries: (R, R), with 1 on the diagonal.
 
-    A constant tensor correlates with nothing: None.
+    They are computed in float64. The coefficient of a constant tensor is undefined: None.
     """
     flat = torch.stack([p.flatten().double() for p in predictions])
     centred = flat - flat.mean(dim=1, keepdim=True)
     norms = centred.norm(dim=1)
-    # The mean of equal numbers is off by a rounding; what is left after taking it away is not a signal.
+    # The mean of equal numbers has a rounding error, so a constant tensor may leave a small remainder.
     constant = norms <= 1e-12 * flat.norm(dim=1)
     unit = centred / norms.clamp(min=torch.finfo(torch.float64).tiny).unsqueeze(1)
     matrix = (unit @ unit.t()).clamp(-1.0, 1.0).fill_diagonal_(1.0)
     undefined = constant.unsqueeze(0) | constant.unsqueeze(1)
     rows = zip(matrix.tolist(), undefined.tolist(), strict=True)
-    return tuple(tuple(None if skip else value for value, skip in zip(*row, strict=True)) for row in rows)
+    return tuple(tuple(None if is_undefined else value for value, is_undefined in zip(*row, strict=True)) for row in rows)
 
 
-def _check_same_test(one: Session, other: Session, one_name: Path | str, other_name: Path | str) -> None:
-    a, b = one.dataset, other.dataset
+def _check_same_test_nodes(first: SavedRun, other: SavedRun) -> None:
+    """Raise `ValueError` if two runs have different test nodes or labels, or no test nodes."""
+    a, b = first.dataset, other.dataset
     if a.name != b.name:
-        raise ValueError(f"{one_name} is a run on {a.name} and {other_name} on {b.name}; compare runs on one data set.")
+        raise ValueError(f"{first.folder} is a run on {a.name} and {other.folder} on {b.name}; compare runs on one data set.")
     same_nodes = torch.equal(a.split.test, b.split.test)
     if not same_nodes or not torch.equal(a.y[a.split.test].nan_to_num(-1), b.y[b.split.test].nan_to_num(-1)):
+        splits = [run.session.config.data and run.session.config.data.split for run in (first, other)]
         raise ValueError(
-            f"{one_name} (split {one.config.data and one.config.data.split}) and {other_name} "
-            f"(split {other.config.data and other.config.data.split}) have other test nodes or labels; compare runs on one split."
+            f"{first.folder} (split {splits[0]}) and {other.folder} (split {splits[1]}) have other test nodes or labels; "
+            "compare runs on one split."
         )
     if len(a.split.test) == 0:
-        raise ValueError(f"{a.name} has no test nodes in this split; there is nothing to compare.")
+        raise ValueError(f"{a.name} has no test nodes in this split; compare runs on a split with test nodes.")

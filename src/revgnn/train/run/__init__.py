@@ -1,1 +1,1 @@
-"""One training run: its session, its loop, its folder."""
+"""One training run: its session in memory, its training loop, its folder."""

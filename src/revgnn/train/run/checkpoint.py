@@ -1,4 +1,4 @@
-"""The state from which a run goes on as if it had never stopped: weights, moments, random states, and where it was."""
+"""The saved state of a run: weights, optimiser state, random states and progress. A resumed run repeats it bit for bit."""
 
 from __future__ import annotations
 
@@ -18,27 +18,27 @@ _FORMAT = 1
 
 @dataclass
 class State:
-    """Where a run is. The parts of an epoch follow from the seed and its number, so no order needs to be kept."""
+    """The progress of a run. The parts of an epoch follow from the seed and the epoch, so their order is not saved."""
 
     epoch: int = 0
-    """Epochs done."""
+    """Epochs completed."""
     step: int = 0
-    """Parts of the epoch under way that were trained on."""
+    """Steps completed in the current epoch."""
     loss_sum: float = 0.0
-    """Loss of the epoch under way, summed over `loss_count` labelled training nodes."""
+    """Loss of the current epoch, summed over `loss_count` labelled training nodes."""
     loss_count: int = 0
     seconds: float = 0.0
-    """Spent on training in the epoch under way."""
+    """Training time in the current epoch."""
     peak_bytes: int = 0
-    """Largest use of memory in the first epoch."""
+    """Peak memory of the first epoch."""
     best_epoch: int = 0
     best_score: float | None = None
     metrics_bytes: int = 0
-    """Length of metrics.jsonl when the state was saved; lines behind it belong to epochs that will be done again."""
+    """Length of metrics.jsonl when the state was saved. Lines after it belong to epochs that a resumed run repeats."""
 
 
 def save_state(path: Path, session: Session, state: State) -> None:
-    """Write everything in one file. The one that was there stays until the new one is complete."""
+    """Write the whole state to one file. The old file stays until the new one is complete."""
     optimizer = session.optimizer.state_dict()
     tensors: dict[str, Tensor] = {f"model.{name}": t for name, t in session.model.state_dict().items()}
     for index, moments in optimizer["state"].items():
@@ -62,19 +62,20 @@ def save_state(path: Path, session: Session, state: State) -> None:
 
 
 def load_state(path: Path, session: Session) -> State:
-    """Bring a session, and torch's random generators, to the state in the file.
+    """Restore a session and torch's random generators from the file.
 
     Raises:
-        FileNotFoundError, CheckpointError: if the file is missing, damaged, or of another run.
+        FileNotFoundError: if the file is missing.
+        CheckpointError: if it is damaged or belongs to another run.
     """
     tensors, note = read_tensors(path)
     if note.get("format") != _FORMAT:
         raise CheckpointError(f"{path} has format {note.get('format')!r}, this version reads format {_FORMAT}.")
     if note["config"] != session.config.digest:
-        raise CheckpointError(f"{path} belongs to a run with another configuration than the config.yaml beside it.")
+        raise CheckpointError(f"{path} belongs to a run with another configuration than the config.yaml in the same folder.")
     if note.get("features") != session.features_checksum:
         name = session.config.data and session.config.data.node_features
-        raise CheckpointError(f"{name} has another content than when this run's state was saved; put the old file back.")
+        raise CheckpointError(f"{name} has another content than when this run's state was saved; restore the old file.")
     groups = _by_prefix(tensors)
     load_weights(session.model, groups["model"], path)
     if isinstance(session.model, EquilibriumGNN) and session.model.warm_start is not None:
@@ -90,18 +91,19 @@ def load_state(path: Path, session: Session) -> State:
     torch.set_rng_state(groups["rng"]["cpu"])
     if session.device.type == "cuda" and "cuda" in groups["rng"]:
         torch.cuda.set_rng_state(groups["rng"]["cuda"], session.device)
-    return _state(note["state"], path)
+    return _read_progress(note["state"], path)
 
 
 def save_weights(path: Path, model: nn.Module, note: dict[str, Any]) -> None:
+    """Write a model's weights and buffers, with a note that JSON can hold."""
     write_tensors(path, model.state_dict(), note)
 
 
 def load_weights(model: nn.Module, weights: dict[str, Tensor], path: Path) -> None:
-    """Fill a model with weights that must be exactly its own.
+    """Load weights into a model. Names and shapes must be exactly the model's.
 
     Raises:
-        CheckpointError: naming the first weight that is missing, superfluous or of another shape.
+        CheckpointError: naming the first weight that is missing, unknown or of another shape.
     """
     own = model.state_dict()
     for name in sorted(own.keys() | weights.keys()):
@@ -124,7 +126,7 @@ def _by_prefix(tensors: dict[str, Tensor]) -> dict[str, dict[str, Tensor]]:
     return groups
 
 
-def _state(values: dict[str, Any], path: Path) -> State:
+def _read_progress(values: dict[str, Any], path: Path) -> State:
     if values.keys() != {field.name for field in fields(State)}:
-        raise CheckpointError(f"{path} holds another kind of state: {', '.join(values)}.")
+        raise CheckpointError(f"{path} holds a state of another version: {', '.join(values)}.")
     return State(**values)

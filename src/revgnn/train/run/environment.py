@@ -1,4 +1,4 @@
-"""What a run was made with, and when: versions, device, threads, and the commit of the package where it comes from a checkout."""
+"""The environment of a run: date, versions, device, threads, and the commit if the package comes from a checkout."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ _PACKAGES = ("revgnn", "torch", "torch-geometric", "numpy", "numba", "scipy", "s
 
 
 def describe(device: torch.device) -> dict[str, Any]:
+    """Return the environment, ready for JSON."""
     return {
         "date": datetime.now(timezone.utc).date().isoformat(),
         "python": platform.python_version(),
@@ -29,7 +30,7 @@ def describe(device: torch.device) -> dict[str, Any]:
 
 
 def _cpu_name() -> str:
-    """As Linux has it, else what Python knows of it."""
+    """Return the name from /proc/cpuinfo on Linux, else the name that Python reports."""
     try:
         with open("/proc/cpuinfo", encoding="utf-8", errors="replace") as file:
             names = [line.partition(":")[2].strip() for line in file if line.startswith("model name")]
@@ -46,10 +47,10 @@ def _version(package: str) -> str | None:
 
 
 def _commit() -> str | None:
-    """Commit of the checkout this package is imported from, with "-dirty" if files differ; None outside a checkout."""
+    """Return the commit of the checkout that contains this package, with "-dirty" if files differ; None outside a checkout."""
     package = Path(__file__).resolve().parents[2]
     checkout = package.parents[1]
-    # A package installed into an environment that lies inside some other repository must not report that one's commit.
+    # An installed package may be inside another repository, whose commit must not be reported.
     if not (checkout / ".git").exists() or package != checkout / "src" / "revgnn":
         return None
     command = ["git", "--no-optional-locks", "-C", str(checkout), "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]

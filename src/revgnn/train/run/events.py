@@ -1,4 +1,4 @@
-"""What a training run tells those who watch it. A hook is a function of one event."""
+"""The events of a training run. A hook is a function that is called with each event."""
 
 from __future__ import annotations
 
@@ -12,29 +12,35 @@ from revgnn.train.config import RunConfig
 
 @dataclass(frozen=True)
 class Started:
+    """Training begins, or continues."""
+
     config: RunConfig
     folder: Path
     dataset: str
-    """One line about the data set."""
+    """A summary of the data set in one line."""
     metric: str
     parameters: int
     device: str
     epoch: int
-    """Epochs done before, by the run that this one goes on with."""
+    """Epochs already trained by the run that is resumed; 0 for a new run."""
 
 
 @dataclass(frozen=True)
 class Stepped:
+    """A part has been trained on, or skipped since none of its training nodes has a label."""
+
     epoch: int
     step: int
+    """Number of the step within its epoch, from 1."""
     steps: int
-    """Steps of the epoch; `step` counts from 1."""
+    """Steps of an epoch."""
     loss: float
+    """Mean loss of the epoch so far."""
 
 
 @dataclass(frozen=True)
 class EpochEnded:
-    """One line of metrics.jsonl."""
+    """An epoch is trained and evaluated: one line of metrics.jsonl."""
 
     epoch: int
     loss: float | None
@@ -43,20 +49,22 @@ class EpochEnded:
     valid: float | None
     test: float | None
     seconds: float
-    """Training alone, without the evaluation."""
+    """Wall time of training, without the evaluation."""
     peak_bytes: int
-    """Peak of the first epoch the process trained."""
+    """Peak of tensors allocated in the first training epoch, above weights and data."""
     is_best: bool = False
+    """Whether the validation score is the best so far."""
     evaluation_seconds: float = 0.0
     skipped_steps: int | None = None
-    """Steps of the epoch that fp16 gradients overflowed in; None in other precisions, which skip none."""
+    """Steps skipped since fp16 gradients overflowed; None in other precisions, which skip no step."""
     solves: Solves | None = None
-    """Of an equilibrium's training steps; None for networks that solve nothing."""
+    """Solves of an equilibrium in training; None for other networks."""
     evaluation_solves: Solves | None = None
-    """Of its evaluation."""
+    """Solves of an equilibrium in evaluation; None for other networks, or if the epoch was not evaluated."""
 
     @property
     def failed_solves(self) -> int:
+        """Solves of training and evaluation that did not converge."""
         return sum(solves.failures for solves in (self.solves, self.evaluation_solves) if solves is not None)
 
 

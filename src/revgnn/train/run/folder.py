@@ -19,17 +19,17 @@ from revgnn.train.run.tensor_file import CheckpointError, read_tensors, write_te
 
 
 class RunFolderError(ValueError):
-    """A folder that cannot be used as asked."""
+    """A folder that a run cannot be written to, or resumed from."""
 
 
 class RunFolder:
-    """Names and writes the files of one run. Each is replaced in one step, so a run may be killed at any time.
+    """The files of one run: their names, writing and reading. Each is replaced in one step, so a run may be killed at any time.
 
-    metrics.jsonl alone is appended to, a line an epoch; what stands behind the last saved state is cut off on resume.
+    Only metrics.jsonl is appended to, one line per epoch. On resume, lines after the last saved state are removed.
     """
 
     TEACHER = "teacher.safetensors"
-    """Only in the folder of a student: its teacher's logits."""
+    """The teacher's logits, in the folder of a student only."""
 
     FILES = ("config.yaml", "environment.json", "metrics.jsonl", "best.safetensors", "last.safetensors", "result.json")
 
@@ -42,20 +42,20 @@ class RunFolder:
 
     @staticmethod
     def name_in_sweep(split: int | str, seed: int) -> str:
-        """What the folder of one run of a sweep is called."""
+        """Return the name of the folder of one run of a sweep."""
         return f"split-{split}-seed-{seed}"
 
-    # --- before a run -----------------------------------------------------------------------------------------------
+    # --- before training ---------------------------------------------------------------------------------------------
 
     def check(self, config: RunConfig, *, resume: bool = False, overwrite: bool = False) -> None:
-        """Refuse, before anything is loaded or touched, a folder that this run must not write to.
+        """Raise `RunFolderError` if this run must not write to the folder. Nothing is loaded or changed.
 
         Raises:
-            RunFolderError: it is a file, it holds something and neither `resume` nor `overwrite` is given, or the run
-                in it differs from `config` in a key that matters (all such keys are named).
+            RunFolderError: if the folder is a file; if it is not empty and neither `resume` nor `overwrite` is given; or if the
+                run in it has another configuration (the message names every key that differs).
         """
         if resume and overwrite:
-            raise RunFolderError("--resume goes on with a run and --overwrite replaces it; give one of them.")
+            raise RunFolderError("--resume continues the run in a folder and --overwrite replaces it; give one of them.")
         if self.path.exists() and not self.path.is_dir():
             raise RunFolderError(f"{self.path} is a file; choose a folder to write to.")
         if overwrite or not self.path.exists() or not any(self.path.iterdir()):
@@ -63,10 +63,10 @@ class RunFolder:
         if not resume:
             kind = "already holds a run" if self.config_file.exists() else "is not empty"
             raise RunFolderError(
-                f"{self.path} {kind}; go on with it by --resume, replace it by --overwrite, or choose another --out."
+                f"{self.path} {kind}; continue it with --resume, replace it with --overwrite, or choose another --out."
             )
         if not self.config_file.exists():
-            raise RunFolderError(f"{self.path} has files but no config.yaml, so it is no run to resume; choose another --out.")
+            raise RunFolderError(f"{self.path} has files but no config.yaml, so there is no run to resume; choose another --out.")
         differences = self.config().differences(config)
         if differences:
             listed = "; ".join(f"{key} was {old!r}, is now {new!r}" for key, (old, new) in differences.items())
@@ -75,13 +75,13 @@ class RunFolder:
             )
 
     def begin(self, session: Session, *, resume: bool) -> State:
-        """Make the folder ready; bring the session to the saved state when resuming.
+        """Prepare the folder and return the progress of the run. With `resume`, restore the session from the saved state.
 
         Raises:
-            CheckpointError: if the saved state is damaged; the message says what can still be done.
+            CheckpointError: if the saved state is damaged; the message says what can still be used.
         """
         self.path.mkdir(parents=True, exist_ok=True)
-        state = self._restore(session) if resume and self.last_file.exists() else State()
+        state = self._restore_last(session) if resume and self.last_file.exists() else State()
         if state.epoch == state.step == 0:
             self._remove_own_files()
         if self.metrics_file.exists():
@@ -94,7 +94,7 @@ class RunFolder:
         write_json(self.environment_file, describe(session.device))
         return state
 
-    def _restore(self, session: Session) -> State:
+    def _restore_last(self, session: Session) -> State:
         try:
             state = load_state(self.last_file, session)
         except CheckpointError as error:
@@ -104,19 +104,19 @@ class RunFolder:
         if size < state.metrics_bytes:
             raise CheckpointError(
                 f"{self.metrics_file} has {size} bytes, but had {state.metrics_bytes} when the state was saved. "
-                "Put it back, or start again with --overwrite."
+                "Restore the file, or start again with --overwrite."
             )
         return state
 
     def _remove_own_files(self) -> None:
-        """Ours alone: whatever else lies in the folder is not touched."""
+        """Remove the files of a run. Other files in the folder stay."""
         for name in (*self.FILES, self.TEACHER):
             (self.path / name).unlink(missing_ok=True)
-            for leftover in self.path.glob(f".{name}.*.tmp"):  # of a process killed while it wrote
+            for leftover in self.path.glob(f".{name}.*.tmp"):  # left by a process that was killed while writing
                 leftover.unlink(missing_ok=True)
 
-    def kept_teacher(self) -> Tensor | None:
-        """The teacher's logits that a student's folder holds, or None if it has none yet.
+    def load_teacher(self) -> Tensor | None:
+        """Return the teacher's logits saved in a student's folder; None if there are none yet.
 
         Raises:
             CheckpointError: if they are damaged.
@@ -128,12 +128,12 @@ class RunFolder:
             raise CheckpointError(f"{self.teacher_file} holds {', '.join(tensors) or 'nothing'}, not a teacher's logits.")
         return tensors["logits"]
 
-    # --- during a run -----------------------------------------------------------------------------------------------
+    # --- during training ---------------------------------------------------------------------------------------------
 
-    def append(self, record: EpochEnded) -> int:
-        """Add the epoch's line to metrics.jsonl; returns the length of the file then, in bytes.
+    def append_metrics(self, record: EpochEnded) -> int:
+        """Append the epoch's line to metrics.jsonl, and return the new length of the file in bytes.
 
-        What a run does not have (`skipped_steps` but for fp16, `solves` but for equilibria) is left out of its lines.
+        `skipped_steps` (fp16 only) and `solves` (equilibria only) are omitted if they are None.
         """
         line: dict[str, Any] = {
             "epoch": record.epoch,
@@ -155,25 +155,29 @@ class RunFolder:
             return file.tell()
 
     def save_last(self, session: Session, state: State) -> None:
+        """Write last.safetensors, the state to resume from."""
         save_state(self.last_file, session, state)
 
     def save_best(self, session: Session, epoch: int, score: float) -> None:
+        """Write best.safetensors."""
         save_weights(self.best_file, session.model, {"epoch": epoch, "valid": score})
 
     def save_result(self, result: dict[str, Any]) -> None:
+        """Write result.json, which marks the run as finished."""
         write_json(self.result_file, result)
 
-    # --- after a run ------------------------------------------------------------------------------------------------
+    # --- reading -----------------------------------------------------------------------------------------------------
 
     def config(self) -> RunConfig:
-        """
+        """Return the run's configuration.
+
         Raises:
             ConfigError: if this is not the folder of a run, or config.yaml cannot be read.
         """
-        return RunConfig.from_yaml(self.config_path())
+        return RunConfig.from_yaml(self.existing_config_file())
 
-    def config_path(self) -> Path:
-        """Where the run's configuration is.
+    def existing_config_file(self) -> Path:
+        """Return the path of config.yaml.
 
         Raises:
             ConfigError: if this is not the folder of a run.
@@ -185,25 +189,25 @@ class RunFolder:
         return self.config_file
 
     def metrics(self) -> list[dict[str, Any]]:
-        """The lines of metrics.jsonl; a last line cut short by a kill is left out."""
+        """Return the lines of metrics.jsonl. A last line that was cut short is skipped."""
         if not self.metrics_file.exists():
             return []
         text = self.metrics_file.read_text(encoding="utf-8")
         return [json.loads(line) for line in text.splitlines(keepends=True) if line.endswith("\n")]
 
     def result(self) -> dict[str, Any] | None:
-        """result.json, or None while the run is not finished."""
+        """Return the content of result.json; None if the run is not finished."""
         return json.loads(self.result_file.read_text(encoding="utf-8")) if self.result_file.exists() else None
 
     def restore_best(self, session: Session) -> dict[str, Any]:
-        """Fill the session's model with the best weights; returns their note (`epoch`, `valid`).
+        """Load the best weights into the session's model, and return their note (`epoch`, `valid`).
 
         Raises:
             FileNotFoundError: if no epoch has been evaluated yet.
             CheckpointError: if the file is damaged or does not fit.
         """
         if not self.best_file.exists():
-            raise FileNotFoundError(f"{self.best_file} does not exist: the run has not finished its first evaluation yet.")
+            raise FileNotFoundError(f"{self.best_file} does not exist; the run has not finished its first evaluation yet.")
         weights, note = read_tensors(self.best_file)
         load_weights(session.model, weights, self.best_file)
         return note

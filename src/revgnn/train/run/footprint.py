@@ -1,4 +1,4 @@
-"""What one training step of a run needs, with its layers recomputed and, for comparison, with all of them stored."""
+"""Peak memory of one training step of a run, and of the same step with every layer's activations stored."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ import torch
 
 from revgnn.memory import PeakMemory
 from revgnn.train.config import RunConfig
-from revgnn.train.run.precision import grad_scaler
-from revgnn.train.run.session import Session, build_for, build_optimizer, prepare, training_step
+from revgnn.train.run.optimizer import build_optimizer
+from revgnn.train.run.precision import LossScaler
+from revgnn.train.run.session import Session, build_for, prepare, training_step
 
 
 @dataclass(frozen=True)
@@ -18,48 +19,49 @@ class Footprint:
     """Peak bytes of tensors allocated in one training step, above weights and data."""
 
     gradient: str
-    """How the run itself differentiates its stack."""
+    """The run's own gradient strategy."""
     peak_bytes: int
     stored_bytes: int
-    """The same network and step with gradient="backprop"."""
+    """Peak of the same step with gradient="backprop"."""
     stored_is_measured: bool
-    """False: extrapolated along a straight line through `shallower`, since storing all layers would not fit."""
+    """False if `stored_bytes` is extrapolated from the depths in `shallower`, since storing all layers might not fit."""
     shallower: tuple[int, int]
-    """Depths at which storing was measured to see whether all of it would fit."""
+    """The two smaller depths at which storing was measured first."""
 
 
 def compare_footprint(config: RunConfig) -> Footprint:
-    """Measure one training step as configured, and what the same network needs if every layer is stored.
+    """Measure one training step as configured, and the same step with every layer stored.
 
-    Storing is first measured at two smaller depths; its memory is a straight line in depth, so these say whether the
-    full depth fits into half of the memory that is free. If so it is measured too, else the line is followed.
+    Storing is measured at two smaller depths first. Its memory is linear in depth, so they predict the full depth. If the
+    prediction is less than half of the free memory, the full depth is measured too; otherwise the prediction is returned.
     """
     session = prepare(config)
     peak = _step_peak(session, config)
     natural = "implicit" if config.model.family == "equilibrium" else "checkpoint" if config.model.is_residual else "reversible"
     gradient = config.model.gradient or natural
     depths = _shallower(config.model.depth, even=config.model.tied)
-    low, high = (_step_peak(session, _stored(config, depth)) for depth in depths)
+    low, high = (_step_peak(session, _storing_config(config, depth)) for depth in depths)
     slope = (high - low) / max(depths[1] - depths[0], 1)
     estimate = round(high + slope * (config.model.depth - depths[1]))
     fits = estimate < _free_bytes(session.device) / 2
-    stored = _step_peak(session, _stored(config, config.model.depth)) if fits else estimate
+    stored = _step_peak(session, _storing_config(config, config.model.depth)) if fits else estimate
     return Footprint(gradient, peak, stored, stored_is_measured=fits, shallower=depths)
 
 
-def _stored(config: RunConfig, depth: int) -> RunConfig:
+def _storing_config(config: RunConfig, depth: int) -> RunConfig:
+    """Return the configuration of another depth with every layer stored."""
     model = config.model.model_copy(update={"gradient": "backprop", "depth": depth, "checkpoint_every": None, "segments": 1})
     return config.model_copy(update={"model": model})
 
 
 def _step_peak(session: Session, config: RunConfig) -> int:
-    """Peak of the first step of a fresh model."""
+    """Return the peak bytes of the first step of a new model."""
     torch.manual_seed(config.seed)
     model = build_for(config, session.dataset).to(session.device)
-    optimizer, scaler = build_optimizer(config.optim, model), grad_scaler(session.device, config.amp)
+    optimizer, scaler = build_optimizer(config.optim, model), LossScaler(session.device, config.amp)
     session = replace(session, config=config, model=model, optimizer=optimizer, scaler=scaler)
     batch = next(b for b in session.batches.view(config.parts, config.seed) if b.num_labelled)
-    _ = batch.graph.by_source  # made at the first step and kept: part of the graph, not of the network
+    _ = batch.graph.by_source  # built at the first use and kept: it belongs to the graph, not to the network
     model.train()
     with PeakMemory(session.device) as memory:
         training_step(session, batch)
@@ -67,12 +69,13 @@ def _step_peak(session: Session, config: RunConfig) -> int:
 
 
 def _shallower(depth: int, *, even: bool) -> tuple[int, int]:
-    """Two smaller depths to draw a line through, from 4 up so that what does not grow with depth does not rule."""
+    """Return two smaller depths to extrapolate from, large enough that memory which grows with depth shows."""
     low, high = max(depth // 16, 2), max(depth // 8, 4)
     return (low + low % 2, high + high % 2) if even else (low, high)
 
 
 def _free_bytes(device: torch.device) -> int:
+    """Return the free memory of the device, or the available memory of the machine."""
     if device.type == "cuda":
         return torch.cuda.mem_get_info(device)[0]
     try:

@@ -1,4 +1,4 @@
-"""Training a run from beginning to end, or from where it stopped."""
+"""Training a run to its end, from the beginning or from its last saved state."""
 
 from __future__ import annotations
 
@@ -12,17 +12,19 @@ from revgnn.memory import PeakMemory
 from revgnn.models import EquilibriumGNN, num_parameters
 from revgnn.stack import StateRangeError
 from revgnn.train.config import RunConfig
-from revgnn.train.inference.evaluation import Scores, infer, score_splits
+from revgnn.train.inference.views import infer
+from revgnn.train.metrics import Scores, score_splits
 from revgnn.train.run.checkpoint import State
 from revgnn.train.run.events import EpochEnded, Event, Hook, Started, Stepped
 from revgnn.train.run.folder import RunFolder
+from revgnn.train.run.precision import Diverged
 from revgnn.train.run.result import Result, summarise
-from revgnn.train.run.session import Diverged, Session, prepare, training_step
+from revgnn.train.run.session import Session, prepare, training_step
 from revgnn.train.tricks.teacher import attach_teacher, check_teacher
 
 
 class Interrupted(Exception):
-    """Training was asked to stop; all it had done is in the run folder, and `--resume` goes on with the next step."""
+    """Training stopped on request. Its progress is in the run folder, and `--resume` continues with the next step."""
 
     def __init__(self, folder: Path, epoch: int, step: int) -> None:
         super().__init__(f"stopped in epoch {epoch} after {step} steps; everything is saved in {folder}.")
@@ -38,21 +40,22 @@ def train(
     hooks: Iterable[Hook] = (),
     should_stop: Callable[[], bool] = lambda: False,
 ) -> Result:
-    """Train a run and leave it in a folder.
+    """Train a run and write it to a folder.
 
-    A run that was killed and is resumed on the same machine ends with the same weights and metrics, bit for bit, as one
-    that never stopped. Weights of the epoch with the best validation score are kept in best.safetensors.
+    A run that is killed and resumed on the same machine ends with the same weights and metrics, bit for bit, as a run that
+    never stopped. The weights of the epoch with the best validation score are saved in best.safetensors.
 
     Args:
         out: the run's folder; see `RunFolder`.
-        resume: go on with the run in `out`, from its beginning if nothing was saved yet.
+        resume: continue the run in `out`, from its beginning if no state was saved yet.
         overwrite: replace the run in `out`.
-        hooks: functions called with each `Event`.
-        should_stop: asked after each step; True saves the state and raises `Interrupted`.
+        hooks: called with each `Event`.
+        should_stop: called after each step. If it returns True, the state is saved and `Interrupted` is raised.
 
     Raises:
-        ValueError: anything wrong with configuration, data or folder, before training starts.
-        Diverged: loss or gradient are no longer finite, or the state left its grid; what was saved last stays.
+        ValueError: if configuration, data or folder cannot be used; raised before training starts.
+        OSError: if a file cannot be read or written.
+        Diverged: if the loss or a gradient is not finite, or the network's state left its grid. The last saved state stays.
         Interrupted: see `should_stop`.
     """
     hooks = tuple(hooks)
@@ -62,8 +65,8 @@ def train(
     session = prepare(config)
     attach_teacher(session, folder, resume=resume)
     state = folder.begin(session, resume=resume)
-    _tell(hooks, _started(session, folder, state))
-    with session.partition:  # its background thread ends with the training
+    _notify(hooks, _started(session, folder, state))
+    with session.partition:  # its background thread ends with the block
         while state.epoch < config.epochs and not _out_of_patience(config, state):
             try:
                 _train_epoch(session, state, folder, hooks, should_stop)
@@ -71,8 +74,8 @@ def train(
                 folder.save_last(session, state)
                 raise
             except (Diverged, StateRangeError) as error:
-                raise _explained(error, state, folder) from None
-            _tell(hooks, _end_epoch(session, state, folder))
+                raise _with_advice(error, state, folder) from None
+            _notify(hooks, _end_epoch(session, state, folder))
     result = summarise(session, state, folder.metrics())
     folder.save_result(result.as_dict())
     return result
@@ -81,10 +84,10 @@ def train(
 def _train_epoch(
     session: Session, state: State, folder: RunFolder, hooks: tuple[Hook, ...], should_stop: Callable[[], bool]
 ) -> None:
-    """The rest of the epoch under way: one step a part."""
+    """Train the remaining steps of the current epoch, one per part."""
     epoch = state.epoch + 1
     session.model.train()
-    with _first_epoch_memory(session, state):
+    with _measure_first_epoch(session, state):
         for batch in session.batches.epoch(session.partition, epoch, start=state.step):
             started = time.perf_counter()
             if batch.num_labelled:
@@ -93,14 +96,14 @@ def _train_epoch(
                 state.loss_count += batch.num_labelled
             state.step += 1
             state.seconds += time.perf_counter() - started
-            _tell(hooks, Stepped(epoch, state.step, session.config.parts, state.loss_sum / max(state.loss_count, 1)))
+            _notify(hooks, Stepped(epoch, state.step, session.config.parts, state.loss_sum / max(state.loss_count, 1)))
             if should_stop():
                 raise Interrupted(folder.path, epoch, state.step)
 
 
 @contextmanager
-def _first_epoch_memory(session: Session, state: State) -> Iterator[None]:
-    """Peak memory is the peak of the first training epoch, as published figures have it; watching it costs time, so only there."""
+def _measure_first_epoch(session: Session, state: State) -> Iterator[None]:
+    """Record the peak memory of the first training epoch, as published figures do. Measuring slows training down."""
     if state.epoch > 0:
         yield
         return
@@ -113,7 +116,7 @@ def _first_epoch_memory(session: Session, state: State) -> Iterator[None]:
 
 
 def _end_epoch(session: Session, state: State, folder: RunFolder) -> EpochEnded:
-    """Evaluate if it is time, keep the best weights, write the epoch's line, and save the state."""
+    """Evaluate if the configuration asks for it, save the best weights, append the epoch's metrics, and save the state."""
     config, epoch = session.config, state.epoch + 1
     started = time.perf_counter()
     solves, evaluation_solves = _take_solves(session), None
@@ -139,7 +142,7 @@ def _end_epoch(session: Session, state: State, folder: RunFolder) -> EpochEnded:
         solves=solves,
         evaluation_solves=evaluation_solves,
     )
-    state.metrics_bytes = folder.append(record)
+    state.metrics_bytes = folder.append_metrics(record)
     state.epoch, state.step, state.loss_sum, state.loss_count, state.seconds = epoch, 0, 0.0, 0, 0.0
     if epoch % config.save_every == 0 or epoch == config.epochs or _out_of_patience(config, state):
         folder.save_last(session, state)
@@ -155,10 +158,10 @@ def _out_of_patience(config: RunConfig, state: State) -> bool:
     return config.patience is not None and state.best_epoch > 0 and state.epoch - state.best_epoch >= config.patience
 
 
-def _explained(error: Diverged | StateRangeError, state: State, folder: RunFolder) -> Diverged:
-    kept = f"The state saved last stays in {folder.path}" if folder.last_file.exists() else "Nothing had been saved yet"
+def _with_advice(error: Diverged | StateRangeError, state: State, folder: RunFolder) -> Diverged:
+    saved = f"The last saved state stays in {folder.path}" if folder.last_file.exists() else "No state was saved yet"
     return Diverged(
-        f"training diverged in epoch {state.epoch + 1}, step {state.step + 1}: {str(error).rstrip('.')}. {kept}; "
+        f"training diverged in epoch {state.epoch + 1}, step {state.step + 1}: {str(error).rstrip('.')}. {saved}; "
         "try a smaller optim.lr, a smaller optim.clip_norm, or amp=none (fp16 overflows at 65504)."
     )
 
@@ -175,6 +178,6 @@ def _started(session: Session, folder: RunFolder, state: State) -> Started:
     )
 
 
-def _tell(hooks: tuple[Hook, ...], event: Event) -> None:
+def _notify(hooks: tuple[Hook, ...], event: Event) -> None:
     for hook in hooks:
         hook(event)

@@ -1,4 +1,4 @@
-"""Mixed precision: the forward pass in a shorter floating-point type, weights and gradients in float32."""
+"""Mixed precision: the forward pass in bfloat16 or float16, weights and gradients in float32."""
 
 from __future__ import annotations
 
@@ -13,28 +13,23 @@ _DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 class Diverged(FloatingPointError):
-    """The loss, a gradient, or the state of the network left its range. It is seen before the weights are spoilt."""
+    """The loss, a gradient or the network's state is not finite or left its range. The weights are still unchanged."""
 
 
 def autocast(device: torch.device, amp: str) -> AbstractContextManager:
-    """A context in which `amp` ("none", "bf16" or "fp16") applies."""
+    """Return the autocast context of `amp`: "none", "bf16" or "fp16"."""
     return nullcontext() if amp == "none" else torch.autocast(device.type, dtype=_DTYPES[amp])
 
 
-def grad_scaler(device: torch.device, amp: str) -> LossScaler:
-    """What takes the steps of a run in this precision."""
-    return LossScaler(device, amp)
-
-
 class LossScaler:
-    """Backward pass and optimiser step that never let a number that is not finite reach the weights.
+    """Backward pass and optimiser step. A loss or gradient that is not finite never reaches the weights.
 
-    In fp16 the loss is scaled first (Micikevicius et al. 2018, arXiv:1710.03740), as small gradients would be lost. If a gradient
-    then overflows, the step is skipped and the scale halved; after 2,000 steps without, it is doubled. In the other precisions
-    nothing is scaled, so a gradient that is not finite is the network's own.
+    In fp16 the loss is multiplied by a scale, since small gradients would become 0 (Micikevicius et al. 2018,
+    arXiv:1710.03740). If a gradient overflows, the step is skipped and the scale is halved. After 2,000 steps without an overflow
+    the scale is doubled. In the other precisions nothing is scaled, and a gradient that is not finite is an error.
 
     Attributes:
-        skipped: steps skipped since they were last counted by `take_skipped`.
+        skipped: steps skipped since the last call of `take_skipped`.
     """
 
     def __init__(self, device: torch.device, amp: str) -> None:
@@ -43,23 +38,18 @@ class LossScaler:
 
     @property
     def scales(self) -> bool:
-        """fp16: steps may be skipped."""
+        """Whether the loss is scaled, so that steps may be skipped: only in fp16."""
         return self._scaler.is_enabled()
 
-    def step(
-        self, model: nn.Module, optimizer: torch.optim.Optimizer, loss: Tensor, auxiliary: Tensor | None, clip_norm: float | None
-    ) -> float:
-        """`differentiate`, then `update`. Arguments, result and errors are theirs."""
-        return self.update(model, optimizer, loss, self.differentiate(loss, auxiliary), clip_norm)
-
     def differentiate(self, loss: Tensor, auxiliary: Tensor | None) -> Tensor:
-        """The backward pass of `loss + auxiliary`, scaled; nothing is read on the host.
+        """Run the backward pass of `loss + auxiliary`, scaled. The host waits for no value.
 
         Args:
-            loss, auxiliary: scalars in float32, or None for the latter.
+            loss: a scalar in float32.
+            auxiliary: likewise, or None.
 
         Returns:
-            The sum.
+            The sum, without the scale.
         """
         total = loss if auxiliary is None else loss + auxiliary
         self._scaler.scale(total).backward()
@@ -68,24 +58,24 @@ class LossScaler:
     def update(
         self, model: nn.Module, optimizer: torch.optim.Optimizer, loss: Tensor, total: Tensor, clip_norm: float | None
     ) -> float:
-        """Clip the gradient's norm, and move the weights.
+        """Clip the norm of the gradient and update the weights.
 
-        Loss and norm are read together, once a step: a GPU waits for each reading.
+        Loss and norm are read together, once a step, since the host waits for a GPU at each reading.
 
         Args:
-            loss: as `differentiate` was given it.
-            total: what it returned.
-            clip_norm: None: no clipping.
+            loss: the argument of `differentiate`.
+            total: its result.
+            clip_norm: largest norm of the whole gradient; None: no clipping.
 
         Returns:
-            `loss`.
+            The value of `loss`.
 
         Raises:
-            Diverged: the sum or a gradient is not finite; in fp16, not even with a scale of 1. Weights and the optimiser's
-                moments are as before.
+            Diverged: if the sum or a gradient is not finite; in fp16, if a gradient is not finite even at a scale of 1. Weights
+                and the optimiser's state are unchanged.
         """
         self._scaler.unscale_(optimizer)
-        norm = _clipped(model, clip_norm)
+        norm = _clip_gradient(model, clip_norm)
         value, total_value, norm_value = torch.stack([t.detach().float() for t in (loss, total, norm)]).tolist()
         if not math.isfinite(total_value):
             raise Diverged(f"the loss is {total_value}")
@@ -102,24 +92,26 @@ class LossScaler:
         return value
 
     def take_skipped(self) -> int | None:
-        """Steps skipped since the last call; None where no step is ever skipped."""
+        """Return the number of steps skipped since the last call; None in precisions that skip no step."""
         skipped, self.skipped = self.skipped, 0
         return skipped if self.scales else None
 
     def state_dict(self) -> dict[str, Any]:
-        """Scale and counters, numbers all; empty where nothing is scaled."""
+        """Return the scale and its counters as numbers; an empty dict if nothing is scaled."""
         return {**self._scaler.state_dict(), "skipped": self.skipped} if self.scales else {}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take over what `state_dict` gave."""
+        """Restore the result of `state_dict`."""
         if self.scales:
             self.skipped = state.get("skipped", 0)
             self._scaler.load_state_dict({key: value for key, value in state.items() if key != "skipped"})
 
 
-def _clipped(model: nn.Module, clip_norm: float | None) -> Tensor:
-    """The norm of the whole gradient, which is then shrunk to `clip_norm`. It is not finite if, and only if, an entry is not,
-    or their squares leave float32: then no step is worth taking either."""
+def _clip_gradient(model: nn.Module, clip_norm: float | None) -> Tensor:
+    """Scale the whole gradient down to the norm `clip_norm`, and return its norm before.
+
+    The norm is not finite if an entry is not finite, or if the sum of squares overflows float32. Neither is a usable gradient.
+    """
     if clip_norm is not None:
         return nn.utils.clip_grad_norm_(model.parameters(), clip_norm)
     return nn.utils.get_total_norm([p.grad for p in model.parameters() if p.grad is not None])

@@ -1,4 +1,4 @@
-"""What a finished run is summed up to: result.json."""
+"""The summary of a finished run: result.json."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from revgnn.train.run.session import Session
 
 @dataclass(frozen=True)
 class Result:
-    """Scores are those of the epoch with the best validation score; its weights are in best.safetensors."""
+    """The summary of a finished run. Scores are those of the epoch with the best validation score (best.safetensors)."""
 
     dataset: str
     metric: str
@@ -28,25 +28,26 @@ class Result:
     test: float | None
     parameters: int
     seconds_per_epoch: float
-    """Median, without the first epoch, in which kernels are compiled and the memory is measured."""
+    """Median over all epochs but the first, which compiles kernels and measures memory."""
     peak_bytes: int
     """Peak of tensors allocated in the first training epoch, above weights and data."""
     device: str
     solve_failures: int | None = None
-    """Equilibrium solves that did not converge, in training and evaluation; None for networks that solve nothing."""
+    """Solves that did not converge, in training and evaluation; None for networks without an equilibrium."""
     skipped_steps: int | None = None
-    """Steps that fp16 gradients overflowed in; None in other precisions."""
+    """Steps skipped since fp16 gradients overflowed; None in other precisions."""
 
     def as_dict(self) -> dict[str, Any]:
         return asdict(self)
 
 
 def summarise(session: Session, state: State, metrics: list[dict[str, Any]]) -> Result:
-    """
+    """Return the result of a finished run.
+
     Args:
         metrics: the lines of metrics.jsonl.
     """
-    assert session.config.data is not None  # `prepare` loaded it
+    assert session.config.data is not None  # `prepare` refuses a run without a data set
     best = next(line for line in metrics if line["epoch"] == state.best_epoch)
     seconds = [line["seconds"] for line in metrics]
     return Result(

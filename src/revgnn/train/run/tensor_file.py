@@ -1,4 +1,4 @@
-"""Named tensors and a note in one safetensors file that is whole or refused: written in one step, checked when read."""
+"""Named tensors and a note in one safetensors file. It is replaced in one step, and checked when it is read."""
 
 from __future__ import annotations
 
@@ -16,23 +16,23 @@ from revgnn.train.run.files import replacing
 
 
 class CheckpointError(ValueError):
-    """A weights or state file that is damaged or belongs to something else."""
+    """A weights or state file that is damaged or belongs to another run."""
 
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor], note: Mapping[str, Any]) -> None:
-    """Write tensors and a JSON-able note. What stood at `path` stays until the new file is complete."""
-    packed = _unshared(tensors)
+    """Write tensors and a note that JSON can hold. The old file stays until the new one is complete."""
+    packed = _without_shared_memory(tensors)
     header = {"note": json.dumps(dict(note)), "crc32": str(_checksum(packed))}
     with replacing(path) as temporary:
         save_file(packed, temporary, metadata=header)
 
 
 def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Tensors, on the CPU, and note of a file of `write_tensors`.
+    """Return the tensors, on the CPU, and the note of a file that `write_tensors` wrote.
 
     Raises:
-        FileNotFoundError: if there is none.
-        CheckpointError: if it is cut short, damaged, or not one of ours.
+        FileNotFoundError: if there is no such file.
+        CheckpointError: if it is cut short or damaged, or if another program wrote it.
     """
     if not path.is_file():
         raise FileNotFoundError(f"{path} does not exist.")
@@ -48,8 +48,8 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     return tensors, note
 
 
-def _unshared(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """On the CPU, contiguous, each with memory of its own: the format refuses tensors that share (tied layers do)."""
+def _without_shared_memory(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return contiguous tensors on the CPU. Those that share memory, as in tied layers, are copied: the format refuses them."""
     packed: dict[str, Tensor] = {}
     seen: set[int] = set()
     for name, tensor in tensors.items():
@@ -62,7 +62,7 @@ def _unshared(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def _checksum(tensors: Mapping[str, Tensor]) -> int:
-    """CRC-32 over the bytes of all tensors by name. safetensors notices a file cut short, not a changed byte."""
+    """Return the CRC-32 of all tensors in order of their names. safetensors itself finds a file cut short, but no changed byte."""
     crc = 0
     for name in sorted(tensors):
         crc = zlib.crc32(tensors[name].reshape(-1).view(uint8).numpy().data, crc)

@@ -1,1 +1,1 @@
-"""Training tricks of the paper's protocols: labels as inputs, and learning from a teacher."""
+"""Training tricks of the paper's protocols: labels as inputs, and distillation from a teacher."""

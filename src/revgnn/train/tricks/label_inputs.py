@@ -1,11 +1,11 @@
-"""Labels as inputs: some training nodes show their label to the network, the others are to be predicted.
+"""Labels as inputs: some training nodes give their label to the network as a feature, and the others are predicted.
 
 Features and labels then spread over the graph together (Shi et al. 2021, arXiv:2009.03509; Wang et al. 2021, arXiv:2103.13355).
-Each training step hides the labels of another random subset and takes its loss there alone, so no node ever sees its own. In
-evaluation all training labels are shown; those of validation and test nodes never are.
+Each training step hides the labels of another random subset of the training nodes and takes its loss on this subset only, so
+no node is trained on a label it can see. Evaluation shows all training labels. Validation and test labels are never shown.
 
-With `RunConfig.label_reuse` the network then runs again, n times, with its own predictions where a label is not shown (the label
-reuse of arXiv:2103.13355). Only the last pass is trained on; the predictions are constants to it.
+With `RunConfig.label_reuse` = n, the network runs n more times, with its own predictions in place of the labels that are not
+shown (label reuse, arXiv:2103.13355). Only the last pass is trained. Its gradient does not include the predictions.
 """
 
 from __future__ import annotations
@@ -19,18 +19,18 @@ from torch import Tensor
 
 from revgnn.data import NodeDataset
 from revgnn.train.batches import Batch
-from revgnn.train.objective import labelled, num_labelled
+from revgnn.train.task import labelled, num_labelled
 
 
 def label_width(dataset: NodeDataset) -> int:
-    """Input features that labels take: one for each class, or for each task."""
+    """Return the number of input features for labels: one for each class, or for each task of a multilabel data set."""
     return {"multiclass": dataset.num_outputs, "binary": 2, "multilabel": dataset.num_outputs}[dataset.task]
 
 
 def label_vectors(dataset: NodeDataset) -> Tensor:
-    """float32, (N, `label_width`): one-hot classes, or 0 and 1 for each task.
+    """Return the labels as features, float32 (N, `label_width`): one-hot classes, or 0 and 1 for each task.
 
-    0 where unlabelled, and for all but the training nodes.
+    Rows of unlabelled nodes and of nodes outside the training split are 0.
     """
     train = dataset.split.train
     y = dataset.y[train]
@@ -44,16 +44,16 @@ def label_vectors(dataset: NodeDataset) -> Tensor:
     return vectors
 
 
-def show_all(batch: Batch, task: str) -> Batch:
-    """With the labels of all training nodes as inputs."""
+def show_all_labels(batch: Batch, task: str) -> Batch:
+    """Return the batch with the labels of all training nodes as inputs."""
     assert batch.labels is not None
-    return replace(batch, x=_beside(batch.x, batch.labels), shown=_mask(batch.train, batch, task))
+    return replace(batch, x=_append_columns(batch.x, batch.labels), shown=_labelled_mask(batch.train, batch, task))
 
 
-def show_some(batch: Batch, share: float, task: str) -> Batch:
-    """With the labels of a random `share` of the training nodes as inputs; the others remain to be trained on.
+def show_some_labels(batch: Batch, share: float, task: str) -> Batch:
+    """Return the batch with the labels of a random `share` of the training nodes as inputs; `train` holds the other nodes.
 
-    The draw comes from torch's default generator. Where it leaves nothing to train on, nothing is shown.
+    The choice uses torch's default generator. If no labelled node would be left to train on, no label is shown.
     """
     assert batch.labels is not None
     shown = (torch.rand(len(batch.train)) < share).to(batch.train.device)
@@ -61,17 +61,22 @@ def show_some(batch: Batch, share: float, task: str) -> Batch:
     if num_labelled(task, batch.y[hidden]) == 0:
         shown, hidden = torch.zeros_like(shown), batch.train
     labels = batch.labels.index_fill(0, hidden, 0.0)
-    return replace(batch, x=_beside(batch.x, labels), train=hidden, shown=_mask(batch.train[shown], batch, task))
+    return replace(
+        batch,
+        x=_append_columns(batch.x, labels),
+        train=hidden,
+        shown=_labelled_mask(batch.train[shown], batch, task),
+    )
 
 
 def reuse_labels(forward: Callable[[Batch], Tensor], batch: Batch, times: int, task: str) -> Batch:
-    """The batch as the last pass sees it: before it, `times` passes without gradients, each fed with what the last predicted.
+    """Run `times` passes without gradients, each with the predictions of the pass before, and return the batch for the last pass.
 
-    In training mode these passes are ones of training too: they draw dropout, and batch norm takes their statistics in, as in
-    the authors' code.
+    In training mode these passes behave as in training: they draw dropout masks and update the statistics of batch norm, as the
+    authors' code does.
 
     Args:
-        forward: from a batch of `show_all` or `show_some` to its logits.
+        forward: computes the logits of a batch of `show_all_labels` or `show_some_labels`.
     """
     for _ in range(times):
         with torch.no_grad():
@@ -80,11 +85,11 @@ def reuse_labels(forward: Callable[[Batch], Tensor], batch: Batch, times: int, t
 
 
 def show_predictions(batch: Batch, logits: Tensor, task: str) -> Batch:
-    """With probabilities as inputs of all nodes whose label is not shown, in the place of 0 and 1.
+    """Return the batch with predicted probabilities as inputs of all nodes whose label is not shown.
 
     Args:
-        batch: of `show_all` or `show_some`.
-        logits: (M, outputs) of that batch, any floating dtype.
+        batch: a batch of `show_all_labels` or `show_some_labels`.
+        logits: its logits, (M, outputs), any floating dtype.
     """
     assert batch.x is not None
     assert batch.shown is not None
@@ -99,12 +104,12 @@ def show_predictions(batch: Batch, logits: Tensor, task: str) -> Batch:
     return replace(batch, x=torch.cat([features, torch.where(batch.shown.unsqueeze(1), labels, predicted)], dim=1))
 
 
-def _mask(nodes: Tensor, batch: Batch, task: str) -> Tensor:
-    """bool (M,): those of `nodes` (positions) that have a label to show."""
+def _labelled_mask(nodes: Tensor, batch: Batch, task: str) -> Tensor:
+    """Return bool (M,): True at those positions in `nodes` that have a label."""
     known = labelled(task, batch.y[nodes])
     known = known.any(dim=1) if known.dim() == 2 else known
     return torch.zeros(batch.graph.num_nodes, dtype=torch.bool, device=nodes.device).index_fill(0, nodes[known], True)
 
 
-def _beside(x: Tensor | None, labels: Tensor) -> Tensor:
+def _append_columns(x: Tensor | None, labels: Tensor) -> Tensor:
     return labels if x is None else torch.cat([x, labels], dim=1)

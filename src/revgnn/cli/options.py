@@ -1,0 +1,57 @@
+"""The options of the commands, each written once.
+
+typer reads a command's options from the parameters of its function, so a command has as many parameters as options.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+# --- all commands -------------------------------------------------------------------------------------------------------
+
+Root = Annotated[Path | None, typer.Option(help="Folder that holds the data. Default: the run's configuration.")]
+Device = Annotated[str | None, typer.Option(help="auto, cpu or cuda. Default: the run's configuration.")]
+Amp = Annotated[
+    str | None, typer.Option(help="Precision of the forward pass: none, bf16 or fp16. Default: the run's configuration.")
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print all details as JSON.")]
+
+# --- what to do with a trained run --------------------------------------------------------------------------------------
+
+Run = Annotated[Path, typer.Argument(help="Folder of a run.")]
+Views = Annotated[int | None, typer.Option(help="Random partitions whose logits are averaged. Default: the run's configuration.")]
+Parts = Annotated[int | None, typer.Option(help="Parts of each partition; 1: the whole graph. Default: the run's configuration.")]
+
+# --- what to train ------------------------------------------------------------------------------------------------------
+
+Dataset = Annotated[
+    str | None, typer.Argument(help="Name (revgnn datasets), or path of an .npz file or folder.", show_default=False)
+]
+Preset = Annotated[
+    str | None, typer.Option(help="Name of a preset (revgnn presets). Default: the one named like the data set, else revgnn-28.")
+]
+ConfigFile = Annotated[Path | None, typer.Option(help="Configuration in YAML, such as the config.yaml of another run.")]
+Settings = Annotated[
+    list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a key, such as model.depth=28. Repeatable.")
+]
+Download = Annotated[bool, typer.Option("--download", help="Download a published data set that is missing.")]
+Split = Annotated[str | None, typer.Option(help="Number or name of a split of the data set, or all: one run per split.")]
+Seed = Annotated[int | None, typer.Option(help="Seed of weights, dropout and partitions.")]
+Seeds = Annotated[str | None, typer.Option(help="Several seeds, such as 0,1,2: one run per seed.")]
+Teacher = Annotated[
+    Path | None, typer.Option(help="Learn from this finished run, or from the run of this sweep with the same split and seed.")
+]
+Epochs = Annotated[int | None, typer.Option(help="Passes over the training nodes.")]
+
+# --- how to train -------------------------------------------------------------------------------------------------------
+
+Out = Annotated[Path | None, typer.Option(help="Folder of the run. Default: runs/DATASET-PRESET.")]
+Resume = Annotated[bool, typer.Option("--resume", help="Continue the run in --out.")]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace the run in --out.")]
+CompareMemory = Annotated[
+    bool | None, typer.Option("--compare-memory/--no-compare-memory", help="Also measure one step with every layer stored.")
+]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print only the result.")]

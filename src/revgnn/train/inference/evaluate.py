@@ -1,0 +1,42 @@
+"""Scores of a trained run (`revgnn evaluate`)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from revgnn.train.inference.saved_run import load_run
+from revgnn.train.metrics import score_splits
+
+
+def evaluate_run(
+    run: Path | str,
+    *,
+    views: int | None = None,
+    parts: int | None = None,
+    root: Path | str | None = None,
+    device: str | None = None,
+    amp: str | None = None,
+) -> dict[str, Any]:
+    """Score the best weights of a run. Without further arguments, these are the scores that the run recorded.
+
+    Args:
+        run: the run's folder. The other arguments are those of `load_run`.
+
+    Returns:
+        The scores `train`, `valid` and `test`, and everything needed to repeat them; ready for JSON.
+
+    Raises:
+        ValueError, OSError: if the folder, its weights or the data cannot be used.
+    """
+    saved = load_run(run, views=views, parts=parts, root=root, device=device, amp=amp)
+    scores = score_splits(saved.dataset, saved.logits())
+    return {
+        "run": str(run),
+        "dataset": saved.dataset.name,
+        "metric": saved.dataset.metric,
+        "epoch": saved.epoch,
+        "views": saved.evaluation.views,
+        "parts": saved.evaluation.parts,
+        **scores.as_dict(),
+    }
