@@ -44,7 +44,7 @@ def module_name(path: Path) -> str:
 
 
 def imports_of_ours(tree: ast.AST) -> list[tuple[int, str]]:
-    """Line and name below `revgnn` of every import of our own, those inside functions and TYPE_CHECKING included."""
+    """Return line and name below `revgnn` of every import of ours, also inside functions and TYPE_CHECKING; those of `benchmarks` whole."""
     found: list[tuple[int, str]] = []
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
@@ -56,6 +56,7 @@ def imports_of_ours(tree: ast.AST) -> list[tuple[int, str]]:
         else:
             continue
         found += [(node.lineno, name.removeprefix("revgnn").lstrip(".")) for name in names if name.split(".")[0] == "revgnn"]
+        found += [(node.lineno, name) for name in names if name.split(".")[0] == "benchmarks"]
     return found
 
 
