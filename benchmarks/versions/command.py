@@ -6,17 +6,21 @@ One process for each version runs the same calls on the same inputs, in rounds: 
 one training batch of ogbn-proteins, and on a graph of Cora's size, where the launching of kernels takes longer than the kernels:
 training steps, and each operator forward and backward. All outputs and gradients must be the same bits in both versions; if one
 differs, nothing is timed. The ratio is that of the seconds within a round, new over old: below 1 the new version is faster.
+
+The place of tensors in memory changes from process to process, and the speed of a kernel with it, by a tenth and more. So the rounds
+are divided among several processes of each version. Give the same checkout as --old and --new to see how far ratios are from 1.
 """
 
 from __future__ import annotations
 
 import argparse
 import math
+import statistics
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +33,14 @@ from revgnn.data.generated.synthetic import proteins_shaped
 
 SMALL_NODES, SMALL_EDGES = 2_708, 10_556
 """Size of Cora."""
-QUICK = {"nodes": 200, "edges": 3000, "rounds": 2, "turn": 0.001, "only": ["step, 64 channels, 2 groups, 7", "small: norm_relu"]}
+QUICK = {
+    "nodes": 200,
+    "edges": 3000,
+    "processes": 2,
+    "rounds": 1,
+    "turn": 0.001,
+    "only": ["step, 64 channels, 2 groups, 7", "small: norm_relu"],
+}
 
 Workers = Mapping[str, Worker]
 """The processes of the versions "old" and "new"."""
@@ -41,7 +52,10 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--new", type=Path, default=ROOT, metavar="PATH", help="root of the checkout that is judged; default: this one"
     )
-    parser.add_argument("--rounds", type=int, default=15, help="rounds; in each, both versions take one turn at every case")
+    parser.add_argument("--processes", type=int, default=4, help="processes of each version that measure, one after the other")
+    parser.add_argument(
+        "--rounds", type=int, default=5, help="rounds of each process; in one, both versions take a turn at every case"
+    )
     parser.add_argument("--turn", type=float, default=0.1, help="least seconds of a turn: short calls are repeated")
     parser.add_argument("--only", nargs="+", metavar="TEXT", help="only the cases whose names contain one of these texts")
     add_size_options(parser)
@@ -50,27 +64,37 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
 
 def main(argv: Sequence[str] | None = None) -> int:
     args = parse(argv)
-    with ExitStack() as stack:
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        inputs = folder / "inputs.pt"
+    checkouts = {"old": args.old, "new": args.new}
+    with tempfile.TemporaryDirectory() as folder:
+        inputs = Path(folder) / "inputs.pt"
         torch.save(make_inputs(args.nodes, args.edges), inputs)
-        checkouts = {"old": args.old, "new": args.new}
-        workers = {name: stack.enter_context(Worker(name, path, inputs)) for name, path in checkouts.items()}
-        cases = choose(workers, args.only)
         described: dict[str, dict[str, Any]] = {}
-        if not harness.checks_pass(lambda: described.update(describe_all(workers, cases, quiet=args.quick))):
-            return 1
-        sizes = {key: getattr(args, key) for key in ("nodes", "edges", "rounds")}
+        with started(checkouts, inputs) as workers:
+            cases = choose(workers, args.only)
+            if not harness.checks_pass(lambda: described.update(describe_all(workers, cases, quiet=args.quick))):
+                return 1
+        sizes = {key: getattr(args, key) for key in ("nodes", "edges", "processes", "rounds")}
         commits = {f"{name}_commit": commit_of(path) for name, path in checkouts.items()}
         with harness.result_line("versions", {**sizes, **commits, "dtype": "float32"}, args) as result:
             result["peak_bytes"] = {case: found["peak_bytes"] for case, found in described.items() if "peak_bytes" in found}
+            result["seconds"] = {case: {name: [] for name in checkouts} for case in cases}
             calls = {case: max(1, math.ceil(args.turn / found["seconds"])) for case, found in described.items()}
-            result["seconds"] = {case: {name: [] for name in workers} for case in cases}
-            measure(workers, calls, args, result["seconds"])
+            with harness.progress("in turns", args.processes * args.rounds * len(cases), quiet=args.quick) as tick:
+                for process in range(args.processes):
+                    with started(checkouts, inputs) as workers:
+                        rounds = range(process * args.rounds, (process + 1) * args.rounds)
+                        measure(workers, calls, rounds, result["seconds"], tick)
             result["new_over_old"] = {case: compare(seconds) for case, seconds in result["seconds"].items()}
             if not args.json:
                 print(show(result))
     return 0
+
+
+@contextmanager
+def started(checkouts: Mapping[str, Path], inputs: Path) -> Iterator[Workers]:
+    """Start a process for each version, and end them afterwards."""
+    with ExitStack() as stack:
+        yield {name: stack.enter_context(Worker(name, path, inputs)) for name, path in checkouts.items()}
 
 
 def make_inputs(nodes: int, edges: int) -> dict[str, dict[str, Any]]:
@@ -130,16 +154,26 @@ def check_equal(case: str, old: Mapping[str, str], new: Mapping[str, str]) -> No
 
 
 def measure(
-    workers: Workers, calls: Mapping[str, int], args: argparse.Namespace, seconds: dict[str, dict[str, list[float]]]
+    workers: Workers,
+    calls: Mapping[str, int],
+    rounds: Iterable[int],
+    seconds: Mapping[str, Mapping[str, list[float]]],
+    tick: harness.Tick,
 ) -> None:
-    """Time all cases in rounds and add to `seconds`. The version that goes first changes from round to round."""
-    with harness.progress("in turns", args.rounds * len(calls), quiet=args.quick) as tick:
-        for n in range(args.rounds):
-            order = ("old", "new") if n % 2 == 0 else ("new", "old")
-            for case, count in calls.items():
-                for name in order:
-                    seconds[case][name].append(workers[name].time(case, count))
-                tick(f"round {n + 1} of {args.rounds}: {case}")
+    """Time all cases in rounds and add to `seconds`. The version that goes first changes from round to round.
+
+    Args:
+        workers: the processes.
+        calls: how many calls a turn has, by case.
+        rounds: numbers of the rounds.
+        seconds: lists by case and version, which the seconds of a call are added to.
+        tick: advances by 1 after both turns.
+    """
+    for n in rounds:
+        for case, count in calls.items():
+            for name in ("old", "new") if n % 2 == 0 else ("new", "old"):
+                seconds[case][name].append(workers[name].time(case, count))
+            tick(f"round {n + 1}: {case}")
 
 
 def compare(seconds: Mapping[str, Sequence[float]]) -> dict[str, float]:
@@ -171,13 +205,16 @@ def show(result: Mapping[str, Any]) -> str:
         for case, peak in result["peak_bytes"].items()
     ]
     sizes = "batch: {nodes:,} nodes, {edges:,} edges; small: {small_nodes:,} nodes, {small_edges:,} edges"
-    worst = max(result["new_over_old"].items(), key=lambda item: item[1]["median"])
+    medians = {case: ratio["median"] for case, ratio in result["new_over_old"].items()}
+    largest = max(medians, key=lambda case: medians[case])
+    rounds = f"{result['rounds']} rounds in turns in each of {result['processes']} processes"
     lines = [
-        f"{sizes.format(**result, small_nodes=SMALL_NODES, small_edges=SMALL_EDGES)}; float32; {result['rounds']} rounds in turns.",
+        f"{sizes.format(**result, small_nodes=SMALL_NODES, small_edges=SMALL_EDGES)}; float32; {rounds}.",
         f"{result['cpu']}, {result['threads']} threads, torch {torch.__version__}",
         f"old {result['old_commit']}, new {result['new_commit']}; every output and gradient has the same bits\n",
         harness.table(["", "old, ms", "new, ms", "new / old, median (range)", "of the fastest turns"], rows),
-        f"\nthe largest ratio is {worst[1]['median']:.3f}: {worst[0]}",
+        f"\nthe geometric mean of the ratios is {statistics.geometric_mean(medians.values()):.3f}, "
+        f"the largest {medians[largest]:.3f} ({largest})",
     ]
     if peaks:
         lines.append("\n" + harness.table(["peak memory", "old", "new", "new / old"], peaks))
