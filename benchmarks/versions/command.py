@@ -7,8 +7,8 @@ one training batch of ogbn-proteins, and on a graph of Cora's size, where the la
 training steps, and each operator forward and backward. All outputs and gradients must be the same bits in both versions; if one
 differs, nothing is timed. The ratio is that of the seconds within a round, new over old: below 1 the new version is faster.
 
-The place of tensors in memory changes from process to process, and the speed of a kernel with it, by a tenth and more. So the rounds
-are divided among several processes of each version. Give the same checkout as --old and --new to see how far ratios are from 1.
+Two processes of the same sources differ in speed, by a tenth and more for some kernels. So the rounds are divided among several
+processes of each version. Give the same checkout as --old and --new to see how far from 1 the ratios are without any change.
 """
 
 from __future__ import annotations
@@ -34,13 +34,8 @@ from revgnn.data.generated.synthetic import proteins_shaped
 SMALL_NODES, SMALL_EDGES = 2_708, 10_556
 """Size of Cora."""
 QUICK = {
-    "nodes": 200,
-    "edges": 3000,
-    "processes": 2,
-    "rounds": 1,
-    "turn": 0.001,
-    "only": ["step, 64 channels, 2 groups, 7", "small: norm_relu"],
-}
+    "nodes": 200, "edges": 3000, "processes": 2, "rounds": 1, "turn": 0.001, "only": ["2 groups, 7 layers", "small: norm_relu"],
+}  # fmt: skip
 
 Workers = Mapping[str, Worker]
 """The processes of the versions "old" and "new"."""
@@ -49,13 +44,9 @@ Workers = Mapping[str, Worker]
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = harness.make_parser("versions", __doc__)
     parser.add_argument("--old", type=Path, required=True, metavar="PATH", help="root of the checkout to compare with")
-    parser.add_argument(
-        "--new", type=Path, default=ROOT, metavar="PATH", help="root of the checkout that is judged; default: this one"
-    )
+    parser.add_argument("--new", type=Path, default=ROOT, metavar="PATH", help="root of the checkout to judge")
     parser.add_argument("--processes", type=int, default=4, help="processes of each version that measure, one after the other")
-    parser.add_argument(
-        "--rounds", type=int, default=5, help="rounds of each process; in one, both versions take a turn at every case"
-    )
+    parser.add_argument("--rounds", type=int, default=5, help="rounds of each process; in one, both take a turn at every case")
     parser.add_argument("--turn", type=float, default=0.1, help="least seconds of a turn: short calls are repeated")
     parser.add_argument("--only", nargs="+", metavar="TEXT", help="only the cases whose names contain one of these texts")
     add_size_options(parser)
