@@ -18,7 +18,7 @@ help:
 	@echo "make test-slow  the tests that take minutes"
 	@echo "make check      what CI runs: lint, format, types, test"
 	@echo "make fix        let ruff mend lint and format"
-	@echo "make bench      kernels and the training step, beside plain torch and PyTorch Geometric"
+	@echo "make bench      kernels, strategies and the training step; python -m benchmarks lists all benchmarks"
 	@echo "make clean      remove caches and build folders (runs/ and .venv stay)"
 
 install: $(READY)
@@ -56,9 +56,9 @@ types: $(READY)
 	$(BIN)/pyright
 
 bench: $(READY)
-	$(BIN)/revgnn bench kernels
-	$(BIN)/revgnn bench strategies
-	$(BIN)/revgnn bench step
+	$(BIN)/python -m benchmarks kernels
+	$(BIN)/python -m benchmarks strategies
+	$(BIN)/python -m benchmarks step
 
 clean:
 	rm -rf build dist .pytest_cache .ruff_cache .hypothesis

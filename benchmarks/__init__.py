@@ -1,1 +1,1 @@
-"""Benchmarks: ours beside the peers', in turns, in one process."""
+"""Benchmarks of revgnn and of its peers, not part of the installed package. `python -m benchmarks` lists them."""

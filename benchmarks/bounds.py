@@ -1,5 +1,5 @@
-"""What the machine can do at best, measured: multiply-adds, exponentials and logarithms from registers, bytes of a large copy, rows
-read in a graph's order."""
+"""Limits of the machine, measured: multiply-adds, exponentials and logarithms from registers, the rate of a large copy, and reading
+rows in a graph's order."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from revgnn.kernels.cpu.launch import NUMPY, first_row, kernel, next_block, num_
 from revgnn.kernels.cpu.simd import add, exp2_falling, fma, load, log2, pointer, splat, store
 
 LANES = 16 * 12
-"""Twelve independent accumulators hide the latency of a multiply-add, and of the chains that exponentials and logarithms are."""
+"""Twelve independent registers of 16 lanes: enough to hide the latency of each operation."""
 
 WIDEST = 128
-"""Lanes of a row read at once, four rows in flight."""
+"""Most lanes of a row that are read at once, with four rows at a time."""
 
 
 @functools.cache
 def _register_kernel(operation: str) -> Any:
-    """The operation over and over, each time of what it gave before: nothing is read."""
+    """Return a kernel that applies the operation to its own result again and again: it reads no memory."""
     revision = simd.REVISION
     multiply, raise_ = operation == "multiply-add", operation == "exponential"
 
@@ -52,7 +52,7 @@ def _register_kernel(operation: str) -> Any:
 
 @functools.cache
 def _gather_kernel(C: int, index: Any) -> Any:
-    """Sums of rows, and nothing else: four sums at a time, so that no addition waits for the one before."""
+    """Return a kernel that sums rows of C channels, with four running sums, so that no addition waits for the one before."""
     revision = simd.REVISION
 
     def rows(record):
@@ -84,10 +84,19 @@ def _gather_kernel(C: int, index: Any) -> Any:
 
 
 def gather_sums(table: Tensor, indptr: Tensor, neighbour: Tensor) -> Tensor:
-    """float32, (R, C): for each row `r` of `indptr` (R + 1,) the sum of `table[neighbour[q]]` over its entries. C at most 128."""
+    """Return the sum of `table[neighbour[q]]` over the entries q of each row of `indptr`: (R, C) in float32.
+
+    Args:
+        table: (N, C), float32, C at most 128.
+        indptr: (R + 1,), int64.
+        neighbour: (E,), rows of `table`.
+
+    Raises:
+        ValueError: if rows are too wide.
+    """
     rows, channels = indptr.shape[0] - 1, table.shape[1]
     if channels > WIDEST:
-        raise ValueError(f"rows are read {WIDEST} channels at once at most, got {channels}; read them in pieces.")
+        raise ValueError(f"at most {WIDEST} channels of a row are read at once, got {channels}; read them in pieces.")
     out = torch.empty(rows, channels)
     blocks = num_blocks(neighbour.numel() + rows)
     run(_gather_kernel(channels, NUMPY[neighbour.dtype]), blocks, rows, table.stride(0), indptr, neighbour, table, out)
@@ -95,25 +104,26 @@ def gather_sums(table: Tensor, indptr: Tensor, neighbour: Tensor) -> Tensor:
 
 
 def gather_seconds(table: Tensor, indptr: Tensor, neighbour: Tensor, repeats: int = 7) -> float:
-    """Seconds to read the rows of `table` (float32, (R, C)) in this order, on all threads, at best. Wide rows are read in pieces.
+    """Return the least seconds to read the rows of `table` (N, C) in this order, on all threads. Wide rows are read in pieces.
 
-    Nothing can aggregate faster: a row must come from where it is cached before anything is done with it.
+    No aggregation can be faster: it must load each row before it works on it.
     """
     pieces = [table[:, c : c + WIDEST].contiguous() for c in range(0, table.shape[1], WIDEST)]
     return sum(_best(lambda piece=piece: gather_sums(piece, indptr, neighbour), repeats) for piece in pieces)
 
 
 class Rates(NamedTuple):
-    """float32 operations a second, on all threads, from registers."""
+    """Operations a second in float32, on all threads, from registers."""
 
     multiply_add: float
     exponential: float
-    """Powers of 2: what softmax and power take."""
+    """Powers of 2, which softmax and power use."""
     logarithm: float
-    """To base 2, of numbers near 1."""
+    """Logarithms to base 2 of numbers near 1."""
 
 
 def rates(rounds: int = 400_000) -> Rates:
+    """Measure the rates with chains of `rounds` multiply-adds."""
     blocks = 4 * torch.get_num_threads()
     out = torch.empty(blocks, LANES)
 
@@ -126,13 +136,14 @@ def rates(rounds: int = 400_000) -> Rates:
 
 
 def bytes_a_second(size: int = 2**28) -> float:
-    """Of a copy of `size` bytes, reads and writes counted."""
+    """Return the rate of a copy of `size` bytes, reads and writes counted."""
     source = torch.ones(size // 4)
     target = torch.empty_like(source)
     return 2 * source.nbytes / _best(lambda: target.copy_(source), 5)
 
 
 def _best(work: Callable[[], object], repeats: int) -> float:
+    """Return the least seconds of some calls."""
     seconds = []
     for _ in range(repeats):
         start = time.perf_counter()

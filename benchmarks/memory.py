@@ -1,9 +1,9 @@
-"""Peak memory of a training step: ours beside PyTorch Geometric's, and of the paper's rows.
+"""Peak memory of a training step: ours beside PyTorch Geometric's, and of the rows of the paper's table.
 
-    revgnn bench memory --rows RevGNN-64 RevGNN-224
+    python -m benchmarks memory --rows RevGNN-64 RevGNN-224
 
 For the shapes, peak is live tensor bytes above weights and inputs within a step, and both networks are the same function. For the
-rows of the paper's table 2 it is all that is alive at the peak: batch, weights, gradients, Adam's moments, what the step allocates.
+rows of the paper's table 2 it is everything alive at the peak: batch, weights, gradients, Adam's moments, what the step allocates.
 """
 
 from __future__ import annotations
@@ -17,8 +17,10 @@ from typing import Any
 import torch
 
 from benchmarks import harness
+from benchmarks.checks import check_aggregate, check_same_network
+from benchmarks.networks import Batch, Shape, add_size_options, index_by_source, revgnn_logits, revgnn_model, training_step
 from benchmarks.peers.pyg import Variant
-from benchmarks.step import Batch, Peer, check_aggregate, check_same_network, our_logits, our_model, step
+from benchmarks.peers.trials import Peer
 from revgnn.data.generated.synthetic import proteins_shaped
 from revgnn.experiments.paper import get_table
 from revgnn.experiments.paper.measure import generated_batch, step_memory
@@ -27,30 +29,36 @@ TABLE = "table2"
 QUICK = {"nodes": 200, "edges": 3000, "shapes": ["16x2x2"], "rows": ["RevGNN-64"]}
 
 
-def shape(text: str) -> argparse.Namespace:
-    """ "64x2x7" is 64 channels, 2 groups, 7 layers."""
+def parse_shape(text: str) -> Shape:
+    """Return the shape that a text such as "64x2x7" means: 64 channels, 2 groups, 7 layers.
+
+    Raises:
+        argparse.ArgumentTypeError: if the text has another form.
+    """
     numbers = text.split("x")
     if len(numbers) != 3 or not all(n.isdecimal() for n in numbers):
         raise argparse.ArgumentTypeError(f"a shape is CHANNELSxGROUPSxLAYERS, such as 64x2x7; got {text!r}")
     channels, groups, depth = map(int, numbers)
-    return argparse.Namespace(family="reversible", channels=channels, groups=groups, depth=depth)
+    return Shape(channels, groups, depth)
 
 
-def measure_shape(network: argparse.Namespace, batch: Batch) -> dict[str, Any]:
+def measure_shape(shape: Shape, batch: Batch) -> dict[str, Any]:
+    """Return the peak of a step of both networks."""
     gc.collect()
     work = {
-        "revgnn": step(our_model(network, batch.graph).train(), our_logits, batch),
-        "PyG, shared": Peer(network, Variant("shared"), batch).step,
+        "revgnn": training_step(revgnn_model(shape, batch.graph).train(), revgnn_logits, batch),
+        "PyG, shared": Peer(shape, Variant("shared"), batch).step,
     }
-    work["revgnn"]()  # kernels are compiled for these widths
-    peak = harness.memory(work)
+    work["revgnn"]()  # compiles the kernels for these widths
+    peak = harness.peak_memory(work)
     return {
-        "channels": network.channels, "groups": network.groups, "depth": network.depth, "peak_bytes": peak,
+        "channels": shape.channels, "groups": shape.groups, "depth": shape.depth, "peak_bytes": peak,
         "times_less": peak["PyG, shared"] / peak["revgnn"],
     }  # fmt: skip
 
 
 def measure_row(name: str, args: argparse.Namespace) -> dict[str, Any]:
+    """Return the peak of a step of the network in a row of the paper's table."""
     row = get_table(TABLE).row(name)
     found = step_memory(row.run, generated_batch(args.nodes, args.edges)).as_dict()
     published = row.published.memory_gb
@@ -62,16 +70,17 @@ def measure_row(name: str, args: argparse.Namespace) -> dict[str, Any]:
 
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = harness.make_parser("memory", __doc__)
-    parser.add_argument("--nodes", type=int, default=13_253)
-    parser.add_argument("--edges", type=int, default=791_225)
+    add_size_options(parser)
     parser.add_argument(
         "--shapes", nargs="*", metavar="CxGxL", default=["64x2x3", "64x2x7", "224x2x3", "224x4x3"], help="channels, groups, layers"
     )
     rows = [row.name for row in get_table(TABLE).rows]
-    parser.add_argument("--rows", nargs="*", metavar="ROW", default=rows, help=f"rows of the paper's {TABLE}; none for none")
+    parser.add_argument(
+        "--rows", nargs="*", metavar="ROW", default=rows, help=f"rows of the paper's {TABLE}; without a name, no rows"
+    )
     args = harness.parse(parser, argv, QUICK)
     try:
-        args.shapes = [shape(text) for text in args.shapes]
+        args.shapes = [parse_shape(text) for text in args.shapes]
         args.rows = [get_table(TABLE).row(name).name for name in args.rows]
     except (argparse.ArgumentTypeError, ValueError) as error:
         parser.error(str(error))
@@ -82,18 +91,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parse(argv)
     torch.manual_seed(0)
     graph = proteins_shaped(args.nodes, args.edges)
-    checks = [lambda n=network: (check_aggregate(n, graph), check_same_network(n)) for network in args.shapes]
-    if not harness.all_right(*checks):
+    checks = [lambda shape=shape: (check_aggregate(shape.width, graph), check_same_network(shape)) for shape in args.shapes]
+    if not harness.checks_pass(*checks):
         return 1
-    graph.by_source  # noqa: B018 # pyright: ignore[reportUnusedExpression] (both begin with the graph in the form they use)
+    index_by_source(graph)
     batch = Batch.on(graph)
     sizes = {"nodes": args.nodes, "edges": args.edges, "dtype": "float32"}
     with harness.result_line("memory", sizes, args) as result:
         result |= {"shapes": [], "rows": []}
         with harness.progress("memory", len(args.shapes) + len(args.rows), quiet=args.quick) as tick:
-            for network in args.shapes:
-                result["shapes"].append(measure_shape(network, batch))
-                tick(f"{network.channels} channels, {network.groups} groups, {network.depth} layers")
+            for shape in args.shapes:
+                result["shapes"].append(measure_shape(shape, batch))
+                tick(f"{shape.channels} channels, {shape.groups} groups, {shape.depth} layers")
             for name in args.rows:
                 result["rows"].append(measure_row(name, args))
                 tick(name)
@@ -103,6 +112,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def show(result: dict[str, Any]) -> str:
+    """Return the tables."""
     shapes = [
         [
             f"{s['channels']}, {s['groups']}, {s['depth']}",

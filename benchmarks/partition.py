@@ -1,26 +1,22 @@
 """Cutting a graph of ogbn-proteins' full size into ten random parts, beside PyTorch Geometric's `RandomNodeLoader`, in turns.
 
-    revgnn bench partition
-    revgnn bench partition --storage auto --nodes 20000 --edges 2000000
+    python -m benchmarks partition
+    python -m benchmarks partition --storage int16 --nodes 20000 --edges 2000000
 
-First it must be right: the parts have every node once, and are the sub-graphs that PyTorch Geometric makes of their nodes; else
-nothing is timed. Then an epoch of parts is made by each in turn; and a network is trained on parts that are made in the
-background, to see how long it waits for them and how much they slow its steps.
+First the parts are checked: together they have every node once, and they are the sub-graphs that PyTorch Geometric makes of their
+nodes; otherwise nothing is timed. Then each makes the parts of an epoch in turn. Last, a network is trained on parts that are made
+in the background, to see how long it waits for them and how much they slow its steps.
 
-The bound is the bytes that must move (each source read once; of the features that stay, the cache lines they lie in; the part
-written), divided by the rate of a large copy.
+The bound is the bytes that must move, divided by the rate of a large copy: each source is read once, of the features that are kept
+the cache lines they lie in, and the part is written.
 """
 
 from __future__ import annotations
 
 import argparse
-import ctypes
-import gc
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -30,21 +26,22 @@ from torch_geometric.loader import RandomNodeLoader
 from torch_geometric.utils import subgraph
 
 from benchmarks import bounds, harness
+from benchmarks.anonymous_memory import AnonymousPeak
 from revgnn.data import Part, RandomPartition
 from revgnn.data.generated.full_size import full_size
 from revgnn.graph import Graph
 from revgnn.models import ModelConfig, build_model
 
 QUICK = {"nodes": 500, "edges": 20_000, "parts": 4, "repeats": 2, "depth": 2, "channels": 16}
-LINE = 64
-"""Bytes that memory hands out at a time."""
+CACHE_LINE = 64
+"""Bytes that are read from memory at once."""
 
 
 def check_parts(graph: Graph, data: Data, parts: int) -> None:
-    """Each node is in one part, parts are of one size, and the first and last are what PyTorch Geometric makes of their nodes.
+    """Check the parts: each node is in one, sizes differ by less than one node, first and last are as in PyTorch Geometric.
 
     Raises:
-        AssertionError: if not; then nothing is timed.
+        AssertionError: if a part is wrong.
     """
     seen = torch.zeros(graph.num_nodes, dtype=torch.int64)
     for index, part in enumerate(RandomPartition(graph, parts).epoch(0)):
@@ -58,9 +55,10 @@ def check_parts(graph: Graph, data: Data, parts: int) -> None:
 
 
 def _check_induced(part: Part, data: Data, index: int) -> None:
+    """Check edges and features of a part against PyTorch Geometric's `subgraph`."""
     assert data.edge_index is not None
     edges, features = subgraph(part.nodes, data.edge_index, data.edge_attr, relabel_nodes=True, num_nodes=data.num_nodes)
-    # Both keep the order of the whole: by destination, since that is how `data` was made.
+    # both keep the order of the whole graph, which is by destination
     if not torch.equal(part.graph.edge_index, edges):
         raise AssertionError(f"part {index} does not have the edges among its nodes")
     if features is not None and not torch.equal(_stored(part.graph), features):
@@ -72,61 +70,24 @@ def _stored(graph: Graph) -> torch.Tensor:
     return graph.edge_attr
 
 
-def walk(parts: Iterable[object]) -> None:
+def make_all(parts: Iterable[object]) -> None:
+    """Make all parts and drop them."""
     for _ in parts:
         pass
 
 
 def moved_bytes(graph: Graph, parts: int) -> int:
-    """What one epoch must read and write at least, about."""
+    """Return about how many bytes one epoch must at least read and write."""
     kept = graph.num_edges // parts
     row = graph.num_edge_features * (graph.edge_attr.element_size() if graph.edge_attr is not None else 0)
     index = graph.src.element_size()
-    # One row in P stays, so that few of them share a line: a line is read for each, but never more lines than there are.
-    features = min(kept * max(row, LINE), graph.num_edges * row) if row else 0
+    # one row in P is kept, so that few rows share a cache line: one line is read for each, and at most all lines
+    features = min(kept * max(row, CACHE_LINE), graph.num_edges * row) if row else 0
     return graph.num_edges * index + features + kept * (row + index)
 
 
-class AnonymousPeak:
-    """Peak of memory without a file behind it, above that at entry; looked at two hundred times a second. Zero where /proc is not.
-
-    Counted for the whole process, as parts are made in NumPy's memory and PyTorch Geometric's in torch's.
-    """
-
-    peak_bytes = 0
-
-    def __enter__(self) -> AnonymousPeak:
-        gc.collect()
-        # What the allocator keeps of memory that was freed would be used again unseen.
-        if sys.platform == "linux":
-            getattr(ctypes.CDLL(None), "malloc_trim", lambda _: None)(0)
-        self._before, self._over = _anonymous(), threading.Event()
-        self._thread = threading.Thread(target=self._look)
-        self._thread.start()
-        return self
-
-    def _look(self) -> None:
-        while not self._over.wait(0.005):
-            self.peak_bytes = max(self.peak_bytes, _anonymous() - self._before)
-
-    def __exit__(self, *_: object) -> None:
-        self._over.set()
-        self._thread.join()
-
-
-def _anonymous() -> int:
-    try:
-        lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return 0
-    return next((1024 * int(line.split()[1]) for line in lines if line.startswith("RssAnon")), 0)
-
-
-# --- beside a training step -------------------------------------------------------------------------------------------------
-
-
 def training_step(args: argparse.Namespace, graph: Graph) -> Callable[[Part], None]:
-    """A step of RevGNN on a part, with node degrees as features."""
+    """Return a function that trains RevGNN for one step on a part, with node degrees as features."""
     torch.manual_seed(0)
     features = graph.num_edge_features
     config = ModelConfig(depth=args.depth, channels=args.channels)
@@ -141,14 +102,14 @@ def training_step(args: argparse.Namespace, graph: Graph) -> Callable[[Part], No
 
 
 def overlap(args: argparse.Namespace, graph: Graph) -> dict[str, list[float]]:
-    """Seconds of each step on parts that are there already (`alone`); of each step while the next part is made (`beside`); and
-    of each wait for a part, over two epochs less the very first part, which nobody could have prepared."""
+    """Return the seconds of each step on a part that exists (`alone`), of each step while the next part is made (`beside`), and of
+    each wait for a part (`wait`): over two epochs, without the first part, which could not be made before."""
     step = training_step(args, graph)
     found: dict[str, list[float]] = {"alone": [], "beside": [], "wait": []}
     for index, part in enumerate(RandomPartition(graph, args.parts).epoch(0)):
         step(part)
         if index == 0:
-            continue  # compiled, warm
+            continue  # compiles the kernels
         found["alone"].append(_seconds(lambda part=part: step(part)))
     with RandomPartition(graph, args.parts) as partition:
         for epoch in range(2):
@@ -169,9 +130,6 @@ def _seconds(work: Callable[[], object]) -> float:
     return time.perf_counter() - start
 
 
-# --- the command ------------------------------------------------------------------------------------------------------------
-
-
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = harness.make_parser("partition", __doc__)
     parser.add_argument("--nodes", type=int, default=132_534)
@@ -180,7 +138,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--storage", choices=["float32", "int16"], default="float32", help="of the edge features, for both")
     parser.add_argument("--parts", type=int, default=10)
     parser.add_argument("--repeats", type=int, default=5, help="timed rounds; a round is an epoch of each")
-    parser.add_argument("--depth", type=int, default=7, help="layers of the network that is trained beside")
+    parser.add_argument("--depth", type=int, default=7, help="layers of the network that is trained")
     parser.add_argument("--channels", type=int, default=64)
     return harness.parse(parser, argv, QUICK)
 
@@ -189,12 +147,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parse(argv)
     graph = full_size(args.nodes, args.edges, args.features, edge_storage=args.storage)
     data = Data(edge_index=graph.edge_index, edge_attr=graph.edge_attr, num_nodes=graph.num_nodes)
-    if not harness.all_right(lambda: check_parts(graph, data, args.parts)):
+    if not harness.checks_pass(lambda: check_parts(graph, data, args.parts)):
         return 1
     keys = ("nodes", "edges", "features", "storage", "parts", "repeats", "depth", "channels")
     with harness.result_line("partition", {key: getattr(args, key) for key in keys}, args) as result:
         ours, theirs = RandomPartition(graph, args.parts), RandomNodeLoader(data, num_parts=args.parts, shuffle=True)
-        contestants = {"revgnn": lambda: walk(ours.epoch(0)), "PyG RandomNodeLoader": lambda: walk(theirs)}
+        contestants = {"revgnn": lambda: make_all(ours.epoch(0)), "PyG RandomNodeLoader": lambda: make_all(theirs)}
         result |= {"seconds": {}, "peak_bytes": {}}
         for name, work in contestants.items():
             with AnonymousPeak() as memory:
@@ -213,6 +171,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def show(result: Mapping[str, Any]) -> str:
+    """Return the table and what surrounds it."""
     rows = [
         [
             name,
@@ -222,11 +181,11 @@ def show(result: Mapping[str, Any]) -> str:
         ]
         for name, seconds in result["seconds"].items()
     ]
-    shape = "{nodes:,} nodes, {edges:,} directed edges, {features} edge features ({storage}), {parts} parts".format(**result)
+    sizes = "{nodes:,} nodes, {edges:,} directed edges, {features} edge features ({storage}), {parts} parts".format(**result)
     found = {name: harness.Spread.of(seconds).text() for name, seconds in result["overlap"].items()}
     longest = max(result["overlap"]["wait"])
     lines = [
-        f"All parts of an epoch, {shape}; {result['repeats']} rounds in turns.",
+        f"All parts of an epoch, {sizes}; {result['repeats']} rounds in turns.",
         f"{result['cpu']}, {result['threads']} threads, torch {torch.__version__}, commit {result['commit']}\n",
         harness.table(["", "seconds an epoch, median (range)", "peak memory", "revgnn is faster by, median (range)"], rows),
         f"\nBound: {result['moved_bytes'] / 1e9:.3g} GB to move, {result['bound_seconds']:.3g} s at the rate of a large copy.",

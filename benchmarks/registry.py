@@ -3,41 +3,49 @@
 from __future__ import annotations
 
 import importlib
-import importlib.util
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 
 class Benchmark(NamedTuple):
+    """Entry of a benchmark in the list."""
+
     module: str
+    """Name below `benchmarks`."""
     about: str
+    """One line for the list."""
+    in_all: bool = True
+    """Whether `all` runs it: not if it needs a GPU, or an option without a default."""
 
 
 BENCHMARKS = {
     "kernels": Benchmark("kernels", "every aggregation kernel beside plain torch and the bounds of the machine"),
-    "strategies": Benchmark("strategies", "what a gradient strategy and an exact state cost"),
+    "strategies": Benchmark("strategies", "cost of a gradient strategy and of an exact state"),
     "step": Benchmark("step", "a training step beside PyTorch Geometric's"),
     "profile": Benchmark("profile", "where the time of a step goes, kernel by kernel, beside the bounds"),
-    "compile": Benchmark("compiled", "blocks as they are and blocks under torch.compile, in one reversible stack"),
+    "compile": Benchmark("compiled_blocks", "blocks as they are and blocks under torch.compile, in one reversible stack"),
     "solvers": Benchmark("solvers", "how near each solver comes to an equilibrium"),
     "partition": Benchmark("partition", "cutting a graph into random parts"),
     "memory": Benchmark("memory", "peak memory of a step beside PyTorch Geometric's, and of the paper's rows"),
-    "depth": Benchmark("depth", "seconds a layer and peak memory against depth and groups, as data and plots"),
+    "depth": Benchmark("depth.command", "seconds a layer and peak memory against depth and groups, as data and plots"),
     "full-batch": Benchmark("full_batch", "one step on the whole of ogbn-proteins' shape, layer by layer"),
+    "versions": Benchmark("versions.command", "sources of another checkout beside these, in turns (needs --old)", in_all=False),
+    "gpu": Benchmark("gpu", "checks and figures of a machine with a GPU", in_all=False),
 }
-"""In the order of `all`: what takes longest comes last."""
+"""In the order of the list and of `all`: the longest come last."""
 
 
-def available() -> list[str]:
-    """Names of the benchmarks that this installation has."""
-    return [name for name, entry in BENCHMARKS.items() if importlib.util.find_spec(f"benchmarks.{entry.module}")]
+def names_of_all() -> list[str]:
+    """Return the names of the benchmarks that `all` runs, in order."""
+    return [name for name, entry in BENCHMARKS.items() if entry.in_all]
 
 
 def main_of(name: str) -> Callable[[Sequence[str] | None], int]:
-    """
+    """Return the function that runs a benchmark with the words of a command line and returns its exit code.
+
     Raises:
         ValueError: if there is no benchmark of that name.
     """
-    if name not in available():
-        raise ValueError(f"there is no benchmark {name!r}; choose one of {', '.join([*available(), 'all'])}.")
+    if name not in BENCHMARKS:
+        raise ValueError(f"there is no benchmark {name!r}; choose one of {', '.join([*BENCHMARKS, 'all'])}.")
     return importlib.import_module(f"benchmarks.{BENCHMARKS[name].module}").main

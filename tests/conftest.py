@@ -1,4 +1,4 @@
-"""What every test shares: the threads torch may use, and where the real graphs lie."""
+"""Where the real graphs are, for the tests that read them."""
 
 from __future__ import annotations
 
@@ -8,34 +8,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-import torch
-
-# Without a GPU its kernels are interpreted. Triton looks for this while it is imported, which a folder's own conftest.py may cause.
-if not torch.cuda.is_available():
-    os.environ.setdefault("TRITON_INTERPRET", "1")
 
 DATA_VARIABLE = "REVGNN_TEST_DATA"
 DEFAULT_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
-
-
-def pytest_configure(config: pytest.Config) -> None:
-    # One process must not use the cores that its xdist siblings count on.
-    workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
-    torch.set_num_threads(max(1, (os.cpu_count() or 1) // workers))
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    if torch.cuda.is_available():
-        return
-    skip = pytest.mark.skip(reason="needs a CUDA device")
-    for item in items:
-        if item.get_closest_marker("gpu"):
-            item.add_marker(skip)
-
-
-@pytest.fixture(autouse=True)
-def _same_numbers_every_time() -> None:
-    torch.manual_seed(0)
 
 
 @pytest.fixture(scope="session")

@@ -1,1 +1,1 @@
-"""The peers: their networks, written as their users would write them."""
+"""Networks of other libraries, written as their users would write them."""

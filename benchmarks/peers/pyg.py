@@ -1,6 +1,6 @@
-"""The paper's networks made of PyTorch Geometric's own parts, as one of its users would write them.
+"""The paper's networks in PyTorch Geometric, written with its own parts as its users would write them.
 
-The same functions with the same parameters as `revgnn.models`, so that weights can be carried over and results compared.
+They are the same functions of the same parameters as `revgnn.models`: weights can be carried over and results compared.
 """
 
 from __future__ import annotations
@@ -21,22 +21,24 @@ T = TypeVar("T")
 
 
 class Variant(NamedTuple):
-    """A way to set PyTorch Geometric up. `str()` of it is what `Variant.of` reads: "raw+EdgeIndex+compiled"."""
+    """Set-up of PyTorch Geometric. `str()` gives what `Variant.of` reads, such as "raw+EdgeIndex+compiled"."""
 
     edges: Edges = "shared"
-    """See `PyGNet`."""
+    """Which edge features a convolution gets; see `PyGNet`."""
     edge_index: Literal["sorted", "EdgeIndex"] = "sorted"
-    """A plain tensor sorted by destination, or a `torch_geometric.EdgeIndex` that knows so, its cache filled."""
+    """A plain tensor sorted by destination, or a `torch_geometric.EdgeIndex` that records the order, its cache filled."""
     compiled: bool = False
-    """Blocks under `torch.compile`. (A `GroupAddRev` itself cannot be compiled: it resizes storages; the graph breaks there.)"""
+    """Whether blocks are compiled by `torch.compile`. `GroupAddRev` cannot be: it resizes storages, which breaks the graph."""
     storing: bool = False
-    """Every layer's activations are stored, nothing is recomputed: faster, in memory that grows with depth."""
+    """Whether the activations of every layer are stored and nothing is recomputed: faster, but memory grows with depth."""
 
     @classmethod
     def of(cls, text: str) -> Variant:
-        """
+        """Return the variant that words joined by "+" describe.
+
         Raises:
-            ValueError: if a word is none of shared, raw, EdgeIndex, compiled, storing.
+            ValueError: if a word is not one of shared, raw, EdgeIndex, compiled, storing, or if both or neither of shared and raw
+                are given.
         """
         words = text.split("+")
         unknown = set(words) - {"shared", "raw", "EdgeIndex", "compiled", "storing"}
@@ -51,7 +53,15 @@ class Variant(NamedTuple):
 
     def __str__(self) -> str:
         extras = (self.edge_index == "EdgeIndex", "EdgeIndex"), (self.compiled, "compiled"), (self.storing, "storing")
-        return "+".join([self.edges, *(word for there, word in extras if there)])
+        return "+".join([self.edges, *(word for chosen, word in extras if chosen)])
+
+    def title(self, family: Family) -> str:
+        """Return the description in a table."""
+        layers = "`GroupAddRev`" if family == "reversible" else "`DeepGCNLayer`"
+        recomputing = "reversing" if family == "reversible" else "checkpointing every layer"
+        edges = "shared edge encoder" if self.edges == "shared" else "raw edge features: a smaller network"
+        words = [layers, "storing every layer" if self.storing else recomputing, edges, self.edge_index]
+        return f"PyTorch Geometric: {', '.join([*words, *(['torch.compile'] if self.compiled else [])])}"
 
 
 VARIANTS = tuple(
@@ -59,17 +69,18 @@ VARIANTS = tuple(
     for edges in ("shared", "raw")
     for extra in ("", "+EdgeIndex", "+compiled", "+storing", "+compiled+storing")
 )
-"""What is tried to find the fastest. `EdgeIndex` is tried once each: `GENConv` does not fuse, so it changes little."""
+"""The variants among which the fastest is searched. `EdgeIndex` is tried once for each kind of edges: it changes little, because
+`GENConv` does not fuse its message passing."""
 
 
 class PyGNet(nn.Module):
-    """Encoder, layers, head for multi-label node classification with edge features.
+    """Encoder, layers and head for multi-label node classification with edge features.
 
     Args:
         family: "reversible" stacks `GroupAddRev`; "residual" stacks `DeepGCNLayer` ("res+", checkpointing every layer).
-        edges: "shared" is the paper's network, one Linear(K -> D) for all layers and then a linear map in each convolution;
-            "raw" gives the K features straight to each `GENConv`: a smaller network, and PyTorch Geometric's fastest.
-        storing: store activations: no reversing, no checkpoints.
+        edges: "shared" is the paper's network: one Linear(K -> D) for all layers, then a linear map in each convolution.
+            "raw" gives the K features directly to each `GENConv`: a smaller network, and the fastest in PyTorch Geometric.
+        storing: store the activations: no reversing, no checkpoints.
     """
 
     def __init__(
@@ -106,19 +117,19 @@ class PyGNet(nn.Module):
         self.head = nn.Linear(channels, out_channels)
 
     def compile_blocks(self) -> None:
-        """`torch.compile` for all that works on edges: the blocks of reversible layers, the convolutions of residual ones."""
+        """Compile what works on edges by `torch.compile`: the blocks of reversible layers, the convolutions of residual ones."""
         for module in self.modules():
             if isinstance(module, ReversibleBlock) or (self.first is not None and isinstance(module, GENConv)):
                 module.compile()
 
     def forward(self, x: Tensor, edge_index: Tensor, edge_attr: Tensor, species: Tensor) -> Tensor:
-        """Logits (N, T) from x (N, F), edge_index (2, E), edge_attr (E, K), species (N,)."""
+        """Return logits (N, T) from x (N, F), edge_index (2, E), edge_attr (E, K), species (N,)."""
         one_hot = nn.functional.one_hot(species, self.num_species).to(x.dtype)
         h = self.features(torch.cat([x, self.species(one_hot)], dim=1))
         e = edge_attr if self.edges is None else self.edges(edge_attr)
         if self.first is None:
             mask = torch.empty_like(h).bernoulli_(1 - self.dropout) / (1 - self.dropout) if self.training and self.dropout else None
-            # GroupAddRev cuts a side input to pieces if its last size is that of the state: give it a last size of 1.
+            # GroupAddRev splits a side input whose last size equals that of the state; a last size of 1 prevents that
             e = e.unsqueeze(-1)
             for layer in self.layers:
                 h = layer(h, edge_index, e, mask)
@@ -130,7 +141,7 @@ class PyGNet(nn.Module):
 
 
 class ReversibleBlock(nn.Module):
-    """Norm, ReLU, the dropout mask that all layers share, convolution: what `GroupAddRev` applies to one group."""
+    """Block that `GroupAddRev` applies to one group: norm, ReLU, the dropout mask that all layers share, convolution."""
 
     def __init__(self, width: int, edge_dim: int) -> None:
         super().__init__()
@@ -142,29 +153,33 @@ class ReversibleBlock(nn.Module):
         return self.conv(h if mask is None else h * mask, edge_index, edges.squeeze(-1))
 
 
-def residual_layer(channels: int, edge_dim: int, dropout: float, storing: bool = False) -> DeepGCNLayer:
+def residual_layer(channels: int, edge_dim: int, dropout: float, storing: bool) -> DeepGCNLayer:
+    """Return a pre-activation residual layer around `gen_conv`."""
     conv = gen_conv(channels, edge_dim)
     return DeepGCNLayer(conv, nn.LayerNorm(channels), nn.ReLU(), block="res+", dropout=dropout, ckpt_grad=not storing)
 
 
 def gen_conv(width: int, edge_dim: int) -> GENConv:
+    """Return the paper's convolution."""
     conv = GENConv(width, width, aggr="max", norm="layer", num_layers=2, bias=True, edge_dim=edge_dim)
-    if not hasattr(conv, "lin_edge"):
-        # Where the widths agree GENConv leaves the layer out; the paper's network has it all the same.
+    if edge_dim == width:
+        # GENConv then omits the linear map of edges; the paper's network has it
         conv.lin_edge = Linear(edge_dim, width)
     return conv
 
 
 def edge_index_of(variant: Variant, edge_index: Tensor, num_nodes: int) -> Tensor:
-    """`edge_index` (2, E), sorted by destination, as the variant takes it."""
+    """Return `edge_index` (2, E), sorted by destination, in the form that the variant takes."""
     if variant.edge_index == "sorted":
         return edge_index
     return EdgeIndex(edge_index, sparse_size=(num_nodes, num_nodes), sort_order="col").fill_cache_()  # pyright: ignore[reportCallIssue]
 
 
 def fold_edges(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Parameters of a `PyGNet` with shared edges as those of one with raw edges that is the same function: nothing stands between
-    the shared linear map and that of each convolution, so the two are one."""
+    """Return the parameters of a `PyGNet` with raw edges that is the same function as one with shared edges.
+
+    Nothing is between the shared linear map and that of each convolution, so their product replaces both.
+    """
     folded = {}
     for name, value in state.items():
         if name.endswith("lin_edge.weight"):
@@ -177,13 +192,13 @@ def fold_edges(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def carry_over(state: Mapping[str, T]) -> dict[str, T]:
-    """Parameters or gradients by name of a `revgnn.models.DeepGNN`, under the names of a `PyGNet` with shared edges."""
+    """Return parameters or gradients of a `revgnn.models.DeepGNN` under the names of a `PyGNet` with shared edges."""
     reversible = any(".blocks.1." in name for name in state)
     renamed = [
         (r"^nodes\.", ""),
         (r"^stack\.layers\.(\d+)\.blocks\.(\d+)\.", r"layers.\1.convs.\2." if reversible else r"layers.\1."),
         (r"(^first|\.conv)\.edge\.", r"\1.lin_edge."),
-        (r"\.mlp\.3\.", ".mlp.4."),  # a dropout of rate 0 stands before PyTorch Geometric's last linear layer
+        (r"\.mlp\.3\.", ".mlp.4."),  # PyTorch Geometric has a dropout of rate 0 before the last linear layer
     ]
     carried = {}
     for name, value in state.items():

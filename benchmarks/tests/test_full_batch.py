@@ -9,7 +9,9 @@ from collections.abc import Callable
 import pytest
 import torch
 
-from benchmarks import full_batch, harness
+from benchmarks import checks, full_batch, harness
+from benchmarks.layer_clock import BACKWARD_WEIGHT, LayerClock
+from benchmarks.networks import TASKS, Shape, revgnn_model
 from revgnn.stack import ResidualStack
 
 
@@ -57,27 +59,27 @@ def test_a_forward_pass_that_begins_anew_is_no_backward_pass(
 def test_progress_adds_up_though_the_forward_pass_begins_anew():
     stack = ResidualStack([torch.nn.Identity() for _ in range(4)])
     ticked: list[float] = []
-    clock = full_batch.LayerClock(stack, {"forward": [], "backward": []}, lambda note, by: ticked.append(by))
+    clock = LayerClock(stack, {"forward": [], "backward": []}, lambda note="", by=1: ticked.append(by))
     for direction, passes in (("forward", 2), ("backward", 1)):
         clock.start(direction)
         for _ in range(passes):
             for layer in stack.layers:
-                layer.blocks[0](torch.zeros(1))
+                layer.blocks[0](torch.zeros(1))  # pyright: ignore[reportIndexIssue, reportCallIssue]
     clock.stop()
-    assert sum(ticked) == 4 * (1 + full_batch.BACKWARD)
+    assert sum(ticked) == 4 * (1 + BACKWARD_WEIGHT)
     assert clock.reruns == 1
 
 
 @pytest.mark.skipif(os.name != "posix", reason="signals")
 def test_a_run_that_is_told_to_end_keeps_its_layers(bench, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
-    tick = full_batch.LayerClock._evaluated
+    tick = LayerClock._evaluated
 
     def then_end(self, *args: object) -> None:
         tick(self, *args)
         if len(self._passes["forward"]) == 2:
             os.kill(os.getpid(), signal.SIGTERM)
 
-    monkeypatch.setattr(full_batch.LayerClock, "_evaluated", then_end)
+    monkeypatch.setattr(LayerClock, "_evaluated", then_end)
     with pytest.raises(SystemExit) as stop:
         bench("full-batch", "--quick", "--inference")
     assert stop.value.code == 128 + signal.SIGTERM
@@ -90,8 +92,8 @@ def test_a_run_that_is_told_to_end_keeps_its_layers(bench, monkeypatch: pytest.M
 
 def test_layers_are_put_on_disk_meanwhile(bench, monkeypatch: pytest.MonkeyPatch):
     kept: list[int] = []
-    monkeypatch.setattr(full_batch, "KEPT_EVERY", -1.0)
-    monkeypatch.setattr(harness.Result, "keep", lambda self: kept.append(len(self["layer_seconds"]["forward"])))
+    monkeypatch.setattr(full_batch, "SAVE_INTERVAL", -1.0)
+    monkeypatch.setattr(harness.Result, "save_partial", lambda self: kept.append(len(self["layer_seconds"]["forward"])))
     assert bench("full-batch", "--quick", "--inference") == 0
     assert kept == [1, 2, 3]
 
@@ -119,10 +121,8 @@ def test_memory_that_is_not_there_is_not_asked_for(bench, monkeypatch: pytest.Mo
 
 
 def test_wrong_results_print_no_figures(bench, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
-    from benchmarks import step
-
-    right = step.aggregate
-    monkeypatch.setattr(step, "aggregate", lambda *args, **kwargs: right(*args, **kwargs) + 1e-4)
+    right = checks.aggregate
+    monkeypatch.setattr(checks, "aggregate", lambda *args, **kwargs: right(*args, **kwargs) + 1e-4)
     assert bench("full-batch", "--quick") == 1
     assert capsys.readouterr().out == ""
     assert not bench.folder.exists()
@@ -131,8 +131,8 @@ def test_wrong_results_print_no_figures(bench, monkeypatch: pytest.MonkeyPatch, 
 def test_hooks_are_gone_afterwards():
     args = full_batch.parse(["--quick"])
     graph = full_batch.full_size(args.nodes, args.edges)
-    args.family = "reversible"
-    model = full_batch.our_model(args, graph)
-    inputs = full_batch.features_of(graph), torch.zeros(200, dtype=torch.int64), torch.zeros(200, full_batch.TASKS)
+    model = revgnn_model(Shape.of(args), graph)
+    x = full_batch.features_of(graph)
+    inputs = full_batch.Inputs(x, torch.zeros(200, dtype=torch.int64), torch.zeros(200, TASKS))
     full_batch.run(args, graph, model, inputs, {"layer_seconds": {"forward": [], "backward": []}})
     assert not any(module._forward_hooks for module in model.modules())

@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from benchmarks import harness
+from benchmarks.harness import progress_bar
 
 
 def test_everybody_has_equal_turns():
@@ -30,7 +31,7 @@ def test_ratios_are_taken_within_a_round():
 
 def test_memory_counts_a_call():
     x = torch.ones(1000)
-    assert harness.memory({"one": lambda: x + 1, "two": lambda: x + 1 + 1}) == {"one": 4000, "two": 8000}
+    assert harness.peak_memory({"one": lambda: x + 1, "two": lambda: x + 1 + 1}) == {"one": 4000, "two": 8000}
 
 
 def test_lines_are_added(tmp_path: Path):
@@ -125,14 +126,14 @@ def test_what_is_ignored_stays_ignored(tmp_path: Path):
 def test_what_a_killed_run_had_kept_is_added_by_the_next(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     with harness.result_line("x", {"nodes": 3}, options(tmp_path)) as result:
         result["seconds"] = [1.0]
-        result.keep()
+        result.save_partial()
         assert json.loads(result.partial.read_text())["seconds"] == [1.0]
-        harness.rescue("x", tmp_path)  # that run is still alive
+        harness.recover("x", tmp_path)  # that run is still alive
         assert result.partial.exists()
         dead = tmp_path / ".x.999999999.partial"
         dead.write_bytes(result.partial.read_bytes())
         (tmp_path / ".y.999999999.partial").write_text("of another benchmark")
-    harness.rescue("x", tmp_path)
+    harness.recover("x", tmp_path)
     assert [json.loads(line).get("stopped_by") for line in (tmp_path / "x.jsonl").read_text().splitlines()] == [None, "killed"]
     assert sorted(p.name for p in tmp_path.iterdir()) == [".y.999999999.partial", "x.jsonl"]
     assert "an earlier run was killed" in capsys.readouterr().err
@@ -144,25 +145,21 @@ def test_a_wrong_result_is_said_and_later_checks_are_not_run(capsys: pytest.Capt
     def wrong() -> None:
         raise AssertionError("2 is not 3")
 
-    assert harness.all_right(lambda: ran.append("first"))
-    assert not harness.all_right(wrong, lambda: ran.append("second"))
+    assert harness.checks_pass(lambda: ran.append("first"))
+    assert not harness.checks_pass(wrong, lambda: ran.append("second"))
     assert ran == ["first"]
     assert capsys.readouterr().err == "no figures, because the results are wrong: 2 is not 3\n"
 
 
-def test_results_of_a_checkout_and_of_an_installation(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
-    assert harness.results_folder().parts[-2:] == ("benchmarks", "results")
-    assert harness.figures_folder() == harness.results_folder().parents[1] / "docs" / "figures"
-    installed = tmp_path / "lib" / "site-packages" / "revgnn" / "bench" / "harness.py"
-    monkeypatch.setattr(harness, "__file__", str(installed))
-    monkeypatch.chdir(tmp_path)
-    assert harness.results_folder() == tmp_path / "revgnn-bench"
-    assert harness.figures_folder() == tmp_path / "revgnn-bench"
+def test_results_and_figures_go_into_the_checkout():
+    root = Path(__file__).resolve().parents[2]
+    assert root / "benchmarks" / "results" == harness.RESULTS
+    assert root / "docs" / "figures" == harness.FIGURES
 
 
 def test_progress_says_how_far_it_is(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
     clock = iter([0.0, 4.0, 12.0, 13.0])
-    monkeypatch.setattr(harness.time, "monotonic", lambda: next(clock))
+    monkeypatch.setattr(progress_bar.time, "monotonic", lambda: next(clock))
     with harness.progress("layers", 10) as tick:
         tick("one")
         tick("four", by=3)
@@ -172,7 +169,7 @@ def test_progress_says_how_far_it_is(monkeypatch: pytest.MonkeyPatch, capsys: py
 
 def test_progress_announces_what_begins(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
     clock = iter([0.0, 1.0, 2.0, 3.0])
-    monkeypatch.setattr(harness.time, "monotonic", lambda: next(clock))
+    monkeypatch.setattr(progress_bar.time, "monotonic", lambda: next(clock))
     with harness.progress("layers", 10) as tick:
         tick("a long one", by=0)
         tick("done", by=5)

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from benchmarks import bounds, kernels
+from benchmarks.kernel_work import Case, least_work
 from revgnn.testing import awkward_graphs
 
 
@@ -90,19 +91,19 @@ def test_rows_that_are_too_wide_are_read_in_pieces():
 
 
 def test_least_work_of_a_message():
-    case = kernels.Case(next(g for name, g in awkward_graphs(8) if name == "complete"), 16, kernels.REDUCERS["sum"])
+    case = Case(next(g for name, g in awkward_graphs(8) if name == "complete"), 16, kernels.REDUCERS["sum"])
     edges = 17 * 17
-    least = kernels.least_work(case)
+    least = least_work(case)
     assert least["forward"].operations == edges * 8 * 16
     assert least["backward"].operations == 2 * edges * 8 * 16
-    assert kernels.least_work(case._replace(how=kernels.REDUCERS["max"]))["backward"].rows == 0
+    assert least_work(case._replace(how=kernels.REDUCERS["max"]))["backward"].rows == 0
 
 
 def test_exponentials_and_logarithms_count():
-    case = kernels.Case(next(g for name, g in awkward_graphs(8) if name == "complete"), 16, kernels.REDUCERS["sum"])
+    case = Case(next(g for name, g in awkward_graphs(8) if name == "complete"), 16, kernels.REDUCERS["sum"])
     each = 17 * 17 * 16
     rates = bounds.Rates(multiply_add=8.0, exponential=0.5, logarithm=0.25)
     for how, more in (("sum", 0), ("softmax", 2 * each), ("power", 6 * each)):
-        least = kernels.least_work(case._replace(how=kernels.REDUCERS[how]))
+        least = least_work(case._replace(how=kernels.REDUCERS[how]))
         assert least["forward"].seconds(rates) == each + more
         assert least["backward"].seconds(rates) == 2 * each + more

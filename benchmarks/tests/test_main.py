@@ -1,34 +1,39 @@
-"""`revgnn bench` from the outside: what is a benchmark's own is in tests/bench."""
+"""`python -m benchmarks` as a command: the list, options, exit codes, errors."""
 
 from __future__ import annotations
 
 import pytest
-from typer.testing import CliRunner
 
 from benchmarks import registry
-from revgnn.cli.app import app
+from benchmarks.__main__ import main
 
 
-def test_without_a_name_it_lists_what_there_is():
-    result = CliRunner().invoke(app, ["bench"])
-    assert result.exit_code == 0
-    for name in registry.available():
-        assert f"  {name}" in result.stdout
+def test_without_a_name_it_lists_what_there_is(capsys: pytest.CaptureFixture[str]):
+    assert main([]) == 0
+    printed = capsys.readouterr().out
+    for name, entry in registry.BENCHMARKS.items():
+        assert f"  {name}" in printed
+        assert entry.about in printed
 
 
 @pytest.mark.parametrize("words", [["--quick", "--depth", "3"], ["--help"], ["-h"], []])
 def test_options_are_handed_on(words: list[str], monkeypatch: pytest.MonkeyPatch):
     called = []
     monkeypatch.setattr(registry, "main_of", lambda name: lambda given: called.append((name, given)) or 0)
-    assert CliRunner().invoke(app, ["bench", "step", *words]).exit_code == 0
+    assert main(["step", *words]) == 0
     assert called == [("step", words)]
 
 
-def test_unknown_name_is_one_line():
-    result = CliRunner().invoke(app, ["bench", "speed"])
-    assert result.exit_code == 2
-    assert result.stderr.splitlines() == [result.stderr.strip()]
-    assert "there is no benchmark 'speed'" in result.stderr
+def test_unknown_name_is_one_line(capsys: pytest.CaptureFixture[str]):
+    assert main(["speed"]) == 2
+    stderr = capsys.readouterr().err
+    assert stderr.splitlines() == [stderr.strip()]
+    assert "there is no benchmark 'speed'" in stderr
+
+
+def test_debug_shows_the_error_itself():
+    with pytest.raises(ValueError, match="there is no benchmark 'speed'"):
+        main(["speed", "--debug"])
 
 
 def test_all_goes_on_after_one_that_refuses(monkeypatch: pytest.MonkeyPatch):
@@ -38,9 +43,9 @@ def test_all_goes_on_after_one_that_refuses(monkeypatch: pytest.MonkeyPatch):
         return lambda words: called.append((name, words)) or int(name == "step")
 
     monkeypatch.setattr(registry, "main_of", main_of)
-    result = CliRunner().invoke(app, ["bench", "all", "--quick"])
-    assert result.exit_code == 1
-    assert called == [(name, ["--quick"]) for name in registry.available()]
+    assert main(["all", "--quick"]) == 1
+    assert called == [(name, ["--quick"]) for name in registry.names_of_all()]
+    assert {"step", "depth"} <= set(registry.names_of_all()) < set(registry.BENCHMARKS)
 
 
 def test_interrupted(monkeypatch: pytest.MonkeyPatch):
@@ -48,5 +53,4 @@ def test_interrupted(monkeypatch: pytest.MonkeyPatch):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(registry, "main_of", lambda name: stop)
-    result = CliRunner().invoke(app, ["bench", "step"])
-    assert result.exit_code == 130
+    assert main(["step"]) == 130

@@ -9,6 +9,7 @@ from collections.abc import Callable
 import pytest
 
 from benchmarks import memory, registry, solvers, strategies
+from benchmarks.networks import Shape
 
 
 def test_memory_of_shapes_and_rows(bench, capsys: pytest.CaptureFixture[str]):
@@ -36,10 +37,10 @@ def test_memory_interrupted(bench, interrupt_after: Callable[[int], None]):
 
 
 def test_shapes_by_name():
-    assert memory.shape("64x2x7") == argparse.Namespace(family="reversible", channels=64, groups=2, depth=7)
+    assert memory.parse_shape("64x2x7") == Shape(channels=64, groups=2, depth=7)
     for bad in ("64x2", "64x2x7x1", "ax2x7", "64x-2x7"):
         with pytest.raises(argparse.ArgumentTypeError, match="CHANNELSxGROUPSxLAYERS"):
-            memory.shape(bad)
+            memory.parse_shape(bad)
 
 
 def test_rows_that_are_not_there_are_refused(capsys: pytest.CaptureFixture[str]):
@@ -77,12 +78,12 @@ def test_a_solver_that_states_a_wrong_residual(bench, monkeypatch: pytest.Monkey
     assert not bench.folder.exists()
 
 
-@pytest.mark.parametrize("name", registry.available())
+@pytest.mark.parametrize("name", registry.BENCHMARKS)
 def test_every_benchmark_says_what_it_does(name: str, capsys: pytest.CaptureFixture[str]):
     with pytest.raises(SystemExit) as stop:
         registry.main_of(name)(["--help"])
     assert stop.value.code == 0
-    assert f"revgnn bench {name}" in capsys.readouterr().out
+    assert f"python -m benchmarks {name}" in capsys.readouterr().out
 
 
 def test_an_unknown_benchmark():

@@ -7,7 +7,7 @@ from collections import defaultdict
 import pytest
 import torch
 
-from benchmarks import profile, strategies
+from benchmarks import checks, profile, step_parts
 from revgnn.kernels.cpu import launch
 
 
@@ -15,13 +15,13 @@ def test_every_kernel_of_a_step_has_its_row_and_bound(bench, capsys: pytest.Capt
     assert bench("profile", "--quick") == 0
     (result,) = bench.lines("profile")
     parts = {entry["part"]: entry for entry in result["parts"]}
-    ours = {name: entry for name, entry in parts.items() if name in profile.PARTS.values()}
-    assert set(ours) == set(profile.PARTS.values())
+    ours = {name: entry for name, entry in parts.items() if name in step_parts.PARTS.values()}
+    assert set(ours) == set(step_parts.PARTS.values())
     assert all(entry["bound_seconds"] > 0 and entry["binding"] for entry in ours.values())
     # 3 layers of 2 blocks, each evaluated forward and again backward; the backward pass of max has two kernels
     calls = {name: entry["calls"] for name, entry in ours.items()}
     assert calls == {name: 12 if "forward" in name or "aggregate" in name else 6 for name in calls}
-    assert set(parts) - set(ours) == {name for name in parts if name.startswith("torch: ")} | {profile.REST}
+    assert set(parts) - set(ours) == {name for name in parts if name.startswith("torch: ")} | {step_parts.REST}
     assert result["bound_seconds"] == pytest.approx(sum(entry["bound_seconds"] for entry in result["parts"]))
     printed = capsys.readouterr().out
     assert "| aggregate, forward " in printed
@@ -35,14 +35,14 @@ def test_parts_add_up_to_the_step(bench):
     assert sum(entry["seconds"]["median"] for entry in result["parts"]) == pytest.approx(result["seconds"]["as it is"][0])
     names = [entry["part"] for entry in result["parts"]]
     assert len([name for name in names if name.startswith("torch: ")]) == 3
-    assert names[-2:] == [profile.OTHERS, profile.REST]
+    assert names[-2:] == [profile.OTHERS, step_parts.REST]
 
 
 def moved(work) -> dict[str, int]:
-    notes = defaultdict(profile.Noted)
-    with profile.OperatorsNoted(notes):
+    usages = defaultdict(step_parts.Usage)
+    with step_parts.OperatorsTimed(usages):
         work()
-    return {name.removeprefix("torch: "): noted.moved for name, noted in notes.items()}
+    return {name.removeprefix("torch: "): usage.moved for name, usage in usages.items()}
 
 
 def test_bytes_of_operators():
@@ -58,15 +58,15 @@ def test_bytes_of_operators():
 
 
 def test_a_kernel_that_is_not_known_is_a_part_without_a_bound():
-    notes = defaultdict(profile.Noted)
-    with profile.kernels_noted(notes):
+    usages = defaultdict(step_parts.Usage)
+    with step_parts.kernels_timed(usages):
         assert launch.observer is not None
         launch.observer("something_new", 0.5)
     rates = profile.Rates(1.0, 1.0, 1.0)
-    assert notes["something_new"] == (0.5, 0, 1)
-    assert profile.bound_of("something_new", notes["something_new"], {}, 1, rates) == {}
-    floor = {"a": profile.Least(2, operations=3, moved=5)}
-    assert profile.bound_of("a", profile.Noted(), floor, 7, profile.Rates(2.0, 1.0, 10.0)) == {"operations": 21.0, "bytes": 7.0}
+    assert usages["something_new"] == (0.5, 0, 1)
+    assert profile.bounds_of("something_new", usages["something_new"], {}, 1, rates) == {}
+    least = {"a": profile.Least(2, operations=3, moved=5)}
+    assert profile.bounds_of("a", step_parts.Usage(), least, 7, profile.Rates(2.0, 1.0, 10.0)) == {"operations": 21.0, "bytes": 7.0}
 
 
 def test_shapes_are_those_of_the_paper():
@@ -78,13 +78,13 @@ def test_shapes_are_those_of_the_paper():
 
 
 def test_wrong_gradients_print_no_figures(bench, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
-    right = strategies.gradients
+    right = checks.gradients
 
     def wrong(model, batch):
         found = right(model, batch)
         return [g * (1 + 1e-7) for g in found] if model.config.gradient is None else found
 
-    monkeypatch.setattr(strategies, "gradients", wrong)
+    monkeypatch.setattr(checks, "gradients", wrong)
     assert bench("profile", "--quick") == 1
     assert capsys.readouterr().out == ""
     assert not bench.folder.exists()

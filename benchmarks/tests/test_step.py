@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
 from torch_geometric import EdgeIndex
 
-from benchmarks import harness, step
-from benchmarks.peers.pyg import VARIANTS, Variant, edge_index_of
+from benchmarks import checks, harness, step
+from benchmarks.networks import Batch, Shape
+from benchmarks.peers.pyg import VARIANTS, Family, Variant, edge_index_of
+from benchmarks.peers.trials import Peer
 from revgnn.data.generated.synthetic import proteins_shaped
 
 
 @pytest.mark.parametrize("family", ["reversible", "residual"])
-def test_all_networks_are_the_same_function(family: str):
-    step.check_same_network(step.parse(["--quick", "--family", family]))
+def test_all_networks_are_the_same_function(family: Family):
+    checks.check_same_network(Shape(16, 2, 2, family))
 
 
 def test_result_line(bench, capsys: pytest.CaptureFixture[str]):
@@ -37,8 +39,8 @@ def test_result_line(bench, capsys: pytest.CaptureFixture[str]):
 
 
 def test_the_speed_up_that_counts_is_over_the_fastest():
-    result = {"seconds": {"revgnn": [1.0, 1.0], "PyG, shared": [9.0, 9.0], "PyG, raw": [4.0, 4.0]}}
-    step.finish(result)
+    result: dict[str, Any] = {"seconds": {"revgnn": [1.0, 1.0], "PyG, shared": [9.0, 9.0], "PyG, raw": [4.0, 4.0]}}
+    step.add_ratios(result)
     assert result["counts"] == "PyG, raw"
     assert result["speed_up"]["PyG, raw"]["median"] == 4.0
 
@@ -56,8 +58,8 @@ def test_without_peers_the_fastest_of_each_kind_takes_part(bench, monkeypatch: p
 
 
 def test_wrong_results_print_no_figures(bench, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
-    right = step.aggregate
-    monkeypatch.setattr(step, "aggregate", lambda *args, **kwargs: right(*args, **kwargs) * (1 + 1e-5))
+    right = checks.aggregate
+    monkeypatch.setattr(checks, "aggregate", lambda *args, **kwargs: right(*args, **kwargs) * (1 + 1e-5))
     assert bench("step", "--quick") == 1
     printed = capsys.readouterr()
     assert printed.out == ""
@@ -66,19 +68,19 @@ def test_wrong_results_print_no_figures(bench, monkeypatch: pytest.MonkeyPatch, 
 
 
 def test_a_different_network_is_found(monkeypatch: pytest.MonkeyPatch):
-    right = step.our_logits
-    monkeypatch.setattr(step, "our_logits", lambda model, batch: right(model, batch) * (1 + 1e-8))
+    right = checks.revgnn_logits
+    monkeypatch.setattr(checks, "revgnn_logits", lambda model, batch: right(model, batch) * (1 + 1e-8))
     with pytest.raises(AssertionError, match="differs from PyTorch Geometric"):
-        step.check_same_network(step.parse(["--quick"]))
+        checks.check_same_network(Shape(16, 2, 2))
 
 
 def test_a_variant_that_computes_something_else_is_left_out(bench, monkeypatch: pytest.MonkeyPatch):
-    right = step.Peer.gradients
+    right = Peer.gradients
 
     def wrong(self):
         return {name: 1.01 * g if self.variant.storing else g for name, g in right(self).items()}
 
-    monkeypatch.setattr(step.Peer, "gradients", wrong)
+    monkeypatch.setattr(Peer, "gradients", wrong)
     assert bench("step", "--quick", "--peers", "shared", "shared+storing") == 0
     (result,) = bench.lines("step")
     assert set(result["seconds"]) == {"revgnn", "PyG, shared"}
@@ -94,12 +96,12 @@ def test_a_variant_that_does_not_fit_is_not_begun(bench, monkeypatch: pytest.Mon
 
 def test_memory_of_storing_is_foreseen():
     """Within a fifth of what it is, where E x C outweighs all else."""
-    batch = step.Batch.on(proteins_shaped(500, 40_000))
+    batch = Batch.on(proteins_shaped(500, 40_000))
     for text in ("shared+storing", "raw+storing"):
         for depth in (1, 3):
-            shape = argparse.Namespace(family="reversible", channels=32, groups=2, depth=depth)
-            peer = step.Peer(shape, Variant.of(text), batch)
-            measured = harness.memory({"step": peer.step})["step"]
+            shape = Shape(channels=32, groups=2, depth=depth)
+            peer = Peer(shape, Variant.of(text), batch)
+            measured = harness.peak_memory({"step": peer.step})["step"]
             assert measured < 1.2 * peer.stored_bytes()
             assert peer.stored_bytes() < 1.6 * measured
 

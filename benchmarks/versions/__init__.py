@@ -1,0 +1,1 @@
+"""Two versions of the package beside each other: `python -m benchmarks versions`."""
