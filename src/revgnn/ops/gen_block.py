@@ -14,13 +14,10 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from revgnn.graph import Graph
-from revgnn.ops.aggregate import Max
-from revgnn.ops.aggregate import contract as aggregation
-from revgnn.ops.aggregate import cpu as aggregation_kernels
+from revgnn.ops.aggregate import cpu as aggregation
 from revgnn.ops.norm_relu import contract as norm
 from revgnn.ops.norm_relu import cpu as norm_kernels
 from revgnn.ops.operator import needs_dispatcher
-from revgnn.ops.perceptron import contract as mlp
 from revgnn.ops.perceptron import cpu as mlp_kernels
 
 
@@ -79,7 +76,7 @@ def fits(block: Block, graph: Graph) -> bool:
             return False
         if features.requires_grad or not features.is_contiguous():
             return False
-        if features.dtype != x.dtype and features.dtype not in aggregation_kernels.STORED_16_BIT:
+        if features.dtype != x.dtype and features.dtype not in aggregation.STORED:
             return False
         wanted += [(block.edge_weight, (features.shape[1], channels)), (block.edge_bias, (channels,))]
     return (
@@ -124,37 +121,32 @@ class _GENBlock(torch.autograd.Function):
     def forward(ctx: Any, constants: _Constants, *tensors: Any) -> Tensor:
         x, norm_weight, norm_bias, edge_weight, edge_bias, *weights = (None if t is None else t.contiguous() for t in tensors)
         graph, edge_attr, mask, norm_eps, eps, mlp_eps = constants
-        wanted = ("x",) if any(ctx.needs_input_grad) else ()
+        save = any(ctx.needs_input_grad)
         h, _ = norm_kernels.forward(norm.Inputs(x, norm_weight, norm_bias, mask), norm.Spec(norm_eps))
-        spec = aggregation.Spec(Max(), eps, residual=True, wanted=wanted)
-        m, winners = aggregation_kernels.forward(_messages(h, graph, edge_attr, edge_weight, edge_bias), spec)
+        m, winner, _ = aggregation.forward(
+            h, graph.indptr, graph.src, edge_attr, edge_weight, edge_bias, "max", 1.0, eps, (float("-inf"), float("inf")), save,
+            residual=True,
+        )  # fmt: skip
         del h
-        if wanted:
+        if save:
             ctx.constants = (graph, norm_eps, eps, mlp_eps)
             # constants too: torch then notices if one is changed in place before the backward pass
-            ctx.save_for_backward(x, m, winners.winner, edge_attr, mask, norm_weight, norm_bias, edge_weight, *weights)
-        out, _ = mlp_kernels.forward(mlp.Inputs(m, *weights), mlp.Spec(mlp_eps))
-        return out
+            ctx.save_for_backward(x, m, winner, edge_attr, mask, norm_weight, norm_bias, edge_weight, *weights[:-1])
+        return mlp_kernels.forward(m, *weights, mlp_eps)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         x, m, winner, edge_attr, mask, norm_weight, norm_bias, edge_weight, *weights = ctx.saved_tensors
         graph, norm_eps, eps, mlp_eps = ctx.constants
-        through_mlp = mlp_kernels.backward(grad.contiguous(), mlp.Inputs(m, *weights), mlp.Saved(), mlp.Spec(mlp_eps))
-        wanted = ("x",) if edge_weight is None else ("x", "weight", "bias")
-        spec = aggregation.Spec(Max(), eps, residual=True, wanted=wanted)
-        inputs = _messages(None, graph, edge_attr, edge_weight, None)
-        through_max = aggregation_kernels.backward(through_mlp.x, inputs, aggregation.Saved(winner=winner), spec)
-        grads_mlp = through_mlp[1:]
-        del through_mlp
+        grad_m, *grads_mlp = mlp_kernels.backward(grad.contiguous(), m, *weights, mlp_eps)
+        grad_h, grad_weight, grad_bias, *_ = aggregation.backward(
+            grad_m, m, graph.indptr, graph.src, (), edge_attr, edge_weight, None, (m, winner, m), "max", 1.0, eps,
+            (float("-inf"), float("inf")), edge_weight is not None, False, residual=True,
+        )  # fmt: skip
+        del grad_m
         through_norm = norm_kernels.backward(
-            through_max.x, norm.Inputs(x, norm_weight, norm_bias, mask), norm.Saved(None, None), norm.Spec(norm_eps)
+            grad_h, norm.Inputs(x, norm_weight, norm_bias, mask), norm.Saved(None, None), norm.Spec(norm_eps)
         )
-        return None, *through_norm[:3], through_max.weight, through_max.bias, *grads_mlp
-
-
-def _messages(
-    x: Tensor | None, graph: Graph, edge_attr: Tensor | None, weight: Tensor | None, bias: Tensor | None
-) -> aggregation.Inputs:
-    return aggregation.Inputs(x, edge_attr, weight, bias, None, graph.indptr, graph.src, None, None, None)
+        edges = (grad_weight, grad_bias) if edge_weight is not None else (None, None)
+        return None, *through_norm[:3], *edges, *grads_mlp
