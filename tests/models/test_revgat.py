@@ -404,7 +404,7 @@ def test_a_state_dict_goes_round(graph: Graph) -> None:
 
 def test_a_configuration_goes_round() -> None:
     config = ModelConfig(**SMALL)
-    assert (config.conv, config.norm, config.residual_map) == ("gat", "batch", True)
+    assert (config.conv, config.norm, config.convolution.residual_map) == ("gat", "batch", True)
     assert ModelConfig.model_validate(config.model_dump(mode="json")) == config
     assert ModelConfig(**SMALL, norm="layer", residual_map=False).model_dump()["norm"] == "layer"
 

@@ -1,13 +1,13 @@
 """Training: a configuration in, a run folder out.
 
-`train(config, out)` is the whole of it; the names below are loaded when first used, since the configuration alone should
-cost no import of torch.
+`train(config, out)` does all of it. The names below are imported on first use: the configuration alone needs no torch.
 """
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from revgnn._lazy import lazy_names
 
 if TYPE_CHECKING:
     from revgnn.train.config import DataConfig as DataConfig
@@ -31,30 +31,6 @@ if TYPE_CHECKING:
     from revgnn.train.run.session import Diverged as Diverged
     from revgnn.train.run.tensor_file import CheckpointError as CheckpointError
     from revgnn.train.sweeps import sweep as sweep
-
-_MODULE_OF = {
-    "CheckpointError": "run.tensor_file",
-    "ConfigError": "config.errors",
-    "DataConfig": "config.run_config",
-    "EvalConfig": "config.run_config",
-    "Footprint": "run.footprint",
-    "Interrupted": "run.loop",
-    "MetricError": "metrics",
-    "Diverged": "run.session",
-    "OptimConfig": "config.run_config",
-    "Result": "run.result",
-    "RunConfig": "config.run_config",
-    "RunFolder": "run.folder",
-    "RunFolderError": "run.folder",
-    "Scores": "inference.evaluation",
-    "compare_footprint": "run.footprint",
-    "evaluate_run": "inference.saved_runs",
-    "infer": "inference.evaluation",
-    "predict_run": "inference.saved_runs",
-    "score": "metrics",
-    "sweep": "sweeps",
-    "train": "run.loop",
-}
 
 __all__ = [
     "CheckpointError",
@@ -80,8 +56,43 @@ __all__ = [
     "train",
 ]
 
-
-def __getattr__(name: str) -> Any:
-    if name not in _MODULE_OF:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(f"{__name__}.{_MODULE_OF[name]}"), name)
+__getattr__, __dir__ = lazy_names(
+    __name__,
+    {
+        "revgnn.train.config": (
+            "ConfigError",
+            "DataConfig",
+            "EvalConfig",
+            "OptimConfig",
+            "RunConfig",
+        ),
+        "revgnn.train.inference.evaluation": (
+            "Scores",
+            "infer",
+        ),
+        "revgnn.train.inference.saved_runs": (
+            "evaluate_run",
+            "predict_run",
+        ),
+        "revgnn.train.metrics": (
+            "MetricError",
+            "score",
+        ),
+        "revgnn.train.run.folder": (
+            "RunFolder",
+            "RunFolderError",
+        ),
+        "revgnn.train.run.footprint": (
+            "Footprint",
+            "compare_footprint",
+        ),
+        "revgnn.train.run.loop": (
+            "Interrupted",
+            "train",
+        ),
+        "revgnn.train.run.result": ("Result",),
+        "revgnn.train.run.session": ("Diverged",),
+        "revgnn.train.run.tensor_file": ("CheckpointError",),
+        "revgnn.train.sweeps": ("sweep",),
+    },
+)

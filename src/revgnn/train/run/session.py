@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from revgnn.capture import CapturedStep
 from revgnn.data import NodeDataset, RandomPartition
-from revgnn.models import EquilibriumGNN, build_model
+from revgnn.models import AbstractModel, build_model
 from revgnn.train.batches import Batch, Batches
 from revgnn.train.config import Device, OptimConfig, RunConfig
 from revgnn.train.datasets import features_checksum, load_dataset
@@ -31,7 +31,7 @@ class Session:
     device: torch.device
     batches: Batches
     partition: RandomPartition
-    model: nn.Module
+    model: AbstractModel
     optimizer: torch.optim.Optimizer
     scaler: LossScaler
     teacher: Tensor | None = None
@@ -111,23 +111,21 @@ def differentiate(session: Session, batch: Batch) -> tuple[Tensor, Tensor]:
     with autocast(session.device, config.amp):
         if config.label_inputs:
             batch = show_some(batch, config.label_inputs, task)
-            batch = reuse_labels(lambda b: _forward(model, b)[0], batch, config.label_reuse, task)
-        logits, auxiliary = _forward(model, batch)
+            batch = reuse_labels(lambda b: _forward(model, b), batch, config.label_reuse, task)
+        logits = _forward(model, batch)
     loss = objective(task, logits[batch.train], batch.y[batch.train], config.loss)
     if config.distillation is not None:
         assert batch.teacher is not None  # `revgnn.train.tricks.teacher` saw to that
         loss = distilled(loss, divergence(task, logits, batch.teacher, config.distillation), config.distillation)
-    return loss, session.scaler.differentiate(loss, auxiliary)
+    return loss, session.scaler.differentiate(loss, model.auxiliary_loss)
 
 
-def _forward(model: nn.Module, batch: Batch) -> tuple[Tensor, Tensor | None]:
-    """Logits, and what else the model wants to be minimised."""
-    if isinstance(model, EquilibriumGNN):
-        return model(batch.graph, batch.x, batch.species, nodes=batch.nodes), model.auxiliary_loss
-    return model(batch.graph, batch.x, batch.species), None
+def _forward(model: AbstractModel, batch: Batch) -> Tensor:
+    """Return the logits of a training step."""
+    return model(batch.graph, batch.x, batch.species, nodes=batch.nodes)
 
 
-def build_for(config: RunConfig, dataset: NodeDataset) -> nn.Module:
+def build_for(config: RunConfig, dataset: NodeDataset) -> AbstractModel:
     """The run's model with as many inputs and outputs as the data set has."""
     return build_model(
         config.model,
