@@ -62,28 +62,27 @@ __all__ = [
     "shared_dropout_mask",
 ]
 
-__getattr__, __dir__ = lazy_names(
-    __name__,
-    {
-        "revgnn.capture": ("CapturedStep",),
-        "revgnn.graph": ("Graph",),
-        "revgnn.memory": ("PeakMemory",),
-        "revgnn.models": ("ModelConfig", "build_model", "num_parameters"),
-        "revgnn.nn": ("EdgeEncoding", "GATConv", "GCNConv", "GENConv", "PreActivation", "SAGEConv", "shared_dropout_mask"),
-        "revgnn.stack": (
-            "AdditiveCoupling",
-            "Backprop",
-            "CaptureError",
-            "Checkpoint",
-            "PerGroup",
-            "PerLayer",
-            "Residual",
-            "ResidualStack",
-            "Reversible",
-            "ReversibleStack",
-            "Stack",
-            "StateRangeError",
-            "run_stack",
-        ),
-    },
-)
+_HOMES = {
+    "revgnn.capture": ("CapturedStep",),
+    "revgnn.graph": ("Graph",),
+    "revgnn.memory": ("PeakMemory",),
+    "revgnn.models": ("ModelConfig", "build_model", "num_parameters"),
+    "revgnn.nn": ("EdgeEncoding", "GATConv", "GCNConv", "GENConv", "PreActivation", "SAGEConv", "shared_dropout_mask"),
+    "revgnn.stack": (
+        "AdditiveCoupling",
+        "Backprop",
+        "CaptureError",
+        "Checkpoint",
+        "PerGroup",
+        "PerLayer",
+        "Residual",
+        "ResidualStack",
+        "Reversible",
+        "ReversibleStack",
+        "Stack",
+        "StateRangeError",
+        "run_stack",
+    ),
+}
+
+__getattr__, __dir__ = lazy_names(__name__, _HOMES)

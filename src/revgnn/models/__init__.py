@@ -38,13 +38,12 @@ __all__ = [
     "num_parameters",
 ]
 
-__getattr__, __dir__ = lazy_names(
-    __name__,
-    {
-        "revgnn.models.base": ("AbstractModel", "TrainingState"),
-        "revgnn.models.build": ("build_model", "num_parameters"),
-        "revgnn.models.deep_gnn": ("DeepGNN",),
-        "revgnn.models.equilibrium": ("EquilibriumBlock", "EquilibriumGNN"),
-        "revgnn.models.revgat": ("RevGAT",),
-    },
-)
+_HOMES = {
+    "revgnn.models.base": ("AbstractModel", "TrainingState"),
+    "revgnn.models.build": ("build_model", "num_parameters"),
+    "revgnn.models.deep_gnn": ("DeepGNN",),
+    "revgnn.models.equilibrium": ("EquilibriumBlock", "EquilibriumGNN"),
+    "revgnn.models.revgat": ("RevGAT",),
+}
+
+__getattr__, __dir__ = lazy_names(__name__, _HOMES)

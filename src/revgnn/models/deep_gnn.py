@@ -77,7 +77,7 @@ def build_residual(config: ResidualConfig, data: DataShape) -> DeepGNN:
         return make_layer(config, lambda: make_conv(config, edges))
 
     if config.repeats_pair:
-        # Every layer begins with a norm. The one after the last layer is the one with which the pair would be repeated again.
+        # Each layer begins with a norm. After the last repeat of the pair comes the norm with which the next would begin.
         pair = [layer(), layer()]
         return _assemble(config, data, edges, pair, norm=pair[0].blocks[0].get_submodule("norm"))
     first = make_conv(config, edges)

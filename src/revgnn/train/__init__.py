@@ -56,43 +56,42 @@ __all__ = [
     "train",
 ]
 
-__getattr__, __dir__ = lazy_names(
-    __name__,
-    {
-        "revgnn.train.config": (
-            "ConfigError",
-            "DataConfig",
-            "EvalConfig",
-            "OptimConfig",
-            "RunConfig",
-        ),
-        "revgnn.train.inference.evaluation": (
-            "Scores",
-            "infer",
-        ),
-        "revgnn.train.inference.saved_runs": (
-            "evaluate_run",
-            "predict_run",
-        ),
-        "revgnn.train.metrics": (
-            "MetricError",
-            "score",
-        ),
-        "revgnn.train.run.folder": (
-            "RunFolder",
-            "RunFolderError",
-        ),
-        "revgnn.train.run.footprint": (
-            "Footprint",
-            "compare_footprint",
-        ),
-        "revgnn.train.run.loop": (
-            "Interrupted",
-            "train",
-        ),
-        "revgnn.train.run.result": ("Result",),
-        "revgnn.train.run.session": ("Diverged",),
-        "revgnn.train.run.tensor_file": ("CheckpointError",),
-        "revgnn.train.sweeps": ("sweep",),
-    },
-)
+_HOMES = {
+    "revgnn.train.config": (
+        "ConfigError",
+        "DataConfig",
+        "EvalConfig",
+        "OptimConfig",
+        "RunConfig",
+    ),
+    "revgnn.train.inference.evaluation": (
+        "Scores",
+        "infer",
+    ),
+    "revgnn.train.inference.saved_runs": (
+        "evaluate_run",
+        "predict_run",
+    ),
+    "revgnn.train.metrics": (
+        "MetricError",
+        "score",
+    ),
+    "revgnn.train.run.folder": (
+        "RunFolder",
+        "RunFolderError",
+    ),
+    "revgnn.train.run.footprint": (
+        "Footprint",
+        "compare_footprint",
+    ),
+    "revgnn.train.run.loop": (
+        "Interrupted",
+        "train",
+    ),
+    "revgnn.train.run.result": ("Result",),
+    "revgnn.train.run.session": ("Diverged",),
+    "revgnn.train.run.tensor_file": ("CheckpointError",),
+    "revgnn.train.sweeps": ("sweep",),
+}
+
+__getattr__, __dir__ = lazy_names(__name__, _HOMES)

@@ -9,13 +9,13 @@ from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
-    ModelWrapValidatorHandler,
-    SerializerFunctionWrapHandler,
     field_validator,
     model_serializer,
     model_validator,
 )
 from pydantic.fields import FieldInfo
+from pydantic.functional_validators import ModelWrapValidatorHandler
+from pydantic_core.core_schema import SerializerFunctionWrapHandler
 
 from revgnn.models.config.convolution import AnyConvConfig, GATConfig, GENConfig, convolution_settings, read_convolution
 from revgnn.models.config.tagged import choose
@@ -28,17 +28,18 @@ _FIRST = ("family", "tied", "unit", "depth", "channels", "groups")
 
 
 class ModelConfig(BaseModel):
-    """The configuration of a network: of one of the families in `FAMILIES`, which are its subclasses.
+    """The configuration of a network, of any family. Each family has a subclass with the settings it has.
 
-    Settings are flat wherever a user writes them: those of the convolution stand beside those of the network.
-    `ModelConfig(family="residual", conv="sage", aggregation="mean")` returns a `ResidualConfig`; without `family` it is a
-    `ReversibleConfig`. The defaults are RevGNN of 80 channels on ogbn-proteins (Li et al. 2021, arXiv:2106.07476).
+    Users write settings flat: those of the convolution beside those of the network. So
+    `ModelConfig(family="residual", conv="sage", aggregation="mean")` returns a `ResidualConfig` whose `convolution` is a
+    `SAGEConfig`. Without `family` it returns a `ReversibleConfig`; its defaults are RevGNN of 80 channels on ogbn-proteins
+    (Li et al. 2021, arXiv:2106.07476).
 
-    A setting that only other families or other convolutions have is ignored, so that one of them can be changed alone and the
-    complete lists that earlier releases wrote can be read. It is an error only if it asks for another network: `tied`, `solver`,
-    and the settings of attention.
+    A setting that only other families or other convolutions have is ignored. So `family` or `conv` can be changed alone, and files
+    of earlier releases, which list the settings of all, can be read. Exceptions are `tied`, `solver` and the settings of attention:
+    if one of these asks for what the network does not have, it is an error.
 
-    The numbers of inputs, outputs, edge features and species belong to the data set; `build_model` takes them.
+    The numbers of inputs, outputs, edge features and species depend on the data set; `build_model` takes them.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -67,12 +68,14 @@ class ModelConfig(BaseModel):
     dropout: float = Field(default=0.1, ge=0.0, lt=1.0, description="Dropout rate of the node state.")
     input_dropout: float = Field(default=0.0, ge=0.0, lt=1.0, description="Dropout rate of the input features.")
 
-    if TYPE_CHECKING:  # a setting of some families, a constant property of the others; and flat settings as keywords
+    if TYPE_CHECKING:  # defined by each family: `groups` and `tied` are settings of some, and properties of the others
 
         @property
         def groups(self) -> int: ...
         @property
         def tied(self) -> bool: ...
+        @property
+        def effective_gradient(self) -> str: ...
         def __init__(self, **settings: Any) -> None: ...
 
     # --- reading and writing flat settings --------------------------------------------------------------------------
@@ -167,11 +170,6 @@ class ModelConfig(BaseModel):
     def block_channels(self) -> int:
         """Channels of one group, the input and output of a block."""
         return self.channels // self.groups
-
-    @property
-    def effective_gradient(self) -> str:
-        """The gradient strategy in use: `gradient`, or the default of the family."""
-        raise NotImplementedError
 
 
 def all_settings() -> dict[str, FieldInfo]:

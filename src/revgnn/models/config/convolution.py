@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import cache
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -16,7 +15,7 @@ Aggregation = Literal["max", "mean", "sum", "softmax", "softmax-semigrad", "powe
 
 
 class ConvConfig(BaseModel):
-    """What all convolutions have: a name."""
+    """The configuration of a convolution. Each convolution has a subclass with the settings it has."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -78,7 +77,6 @@ AnyConvConfig = GENConfig | GCNConfig | SAGEConfig | GATConfig
 CONVOLUTIONS: Mapping[str, type[AnyConvConfig]] = {"gen": GENConfig, "gcn": GCNConfig, "sage": SAGEConfig, "gat": GATConfig}
 
 
-@cache
 def convolution_settings() -> Mapping[str, FieldInfo]:
     """Return every setting of every convolution by name."""
     settings = dict(ConvConfig.model_fields)

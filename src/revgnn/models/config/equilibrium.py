@@ -39,6 +39,7 @@ class EquilibriumConfig(ModelConfig):
 
     @property
     def effective_gradient(self) -> str:
+        """How the network is differentiated: `gradient`, or as the solver is."""
         return self.gradient or self.effective_solver.effective_gradient
 
     def capture_obstacle(self) -> str:

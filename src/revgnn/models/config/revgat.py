@@ -47,9 +47,13 @@ class RevGATConfig(GroupsConfig):
         return {name: value for name, value in convolution.items() if name in RevGATConvConfig.model_fields}
 
     @model_validator(mode="after")
-    def _check_size(self) -> RevGATConfig:
+    def _check_depth(self) -> RevGATConfig:
         if self.depth < 2:
             raise ValueError(f"a revgat model has a first and a last attention: depth must be 2 or more, got {self.depth}.")
+        return self
+
+    @model_validator(mode="after")
+    def _check_heads(self) -> RevGATConfig:
         unit = self.convolution.heads * self.groups
         if self.channels % unit:
             raise ValueError(

@@ -43,6 +43,7 @@ class StackConfig(ModelConfig):
 
     @property
     def effective_gradient(self) -> Gradient:
+        """The gradient strategy in use: `gradient`, or the default."""
         return self.gradient or ("checkpoint" if self.is_residual else "reversible")
 
 
