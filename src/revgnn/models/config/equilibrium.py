@@ -8,6 +8,7 @@ from typing import Any, Literal
 from pydantic import Field, field_validator, model_validator
 
 from revgnn.models.config.base import ModelConfig
+from revgnn.models.config.convolution import GATConfig
 from revgnn.models.config.solver import SolverConfig
 
 
@@ -63,16 +64,14 @@ class EquilibriumConfig(ModelConfig):
     @model_validator(mode="after")
     def _check_block(self) -> EquilibriumConfig:
         if self.norm == "batch":
-            raise ValueError("an equilibrium has no batch statistics, which would move with each iteration: choose norm=layer.")
-        conv = self.convolution.model_dump()
-        if conv.get("edge_dropout") or conv.get("attention_dropout"):
+            raise ValueError("batch norm has statistics that change with each iteration of an equilibrium: choose norm=layer.")
+        if isinstance(self.convolution, GATConfig) and (self.convolution.edge_dropout or self.convolution.attention_dropout):
             raise ValueError(
                 "edge_dropout and attention_dropout are drawn anew at each evaluation, which would leave an equilibrium no fixed "
                 "point: set both to 0."
             )
         if self.depth % 2:
             raise ValueError(
-                f"an equilibrium repeats a unit of two layers where it is unrolled: depth must be even, got {self.depth}; "
-                f"try {self.depth + 1}."
+                f"an unrolled equilibrium repeats a unit of two layers: depth must be even, got {self.depth}; try {self.depth + 1}."
             )
         return self
