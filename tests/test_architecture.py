@@ -10,7 +10,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1] / "src" / "revgnn"
 
 LAYERS = [
-    ["_version", "memory"],
+    ["_lazy", "_version", "memory"],
     ["graph"],
     ["kernels"],
     ["ops"],
