@@ -1,4 +1,4 @@
-"""The cache of compiled functions on disk: numba's, with a key that knows every source, and tolerant of any place and any damage."""
+"""The cache of compiled functions on disk: numba's, with a key that knows every source. It survives damage, and a missing folder."""
 
 from __future__ import annotations
 
@@ -66,8 +66,8 @@ def cached_njit(**options: Any) -> Callable[[Callable[..., Any]], Any]:
 def _temporary_folder() -> str:
     folder = tempfile.mkdtemp(prefix="revgnn-kernels-")
     warnings.warn(
-        f"no folder for compiled kernels can be written, so they are compiled into {folder} for this process; set NUMBA_CACHE_DIR to "
-        "a folder that can be written to keep them.",
+        f"no folder for compiled kernels can be written, so they are compiled into {folder} for this process; set "
+        "NUMBA_CACHE_DIR to a folder that can be written to keep them.",
         stacklevel=4,
     )
     return folder
