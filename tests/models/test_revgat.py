@@ -213,13 +213,13 @@ def test_on_cora(copy_of_real_data: Callable[[str], Path]) -> None:
 @pytest.mark.parametrize("options", [{}, {"family": "reversible", "conv": "gat", "tied": True, "depth": 4}], ids=["revgat", "tied"])
 def test_one_permutation_per_layer_and_step(options: dict, graph: Graph, monkeypatch: pytest.MonkeyPatch) -> None:
     drawn: list[Tensor] = []
-    original = gat._left_out
+    original = gat._removed_edges
 
     def spy(*args: Any) -> Tensor:
         drawn.append(original(*args))
         return drawn[-1]
 
-    monkeypatch.setattr(gat, "_left_out", spy)
+    monkeypatch.setattr(gat, "_removed_edges", spy)
     model, x = build(**{"groups": 4, "channels": 48, **options}), torch.randn(NODES, 6)
     depth = len(model.stack.sequence)
     ends = 1 if isinstance(model, RevGAT) else 0  # the first and the last attention
