@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from revgnn.graph import Graph
-from revgnn.nn.edge_map import EdgeEncoding
+from revgnn.nn.gen import EdgeEncoding
 
 
 class NodeEncoder(nn.Module):
