@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from revgnn.capture import CapturedStep
     from revgnn.graph import Graph
     from revgnn.memory import PeakMemory
-    from revgnn.models import ModelConfig, build_model, num_parameters
-    from revgnn.nn import EdgeEncoding, GATConv, GCNConv, GENBlock, GENConv, PreActivation, SAGEConv, shared_dropout_mask
+    from revgnn.models import ModelConfig, build_model, num_parameters, shared_dropout_mask
+    from revgnn.nn import EdgeEncoding, GATConv, GCNConv, GENBlock, GENConv, PreActivation, SAGEConv
     from revgnn.stack import (
         AdditiveCoupling,
         Backprop,
@@ -67,8 +67,8 @@ _HOMES = {
     "revgnn.capture": ("CapturedStep",),
     "revgnn.graph": ("Graph",),
     "revgnn.memory": ("PeakMemory",),
-    "revgnn.models": ("ModelConfig", "build_model", "num_parameters"),
-    "revgnn.nn": ("EdgeEncoding", "GATConv", "GCNConv", "GENBlock", "GENConv", "PreActivation", "SAGEConv", "shared_dropout_mask"),
+    "revgnn.models": ("ModelConfig", "build_model", "num_parameters", "shared_dropout_mask"),
+    "revgnn.nn": ("EdgeEncoding", "GATConv", "GCNConv", "GENBlock", "GENConv", "PreActivation", "SAGEConv"),
     "revgnn.stack": (
         "AdditiveCoupling",
         "Backprop",

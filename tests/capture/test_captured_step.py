@@ -13,10 +13,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from revgnn import shared_dropout_mask
 from revgnn.capture import CapturedStep
 from revgnn.capture import captured_step as module
 from revgnn.capture.host_reads import NoHostReads
-from revgnn.nn import GATConv, GENConv, PreActivation, shared_dropout_mask
+from revgnn.nn import GATConv, GENConv, PreActivation
 from revgnn.stack import (
     Backprop,
     CaptureError,

@@ -17,7 +17,7 @@ from revgnn.kernels import backends
 from revgnn.nn.encoder import one_hot
 from revgnn.ops.grid import reference as grid_reference
 from revgnn.stack.recordable import recordable
-from revgnn.train.objective import objective
+from revgnn.train.task import objective
 
 CUDA = torch.cuda.is_available()
 SPECIES = 4

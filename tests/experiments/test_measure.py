@@ -13,7 +13,7 @@ from revgnn.experiments.measure import step
 from revgnn.experiments.measure.batch import TrainingBatch, batch_size, generated_batch, training_batch
 from revgnn.experiments.measure.step import step_memory
 from revgnn.train.config import RunConfig
-from revgnn.train.run.optimizer import build_optimizer
+from revgnn.train.run.optimization import build_optimizer
 from revgnn.train.run.session import build_for
 from tests.experiments.stand_in import NUM_NODES
 

@@ -7,7 +7,8 @@ import torch
 from torch import nn
 from torch_geometric.nn import GATConv, SAGEConv
 
-from revgnn.nn import GENConv, PreActivation, shared_dropout_mask
+from revgnn import shared_dropout_mask
+from revgnn.nn import GENConv, PreActivation
 from revgnn.stack import (
     AdditiveCoupling,
     Backprop,

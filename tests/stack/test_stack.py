@@ -6,8 +6,9 @@ import pytest
 import torch
 from torch import nn
 
+from revgnn import shared_dropout_mask
 from revgnn.graph import Graph
-from revgnn.nn import GENConv, PreActivation, shared_dropout_mask
+from revgnn.nn import GENConv, PreActivation
 from revgnn.stack import AdditiveCoupling, Backprop, Residual, ResidualStack, ReversibleStack, Stack, run_stack
 
 

@@ -26,8 +26,8 @@ from revgnn.graph import Graph
 from revgnn.models.base import AbstractModel, TrainingState
 from revgnn.models.config import EquilibriumConfig, SolverConfig
 from revgnn.models.layers import DataShape, make_conv, make_edge_encoder, make_node_encoder
+from revgnn.models.randomness import shared_dropout_mask
 from revgnn.models.warm_start import WarmStart
-from revgnn.nn import shared_dropout_mask
 from revgnn.nn.encoder import EdgeEncoder, NodeEncoder
 from revgnn.nn.norm import make_norm
 from revgnn.stack import refuse_recording

@@ -1,7 +1,6 @@
 """Modules: convolutions, each in a file that reads like its paper, and the blocks that stacks are made of."""
 
 from revgnn.nn.base import AbstractConv
-from revgnn.nn.dropout import shared_dropout_mask
 from revgnn.nn.gat import GATConv
 from revgnn.nn.gcn import GCNConv
 from revgnn.nn.gen import EdgeEncoding, GENConv
@@ -18,5 +17,4 @@ __all__ = [
     "GENConv",
     "PreActivation",
     "SAGEConv",
-    "shared_dropout_mask",
 ]

@@ -19,8 +19,7 @@ from revgnn.experiments.measure.batch import TrainingBatch
 from revgnn.memory import PeakMemory
 from revgnn.models import num_parameters
 from revgnn.train.config import RunConfig
-from revgnn.train.run.optimizer import build_optimizer
-from revgnn.train.run.precision import LossScaler
+from revgnn.train.run.optimization import LossScaler, build_optimizer
 from revgnn.train.run.session import Session, build_for, training_step
 
 _MOMENTS = {"adam": 2, "rmsprop": 1}

@@ -1,4 +1,4 @@
-"""Mixed precision: the forward pass in bfloat16 or float16, weights and gradients in float32."""
+"""The optimiser step: learning rate, mixed precision, clipping, update."""
 
 from __future__ import annotations
 
@@ -9,11 +9,35 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from revgnn.train.config import OptimConfig, RunConfig
+
 _DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 class Diverged(FloatingPointError):
     """The loss, a gradient or the network's state is not finite or left its range. The weights are still unchanged."""
+
+
+def build_optimizer(config: OptimConfig, model: nn.Module) -> torch.optim.Optimizer:
+    """Return Adam in its fused form, which updates all parameters of a device in one pass, or RMSprop, which has no such form."""
+    if config.name == "rmsprop":
+        return torch.optim.RMSprop(model.parameters(), lr=config.lr, weight_decay=config.weight_decay)
+    return torch.optim.Adam(model.parameters(), lr=config.lr, weight_decay=config.weight_decay, fused=True)
+
+
+def learning_rate(config: RunConfig, epochs_done: float) -> float:
+    """Return the learning rate of a step. It depends only on the configuration and on `epochs_done`.
+
+    Args:
+        epochs_done: epochs trained before this step, with a fraction within an epoch.
+    """
+    optim = config.optim
+    rate = optim.lr
+    if optim.schedule == "cosine":
+        rate *= 0.5 * (1.0 + math.cos(math.pi * min(1.0, epochs_done / config.epochs)))
+    if epochs_done < optim.warmup:
+        rate *= (epochs_done * config.parts + 1) / (optim.warmup * config.parts)
+    return rate
 
 
 def autocast(device: torch.device, amp: str) -> AbstractContextManager:
