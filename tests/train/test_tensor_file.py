@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from revgnn.train.run.files import replacing, write_text
+from revgnn.files import replacing, write_text
 from revgnn.train.run.tensor_file import CheckpointError, read_tensors, write_tensors
 
 SHARED = torch.arange(12.0).view(3, 4)

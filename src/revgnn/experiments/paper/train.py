@@ -21,7 +21,7 @@ from revgnn.stack import StateRangeError
 from revgnn.train.config import RunConfig
 from revgnn.train.datasets import load_dataset
 from revgnn.train.run.events import Hook
-from revgnn.train.run.files import write_json, write_text
+from revgnn.files import write_json, write_text
 from revgnn.train.run.folder import RunFolderError
 from revgnn.train.run.precision import Diverged
 from revgnn.train.run.session import build_for, choose_device
