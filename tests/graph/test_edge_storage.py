@@ -10,7 +10,7 @@ import torch
 
 from revgnn import ModelConfig, build_model
 from revgnn.data import generate, load, read_npz, save_npz
-from revgnn.data.readers.edges import features_of
+from revgnn.data.node_features import default_node_features
 from revgnn.graph import Graph
 from revgnn.graph.edge_storage import SCALES, compress, decode
 from revgnn.nn import GENConv
@@ -67,7 +67,7 @@ def test_what_is_made_of_a_compressed_graph_holds_the_same_features(graph):
     for ours, plain in pairs:
         assert torch.equal(ours.src, plain.src)
         assert torch.equal(ours.edge_features(), plain.edge_attr)
-    torch.testing.assert_close(features_of(small), features_of(graph), rtol=0, atol=0)
+    torch.testing.assert_close(default_node_features(small), default_node_features(graph), rtol=0, atol=0)
     assert small.edge_features(torch.float64).dtype == torch.float64
 
 
@@ -80,7 +80,9 @@ def test_half_precision_rounds_once(graph, kind):
     assert torch.equal(small.edge_features(torch.float32), small.edge_attr.float())
     assert small.compressed() is small  # auto loses nothing more
     assert torch.equal(graph.compressed().compressed(kind).edge_attr, small.edge_attr)
-    torch.testing.assert_close(features_of(small), features_of(graph.with_edge_attr(small.edge_attr.float())), rtol=0, atol=0)
+    torch.testing.assert_close(
+        default_node_features(small), default_node_features(graph.with_edge_attr(small.edge_attr.float())), rtol=0, atol=0
+    )
 
 
 def test_auto_is_never_lossy():
@@ -92,7 +94,7 @@ def test_auto_is_never_lossy():
     assert large.compressed() is large
     double = graph.with_edge_attr(torch.tensor([0.5, 0.25, 1.0], dtype=torch.float64))
     assert double.compressed() is double
-    with pytest.raises(ValueError, match=r"int16 stands for float32 features, got torch.float64"):
+    with pytest.raises(ValueError, match=r"int16 replaces float32 features, got torch.float64"):
         double.compressed("int16")
     plain = graph.with_edge_attr(None)
     assert plain.compressed("int16") is plain
@@ -101,7 +103,7 @@ def test_auto_is_never_lossy():
 
 def test_what_is_refused():
     graph = Graph.from_edge_index(torch.tensor([[0, 1], [1, 0]]), 2, torch.tensor([1.0, 70_000.0]))
-    with pytest.raises(ValueError, match=r"edge_attr of edge \d is \[70000.0\], beyond torch.float16"):
+    with pytest.raises(ValueError, match=r"edge_attr of edge \d is \[70000.0\], outside the range of torch.float16"):
         graph.compressed("float16")
     assert torch.isfinite(graph.compressed("bfloat16").edge_attr).all()
     with pytest.raises(ValueError, match="unknown storage 'int8'"):
@@ -119,7 +121,7 @@ def test_what_is_refused():
 
 
 def test_features_not_finite_are_found_in_any_block(monkeypatch):
-    monkeypatch.setattr("revgnn.graph.edge_storage._BLOCK", 4)
+    monkeypatch.setattr("revgnn.graph.edge_storage._BLOCK_ROWS", 4)
     features = torch.ones(11, 2)
     features[9, 1] = float("inf")
     with pytest.raises(ValueError, match=r"edge_attr of edge 9 is \[1.0, inf\]"):

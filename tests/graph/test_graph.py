@@ -141,7 +141,7 @@ def test_bad_edges(index: torch.Tensor, message: str) -> None:
 
 
 def test_bad_edge_features(edge_index) -> None:
-    with pytest.raises(ValueError, match=r"shape \(6, K\), one row an edge, got \(5, 1\)"):
+    with pytest.raises(ValueError, match=r"shape \(6, K\), one row for each edge, got \(5, 1\)"):
         Graph.from_edge_index(edge_index, 6, torch.zeros(5))
     with pytest.raises(ValueError, match=r"edge_attr of edge 2 is \[1.0, nan\]"):
         Graph.from_edge_index(
@@ -164,7 +164,7 @@ def test_bad_subgraphs_and_sources() -> None:
     graph = Graph.from_edge_index(torch.tensor([[0], [1]]), 4)
     with pytest.raises(ValueError, match="node 2 is named more than once"):
         graph.subgraph(torch.tensor([1, 2, 2]))
-    with pytest.raises(ValueError, match=r"nodes\[1\] 7, but the graph has 4 nodes"):
+    with pytest.raises(ValueError, match=r"nodes\[1\] is 7, but the graph has 4 nodes"):
         graph.subgraph(torch.tensor([1, 7]))
     with pytest.raises(ValueError, match="must be square"):
         Graph.from_sparse(scipy.sparse.csr_array((2, 3)))
