@@ -9,10 +9,10 @@ import pytest
 import torch
 
 from revgnn.data import load
+from revgnn.data.build_graph import build_graph
 from revgnn.data.readers import csv as csv_module
 from revgnn.data.readers import ogb as ogb_module
 from revgnn.data.readers.csv import read_csv
-from revgnn.data.readers.edges import build_graph
 from revgnn.graph import Graph
 from revgnn.testing import awkward_graphs
 
@@ -69,7 +69,7 @@ def test_a_set_is_compressed_while_it_is_read(real_data, monkeypatch):
 @pytest.mark.parametrize("rows", [0, 3, 7, 100])
 def test_a_file_read_in_pieces_is_the_file(tmp_path, monkeypatch, rows):
     pytest.importorskip("pandas")
-    monkeypatch.setattr(csv_module, "_ROWS_AT_A_TIME", 2)
+    monkeypatch.setattr(csv_module, "_CHUNK_ROWS", 2)
     path = tmp_path / "edge-feat.csv.gz"
     with gzip.open(path, "wt") as file:
         file.write("".join(f"{n},{n / 8}\n" for n in range(7)))

@@ -37,7 +37,7 @@ def test_memory_stays_far_below_the_size_of_the_graph(tmp_path, edge_storage):
     assert data.graph.edge_attr is not None
     size = data.graph.edge_attr.nbytes + data.graph.src.nbytes
 
-    script = Path(__file__).with_name("beyond_memory.py")
+    script = Path(__file__).with_name("larger_than_memory.py")
     command = [sys.executable, str(script), str(source), str(PARTS)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

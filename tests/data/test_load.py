@@ -13,8 +13,10 @@ import pytest
 import torch
 
 from revgnn.data import load
-from revgnn.data.download import fetch
-from revgnn.data.readers.ogb import OFFICIAL, read_ogb, read_split
+from revgnn.data.download import download_file
+from revgnn.data.readers.ogb import read_ogb
+from revgnn.data.readers.ogb_files import read_split
+from revgnn.data.readers.ogb_meta import OFFICIAL
 from revgnn.data.readers.unpickle import read_pickle
 
 
@@ -23,7 +25,7 @@ from revgnn.data.readers.unpickle import read_pickle
     [
         ("tolokrs", "unknown data set 'tolokrs'; did you mean tolokers"),
         ("Amazon_Ratngs", "did you mean amazon-ratings"),
-        ("zzzz", "`revgnn datasets` lists those there are"),
+        ("zzzz", "`revgnn datasets` lists the known ones"),
         ("nowhere.npz", "there is no file nowhere.npz"),
         ("cora", "cora is not there: looked for cora/raw/ind.cora.x in .* pass download=True"),
         ("ogbn-proteins", "ogbn-proteins is not there: .*ogbn_proteins/raw/edge.csv.gz .*pass download=True"),
@@ -117,8 +119,8 @@ def test_a_split_is_never_unpickled(tolokers, monkeypatch, tmp_path):
 @pytest.mark.parametrize(
     ("stored", "message"),
     [
-        (Hostile(), "it names posix.system, which no data file needs"),
-        (np.array([{}, 1], dtype=object), "no array of numbers"),
+        (Hostile(), "it names posix.system, which is not allowed in a data file"),
+        (np.array([{}, 1], dtype=object), "not an array of numbers"),
     ],
 )
 def test_a_planetoid_file_runs_nothing(tmp_path, monkeypatch, stored, message):
@@ -187,10 +189,10 @@ def test_download_of_an_archive_without_the_folder(tmp_path, monkeypatch):
     with zipfile.ZipFile(archive, "w") as file:
         file.writestr("other/readme", "")
     monkeypatch.setitem(OFFICIAL, "ogbn-arxiv", OFFICIAL["ogbn-arxiv"]._replace(url=archive.as_uri()))
-    with pytest.raises(ValueError, match="holds no folder arxiv"):
+    with pytest.raises(ValueError, match="has no folder arxiv"):
         load("ogbn-arxiv", tmp_path / "root", download=True)
     archive.write_bytes(b"no zip")
-    with pytest.raises(ValueError, match="is no zip archive"):
+    with pytest.raises(ValueError, match="is not a zip archive"):
         load("ogbn-arxiv", tmp_path / "root", download=True)
     assert list((tmp_path / "root").iterdir()) == []
 
@@ -199,9 +201,9 @@ def test_fetch_checks_what_came(tmp_path):
     source, target = tmp_path / "source", tmp_path / "folder" / "target"
     source.write_bytes(b"graph")
     with pytest.raises(ValueError, match="sent other data than expected"):
-        fetch(source.as_uri(), target, sha256="0" * 64)
+        download_file(source.as_uri(), target, sha256="0" * 64)
     with pytest.raises(ValueError, match=r"could not be downloaded: .* put it at"):
-        fetch((tmp_path / "absent").as_uri(), target)
+        download_file((tmp_path / "absent").as_uri(), target)
     assert list(target.parent.iterdir()) == []
-    fetch(source.as_uri(), target, sha256=hashlib.sha256(b"graph").hexdigest())
+    download_file(source.as_uri(), target, sha256=hashlib.sha256(b"graph").hexdigest())
     assert target.read_bytes() == b"graph"

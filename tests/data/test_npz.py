@@ -141,7 +141,7 @@ def test_a_failed_save_leaves_the_old_file(tmp_path, monkeypatch):
         ((), {"edge_index": FIELDS["edge_index"] + 0.5}, "edge_index must be integers, got float64"),
         ((), {"edge_attr": np.ones((3, 2))}, r"edge features must be numbers of shape \(4, K\)"),
         ((), {"edge_attr": np.array([1, 2, np.nan, 4])}, r"feature 0 of edge 2 \(2 -> 3\) is nan"),
-        ((), {"y": np.array([0, 1, 2.5, 1, 0])}, "label 2.5 is no class"),
+        ((), {"y": np.array([0, 1, 2.5, 1, 0])}, "label 2.5 is not a class"),
         ((), {"task": "clustering"}, "task must be one of"),
         ((), {"metric": "f2"}, "metric must be one of"),
         ((), {"num_classes": 2}, "node 2 has label 2; with 2 classes"),

@@ -10,7 +10,7 @@ import torch
 
 from revgnn.data import RandomPartition, generate, load, proteins_shaped
 from revgnn.data import cut as cut_module
-from revgnn.data.cut import Draw, cut
+from revgnn.data.cut import Assignment, cut_part
 from revgnn.graph import Graph
 
 
@@ -72,10 +72,10 @@ def test_parts_of_a_real_graph_with_edge_features(real_data):
 def test_many_blocks_on_many_threads_cut_as_one_does(monkeypatch):
     graph = proteins_shaped(1000, 40_001, 0)
     values = np.random.default_rng(1).random((40_001, 3))
-    draw = Draw.of(np.random.default_rng(0).permutation(1000), np.array([0, 300, 301, 1000]))
-    one = [cut(graph.indptr.numpy(), graph.src.numpy(), values, draw, part) for part in range(3)]
+    assignment = Assignment.from_order(np.random.default_rng(0).permutation(1000), np.array([0, 300, 301, 1000]))
+    one = [cut_part(graph.indptr.numpy(), graph.src.numpy(), values, assignment, part) for part in range(3)]
     monkeypatch.setattr(cut_module, "_BLOCK_EDGES", 700)
-    many = [cut(graph.indptr.numpy(), graph.src.numpy(), values, draw, part, threads=3) for part in range(3)]
+    many = [cut_part(graph.indptr.numpy(), graph.src.numpy(), values, assignment, part, threads=3) for part in range(3)]
     assert all(np.array_equal(a, b) for few, lots in zip(one, many, strict=True) for a, b in zip(few, lots, strict=True))
     assert one[2].src.size > 0
 
@@ -142,15 +142,15 @@ def test_an_epoch_may_begin_in_the_middle():
 def test_each_part_is_ready_before_it_is_asked_for(monkeypatch):
     """Whoever takes longer over a part than the background over the next one never waits, the next epoch's first included."""
     partition = RandomPartition(proteins_shaped(300, 3000), 3)
-    made, ready, inner = [], threading.Semaphore(0), partition._part
+    made, ready, inner = [], threading.Semaphore(0), partition._cut
 
-    def spy(draw, index, threads=1):
-        out = inner(draw, index, threads)
+    def spy(assignment, index, threads=1):
+        out = inner(assignment, index, threads)
         made.append((index, threading.current_thread() is threading.main_thread(), threads))
         ready.release()
         return out
 
-    monkeypatch.setattr(partition, "_part", spy)
+    monkeypatch.setattr(partition, "_cut", spy)
     for epoch in range(2):
         for index, _ in enumerate(partition.prefetching(epoch)):
             # The part in use and the one after it; never a third.
@@ -165,14 +165,14 @@ def test_each_part_is_ready_before_it_is_asked_for(monkeypatch):
 
 def test_an_error_in_the_background_reaches_the_consumer(monkeypatch):
     partition = RandomPartition(proteins_shaped(300, 3000), 2)
-    inner = partition._part
+    inner = partition._cut
 
-    def fails(draw, index, threads=1):
+    def fails(assignment, index, threads=1):
         if index == 1:
             raise MemoryError("no room")
-        return inner(draw, index, threads)
+        return inner(assignment, index, threads)
 
-    monkeypatch.setattr(partition, "_part", fails)
+    monkeypatch.setattr(partition, "_cut", fails)
     parts = partition.prefetching(0)
     next(parts)
     with pytest.raises(MemoryError, match="no room"):

@@ -12,7 +12,8 @@ import scipy.sparse
 import torch
 
 from revgnn.data import NodeDataset, catalogue, load
-from revgnn.data.readers.ogb import OFFICIAL, read_ogb
+from revgnn.data.readers.ogb import read_ogb
+from revgnn.data.readers.ogb_meta import OFFICIAL
 from revgnn.graph import Graph
 
 # name, nodes, undirected edges, node features, edge features, task, outputs, splits, sizes of the first split

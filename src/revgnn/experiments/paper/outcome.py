@@ -13,9 +13,9 @@ from typing import Any
 from revgnn.experiments.paper.findings import Network, findings
 from revgnn.experiments.paper.report import row_record, table_record
 from revgnn.experiments.paper.rows import Row, Table
+from revgnn.files import write_json
 from revgnn.train.config import RunConfig
 from revgnn.train.inference.evaluate import evaluate_run
-from revgnn.files import write_json
 from revgnn.train.run.folder import RunFolder
 from revgnn.train.sweeps import finished_result, mean_and_std
 

@@ -17,11 +17,11 @@ from revgnn.experiments.paper.markdown import table_markdown
 from revgnn.experiments.paper.outcome import Outcome, evaluate_views, trained_table_record
 from revgnn.experiments.paper.rows import Row, Table
 from revgnn.experiments.presets.compose import compose
+from revgnn.files import write_json, write_text
 from revgnn.stack import StateRangeError
 from revgnn.train.config import RunConfig
 from revgnn.train.datasets import load_dataset
 from revgnn.train.run.events import Hook
-from revgnn.files import write_json, write_text
 from revgnn.train.run.folder import RunFolderError
 from revgnn.train.run.precision import Diverged
 from revgnn.train.run.session import build_for, choose_device
