@@ -79,7 +79,7 @@ def encode_value(value: float, dtype: torch.dtype, scale: float) -> float:
     integer = round(value / scale)
     if abs(integer) > _INT16_MAX or not math.isclose(integer * scale, value, rel_tol=1e-6):
         raise ValueError(
-            f"fill must be a multiple of the int16 features' scale {scale}, at most {_INT16_MAX} times as large, got {value}; "
+            f"fill must be a multiple of the int16 features' scale {scale} (at most {_INT16_MAX} times), got {value}; "
             "choose another value, or decode the features with graph.with_edge_attr(graph.edge_features())."
         )
     return integer
