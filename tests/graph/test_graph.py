@@ -1,4 +1,4 @@
-"""`Graph`: whatever it is made of, the same edges; and what it refuses."""
+"""`Graph`: the same edges from every source, and an error for every bad input."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ every_graph = pytest.mark.parametrize("graph", GRAPHS, ids=NAMES)
 
 
 def edges(graph: Graph) -> list[tuple[float, ...]]:
-    """Every edge with its features, in an order of its own."""
+    """Return every edge with its features, sorted."""
     features = torch.zeros(graph.num_edges, 0) if graph.edge_attr is None else graph.edge_attr
     return sorted((*pair, *row) for pair, row in zip(graph.edge_index.t().tolist(), features.tolist(), strict=True))
 
@@ -110,18 +110,18 @@ def test_changing_edge_features_keeps_what_was_computed() -> None:
     assert graph.with_edge_attr(None).num_edge_features == 0
 
 
-def test_moving_to_where_it_is_changes_nothing() -> None:
+def test_moving_to_the_same_device_returns_the_graph() -> None:
     assert GRAPHS[0].to("cpu") is GRAPHS[0]
 
 
 @pytest.mark.gpu
-def test_moving_there_and_back() -> None:
+def test_moving_to_the_gpu_and_back() -> None:
     for graph in GRAPHS:
         _ = graph.by_source
-        there = graph.to("cuda")
-        assert there.device.type == "cuda"
-        assert edges(there.to("cpu")) == edges(graph)
-        assert edges(there.subgraph(torch.arange(graph.num_nodes // 2)).to("cpu")) == edges(
+        on_gpu = graph.to("cuda")
+        assert on_gpu.device.type == "cuda"
+        assert edges(on_gpu.to("cpu")) == edges(graph)
+        assert edges(on_gpu.subgraph(torch.arange(graph.num_nodes // 2)).to("cpu")) == edges(
             graph.subgraph(torch.arange(graph.num_nodes // 2))
         )
 
