@@ -15,20 +15,20 @@ DEFAULT_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 
 @pytest.fixture(scope="session")
 def real_data() -> Path:
-    """Folder of real graphs, read-only: `$REVGNN_TEST_DATA`, or `shared/data` beside the repository. Skips where there is none."""
+    """Folder of real graphs, read-only: `$REVGNN_TEST_DATA`, or `shared/data` beside the repository. Skip if there is none."""
     chosen = os.environ.get(DATA_VARIABLE)
     folder = Path(chosen) if chosen else DEFAULT_DATA
     if folder.is_dir():
         return folder
     if chosen:
-        # Whoever names a folder wants these tests to run: a wrong name must not turn them off in silence.
+        # If the variable is set, these tests are meant to run: a wrong folder is a failure, not a skip.
         pytest.fail(f"${DATA_VARIABLE} is {chosen}, which is not a folder")
     pytest.skip(f"no folder of real graphs: set ${DATA_VARIABLE} to one")
 
 
 @pytest.fixture
 def copy_of_real_data(real_data: Path, tmp_path: Path) -> Callable[[str], Path]:
-    """`copy_of_real_data("planetoid/Cora")` copies that part into a temporary folder of the same layout, and returns its root.
+    """Function that copies a part, such as "planetoid/Cora", to a temporary folder of the same layout and returns its root.
 
     For libraries that write a `processed/` folder beside `raw/`.
     """

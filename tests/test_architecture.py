@@ -10,7 +10,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1] / "src" / "revgnn"
 
 LAYERS = [
-    ["_lazy", "_version", "memory"],
+    ["_lazy", "_version", "files", "memory"],
     ["graph"],
     ["kernels"],
     ["ops"],
@@ -26,7 +26,7 @@ LAYERS = [
 """From the ground up. What stands in one line knows nothing of its neighbours either."""
 
 KNOW_NO_GRAPHS = [
-    *("_version", "memory", "kernels", "stack", "capture", "equilibrium"),
+    *("_version", "files", "memory", "kernels", "stack", "capture", "equilibrium"),
     *("ops.grid", "ops.norm_relu", "ops.operator", "ops.perceptron"),
 ]
 """Rooms, and single ops, that could serve any network. They use only one another."""

@@ -1,4 +1,4 @@
-"""What `load` says to names, roots and files that are not what it needs; and fetching them."""
+"""Errors of `load` for wrong names, roots and damaged files; downloads."""
 
 from __future__ import annotations
 
@@ -13,8 +13,10 @@ import pytest
 import torch
 
 from revgnn.data import load
-from revgnn.data.download import fetch
-from revgnn.data.readers.ogb import OFFICIAL, read_ogb, read_split
+from revgnn.data.download import download_file
+from revgnn.data.readers.ogb import read_ogb
+from revgnn.data.readers.ogb_files import read_split
+from revgnn.data.readers.ogb_meta import OFFICIAL
 from revgnn.data.readers.unpickle import read_pickle
 
 
@@ -23,25 +25,25 @@ from revgnn.data.readers.unpickle import read_pickle
     [
         ("tolokrs", "unknown data set 'tolokrs'; did you mean tolokers"),
         ("Amazon_Ratngs", "did you mean amazon-ratings"),
-        ("zzzz", "`revgnn datasets` lists those there are"),
+        ("zzzz", "`revgnn datasets` lists the known ones"),
         ("nowhere.npz", "there is no file nowhere.npz"),
         ("cora", "cora is not there: looked for cora/raw/ind.cora.x in .* pass download=True"),
         ("ogbn-proteins", "ogbn-proteins is not there: .*ogbn_proteins/raw/edge.csv.gz .*pass download=True"),
         ("ogbn-mine", "ogbn-mine is not there: .*not an official set"),
     ],
 )
-def test_names_that_lead_nowhere(tmp_path, name, message):
+def test_unknown_names_and_missing_files(tmp_path, name, message):
     with pytest.raises(ValueError, match=message) as error:
         load(name, tmp_path)
     assert "\n" not in str(error.value)
 
 
-def test_a_root_that_is_no_folder(tmp_path):
+def test_a_root_that_is_not_a_folder(tmp_path):
     with pytest.raises(ValueError, match=r"the root .*absent is not a folder"):
         load("cora", tmp_path / "absent")
 
 
-def test_a_folder_of_something_else(tmp_path):
+def test_a_folder_in_another_layout(tmp_path):
     (tmp_path / "things").mkdir()
     with pytest.raises(ValueError, match="is a folder without raw/"):
         load(str(tmp_path / "things"))
@@ -65,14 +67,14 @@ def tolokers(copy_of_real_data):
     return copy_of_real_data("ogb/ogbn_tolokers") / "ogb" / "ogbn_tolokers"
 
 
-def _cut_off(path):
+def _truncate(path):
     path.write_bytes(path.read_bytes()[:-1000])
 
 
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
-        (lambda f: _cut_off(f / "raw" / "edge.csv.gz"), "edge.csv.gz cannot be read as a csv of int64"),
+        (lambda f: _truncate(f / "raw" / "edge.csv.gz"), "edge.csv.gz cannot be read as a csv of int64"),
         (lambda f: (f / "raw" / "edge.csv.gz").write_bytes(b"0,1\n"), "edge.csv.gz cannot be read"),
         (lambda f: (f / "raw" / "node-label.csv.gz").unlink(), "there is no file .*node-label.csv.gz"),
         (lambda f: shutil.copy(f / "raw/num-node-list.csv.gz", f / "raw/num-edge-list.csv.gz"), "437301 edges, but .* says 12381"),
@@ -97,7 +99,7 @@ def test_tasks_that_cannot_be_trained(humanppi):
         read_ogb(humanppi, "ogbn-humanppi")
 
 
-class Hostile:
+class Malicious:
     def __reduce__(self):
         return os.system, ("touch harmed",)
 
@@ -105,7 +107,7 @@ class Hostile:
 def test_a_split_is_never_unpickled(tolokers, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     path = tolokers / "split" / "platonov0" / "split_dict.pt"
-    torch.save({"train": Hostile()}, path)
+    torch.save({"train": Malicious()}, path)
     with pytest.raises(ValueError, match="cannot be read as a split of plain arrays"):
         read_split(tolokers, "platonov0")
     assert not (tmp_path / "harmed").exists()
@@ -117,11 +119,11 @@ def test_a_split_is_never_unpickled(tolokers, monkeypatch, tmp_path):
 @pytest.mark.parametrize(
     ("stored", "message"),
     [
-        (Hostile(), "it names posix.system, which no data file needs"),
-        (np.array([{}, 1], dtype=object), "no array of numbers"),
+        (Malicious(), "it names posix.system, which is not allowed in a data file"),
+        (np.array([{}, 1], dtype=object), "not an array of numbers"),
     ],
 )
-def test_a_planetoid_file_runs_nothing(tmp_path, monkeypatch, stored, message):
+def test_a_planetoid_file_runs_no_code(tmp_path, monkeypatch, stored, message):
     monkeypatch.chdir(tmp_path)
     path = tmp_path / "ind.cora.x"
     path.write_bytes(pickle.dumps(stored, protocol=2))
@@ -146,8 +148,8 @@ def test_a_sparse_matrix_with_indices_out_of_range_is_refused(tmp_path):
 def test_planetoid_files_that_do_not_fit_together(copy_of_real_data):
     root = copy_of_real_data("planetoid/Cora")
     raw = root / "planetoid" / "Cora" / "raw"
-    _cut = (raw / "ind.cora.test.index").read_text().splitlines()[:10]
-    (raw / "ind.cora.test.index").write_text("\n".join(_cut))
+    lines = (raw / "ind.cora.test.index").read_text().splitlines()[:10]
+    (raw / "ind.cora.test.index").write_text("\n".join(lines))
     with pytest.raises(ValueError, match="do not fit together as a Planetoid set"):
         load("cora", root)
     (raw / "ind.cora.ty").unlink()
@@ -166,7 +168,7 @@ def test_an_amazon_file_with_damaged_indices(copy_of_real_data):
         load("computers", root)
 
 
-# --- fetching, from a folder that stands in for the net -------------------------------------------------------------------
+# --- downloads, from a local folder instead of the network ----------------------------------------------------------------
 
 
 def test_download_of_an_ogb_set(real_data, tmp_path, monkeypatch):
@@ -177,7 +179,7 @@ def test_download_of_an_ogb_set(real_data, tmp_path, monkeypatch):
     monkeypatch.setitem(OFFICIAL, "ogbn-arxiv", OFFICIAL["ogbn-arxiv"]._replace(url=archive.as_uri()))
     root = tmp_path / "root"
     with pytest.raises(ValueError, match="self-loops would have no edge features"):
-        load("ogbn-arxiv", root, download=True)  # it is fetched, and only then found to be another set
+        load("ogbn-arxiv", root, download=True)  # the download succeeds; reading then finds another set
     assert load("ogbn-arxiv", root, self_loops=False).graph.num_edges == 874_602
     assert [p.name for p in root.iterdir()] == ["ogbn_arxiv"]
 
@@ -187,21 +189,21 @@ def test_download_of_an_archive_without_the_folder(tmp_path, monkeypatch):
     with zipfile.ZipFile(archive, "w") as file:
         file.writestr("other/readme", "")
     monkeypatch.setitem(OFFICIAL, "ogbn-arxiv", OFFICIAL["ogbn-arxiv"]._replace(url=archive.as_uri()))
-    with pytest.raises(ValueError, match="holds no folder arxiv"):
+    with pytest.raises(ValueError, match="has no folder arxiv"):
         load("ogbn-arxiv", tmp_path / "root", download=True)
-    archive.write_bytes(b"no zip")
-    with pytest.raises(ValueError, match="is no zip archive"):
+    archive.write_bytes(b"not a zip")
+    with pytest.raises(ValueError, match="is not a zip archive"):
         load("ogbn-arxiv", tmp_path / "root", download=True)
     assert list((tmp_path / "root").iterdir()) == []
 
 
-def test_fetch_checks_what_came(tmp_path):
+def test_downloads_are_checked(tmp_path):
     source, target = tmp_path / "source", tmp_path / "folder" / "target"
     source.write_bytes(b"graph")
     with pytest.raises(ValueError, match="sent other data than expected"):
-        fetch(source.as_uri(), target, sha256="0" * 64)
+        download_file(source.as_uri(), target, sha256="0" * 64)
     with pytest.raises(ValueError, match=r"could not be downloaded: .* put it at"):
-        fetch((tmp_path / "absent").as_uri(), target)
+        download_file((tmp_path / "absent").as_uri(), target)
     assert list(target.parent.iterdir()) == []
-    fetch(source.as_uri(), target, sha256=hashlib.sha256(b"graph").hexdigest())
+    download_file(source.as_uri(), target, sha256=hashlib.sha256(b"graph").hexdigest())
     assert target.read_bytes() == b"graph"

@@ -1,4 +1,4 @@
-"""Files of one's own: every spelling of the keys, the way there and back, and what is refused."""
+"""Users' own npz files: all names of the arrays, writing and reading back, and an error for every bad array."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def read(tmp_path, without: tuple[str, ...] = (), **changes) -> NodeDataset:
     return read_npz(path)
 
 
-def test_the_plain_form(tmp_path):
+def test_the_documented_names(tmp_path):
     data = read(tmp_path)
     assert (data.name, data.task, data.num_outputs, data.metric) == ("mine", "multiclass", 3, "accuracy")
     assert data.graph.edge_index.tolist() == [[3, 0, 1, 2], [0, 1, 2, 3]]
@@ -44,7 +44,7 @@ def test_other_names_and_shapes(tmp_path):
         train_idx=np.array([1, 0]),
         val_idx=np.array([3]),
         license="CC0",
-        comment="left alone",
+        comment="ignored",
     )
     assert data.graph.edge_index.tolist() == [[1, 0, 3, 2], [0, 1, 2, 3]]  # undirected, each once
     assert data.graph.edge_attr.tolist() == [[2.0], [2.0], [5.0], [5.0]]  # doubled edges: the mean
@@ -86,7 +86,7 @@ def assert_same(one: NodeDataset, other: NodeDataset) -> None:
             assert torch.equal(getattr(a, part).sort().values, getattr(b, part).sort().values)
 
 
-def test_there_and_back(tmp_path):
+def test_a_saved_set_is_read_back(tmp_path):
     data = generate(300)
     save_npz(data, tmp_path / "out.npz")
     assert_same(data, read_npz(tmp_path / "out.npz"))
@@ -94,7 +94,7 @@ def test_there_and_back(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["cora", "tolokers", "ogbn-humanppi", "ppi/ppi_node2vec.npz"])
-def test_there_and_back_with_real_data(real_data, tmp_path, name):
+def test_a_saved_real_set_is_read_back(real_data, tmp_path, name):
     data = load(name, real_data, cache=False)
     save_npz(data, tmp_path / "out.npz")
     assert_same(data, load("out.npz", tmp_path, cache=False))
@@ -107,7 +107,7 @@ def test_the_two_forms_of_human_ppi_agree(real_data):
     assert torch.allclose(one.x, other.x, rtol=1e-5)
 
 
-def test_a_failed_save_leaves_the_old_file(tmp_path, monkeypatch):
+def test_a_failed_save_keeps_the_old_file(tmp_path, monkeypatch):
     path = tmp_path / "out.npz"
     save_npz(generate(300), path)
     before = path.read_bytes()
@@ -141,7 +141,7 @@ def test_a_failed_save_leaves_the_old_file(tmp_path, monkeypatch):
         ((), {"edge_index": FIELDS["edge_index"] + 0.5}, "edge_index must be integers, got float64"),
         ((), {"edge_attr": np.ones((3, 2))}, r"edge features must be numbers of shape \(4, K\)"),
         ((), {"edge_attr": np.array([1, 2, np.nan, 4])}, r"feature 0 of edge 2 \(2 -> 3\) is nan"),
-        ((), {"y": np.array([0, 1, 2.5, 1, 0])}, "label 2.5 is no class"),
+        ((), {"y": np.array([0, 1, 2.5, 1, 0])}, "label 2.5 is not a class"),
         ((), {"task": "clustering"}, "task must be one of"),
         ((), {"metric": "f2"}, "metric must be one of"),
         ((), {"num_classes": 2}, "node 2 has label 2; with 2 classes"),

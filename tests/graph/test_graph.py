@@ -1,4 +1,4 @@
-"""`Graph`: whatever it is made of, the same edges; and what it refuses."""
+"""`Graph`: the same edges from every source, and an error for every bad input."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ every_graph = pytest.mark.parametrize("graph", GRAPHS, ids=NAMES)
 
 
 def edges(graph: Graph) -> list[tuple[float, ...]]:
-    """Every edge with its features, in an order of its own."""
+    """Return every edge with its features, sorted."""
     features = torch.zeros(graph.num_edges, 0) if graph.edge_attr is None else graph.edge_attr
     return sorted((*pair, *row) for pair, row in zip(graph.edge_index.t().tolist(), features.tolist(), strict=True))
 
@@ -110,18 +110,18 @@ def test_changing_edge_features_keeps_what_was_computed() -> None:
     assert graph.with_edge_attr(None).num_edge_features == 0
 
 
-def test_moving_to_where_it_is_changes_nothing() -> None:
+def test_moving_to_the_same_device_returns_the_graph() -> None:
     assert GRAPHS[0].to("cpu") is GRAPHS[0]
 
 
 @pytest.mark.gpu
-def test_moving_there_and_back() -> None:
+def test_moving_to_the_gpu_and_back() -> None:
     for graph in GRAPHS:
         _ = graph.by_source
-        there = graph.to("cuda")
-        assert there.device.type == "cuda"
-        assert edges(there.to("cpu")) == edges(graph)
-        assert edges(there.subgraph(torch.arange(graph.num_nodes // 2)).to("cpu")) == edges(
+        on_gpu = graph.to("cuda")
+        assert on_gpu.device.type == "cuda"
+        assert edges(on_gpu.to("cpu")) == edges(graph)
+        assert edges(on_gpu.subgraph(torch.arange(graph.num_nodes // 2)).to("cpu")) == edges(
             graph.subgraph(torch.arange(graph.num_nodes // 2))
         )
 
@@ -141,7 +141,7 @@ def test_bad_edges(index: torch.Tensor, message: str) -> None:
 
 
 def test_bad_edge_features(edge_index) -> None:
-    with pytest.raises(ValueError, match=r"shape \(6, K\), one row an edge, got \(5, 1\)"):
+    with pytest.raises(ValueError, match=r"shape \(6, K\), one row for each edge, got \(5, 1\)"):
         Graph.from_edge_index(edge_index, 6, torch.zeros(5))
     with pytest.raises(ValueError, match=r"edge_attr of edge 2 is \[1.0, nan\]"):
         Graph.from_edge_index(
@@ -164,7 +164,7 @@ def test_bad_subgraphs_and_sources() -> None:
     graph = Graph.from_edge_index(torch.tensor([[0], [1]]), 4)
     with pytest.raises(ValueError, match="node 2 is named more than once"):
         graph.subgraph(torch.tensor([1, 2, 2]))
-    with pytest.raises(ValueError, match=r"nodes\[1\] 7, but the graph has 4 nodes"):
+    with pytest.raises(ValueError, match=r"nodes\[1\] is 7, but the graph has 4 nodes"):
         graph.subgraph(torch.tensor([1, 7]))
     with pytest.raises(ValueError, match="must be square"):
         Graph.from_sparse(scipy.sparse.csr_array((2, 3)))

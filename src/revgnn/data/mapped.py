@@ -1,4 +1,4 @@
-"""Arrays in `.npy` files as memory that is read when it is touched, however large they are."""
+"""Arrays in `.npy` files, mapped into memory: pages are read when they are used, however large the file is."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from pathlib import Path
 import numpy as np
 
 _NO_RESERVE = getattr(mmap, "MAP_NORESERVE", 0x4000 if sys.platform == "linux" else 0)
-"""Python names it from 3.13 on."""
+"""The flag of this name, which Python has from 3.13 on."""
 
 
 def map_array(path: Path) -> np.ndarray:
-    """The array in a `.npy` file, copy-on-write: what a caller writes never reaches it, and pages nobody writes are the file's own.
+    """Return the array in a `.npy` file, copy-on-write: a caller may write to it, and the file does not change.
 
-    `numpy.load(..., mmap_mode="c")` does the same, but asks the system to set memory aside for a copy of every page, which Linux
-    refuses for a file larger than all of it.
+    `numpy.load(..., mmap_mode="c")` does the same but reserves memory for a copy of every page. Linux refuses that for a file
+    larger than all memory.
 
     Raises:
-        ValueError: if it is no such file, is cut off, holds Python objects or is not in C order.
+        ValueError: if the file is not a `.npy` file, is truncated, holds Python objects or is not in C order.
         OSError: if it cannot be read.
     """
     with open(path, "rb") as file:
@@ -31,7 +31,7 @@ def map_array(path: Path) -> np.ndarray:
         if fortran_order or dtype.hasobject:
             raise ValueError(f"{path.name} must hold plain numbers in C order, got {dtype}, Fortran order: {fortran_order}")
         count = int(np.prod(shape))
-        if count == 0:  # nothing to map
+        if count == 0:  # an empty file cannot be mapped
             return np.empty(shape, dtype)
         offset = file.tell()
         return np.frombuffer(_map(file.fileno()), dtype, count, offset).reshape(shape)

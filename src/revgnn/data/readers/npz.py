@@ -1,4 +1,4 @@
-"""Data sets in `.npz` files of one's own: documented keys, never unpickled.
+"""Data sets in users' own `.npz` files, with the arrays below. Nothing is unpickled.
 
 | array | shape and type | other names | if left out |
 | --- | --- | --- | --- |
@@ -16,13 +16,12 @@
 | `task_names` | (T,) strings | | none |
 | `name`, `source`, `licence` | strings | | the file's name, nothing, nothing |
 
-Other arrays are left alone. `save_npz` writes this form.
+Other arrays are ignored. `save_npz` writes this form.
 """
 
 from __future__ import annotations
 
 import difflib
-import os
 from pathlib import Path
 from typing import Any
 
@@ -30,10 +29,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from revgnn.data.build_graph import build_graph
 from revgnn.data.dataset import DEFAULT_METRIC, NodeDataset, Split, Task
-from revgnn.data.readers.edges import build_graph, features_of
-from revgnn.data.readers.locate import open_npz, read_array
-from revgnn.data.readers.splits import random_splits, splits_from_masks
+from revgnn.data.node_features import default_node_features
+from revgnn.data.readers.npz_archive import open_npz, read_array
+from revgnn.data.splits import random_splits, splits_from_masks
+from revgnn.files import replacing
 
 _ALIASES: dict[str, tuple[str, ...]] = {
     "edge_index": ("edge_index",),
@@ -57,16 +58,16 @@ _ALIASES: dict[str, tuple[str, ...]] = {
 
 
 def read_npz(path: Path, *, undirected: bool | None = None, self_loops: bool | None = None) -> NodeDataset:
-    """A data set from a file with the arrays above.
+    """Read a data set from a file with the arrays above.
 
     Args:
         path: the file.
-        undirected: takes the place of the file's own `undirected`.
+        undirected: replaces the file's own `undirected`.
         self_loops: see `build_graph`; default: as stored.
 
     Raises:
-        ValueError: if the file is missing or damaged, an array is missing, given twice under different names, misspelt, holds
-            Python objects, or is not what the table says.
+        ValueError: if the file is missing or damaged, or an array is missing, occurs under two names, is misspelt, holds Python
+            objects, or is not as the table says.
     """
     arrays = _read_fields(path)
     if "y" not in arrays:
@@ -78,7 +79,7 @@ def read_npz(path: Path, *, undirected: bool | None = None, self_loops: bool | N
 
 
 def save_npz(dataset: NodeDataset, path: Path | str) -> None:
-    """Write a data set so that `read_npz` gives it again, with its splits as masks (their order of nodes is not kept)."""
+    """Write a data set so that `read_npz` returns the same. Splits become masks, so that the order of their nodes is lost."""
     path = Path(path)
     graph = dataset.graph
     arrays: dict[str, Any] = {
@@ -102,20 +103,15 @@ def save_npz(dataset: NodeDataset, path: Path | str) -> None:
             row[getattr(split, part).numpy()] = True
         arrays[f"{part}_masks"] = masks
     plain = {key: np.asarray(value) for key, value in arrays.items() if value is not None}
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with open(temporary, "wb") as file:
-            np.savez(file, **plain)  # type: ignore[arg-type] - no array is named allow_pickle
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with replacing(path) as temporary, open(temporary, "wb") as file:
+        np.savez(file, **plain)  # type: ignore[arg-type] - no array is named allow_pickle
 
 
 # --- reading ------------------------------------------------------------------------------------------------------------
 
 
 def _read_fields(path: Path) -> dict[str, np.ndarray]:
-    """The known arrays by their field."""
+    """Return the known arrays by their field."""
     with open_npz(path) as archive:
         arrays: dict[str, np.ndarray] = {}
         for field, names in _ALIASES.items():
@@ -126,7 +122,7 @@ def _read_fields(path: Path) -> dict[str, np.ndarray]:
                 arrays[field] = read_array(archive, found[0], path)
         known = {name: field for field, names in _ALIASES.items() for name in names}
         for key in archive.files:
-            # An array we would read, but for its spelling, must not be dropped in silence.
+            # A misspelt array must not be ignored without a message.
             near = [] if key in known else difflib.get_close_matches(key, known, n=1, cutoff=0.85)
             if near and known[near[0]] not in arrays:
                 raise ValueError(f"{path} holds an array {key!r}; did you mean {near[0]!r}? Rename it (or remove it).")
@@ -146,13 +142,13 @@ def _dataset(arrays: dict[str, np.ndarray], path: Path, undirected: bool | None,
     task, labels, num_outputs = _labels(y, arrays)
     species, num_species = None, 0
     if "species" in arrays:
-        kinds, category = np.unique(_numbers(arrays["species"], "species", "iu"), return_inverse=True)
+        kinds, category = np.unique(_check_kind(arrays["species"], "species", "iu"), return_inverse=True)
         species, num_species = torch.from_numpy(category.reshape(-1)), len(kinds)
-    x = _numbers(arrays["x"], "x", "biuf").astype(np.float32, copy=False) if "x" in arrays else None
+    x = _check_kind(arrays["x"], "x", "biuf").astype(np.float32, copy=False) if "x" in arrays else None
     return NodeDataset(
         name=str(arrays.get("name", path.stem)),
         graph=graph,
-        x=features_of(graph) if x is None else torch.from_numpy(x),
+        x=default_node_features(graph) if x is None else torch.from_numpy(x),
         species=species,
         num_species=num_species,
         y=labels,
@@ -170,7 +166,7 @@ def _edges(arrays: dict[str, np.ndarray]) -> tuple[np.ndarray, bool]:
     if ("edge_index" in arrays) == ("edges" in arrays):
         raise ValueError("one array of edges is needed: edge_index of shape (2, E), or edges of shape (E, 2).")
     field = "edge_index" if "edge_index" in arrays else "edges"
-    edges = _numbers(arrays[field], field, "iu")
+    edges = _check_kind(arrays[field], field, "iu")
     side = 0 if field == "edge_index" else 1
     if edges.ndim != 2 or edges.shape[side] != 2:
         raise ValueError(f"{field} must have shape {'(2, E)' if side == 0 else '(E, 2)'}, got {edges.shape}; transpose it?")
@@ -179,7 +175,7 @@ def _edges(arrays: dict[str, np.ndarray]) -> tuple[np.ndarray, bool]:
 
 
 def _labels(y: np.ndarray, arrays: dict[str, np.ndarray]) -> tuple[Task, Tensor, int]:
-    y = _numbers(y, "y", "biuf")
+    y = _check_kind(y, "y", "biuf")
     if y.ndim not in (1, 2):
         raise ValueError(f"y must have shape (N,) or (N, T), got {y.shape}.")
     missing = np.isnan(y)
@@ -195,7 +191,7 @@ def _labels(y: np.ndarray, arrays: dict[str, np.ndarray]) -> tuple[Task, Tensor,
         raise ValueError(f"y of shape {y.shape} is not {task}; that takes one label a node, shape (N,).")
     column = np.where(missing, -1, y).reshape(-1)
     if not np.array_equal(column, np.trunc(column)):
-        raise ValueError(f"label {column[column != np.trunc(column)][0]} is no class; classes are integers from 0.")
+        raise ValueError(f"label {column[column != np.trunc(column)][0]} is not a class; classes are integers from 0.")
     labels = torch.from_numpy(column.astype(np.int64))
     num_classes = int(arrays["num_classes"]) if "num_classes" in arrays else int(labels.max()) + 1 if len(labels) else 0
     return task, labels, 1 if task == "binary" else num_classes  # type: ignore[return-value] - NodeDataset checks the task
@@ -217,13 +213,13 @@ def _splits(arrays: dict[str, np.ndarray], labels: Tensor) -> tuple[Split, ...]:
 
 
 def _masks(array: np.ndarray, part: str, num_nodes: int) -> np.ndarray:
-    """Boolean, (S, N)."""
+    """Return the part's nodes in each of S splits: bool, (S, N)."""
     if array.dtype == bool and array.shape[-1:] == (num_nodes,):
         return array.reshape(-1, num_nodes)
     if array.dtype == bool and array.ndim == 2 and array.shape[0] == num_nodes:
         return array.T
     if array.dtype.kind in "iu" and array.ndim == 1:
-        # A mask of 0 and 1 read as node numbers would name nodes 0 and 1 again and again.
+        # A mask of 0 and 1, read as node numbers, names nodes 0 and 1 many times: an error below.
         outside = array[(array < 0) | (array >= num_nodes)]
         if len(outside):
             raise ValueError(f"{part} names node {outside[0]}, but there are {num_nodes} nodes.")
@@ -238,7 +234,8 @@ def _masks(array: np.ndarray, part: str, num_nodes: int) -> np.ndarray:
     )
 
 
-def _numbers(array: np.ndarray, name: str, kinds: str) -> np.ndarray:
+def _check_kind(array: np.ndarray, name: str, kinds: str) -> np.ndarray:
+    """Return the array, or raise `ValueError` if its dtype is not of one of these NumPy kinds."""
     if array.dtype.kind not in kinds:
         raise ValueError(f"{name} must be {'integers' if kinds == 'iu' else 'numbers'}, got {array.dtype}.")
     return array

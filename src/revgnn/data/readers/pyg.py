@@ -1,10 +1,10 @@
-"""The sets that PyTorch Geometric names Planetoid, Amazon and HeterophilousGraphDataset, from their raw files.
+"""The sets that PyTorch Geometric calls Planetoid, Amazon and HeterophilousGraphDataset, from their raw files.
 
-Read as PyTorch Geometric reads them (tests hold the two side by side), but without its `processed/` folder, so that the data
-may be read-only, and without running its pickles.
+The result is that of PyTorch Geometric (tests compare the two), but the reader writes no `processed/` folder, so that the data
+may be read-only, and does not run the pickles.
 
 - Planetoid (Yang et al. 2016, arXiv:1603.08861): Cora, CiteSeer, PubMed; the public split.
-- Amazon (Shchur et al. 2018, arXiv:1811.05868): Computers, Photo; none published: random 60/20/20, split `s` by seed `s`.
+- Amazon (Shchur et al. 2018, arXiv:1811.05868): Computers, Photo; no published split: random 60/20/20, split `s` with seed `s`.
 - Heterophilous (Platonov et al. 2023, arXiv:2302.11640): Tolokers, Minesweeper, Questions, Roman-empire, Amazon-ratings;
   10 published splits.
 """
@@ -17,12 +17,12 @@ import numpy as np
 import scipy.sparse
 import torch
 
+from revgnn.data.build_graph import build_graph
 from revgnn.data.catalogue import find_entry
 from revgnn.data.dataset import DEFAULT_METRIC, NodeDataset, Split, Task
-from revgnn.data.readers.edges import build_graph
-from revgnn.data.readers.locate import open_npz, read_array
-from revgnn.data.readers.splits import random_splits, splits_from_masks
+from revgnn.data.readers.npz_archive import open_npz, read_array
 from revgnn.data.readers.unpickle import read_pickle
+from revgnn.data.splits import random_splits, splits_from_masks
 
 PLANETOID = ("cora", "citeseer", "pubmed")
 AMAZON = ("computers", "photo")
@@ -30,7 +30,7 @@ HETEROPHILOUS = ("tolokers", "minesweeper", "questions", "roman-empire", "amazon
 
 
 def raw_files(name: str) -> dict[str, str]:
-    """Path within the data set's folder and address of each raw file; the first one tells the set."""
+    """Return the address of each raw file, by its path within the data set's folder. The first path identifies the set."""
     if name in PLANETOID:
         parts = ("x", "tx", "allx", "y", "ty", "ally", "graph", "test.index")
         return {f"raw/ind.{name}.{p}": f"https://github.com/kimiyoung/planetoid/raw/master/data/ind.{name}.{p}" for p in parts}
@@ -44,17 +44,17 @@ def raw_files(name: str) -> dict[str, str]:
 def read_pyg(
     folder: Path, name: str, *, num_splits: int = 10, undirected: bool | None = None, self_loops: bool | None = None
 ) -> NodeDataset:
-    """One of the sets above from the folder that holds its `raw/`.
+    """Read one of the sets above from the folder that holds its `raw/`.
 
     Args:
         folder: for example `Cora`.
         name: lower case, one of `PLANETOID`, `AMAZON`, `HETEROPHILOUS`.
-        num_splits: how many random splits to make, for Amazon.
+        num_splits: number of random splits, for Amazon.
         undirected: add reverse edges and keep each once; default True.
         self_loops: see `build_graph`; default: dropped (Planetoid, Amazon), as stored (heterophilous), as in PyTorch Geometric.
 
     Raises:
-        ValueError: if a file is missing, damaged, or not what it should be.
+        ValueError: if a file is missing or damaged, or the files do not fit together.
     """
     undirected = True if undirected is None else undirected
     if name in PLANETOID:
@@ -65,13 +65,13 @@ def read_pyg(
 
 
 def _read_planetoid(folder: Path, name: str, undirected: bool, self_loops: bool) -> NodeDataset:
-    """x, y: labelled training nodes; allx, ally: all but test nodes; tx, ty: test nodes, in the order of test.index."""
+    """Read the files x, y: labelled training nodes; allx, ally: all but test nodes; tx, ty: test nodes in test.index's order."""
     parts = ("y", "tx", "allx", "ty", "ally", "graph")
     *matrices, adjacency = (read_pickle(folder / "raw" / f"ind.{name}.{part}") for part in parts)
     try:
         y, tx, allx, ty, ally = (_dense(matrix) for matrix in matrices)
         test = np.loadtxt(folder / "raw" / f"ind.{name}.test.index", dtype=np.int64)
-        # CiteSeer's test nodes have gaps: isolated nodes without features or labels, which get zeros and -1 here.
+        # The numbers of CiteSeer's test nodes have gaps: isolated nodes without features or labels. They get zeros and -1 here.
         num_nodes = max(len(allx), int(test.max()) + 1)
         x = np.zeros((num_nodes, allx.shape[1]), np.float32)
         one_hot = np.zeros((num_nodes, ally.shape[1]), np.float32)

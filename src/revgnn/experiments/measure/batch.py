@@ -9,8 +9,8 @@ from torch import Tensor
 
 from revgnn.data import NodeDataset, Split, proteins_shaped
 from revgnn.data.catalogue import Entry, find_entry
-from revgnn.data.readers.edges import features_of
-from revgnn.data.readers.locate import default_root, find_folder
+from revgnn.data.locate import default_root, find_folder
+from revgnn.data.node_features import default_node_features
 from revgnn.graph import Graph
 from revgnn.train.batches import Batch, Batches
 from revgnn.train.config import DataConfig, RunConfig
@@ -93,7 +93,9 @@ def generated_batch(
     dataset = NodeDataset(
         name="generated",
         graph=graph,
-        x=features_of(graph) if entry.num_edge_features else torch.rand(num_nodes, entry.num_features, generator=generator),
+        x=default_node_features(graph)
+        if entry.num_edge_features
+        else torch.rand(num_nodes, entry.num_features, generator=generator),
         species=torch.randint(num_species, (num_nodes,), generator=generator) if num_species else None,
         num_species=num_species,
         y=_random_labels(entry, num_nodes, generator),

@@ -11,9 +11,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from revgnn.files import write_json
 from revgnn.train.config import RunConfig
 from revgnn.train.inference.evaluate import evaluate_run
-from revgnn.train.run.files import write_json
 from revgnn.train.run.folder import RunFolder
 from revgnn.train.sweeps import finished_result
 

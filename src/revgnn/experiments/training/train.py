@@ -16,10 +16,10 @@ from revgnn.experiments.report.markdown import table_markdown
 from revgnn.experiments.training.plan import Plan
 from revgnn.experiments.training.runs import evaluate_views
 from revgnn.experiments.training.trained_table import trained_table_record
+from revgnn.files import write_json, write_text
 from revgnn.stack import StateRangeError
 from revgnn.train.datasets import load_dataset
 from revgnn.train.run.events import Hook
-from revgnn.train.run.files import write_json, write_text
 from revgnn.train.run.folder import RunFolderError
 from revgnn.train.run.optimization import Diverged
 from revgnn.train.run.session import build_for, choose_device

@@ -1,9 +1,9 @@
-"""Run by `test_beyond_memory.py` in a process of its own: opens a cached set, cuts an epoch and takes a training step.
+"""Open a cached set, cut an epoch and do a training step; `test_larger_than_memory.py` runs this in a process of its own.
 
-    python beyond_memory.py SOURCE PARTS
+    python larger_than_memory.py SOURCE PARTS
 
-Prints as JSON the memory that each stage took above what was there before: `anonymous`, memory that has no file behind it and so
-must fit, at its peak; and `mapped`, pages of files in use at the end, which the system takes back when it needs to.
+Prints as JSON the memory that each stage needs in addition: `anonymous`, the peak of memory without a file behind it, which must
+fit; and `mapped`, pages of files in use at the end, which the system can release at any time.
 """
 
 from __future__ import annotations
@@ -21,26 +21,26 @@ from revgnn.data.cache import cached
 
 
 def status() -> dict[str, int]:
-    """Bytes of the process, by kind."""
+    """Return the memory of the process in bytes, by kind."""
     lines = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
     return {kind: int(lines[kind].split()[0]) * 1024 for kind in ("RssAnon", "RssFile")}
 
 
-class Watch:
-    """Memory above what there was at entry: looked at a thousand times a second, while kernels run without the interpreter lock."""
+class MemoryIncrease:
+    """Context manager: memory above that at entry, sampled every millisecond by a thread."""
 
-    def __enter__(self) -> Watch:
-        self.before, self.peak, self.over = status(), 0, threading.Event()
-        self.thread = threading.Thread(target=self.look)
+    def __enter__(self) -> MemoryIncrease:
+        self.before, self.peak, self.ended = status(), 0, threading.Event()
+        self.thread = threading.Thread(target=self.sample)
         self.thread.start()
         return self
 
-    def look(self) -> None:
-        while not self.over.wait(0.001):
+    def sample(self) -> None:
+        while not self.ended.wait(0.001):
             self.peak = max(self.peak, status()["RssAnon"])
 
     def __exit__(self, *_: object) -> None:
-        self.over.set()
+        self.ended.set()
         self.thread.join()
         now = status()
         self.anonymous = max(self.peak, now["RssAnon"]) - self.before["RssAnon"]
@@ -48,7 +48,7 @@ class Watch:
 
 
 def train_on_the_first_part(data: NodeDataset, parts: int) -> int:
-    """Walk one epoch, step on its first part; returns the edges met."""
+    """Cut all parts of one epoch, train on the first, and return the number of edges in all parts."""
     torch.manual_seed(0)
     config = ModelConfig(depth=3, channels=16)
     model = build_model(
@@ -71,18 +71,18 @@ def main(source: Path, parts: int) -> None:
         raise AssertionError("the set must come from the cache")
 
     torch.set_num_threads(1)
-    train_on_the_first_part(generate(300), 2)  # what is compiled and kept is not the graph's
+    train_on_the_first_part(generate(300), 2)  # memory of compiled code is not that of the graph
     found = {}
     cache._SETTLED_NS = 0
     data = None
     for stage in ("verifying", "opening"):
         del data
-        with Watch() as watch:
+        with MemoryIncrease() as increase:
             data = cached(never, source, [source], {})
-        found[stage] = {"anonymous": watch.anonymous, "mapped": watch.mapped}
-    with Watch() as watch:
+        found[stage] = {"anonymous": increase.anonymous, "mapped": increase.mapped}
+    with MemoryIncrease() as increase:
         edges = train_on_the_first_part(data, parts)
-    found["training"] = {"anonymous": watch.anonymous, "mapped": watch.mapped}
+    found["training"] = {"anonymous": increase.anonymous, "mapped": increase.mapped}
     found["edges"] = edges
     sys.stdout.write(json.dumps(found))
 

@@ -1,4 +1,4 @@
-"""A graph in the cache may be larger than memory: it is verified, opened, cut and trained on without a copy of it."""
+"""A graph in the cache may be larger than memory: verifying, opening, cutting and training make no copy of it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from revgnn.data.mapped import map_array
 NODES, EDGES, PARTS = 8_000, 4_000_000, 10
 
 
-def a_large_set(edge_storage: str) -> NodeDataset:
+def large_dataset(edge_storage: str) -> NodeDataset:
     graph = full_size(NODES, EDGES, edge_storage=edge_storage)
     nodes = torch.arange(NODES)
     y = (torch.rand(NODES, 3) < 0.5).float()
@@ -33,11 +33,11 @@ def a_large_set(edge_storage: str) -> NodeDataset:
 def test_memory_stays_far_below_the_size_of_the_graph(tmp_path, edge_storage):
     source = tmp_path / "set"
     source.write_text("stands for the files the set was read from")
-    data = cached(lambda: a_large_set(edge_storage), source, [source], {})
+    data = cached(lambda: large_dataset(edge_storage), source, [source], {})
     assert data.graph.edge_attr is not None
     size = data.graph.edge_attr.nbytes + data.graph.src.nbytes
 
-    script = Path(__file__).with_name("beyond_memory.py")
+    script = Path(__file__).with_name("larger_than_memory.py")
     command = [sys.executable, str(script), str(source), str(PARTS)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
@@ -45,12 +45,12 @@ def test_memory_stays_far_below_the_size_of_the_graph(tmp_path, edge_storage):
     assert found["edges"] == pytest.approx(EDGES / PARTS, rel=0.1)
     for stage in ("verifying", "opening", "training"):
         assert found[stage]["anonymous"] < size / 8, (stage, size, found)
-    assert found["verifying"]["mapped"] > 0.9 * size, "the first opening reads everything"
-    assert found["opening"]["mapped"] < size / 8, "later ones do not"
+    assert found["verifying"]["mapped"] > 0.9 * size, "the first opening reads all files"
+    assert found["opening"]["mapped"] < size / 8, "later ones read only a small part"
 
 
 def test_a_file_larger_than_memory_can_be_mapped(tmp_path):
-    """Full of holes, so it takes no room. Linux refuses a mapping that could be written to if it is larger than all memory."""
+    """The file is sparse and needs no disk space. Linux refuses a writable mapping that is larger than all memory."""
     if not hasattr(os, "sysconf"):
         pytest.skip("cannot tell the size of memory")
     rows = 2 * os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 32
@@ -61,9 +61,9 @@ def test_a_file_larger_than_memory_can_be_mapped(tmp_path):
         try:
             file.truncate(file.tell() + 32 * rows)
         except OSError as error:
-            pytest.skip(f"no file of that size here: {error}")
+            pytest.skip(f"cannot make a file of that size: {error}")
     if path.stat().st_blocks * 512 > 1 << 20:
-        pytest.skip("files have no holes here")
+        pytest.skip("this file system has no sparse files")
     features = map_array(path)
     assert features.shape == (rows, 8)
     features[rows - 1] = 1.0
@@ -72,7 +72,7 @@ def test_a_file_larger_than_memory_can_be_mapped(tmp_path):
 
 @pytest.mark.parametrize("dtype", ["<f4", "<f2", "<i2", "<i8", "|b1"])
 @pytest.mark.parametrize("shape", [(0, 3), (5,), (7, 3), ()])
-def test_a_mapped_array_is_the_array(tmp_path, dtype, shape):
+def test_a_mapped_array_equals_the_stored_one(tmp_path, dtype, shape):
     array = np.random.default_rng(0).integers(0, 2, shape).astype(dtype)
     np.save(tmp_path / "a.npy", array)
     mapped = map_array(tmp_path / "a.npy")
@@ -82,7 +82,7 @@ def test_a_mapped_array_is_the_array(tmp_path, dtype, shape):
     assert mapped.flags.writeable
 
 
-def test_what_is_no_plain_array_is_not_mapped(tmp_path):
+def test_files_that_are_not_plain_arrays_are_refused(tmp_path):
     path = tmp_path / "a.npy"
     np.save(path, np.ones((3, 4), order="F"))
     with pytest.raises(ValueError, match=r"a.npy must hold plain numbers in C order"):
@@ -90,7 +90,7 @@ def test_what_is_no_plain_array_is_not_mapped(tmp_path):
     np.save(path, np.array([{}]), allow_pickle=True)
     with pytest.raises(ValueError, match="got object"):
         map_array(path)
-    path.write_bytes(b"something else altogether")
+    path.write_bytes(b"not an array")
     with pytest.raises(ValueError, match="magic string"):
         map_array(path)
     np.save(path, np.ones(1000))

@@ -1,4 +1,4 @@
-"""The graph of ogbn-proteins' size, at sizes a test can afford: exact, symmetric, heavy-tailed."""
+"""The generated graph of ogbn-proteins' size, tested at small sizes: exact size, symmetric, heavy-tailed degrees."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from revgnn.graph import Graph
 
 
 @pytest.mark.parametrize(("nodes", "edges"), [(2000, 60_000), (2000, 0), (50, 1224), (2, 0), (1, 0), (0, 0)])
-def test_exactly_as_large_as_asked_for(nodes, edges):
+def test_has_exactly_the_requested_size(nodes, edges):
     graph = full_size(nodes, edges, 3)
     assert (graph.num_nodes, graph.num_edges, graph.num_edge_features) == (nodes, edges, 3)
     Graph(graph.indptr, graph.src, graph.edge_attr)  # passes every check
@@ -18,9 +18,10 @@ def test_exactly_as_large_as_asked_for(nodes, edges):
     pairs = graph.src.long() * max(nodes, 1) + graph.dst
     assert pairs.unique().numel() == edges
     # Every edge has its reverse, with the same features.
-    there, back = pairs.sort().indices, (graph.dst.long() * max(nodes, 1) + graph.src).sort().indices
-    assert torch.equal(pairs[there], (graph.dst.long() * max(nodes, 1) + graph.src)[back])
-    assert torch.equal(graph.edge_attr[there], graph.edge_attr[back])
+    reverse_pairs = graph.dst.long() * max(nodes, 1) + graph.src
+    order, reverse_order = pairs.sort().indices, reverse_pairs.sort().indices
+    assert torch.equal(pairs[order], reverse_pairs[reverse_order])
+    assert torch.equal(graph.edge_attr[order], graph.edge_attr[reverse_order])
 
 
 def test_degrees_are_heavy_tailed_and_features_thousandths():
@@ -28,7 +29,7 @@ def test_degrees_are_heavy_tailed_and_features_thousandths():
     degree = graph.in_degree.float()
     assert degree.max() > 8 * degree.mean()
     assert degree.median() < 0.8 * degree.mean()
-    # Hubs have no numbers of their own.
+    # The number of a node does not depend on its degree.
     assert abs(torch.corrcoef(torch.stack([degree, torch.arange(5000.0)]))[0, 1]) < 0.05
     features = graph.edge_attr
     assert features.min() == 0
@@ -49,6 +50,6 @@ def test_the_same_graph_in_16_bits():
 
 
 @pytest.mark.parametrize("edges", [-2, 3, 50 * 49])
-def test_sizes_that_cannot_be(edges):
+def test_impossible_sizes_are_refused(edges):
     with pytest.raises(ValueError, match=r"num_edges must be even and between 0 and half of all ordered pairs \(1225\)"):
         full_size(50, edges)

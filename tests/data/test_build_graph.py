@@ -1,4 +1,4 @@
-"""From stored edges to a graph: both directions at once, features in 16 bits, and files read in pieces."""
+"""From stored edges to a graph: reverse edges, features in 16 bits, and files read in chunks."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ import pytest
 import torch
 
 from revgnn.data import load
+from revgnn.data.build_graph import build_graph
 from revgnn.data.readers import csv as csv_module
 from revgnn.data.readers import ogb as ogb_module
 from revgnn.data.readers.csv import read_csv
-from revgnn.data.readers.edges import build_graph
 from revgnn.graph import Graph
 from revgnn.testing import awkward_graphs
 
@@ -21,7 +21,7 @@ CASES = awkward_graphs(num_edge_features=3)
 
 @pytest.mark.parametrize("case", CASES, ids=str)
 @pytest.mark.parametrize("features", [False, True])
-def test_the_reverse_of_every_edge_comes_right_after_it(case, features):
+def test_every_edge_is_followed_by_its_reverse(case, features):
     stored = case.graph.edge_index.numpy()
     stored = stored[:, np.random.default_rng(0).permutation(stored.shape[1])]
     edge_attr = case.graph.edge_attr.numpy() if features else None
@@ -46,11 +46,11 @@ def test_features_in_16_bits_are_the_same_features(options):
     plain = build_graph(edge_index, 20, (whole / 1000).astype(np.float32), **options)
     assert torch.equal(small.src, plain.src)
     assert torch.equal(small.edge_features(), plain.edge_attr)
-    # Where doubled edges are averaged the mean is no multiple of anything.
+    # A mean of doubled edges need not be a multiple of the scale.
     assert small.edge_attr.dtype == (torch.float32 if "undirected" in options else torch.int16)
 
 
-def test_a_set_is_compressed_while_it_is_read(real_data, monkeypatch):
+def test_features_are_compressed_before_the_graph_is_built(real_data, monkeypatch):
     dtypes, inner = [], ogb_module.build_graph
 
     def spy(edge_index, num_nodes, edge_attr, **options):
@@ -67,9 +67,9 @@ def test_a_set_is_compressed_while_it_is_read(real_data, monkeypatch):
 
 
 @pytest.mark.parametrize("rows", [0, 3, 7, 100])
-def test_a_file_read_in_pieces_is_the_file(tmp_path, monkeypatch, rows):
+def test_a_file_read_in_chunks_is_complete(tmp_path, monkeypatch, rows):
     pytest.importorskip("pandas")
-    monkeypatch.setattr(csv_module, "_ROWS_AT_A_TIME", 2)
+    monkeypatch.setattr(csv_module, "_CHUNK_ROWS", 2)
     path = tmp_path / "edge-feat.csv.gz"
     with gzip.open(path, "wt") as file:
         file.write("".join(f"{n},{n / 8}\n" for n in range(7)))

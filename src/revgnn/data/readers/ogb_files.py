@@ -1,0 +1,151 @@
+"""The files of an OGB set as arrays: `raw/` in its csv or binary form, and `split/`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from revgnn.data.dataset import Split
+from revgnn.data.readers.csv import read_csv
+from revgnn.data.readers.npz_archive import open_npz, read_array
+from revgnn.graph import edge_storage
+
+
+class RawArrays(NamedTuple):
+    """The contents of `raw/`."""
+
+    num_nodes: int
+    edge_index: np.ndarray
+    edge_attr: np.ndarray | None
+    edge_scale: float | None
+    """Scale of `edge_attr` if it is int16; None if it is float32."""
+    x: np.ndarray | None
+    species: np.ndarray | None
+    y: np.ndarray
+
+
+def read_raw(folder: Path, *, binary: bool, compress: bool) -> RawArrays:
+    """Read the folder `raw/` of a set.
+
+    Args:
+        folder: the folder that holds `raw/`.
+        binary: the files are `.npz`, not `.csv.gz`.
+        compress: store edge features in 16 bits if nothing is lost.
+
+    Raises:
+        ValueError: if a file is missing, damaged or does not have as many rows as the others say.
+    """
+    raw = folder / "raw"
+    arrays, num_edges = (_read_npz if binary else _read_csv)(raw, compress)
+    # The numbers of rows agree unless a file is truncated.
+    if arrays.edge_index.shape[1] != num_edges:
+        raise ValueError(f"{raw}: {arrays.edge_index.shape[1]} edges, but its list of sizes says {num_edges}; is a file truncated?")
+    for what, rows in (("node features", arrays.x), ("species", arrays.species), ("labels", arrays.y)):
+        if rows is not None and len(rows) != arrays.num_nodes:
+            raise ValueError(f"{raw}: {what} of {len(rows)} nodes, but there are {arrays.num_nodes}; is a file truncated?")
+    return arrays
+
+
+def _read_csv(raw: Path, compress: bool) -> tuple[RawArrays, int]:
+    num_nodes = _single_size(read_csv(raw / "num-node-list.csv.gz", np.int64), raw, "nodes")
+    num_edges = _single_size(read_csv(raw / "num-edge-list.csv.gz", np.int64), raw, "edges")
+
+    def optional(name: str, rows: int) -> np.ndarray | None:
+        path = raw / f"{name}.csv.gz"
+        return read_csv(path, np.float32, rows) if path.is_file() else None
+
+    # First the array that needs the most memory while it is read.
+    edge_attr, edge_scale = _compress_if(compress, optional("edge-feat", num_edges))
+    edge_index = read_csv(raw / "edge.csv.gz", np.int64, num_edges).reshape(-1, 2).T
+    species = next((p for p in (raw / "node_species.csv.gz", raw / "species.csv.gz") if p.is_file()), None)
+    arrays = RawArrays(
+        num_nodes=num_nodes,
+        edge_index=edge_index,
+        edge_attr=edge_attr,
+        edge_scale=edge_scale,
+        x=optional("node-feat", num_nodes),
+        species=None if species is None else read_csv(species, np.int64).reshape(-1),
+        y=read_csv(raw / "node-label.csv.gz", np.float32),
+    )
+    return arrays, num_edges
+
+
+def _read_npz(raw: Path, compress: bool) -> tuple[RawArrays, int]:
+    data_path, label_path = raw / "data.npz", raw / "node-label.npz"
+    with open_npz(data_path) as data, open_npz(label_path) as labels:
+
+        def optional(key: str, dtype: type[np.generic]) -> np.ndarray | None:
+            return read_array(data, key, data_path).astype(dtype, copy=False) if key in data else None
+
+        species = optional("node_species", np.int64)
+        edge_attr, edge_scale = _compress_if(compress, optional("edge_feat", np.float32))
+        arrays = RawArrays(
+            num_nodes=_single_size(read_array(data, "num_nodes_list", data_path), raw, "nodes"),
+            edge_index=read_array(data, "edge_index", data_path),
+            edge_attr=edge_attr,
+            edge_scale=edge_scale,
+            x=optional("node_feat", np.float32),
+            species=None if species is None else species.reshape(-1),
+            y=read_array(labels, "node_label", label_path),
+        )
+        return arrays, _single_size(read_array(data, "num_edges_list", data_path), raw, "edges")
+
+
+def _compress_if(compress: bool, edge_attr: np.ndarray | None) -> tuple[np.ndarray | None, float | None]:
+    if edge_attr is None or not compress:
+        return edge_attr, None
+    features, scale = edge_storage.compress(torch.from_numpy(edge_attr), 1.0, "auto")
+    return features.numpy(), scale if features.dtype == torch.int16 else None
+
+
+def _single_size(sizes: np.ndarray, raw: Path, what: str) -> int:
+    if sizes.size != 1:
+        raise ValueError(f"{raw} holds {sizes.size} graphs, by its list of numbers of {what}; a node set is one graph.")
+    return int(sizes.reshape(-1)[0])
+
+
+def read_split(folder: Path, split: str, *, required: bool = True) -> Split:
+    """Return the split in `split/<split>`, stored as `split_dict.pt` or as three csv.gz files.
+
+    Args:
+        folder: the folder that holds `split/`.
+        split: name of the split.
+        required: if False and there is no such split but a single other one, that one is returned.
+
+    Raises:
+        ValueError: if there is no such split, or its files are missing or damaged.
+    """
+    path = folder / "split" / split
+    if not path.is_dir():
+        known = sorted(p.name for p in (folder / "split").glob("*") if p.is_dir())
+        if required or len(known) != 1:
+            raise ValueError(f"{folder} has no split {split!r}; it has {', '.join(known) or 'none'}.")
+        path = folder / "split" / known[0]
+    if (path / "split_dict.pt").is_file():
+        stored = _load_split_dict(path / "split_dict.pt")
+        parts = [stored.get(part) for part in ("train", "valid", "test")]
+        if not all(isinstance(part, Tensor | np.ndarray) for part in parts):
+            raise ValueError(f"{path}: split_dict.pt must hold arrays train, valid and test, it has {', '.join(map(str, stored))}.")
+        return Split(*(torch.as_tensor(part).to(torch.int64) for part in parts))
+    columns = [read_csv(path / f"{part}.csv.gz", np.int64) for part in ("train", "valid", "test")]
+    return Split(*(torch.from_numpy(column.reshape(-1)) for column in columns))
+
+
+def _load_split_dict(path: Path) -> dict[str, Any]:
+    """Load OGB's own form of a split, a pickle. Only what `DatasetSaver` writes is allowed: tensors, arrays, plain containers."""
+    rebuild: Any = np.empty(0).__reduce__()[0]  # numpy's `_reconstruct`; its module has another name in NumPy 1 and in NumPy 2
+    allowed = [np.ndarray, np.dtype, type(np.dtype(np.int64)), type(np.dtype(np.int32))]
+    by_name = [(rebuild, f"numpy.{core}.multiarray._reconstruct") for core in ("core", "_core")]
+    try:
+        with torch.serialization.safe_globals([*allowed, *by_name]):
+            stored = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # a damaged or malicious pickle can cause any
+        reason = str(error).split("\n")[0]
+        raise ValueError(f"{path} cannot be read as a split of plain arrays: {reason}") from None
+    if not isinstance(stored, dict):
+        raise ValueError(f"{path} must hold a dict of train, valid and test, got {type(stored).__name__}.")
+    return stored
