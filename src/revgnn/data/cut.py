@@ -138,7 +138,7 @@ def _run_in_threads(task: Callable[[int], None], count: int, threads: int) -> No
 # Indices below are unsigned. Python counts negative indices from the end, and testing each for its sign would double the time.
 
 
-@njit(cache=True, nogil=True)
+@cached_njit(nogil=True)
 def _find_kept_edges(start, stop, indptr, src, nodes, position, first, size, ends, kept, counts):
     """Write the positions of the kept edges of the part's nodes `start` to `stop`, from `kept[ends[start]]` on.
 
@@ -155,13 +155,13 @@ def _find_kept_edges(start, stop, indptr, src, nodes, position, first, size, end
         counts[i + 1] = p - before
 
 
-@njit(cache=True, nogil=True)
+@cached_njit(nogil=True)
 def _renumber_sources(edges, src, position, first, out):
     for n in range(edges.size):
         out[n] = position[src[edges[n]]] - first
 
 
-@njit(cache=True, nogil=True)
+@cached_njit(nogil=True)
 def _take_rows(values, rows, out):
     for r in range(rows.size):
         row = rows[r]

@@ -14,7 +14,7 @@ IndexArray = np.ndarray
 """An int32 or int64 array."""
 
 
-@njit(cache=True, nogil=True)
+@cached_njit(nogil=True)
 def group_by(keys: IndexArray, num_groups: int) -> tuple[np.ndarray, np.ndarray]:
     """Sort positions by key with a stable counting sort.
 
@@ -34,7 +34,7 @@ def group_by(keys: IndexArray, num_groups: int) -> tuple[np.ndarray, np.ndarray]
     return indptr, order
 
 
-@njit(cache=True, nogil=True)
+@cached_njit(nogil=True)
 def compress_with_reverse(
     src: IndexArray, dst: IndexArray, num_nodes: int, edge_ids: IndexArray | None = None
 ) -> tuple[np.ndarray, IndexArray]:
@@ -65,7 +65,7 @@ def compress_with_reverse(
     return indptr, sources
 
 
-@njit(cache=True, nogil=True)
+@cached_njit(nogil=True)
 def transpose(indptr: np.ndarray, src: IndexArray) -> tuple[np.ndarray, IndexArray, IndexArray]:
     """Compress the same edges by source.
 
@@ -91,7 +91,7 @@ def transpose(indptr: np.ndarray, src: IndexArray) -> tuple[np.ndarray, IndexArr
     return indptr_out, dst, edge
 
 
-@njit(cache=True, nogil=True)
+@cached_njit(nogil=True)
 def first_out_of_range(index: IndexArray, num_nodes: int) -> int:
     """Return the position of the first entry outside `[0, num_nodes)`, or -1."""
     for e in range(index.size):
@@ -100,7 +100,7 @@ def first_out_of_range(index: IndexArray, num_nodes: int) -> int:
     return -1
 
 
-@njit(cache=True, nogil=True)
+@cached_njit(nogil=True)
 def select_nodes(
     indptr: np.ndarray, src: IndexArray, nodes: np.ndarray, new_id: np.ndarray
 ) -> tuple[np.ndarray, IndexArray, np.ndarray]:

@@ -91,7 +91,7 @@ def _uniform(n):
     return (np.float64(_splitmix64(n) >> uint64(11)) + 1.0) * 2.0**-53
 
 
-@njit(cache=True, nogil=True)
+@cached_njit(nogil=True)
 def _draw_pairs(weight, node, scale, seed, wanted, total, pairs):
     """Draw pairs, write a random selection of `wanted` of the `total` into `pairs`, and return how many were drawn.
 
@@ -128,7 +128,7 @@ def _draw_pairs(weight, node, scale, seed, wanted, total, pairs):
     return drawn
 
 
-@njit(cache=True, nogil=True)
+@cached_njit(nogil=True)
 def _fill_features(indptr, src, seed, values, divisor, out):
     """Fill `out` (E, K) with integers below `values`, divided by `divisor`: hashes of k and of the edge's unordered ends."""
     for i in range(indptr.size - 1):
