@@ -11,8 +11,8 @@ ROOT = Path(__file__).resolve().parents[1] / "src" / "revgnn"
 
 LAYERS = [
     ["_lazy", "_version", "files", "memory"],
-    ["graph"],
     ["kernels"],
+    ["graph"],
     ["ops"],
     ["nn", "stack"],
     ["capture", "equilibrium"],

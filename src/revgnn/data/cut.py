@@ -14,9 +14,9 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from numba import njit
 
 from revgnn.graph.csr import IndexArray
+from revgnn.kernels.cpu.cache import cached_njit
 
 _BLOCK_EDGES = 1 << 20
 """Edges that one task of the thread pool works on, about: many enough to hide its overhead, few enough to balance hubs."""

@@ -8,7 +8,8 @@ Inputs are not checked here: `revgnn.graph` checks them before it calls.
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
+
+from revgnn.kernels.cpu.cache import cached_njit
 
 IndexArray = np.ndarray
 """An int32 or int64 array."""

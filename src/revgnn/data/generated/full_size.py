@@ -13,6 +13,7 @@ import torch
 from numba import njit, uint64
 
 from revgnn.graph import Graph, csr
+from revgnn.kernels.cpu.cache import cached_njit
 
 _DECIMALS = 3
 """Decimals of the edge features, as in ogbn-proteins."""
