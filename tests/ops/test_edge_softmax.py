@@ -11,6 +11,7 @@ from torch import Tensor
 from revgnn.graph import Graph
 from revgnn.ops import edge_softmax
 from revgnn.ops.edge_softmax import api
+from revgnn.ops.operator import encode
 from revgnn.testing import NamedGraph, awkward_graphs
 from tests.ops.compare import assert_matches_reference
 
@@ -121,7 +122,7 @@ def test_any_number_of_threads_gives_the_same_bits() -> None:
 def test_opcheck_and_compile() -> None:
     graph = dict(GRAPHS)["power law"]
     scores = scores_for(graph, 3).requires_grad_()
-    torch.library.opcheck(api._forward.registered, (scores, graph.indptr, False))
+    torch.library.opcheck(api.OPERATOR.registered, (scores, graph.indptr, encode(api.Spec(("scores",))), "cpu"))
     compiled = torch.compile(lambda s: edge_softmax(s.tanh(), graph), fullgraph=True, backend="aot_eager")
     torch.testing.assert_close(compiled(scores), edge_softmax(scores.tanh(), graph))
 

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from revgnn.graph import Graph
 from revgnn.ops import Max, Mean, Sum, propagate
+from revgnn.ops.operator import encode
 from revgnn.ops.propagate import api
 from revgnn.testing import NamedGraph, awkward_graphs, peak_bytes
 from tests.ops.compare import assert_matches_reference
@@ -150,9 +151,9 @@ def test_real_graph(real_data: Path) -> None:
 def test_opcheck(weighted: bool) -> None:
     graph = dict(GRAPHS)["power law"]
     t = {name: t.requires_grad_() for name, t in inputs(graph, (3, 7), weighted=weighted).items()}
-    torch.library.opcheck(
-        api._forward.registered, (t["x"], t.get("weight"), graph.indptr, graph.src, list(graph.by_source), True, False)
-    )
+    tensors = api.Inputs(t["x"], t.get("weight"), graph.indptr, graph.src, *graph.by_source)
+    spec = api.Spec(True, wanted=tuple(t))
+    torch.library.opcheck(api.OPERATOR.registered, (*tensors, encode(spec), "cpu"))
 
 
 def test_compiles_into_one_graph() -> None:

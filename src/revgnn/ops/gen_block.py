@@ -18,6 +18,7 @@ from revgnn.ops.aggregate import cpu as aggregation
 from revgnn.ops.norm_relu import contract as norm
 from revgnn.ops.norm_relu import cpu as norm_kernels
 from revgnn.ops.operator import needs_dispatcher
+from revgnn.ops.perceptron import contract as mlp
 from revgnn.ops.perceptron import cpu as mlp_kernels
 
 
@@ -85,7 +86,7 @@ def fits(block: Block, graph: Graph) -> bool:
         and x.numel() > 0
         and graph.device == x.device
         and channels <= norm_kernels.WIDEST
-        and mlp_kernels.fits(channels, hidden, results)
+        and mlp_kernels.fits(x.dtype, channels, hidden, results)
         and all(t.shape == shape and t.dtype == x.dtype and t.device == x.device for t, shape in wanted)
         and not needs_dispatcher(tuple(t for t, _ in wanted))
     )
@@ -132,14 +133,16 @@ class _GENBlock(torch.autograd.Function):
             ctx.constants = (graph, norm_eps, eps, mlp_eps)
             # constants too: torch then notices if one is changed in place before the backward pass
             ctx.save_for_backward(x, m, winner, edge_attr, mask, norm_weight, norm_bias, edge_weight, *weights[:-1])
-        return mlp_kernels.forward(m, *weights, mlp_eps)
+        out, _ = mlp_kernels.forward(mlp.Inputs(m, *weights), mlp.Spec(mlp_eps))
+        return out
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         x, m, winner, edge_attr, mask, norm_weight, norm_bias, edge_weight, *weights = ctx.saved_tensors
         graph, norm_eps, eps, mlp_eps = ctx.constants
-        grad_m, *grads_mlp = mlp_kernels.backward(grad.contiguous(), m, *weights, mlp_eps)
+        inputs = mlp.Inputs(m, *weights, None)
+        grad_m, *grads_mlp = mlp_kernels.backward(grad.contiguous(), inputs, mlp.Saved(), mlp.Spec(mlp_eps))
         grad_h, grad_weight, grad_bias, *_ = aggregation.backward(
             grad_m, m, graph.indptr, graph.src, (), edge_attr, edge_weight, None, (m, winner, m), "max", 1.0, eps,
             (float("-inf"), float("inf")), edge_weight is not None, False, residual=True,

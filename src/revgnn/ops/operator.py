@@ -81,6 +81,9 @@ class Operator:
         kernels: by backend, functions that return the kernels; those of the GPU are imported only when they are first called for.
         kept: from inputs and spec to the inputs that the backward pass reads; None in place of the others, so that they can die.
         fake: from inputs, spec and backend to `(out, saved)` as empty tensors: shapes and dtypes for tensors without data.
+
+    Attributes:
+        registered: the operator as torch's dispatcher knows it, of the inputs, `encode(spec)` and the backend.
     """
 
     def __init__(
@@ -98,7 +101,7 @@ class Operator:
         self.kept = kept
         self._names = signature.inputs._fields
         self._node = _autograd_node(self)
-        self._registered = _register(self, fake)
+        self.registered = _register(self, fake)
 
     def __call__(self, inputs: Any, spec: Any, backend: str) -> Tensor:
         if torch.is_grad_enabled():
@@ -107,7 +110,8 @@ class Operator:
             wanted = ()
         spec = spec._replace(wanted=wanted)
         if needs_dispatcher(inputs):
-            return self._registered(*inputs, encode(spec), backend)
+            result = self.registered(*inputs, encode(spec), backend)
+            return result[0] if isinstance(result, tuple) else result
         kernels = self.kernels[backend]()
         if not wanted:
             return kernels.forward(inputs, spec)[0]
@@ -158,7 +162,7 @@ def yes_or_no(text: str) -> bool:
     return text == "True"
 
 
-def _register(operator: Operator, fake: Callable[[Any, Any, str], tuple[Tensor, Any]]) -> Callable[..., Tensor]:
+def _register(operator: Operator, fake: Callable[[Any, Any, str], tuple[Tensor, Any]]) -> Any:
     """Make the operator known to torch's dispatcher: as two custom operators, forward and backward, of tensors and text."""
     signature = operator.signature
     inputs_type, saved_type = signature.inputs, signature.saved
@@ -210,10 +214,11 @@ def _register(operator: Operator, fake: Callable[[Any, Any, str], tuple[Tensor, 
     registered.register_fake(run_fake)
     registered_back.register_fake(run_back_fake)
     registered.register_autograd(differentiate, setup_context=setup_context)
-    if not saved_type._fields:
-        return registered
-    return lambda *arguments: registered(*arguments)[0]
+    return registered
 
 
 def _outputs(out: Tensor, saved: tuple[Tensor | None, ...]) -> Tensor | tuple[Tensor, ...]:
-    return (out, *(out.new_empty(0) if t is None else t for t in saved)) if saved else out
+    """Return the result and what is saved in a form that the dispatcher takes: no None, and no tensor twice."""
+    if not saved:
+        return out
+    return out, *(out.new_empty(0) if t is None else t.clone() if t is out else t for t in saved)

@@ -1,4 +1,4 @@
-"""The cache of compiled functions on disk: numba's, with a key that knows every source. It survives damage, and a missing folder."""
+"""The cache of compiled functions on disk: numba's, with a key that knows every source. It survives damage and a missing folder."""
 
 from __future__ import annotations
 

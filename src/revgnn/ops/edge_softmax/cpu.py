@@ -1,4 +1,4 @@
-"""`edge_softmax` on the CPU, forward and backward: the edges into a node lie side by side, the heads are the lanes of a vector."""
+"""`edge_softmax` on the CPU: the edges into a node lie side by side, and the heads are the lanes of a vector."""
 
 from __future__ import annotations
 
@@ -9,26 +9,30 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from revgnn.kernels.cpu import simd
-from revgnn.kernels.cpu.launch import NUMPY, first_row, kernel, next_block, num_blocks, pad, run, tile
-from revgnn.kernels.cpu.simd import add, div, exceeds, exp, fma, load, mul, pointer, select, splat, store, sub
+from revgnn.kernels.cpu.blocks import num_blocks, weighted_blocks
+from revgnn.kernels.cpu.channels import pad, tile
+from revgnn.kernels.cpu.elements import ELEMENTS
+from revgnn.kernels.cpu.kernel import Kernel, kernel, read, size, write
+from revgnn.kernels.cpu.simd import add, div, exceeds, exp, fma, load, mul, select, splat, store, sub
+from revgnn.ops.edge_softmax.contract import Inputs, Saved, Spec
 
 
 @functools.cache
-def softmax_forward(H: int, dtype: Any) -> Any:
-    """Three walks over a node's edges: the largest score; the exponentials and their sum; the quotients."""
-    revision = simd.REVISION
+def softmax_forward(H: int, dtype: Any) -> Kernel:
+    """Walk a node's edges three times: for the largest score; for the exponentials and their sum; for the quotients."""
 
-    def rows(record):
-        _ = revision
-        num_rows, stride = record[2], record[3]
-        indptr, scores, out = pointer(record[4], np.int64), pointer(record[5], dtype), pointer(record[6], dtype)
+    @kernel(
+        num_rows=size,
+        num_edges=size,
+        stride=size,
+        indptr=read(np.int64, "num_rows + 1"),
+        scores=read(dtype, "num_edges * stride"),
+        out=write(dtype, "num_edges * stride"),
+    )
+    def softmax_forward(args):
+        indptr, scores, out, stride = args.indptr, args.scores, args.out, args.stride
         lowest, zero, one = splat(dtype(-np.inf), H), splat(dtype(0), H), splat(dtype(1), H)
-        while True:
-            block = next_block(record)
-            if block >= record[1]:
-                return
-            begin, end = first_row(indptr, num_rows, block, record[1]), first_row(indptr, num_rows, block + 1, record[1])
+        for _, begin, end in weighted_blocks(args, indptr, args.num_rows):
             for i in range(begin, end):
                 for h in range(0, stride, H):
                     peak = lowest
@@ -45,52 +49,55 @@ def softmax_forward(H: int, dtype: Any) -> Any:
                     for e in range(indptr[i], indptr[i + 1]):
                         store(out, e * stride + h, div(load(out, e * stride + h, H), mass))
 
-    return kernel(rows)
+    return softmax_forward
 
 
 @functools.cache
-def softmax_backward(H: int, dtype: Any) -> Any:
-    """With s the softmax and g its gradient: s (g - sum of g s over the node's edges)."""
-    revision = simd.REVISION
+def softmax_backward(H: int, dtype: Any) -> Kernel:
+    """With s the softmax and g its gradient, the gradient of the scores is s (g - sum of g s over the node's edges)."""
 
-    def rows(record):
-        _ = revision
-        num_rows, stride = record[2], record[3]
-        indptr, grad, out = pointer(record[4], np.int64), pointer(record[5], dtype), pointer(record[6], dtype)
-        grad_scores = pointer(record[7], dtype)
-        while True:
-            block = next_block(record)
-            if block >= record[1]:
-                return
-            begin, end = first_row(indptr, num_rows, block, record[1]), first_row(indptr, num_rows, block + 1, record[1])
+    @kernel(
+        num_rows=size,
+        num_edges=size,
+        stride=size,
+        indptr=read(np.int64, "num_rows + 1"),
+        grad=read(dtype, "num_edges * stride"),
+        softmax=read(dtype, "num_edges * stride"),
+        out=write(dtype, "num_edges * stride"),
+    )
+    def softmax_backward(args):
+        indptr, grad, softmax, out, stride = args.indptr, args.grad, args.softmax, args.out, args.stride
+        for _, begin, end in weighted_blocks(args, indptr, args.num_rows):
             for i in range(begin, end):
                 for h in range(0, stride, H):
                     dot = splat(dtype(0), H)
                     for e in range(indptr[i], indptr[i + 1]):
-                        dot = fma(load(grad, e * stride + h, H), load(out, e * stride + h, H), dot)
+                        dot = fma(load(grad, e * stride + h, H), load(softmax, e * stride + h, H), dot)
                     for e in range(indptr[i], indptr[i + 1]):
                         at = e * stride + h
-                        store(grad_scores, at, mul(load(out, at, H), sub(load(grad, at, H), dot)))
+                        store(out, at, mul(load(softmax, at, H), sub(load(grad, at, H), dot)))
 
-    return kernel(rows)
-
-
-def forward(scores: Tensor, indptr: Tensor) -> Tensor:
-    """`scores` (E, H), contiguous, to (E, H)."""
-    return _by_destination(softmax_forward, indptr, scores)
+    return softmax_backward
 
 
-def backward(grad: Tensor, out: Tensor, indptr: Tensor) -> Tensor:
-    """Gradient of the scores (E, H) from that of the softmax `out`."""
-    return _by_destination(softmax_backward, indptr, grad, out)
+def forward(inputs: Inputs, spec: Spec) -> tuple[Tensor, Saved]:
+    assert inputs.scores is not None
+    out = _walk(softmax_forward, inputs.indptr, scores=inputs.scores)
+    return out, Saved(out)
 
 
-def _by_destination(factory: Any, indptr: Tensor, *inputs: Tensor) -> Tensor:
-    num_edges, heads = inputs[0].shape
+def backward(grad: Tensor, inputs: Inputs, saved: Saved, spec: Spec) -> Inputs:
+    return Inputs(_walk(softmax_backward, inputs.indptr, grad=grad, softmax=saved.out), None)
+
+
+def _walk(factory: Any, indptr: Tensor, **inputs: Tensor) -> Tensor:
+    """Run a kernel over the edges into each node, and return its result (E, H)."""
+    num_edges, heads = next(iter(inputs.values())).shape
     num_nodes = indptr.numel() - 1
     lanes, padded = tile(heads)
-    inputs = tuple(pad(t, padded) for t in inputs)
-    result = torch.empty_like(inputs[0])
-    compiled = factory(lanes, NUMPY[result.dtype])
-    run(compiled, num_blocks((num_edges + num_nodes) * heads), num_nodes, padded, indptr, *inputs, result)
+    inputs = {name: pad(t, padded) for name, t in inputs.items()}
+    result = torch.empty_like(next(iter(inputs.values())))
+    run = factory(lanes, ELEMENTS[result.dtype])
+    blocks = num_blocks((num_edges + num_nodes) * heads)
+    run(blocks, num_rows=num_nodes, num_edges=num_edges, stride=padded, indptr=indptr, **inputs, out=result)
     return result[:, :heads].contiguous()

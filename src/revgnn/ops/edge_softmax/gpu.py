@@ -1,7 +1,7 @@
 """`edge_softmax` on the GPU, forward and backward: Triton kernels with the contract of those of the CPU.
 
 Each direction takes three kernels: what all edges into a node share (the largest score and the mass; the dot product), its parts
-put together where a row was split (`revgnn.kernels.gpu.split_rows`), and one pass that writes the result. There are no atomic operations.
+put together where a row was split (`revgnn.kernels.gpu.split_rows`), and one pass that writes the result. No operation is atomic.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import triton.language as tl
 from torch import Tensor
 
 from revgnn.kernels.gpu.split_rows import Split, Tile, add_parts, divide, jit, launch, parts, positions, scratch_rows, share
+from revgnn.ops.edge_softmax.contract import Inputs, Saved, Spec
 
 
 @jit
@@ -137,8 +138,9 @@ def score_gradients(
         step += BLOCK_E
 
 
-def forward(scores: Tensor, indptr: Tensor) -> Tensor:
-    """`scores` (E, H), contiguous, to (E, H)."""
+def forward(inputs: Inputs, spec: Spec) -> tuple[Tensor, Saved]:
+    scores, indptr = inputs
+    assert scores is not None
     rows = _Rows(scores, indptr)
     peaks, masses = rows.empty(), rows.empty()
     part_peak, part_mass = rows.scratch(), rows.scratch()
@@ -146,18 +148,18 @@ def forward(scores: Tensor, indptr: Tensor) -> Tensor:
     rows.finish(mass_finish, part_peak, part_mass, peaks, masses)
     out = torch.empty_like(scores)
     rows.run(quotients, scores, peaks, masses, out)
-    return out
+    return out, Saved(out)
 
 
-def backward(grad: Tensor, out: Tensor, indptr: Tensor) -> Tensor:
-    """Gradient of the scores (E, H) from that of the softmax `out`."""
-    rows = _Rows(out, indptr)
+def backward(grad: Tensor, inputs: Inputs, saved: Saved, spec: Spec) -> Inputs:
+    out = saved.out
+    rows = _Rows(out, inputs.indptr)
     dots, part = rows.empty(), rows.scratch()
     rows.run(dots_by_destination, grad, out, dots, part)
     rows.finish(add_parts, part, dots)
     grad_scores = torch.empty_like(out)
     rows.run(score_gradients, grad, out, dots, grad_scores)
-    return grad_scores
+    return Inputs(grad_scores, None)
 
 
 class _Rows:

@@ -18,10 +18,7 @@ import triton.language as tl
 from torch import Tensor
 
 from revgnn.kernels.gpu.split_rows import jit, launch, power_of_two
-
-WIDEST = {torch.float32: 256, torch.float64: 128}
-"""Channels of a layer at most: what compiles for sm_80 and sm_90 without spilled registers, or with a handful, in less than 99 KB
-of shared memory a program."""
+from revgnn.ops.perceptron.contract import Inputs, Saved, Spec
 
 TILE = 16
 """Columns or rows of a matrix at a time; `tl.dot` wants no fewer."""
@@ -36,12 +33,7 @@ class Shape(NamedTuple):
 
     @classmethod
     def of(cls, dtype: torch.dtype, *widths: int) -> Shape:
-        """For these widths of input, hidden layer and result. Raises ValueError if one is too wide."""
-        if max(widths) > WIDEST[dtype]:
-            raise ValueError(
-                f"the fused perceptron has at most {WIDEST[dtype]} channels a layer in {dtype}, got {max(widths)}; "
-                "use the reference."
-            )
+        """Return the shape for these widths of input, hidden layer and result."""
         # in narrower tiles several threads would hold the same element, which is no faster
         hidden = max(64, power_of_two(widths[1]))
         return cls(32 if hidden <= 128 and dtype == torch.float32 else 16, hidden, 4 if hidden == 64 else 8)
@@ -201,28 +193,20 @@ def perceptron_sums(
 # --- what the operator calls -----------------------------------------------------------------------------------------------------
 
 
-def forward(
-    x: Tensor, weight_in: Tensor, bias_in: Tensor, gamma: Tensor, beta: Tensor, weight_out: Tensor, bias_out: Tensor, eps: float
-) -> Tensor:
-    """(N, C) to (N, C'). All of one dtype, float32 or float64, and contiguous; N is not 0.
-
-    Raises:
-        ValueError: if a layer is too wide.
-    """
+def forward(inputs: Inputs, spec: Spec) -> tuple[Tensor, Saved]:
+    x, weight_in, bias_in, gamma, beta, weight_out, bias_out = inputs
     num_rows, (hidden, channels), width = x.shape[0], weight_in.shape, weight_out.shape[0]
     shape = Shape.of(x.dtype, channels, hidden, width)
     out = x.new_empty(num_rows, width)
     launch(
         perceptron_forward, (math.ceil(num_rows / shape.rows),), x, shape.warps, x, weight_in, bias_in, gamma, beta, weight_out,
-        bias_out, out, num_rows, C=channels, H=hidden, D=width, EPS=eps, BLOCK_R=shape.rows, BLOCK_H=shape.hidden, BLOCK_K=TILE,
+        bias_out, out, num_rows, C=channels, H=hidden, D=width, EPS=spec.eps, BLOCK_R=shape.rows, BLOCK_H=shape.hidden, BLOCK_K=TILE,
     )  # fmt: skip
-    return out
+    return out, Saved()
 
 
-def backward(
-    grad: Tensor, x: Tensor, weight_in: Tensor, bias_in: Tensor, gamma: Tensor, beta: Tensor, weight_out: Tensor, eps: float
-) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
-    """Gradients of x, weight_in, bias_in, gamma, beta, weight_out and bias_out, from that of the result, (N, C')."""
+def backward(grad: Tensor, inputs: Inputs, saved: Saved, spec: Spec) -> Inputs:
+    x, weight_in, bias_in, gamma, beta, weight_out, _ = inputs
     num_rows, (hidden, channels), width = x.shape[0], weight_in.shape, weight_out.shape[0]
     shape = Shape.of(x.dtype, channels, hidden, width)
     size = hidden * channels + width * hidden + 3 * hidden + width
@@ -236,9 +220,9 @@ def backward(
     widths = {"C": channels, "H": hidden, "D": width}
     launch(
         perceptron_backward, (programs,), x, shape.warps, grad, x, weight_in, bias_in, gamma, beta, weight_out, grad_x, partial,
-        num_rows, turns_each * shape.rows, **widths, EPS=eps, BLOCK_R=shape.rows, BLOCK_H=shape.hidden,
+        num_rows, turns_each * shape.rows, **widths, EPS=spec.eps, BLOCK_R=shape.rows, BLOCK_H=shape.hidden,
         BLOCK_D=max(TILE, power_of_two(width)), BLOCK_K=TILE,
     )  # fmt: skip
     launch(perceptron_sums, (math.ceil(size / 64),), x, 4, partial, *grads, programs, **widths, BLOCK_P=16, BLOCK_Q=64)
     w_in, w_out, b_in, g, b, b_out = grads
-    return grad_x, w_in, b_in, g, b, w_out, b_out
+    return Inputs(grad_x, w_in, b_in, g, b, w_out, b_out)

@@ -1,7 +1,6 @@
 """`propagate` on the GPU, forward and backward: Triton kernels with the contract of those of the CPU.
 
-The gradient of `x` is the same weighted sum along the edges turned round, so one kernel serves both; that of `weight` is a dot
-product an edge. There are no atomic operations; long rows are split (`revgnn.kernels.gpu.split_rows`).
+There are no atomic operations; long rows are split (`revgnn.kernels.gpu.split_rows`).
 """
 
 from __future__ import annotations
@@ -11,6 +10,7 @@ import triton.language as tl
 from torch import Tensor
 
 from revgnn.kernels.gpu.split_rows import Split, Tile, divide, jit, launch, parts, positions, scratch_rows, share
+from revgnn.ops.propagate.contract import Inputs, Saved, Spec, gradients
 
 
 @jit
@@ -91,41 +91,17 @@ def dot_products(
         step += BLOCK_E
 
 
-def forward(x: Tensor, indptr: Tensor, src: Tensor, weight: Tensor | None, mean: bool) -> Tensor:
-    """`x` (N, H, C), contiguous, and `weight` (E, H) or None to (N, H, C)."""
-    return _weighted_sum(x, indptr, src, None, weight, mean)
+def forward(inputs: Inputs, spec: Spec) -> tuple[Tensor, Saved]:
+    assert inputs.x is not None
+    return weighted_sum_of(inputs.x, inputs.indptr, inputs.src, None, inputs.weight, spec.mean), Saved()
 
 
-def backward(
-    grad: Tensor,
-    x: Tensor | None,
-    weight: Tensor | None,
-    indptr: Tensor,
-    src: Tensor,
-    by_source: tuple[Tensor, ...],
-    mean: bool,
-    wants_x: bool,
-    wants_weight: bool,
-) -> tuple[Tensor, Tensor]:
-    """Gradients of x and weight; empty where not wanted. `x` is needed for the weight's, `weight` and `by_source` for that of x."""
-    if mean:
-        grad = grad / indptr.diff().clamp(min=1).to(grad.dtype).view(-1, 1, 1)
-    grad_x = grad_w = grad.new_empty(0)
-    if wants_x:
-        out, dst, edge = by_source
-        grad_x = _weighted_sum(grad, out, dst, edge, weight, mean=False)
-    if wants_weight and x is not None:
-        num_nodes, heads, channels = x.shape
-        split, tile = Split.of(num_nodes, src.numel()), Tile.of(channels)
-        grad_w = x.new_empty(src.numel(), heads)
-        launch(
-            dot_products, (num_nodes + split.blocks, heads, 1), x, tile.warps, indptr, src, grad, x, grad_w,
-            num_nodes, split.blocks, heads, channels, SIZE=split.size, BLOCK_E=tile.edges, BLOCK_C=tile.channels,
-        )  # fmt: skip
-    return grad_x, grad_w
+def backward(grad: Tensor, inputs: Inputs, saved: Saved, spec: Spec) -> Inputs:
+    return gradients(grad, inputs, spec, weighted_sum_of, dot_products_of)
 
 
-def _weighted_sum(x: Tensor, indptr: Tensor, neighbour: Tensor, edge: Tensor | None, weight: Tensor | None, mean: bool) -> Tensor:
+def weighted_sum_of(x: Tensor, indptr: Tensor, neighbour: Tensor, edge: Tensor | None, weight: Tensor | None, mean: bool) -> Tensor:
+    """Return the weighted sums over the neighbours of each row, (N, H, C); `edge` numbers the weights of the entries."""
     num_nodes, heads, channels = x.shape
     split, tile = Split.of(num_nodes, neighbour.numel()), Tile.of(channels)
     out, part = torch.empty_like(x), split.scratch(x, heads, channels)
@@ -137,4 +113,16 @@ def _weighted_sum(x: Tensor, indptr: Tensor, neighbour: Tensor, edge: Tensor | N
         WEIGHTED=weight is not None, PERMUTED=edge is not None, **shape,
     )  # fmt: skip
     launch(weighted_sum_finish, (split.blocks, heads, tile.steps), x, tile.warps, indptr, part, out, *sizes, **shape)
+    return out
+
+
+def dot_products_of(grad: Tensor, x: Tensor, indptr: Tensor, src: Tensor) -> Tensor:
+    """Return the product of the gradient at the end of each edge with the state at its start, (E, H)."""
+    num_nodes, heads, channels = x.shape
+    split, tile = Split.of(num_nodes, src.numel()), Tile.of(channels)
+    out = x.new_empty(src.numel(), heads)
+    launch(
+        dot_products, (num_nodes + split.blocks, heads, 1), x, tile.warps, indptr, src, grad, x, out,
+        num_nodes, split.blocks, heads, channels, SIZE=split.size, BLOCK_E=tile.edges, BLOCK_C=tile.channels,
+    )  # fmt: skip
     return out

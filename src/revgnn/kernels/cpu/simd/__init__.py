@@ -36,8 +36,9 @@ from revgnn.kernels.cpu.simd.matrix import (
 from revgnn.kernels.cpu.simd.vector import (
     REGISTER_BYTES,
     REGISTERS,
-    REVISION,
+    REVISION,  # noqa: F401
     Vector,
+    advanced,
     intrinsic,
     load,
     opaque,
@@ -57,6 +58,7 @@ __all__ = [
     "add_outer",
     "add_product",
     "add_rows",
+    "advanced",
     "any_nan",
     "div",
     "exceeds",

@@ -141,6 +141,17 @@ def pointer(typingctx, address, dtype):
     return result(address, dtype), codegen
 
 
+@intrinsic
+def advanced(typingctx, base, offset):
+    """The pointer to element `offset` of `base`."""
+
+    def codegen(context, builder, signature, values):
+        start = context.cast(builder, values[1], signature.args[1], types.int64)
+        return builder.bitcast(element_at(builder, values[0], start, LLVM[base.dtype]), context.get_value_type(base))
+
+    return base(base, offset), codegen
+
+
 @intrinsic(prefer_literal=True)
 def load(typingctx, base, offset, lanes):
     """`lanes` consecutive elements of `base`, from element `offset` on."""
