@@ -13,6 +13,8 @@ from torch import Tensor
 
 from revgnn.graph import Graph
 from revgnn.ops.aggregate import Max, Mean, Power, Softmax, Sum, aggregate, api, reference
+from revgnn.ops.aggregate.reducers import from_text
+from revgnn.ops.operator import encode
 from revgnn.testing import NamedGraph, awkward_graphs, peak_bytes
 from tests.ops.compare import assert_matches_reference
 
@@ -291,26 +293,12 @@ def test_opcheck(kind: str) -> None:
     graph = dict(GRAPHS)["power law"]
     t = {name: t.requires_grad_() for name, t in inputs(graph, 7, edges=True, param=False).items()}
     param = torch.tensor(1.3, dtype=torch.float64, requires_grad=True) if kind in ("softmax", "power") else None
-    limits = (float("-inf"), float("inf"))
-    by_source = [] if kind == "max" else list(graph.by_source)
-    arguments = (
-        t["x"],
-        t["edge_attr"],
-        t["weight"],
-        t["bias"],
-        param,
-        graph.indptr,
-        graph.src,
-        by_source,
-        kind,
-        1.0,
-        1e-7,
-        *limits,
-        True,
-        kind == "max",
-        False,
-    )
-    torch.library.opcheck(api._forward.registered, arguments)
+    by_source = (None, None, None) if kind == "max" else graph.by_source
+    tensors = api.Inputs(t["x"], t["edge_attr"], t["weight"], t["bias"], param, graph.indptr, graph.src, *by_source)
+    how = from_text(f"{kind} 1.0 -inf inf")
+    wanted = (*t, "parameter") if param is not None else tuple(t)
+    spec = api.Spec(how, 1e-7, residual=kind == "max", wanted=wanted)
+    torch.library.opcheck(api.OPERATOR.registered, (*tensors, encode(api.OPERATOR.signature, spec), "cpu"))
 
 
 @pytest.mark.parametrize("backend", ["aot_eager", pytest.param("inductor", marks=pytest.mark.slow)])

@@ -153,7 +153,7 @@ def test_opcheck(weighted: bool) -> None:
     t = {name: t.requires_grad_() for name, t in inputs(graph, (3, 7), weighted=weighted).items()}
     tensors = api.Inputs(t["x"], t.get("weight"), graph.indptr, graph.src, *graph.by_source)
     spec = api.Spec(True, wanted=tuple(t))
-    torch.library.opcheck(api.OPERATOR.registered, (*tensors, encode(spec), "cpu"))
+    torch.library.opcheck(api.OPERATOR.registered, (*tensors, encode(api.OPERATOR.signature, spec), "cpu"))
 
 
 def test_compiles_into_one_graph() -> None:

@@ -14,7 +14,9 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from revgnn.graph import Graph
-from revgnn.ops.aggregate import cpu as aggregation
+from revgnn.ops.aggregate import Max
+from revgnn.ops.aggregate import contract as aggregation
+from revgnn.ops.aggregate import cpu as aggregation_kernels
 from revgnn.ops.norm_relu import contract as norm
 from revgnn.ops.norm_relu import cpu as norm_kernels
 from revgnn.ops.operator import needs_dispatcher
@@ -77,7 +79,7 @@ def fits(block: Block, graph: Graph) -> bool:
             return False
         if features.requires_grad or not features.is_contiguous():
             return False
-        if features.dtype != x.dtype and features.dtype not in aggregation.STORED:
+        if features.dtype != x.dtype and features.dtype not in aggregation_kernels.STORED_16_BIT:
             return False
         wanted += [(block.edge_weight, (features.shape[1], channels)), (block.edge_bias, (channels,))]
     return (
@@ -122,17 +124,15 @@ class _GENBlock(torch.autograd.Function):
     def forward(ctx: Any, constants: _Constants, *tensors: Any) -> Tensor:
         x, norm_weight, norm_bias, edge_weight, edge_bias, *weights = (None if t is None else t.contiguous() for t in tensors)
         graph, edge_attr, mask, norm_eps, eps, mlp_eps = constants
-        save = any(ctx.needs_input_grad)
+        wanted = ("x",) if any(ctx.needs_input_grad) else ()
         h, _ = norm_kernels.forward(norm.Inputs(x, norm_weight, norm_bias, mask), norm.Spec(norm_eps))
-        m, winner, _ = aggregation.forward(
-            h, graph.indptr, graph.src, edge_attr, edge_weight, edge_bias, "max", 1.0, eps, (float("-inf"), float("inf")), save,
-            residual=True,
-        )  # fmt: skip
+        spec = aggregation.Spec(Max(), eps, residual=True, wanted=wanted)
+        m, winners = aggregation_kernels.forward(_messages(h, graph, edge_attr, edge_weight, edge_bias), spec)
         del h
-        if save:
+        if wanted:
             ctx.constants = (graph, norm_eps, eps, mlp_eps)
             # constants too: torch then notices if one is changed in place before the backward pass
-            ctx.save_for_backward(x, m, winner, edge_attr, mask, norm_weight, norm_bias, edge_weight, *weights[:-1])
+            ctx.save_for_backward(x, m, winners.winner, edge_attr, mask, norm_weight, norm_bias, edge_weight, *weights[:-1])
         out, _ = mlp_kernels.forward(mlp.Inputs(m, *weights), mlp.Spec(mlp_eps))
         return out
 
@@ -141,15 +141,21 @@ class _GENBlock(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         x, m, winner, edge_attr, mask, norm_weight, norm_bias, edge_weight, *weights = ctx.saved_tensors
         graph, norm_eps, eps, mlp_eps = ctx.constants
-        inputs = mlp.Inputs(m, *weights, None)
-        grad_m, *grads_mlp = mlp_kernels.backward(grad.contiguous(), inputs, mlp.Saved(), mlp.Spec(mlp_eps))
-        grad_h, grad_weight, grad_bias, *_ = aggregation.backward(
-            grad_m, m, graph.indptr, graph.src, (), edge_attr, edge_weight, None, (m, winner, m), "max", 1.0, eps,
-            (float("-inf"), float("inf")), edge_weight is not None, False, residual=True,
-        )  # fmt: skip
-        del grad_m
+        through_mlp = mlp_kernels.backward(grad.contiguous(), mlp.Inputs(m, *weights, None), mlp.Saved(), mlp.Spec(mlp_eps))
+        wanted = ("x",) if edge_weight is None else ("x", "weight", "bias")
+        spec = aggregation.Spec(Max(), eps, residual=True, wanted=wanted)
+        inputs = _messages(None, graph, edge_attr, edge_weight, None)
+        through_max = aggregation_kernels.backward(through_mlp.x, inputs, aggregation.Saved(winner=winner), spec)
+        grads_mlp = through_mlp[1:]
+        del through_mlp
         through_norm = norm_kernels.backward(
-            grad_h, norm.Inputs(x, norm_weight, norm_bias, mask), norm.Saved(None, None), norm.Spec(norm_eps)
+            through_max.x, norm.Inputs(x, norm_weight, norm_bias, mask), norm.Saved(None, None), norm.Spec(norm_eps)
         )
-        edges = (grad_weight, grad_bias) if edge_weight is not None else (None, None)
+        edges = (None, None) if edge_weight is None else (through_max.weight, through_max.bias)
         return None, *through_norm[:3], *edges, *grads_mlp
+
+
+def _messages(
+    x: Tensor | None, graph: Graph, edge_attr: Tensor | None, weight: Tensor | None, bias: Tensor | None
+) -> aggregation.Inputs:
+    return aggregation.Inputs(x, edge_attr, weight, bias, None, graph.indptr, graph.src, None, None, None)

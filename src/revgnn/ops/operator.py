@@ -4,7 +4,7 @@ An operator is a differentiable function of tensors. It is described by three na
 settings; `Saved`, what the backward pass needs beside the inputs. The kernels of a device are two functions:
 
 - `forward(inputs, spec) -> (out, saved)`
-- `backward(grad, inputs, saved, spec) -> grads`, an `Inputs` of gradients, None where `spec.wanted` does not name the input.
+- `backward(grad, inputs, saved, spec) -> grads`, an `Inputs` of gradients; those that `spec.wanted` does not name are ignored.
 
 `ops/README.md` shows how to add an operator or the kernels of another device.
 
@@ -37,6 +37,17 @@ class Kernels(Protocol):
     def backward(self) -> Callable[[Tensor, Any, Any, Any], Any]: ...
 
 
+class Codec(NamedTuple):
+    """A setting as text, the form in which torch's dispatcher takes it."""
+
+    to_text: Callable[[Any], str]
+    from_text: Callable[[str], Any]
+
+
+NUMBER = Codec(str, float)
+YES_OR_NO = Codec(str, lambda text: text == "True")
+
+
 class Signature(NamedTuple):
     """What an operator takes and keeps.
 
@@ -45,13 +56,13 @@ class Signature(NamedTuple):
         spec: named tuple of settings. Its last field, `wanted`, is a tuple of the names of the inputs that want a gradient; the
             operator fills it in.
         saved: named tuple of tensors that the backward pass needs beside the inputs, or None where a device saves none.
-        parsers: for each field of `spec` but the last, the function that reads its value from `str(value)`.
+        codecs: for each field of `spec` but the last, how its value is written as text and read from it.
     """
 
     inputs: Any
     spec: Any
     saved: Any
-    parsers: tuple[Callable[[str], Any], ...]
+    codecs: tuple[Codec, ...]
 
 
 def needs_dispatcher(tensors: tuple[Any, ...]) -> bool:
@@ -83,7 +94,7 @@ class Operator:
         fake: from inputs, spec and backend to `(out, saved)` as empty tensors: shapes and dtypes for tensors without data.
 
     Attributes:
-        registered: the operator as torch's dispatcher knows it, of the inputs, `encode(spec)` and the backend.
+        registered: the operator as torch's dispatcher knows it, of the inputs, `encode(signature, spec)` and the backend.
     """
 
     def __init__(
@@ -110,7 +121,7 @@ class Operator:
             wanted = ()
         spec = spec._replace(wanted=wanted)
         if needs_dispatcher(inputs):
-            result = self.registered(*inputs, encode(spec), backend)
+            result = self.registered(*inputs, encode(self.signature, spec), backend)
             return result[0] if isinstance(result, tuple) else result
         kernels = self.kernels[backend]()
         if not wanted:
@@ -121,7 +132,7 @@ class Operator:
 def _autograd_node(operator: Operator) -> Any:
     """The operator as a `torch.autograd.Function` that the dispatcher does not know."""
     inputs_type, _, saved_type, _ = operator.signature
-    count = len(inputs_type._fields)
+    names, count = inputs_type._fields, len(inputs_type._fields)
 
     # not with `setup_context` of its own: torch would then look up the signature of `forward` in each call
     def forward(ctx: Any, kernels: Kernels, spec: Any, *tensors: Tensor | None) -> Tensor:
@@ -135,7 +146,8 @@ def _autograd_node(operator: Operator) -> Any:
     def backward(ctx: Any, grad: Tensor) -> tuple[Any, ...]:
         tensors = ctx.saved_tensors
         inputs, saved = inputs_type(*tensors[:count]), saved_type(*tensors[count:])
-        return None, None, *ctx.kernels.backward(grad.contiguous(), inputs, saved, ctx.spec)
+        grads = ctx.kernels.backward(grad.contiguous(), inputs, saved, ctx.spec)
+        return None, None, *[g if name in ctx.spec.wanted else None for name, g in zip(names, grads, strict=True)]
 
     methods = {"forward": staticmethod(forward), "backward": staticmethod(backward)}
     return type(operator.name.replace("::", "_"), (torch.autograd.Function,), methods)
@@ -144,22 +156,17 @@ def _autograd_node(operator: Operator) -> Any:
 # --- for torch's dispatcher -------------------------------------------------------------------------------------------------------
 
 
-def encode(spec: Any) -> str:
+def encode(signature: Signature, spec: Any) -> str:
     """Return a spec as text, the form in which the dispatcher takes it."""
     *settings, wanted = spec
-    return ";".join([*(str(value) for value in settings), ",".join(wanted)])
+    return ";".join([*[codec.to_text(value) for codec, value in zip(signature.codecs, settings, strict=True)], ",".join(wanted)])
 
 
 def decode(signature: Signature, text: str) -> Any:
     """Return the spec that `encode` was given."""
     *settings, wanted = text.split(";")
-    values = [parse(setting) for parse, setting in zip(signature.parsers, settings, strict=True)]
+    values = [codec.from_text(setting) for codec, setting in zip(signature.codecs, settings, strict=True)]
     return signature.spec(*values, tuple(wanted.split(",")) if wanted else ())
-
-
-def yes_or_no(text: str) -> bool:
-    """Read what `str` makes of a bool."""
-    return text == "True"
 
 
 def _register(operator: Operator, fake: Callable[[Any, Any, str], tuple[Tensor, Any]]) -> Any:
@@ -179,7 +186,8 @@ def _register(operator: Operator, fake: Callable[[Any, Any, str], tuple[Tensor, 
 
     def run_back(grad: Tensor, *arguments: Any) -> tuple[Tensor, ...]:
         *tensors, text, backend = arguments
-        inputs, saved = inputs_type(*tensors[:count]), saved_type(*tensors[count:kept_count])
+        inputs = inputs_type(*tensors[:count])
+        saved = saved_type(*(t if t is None or t.numel() else None for t in tensors[count:kept_count]))  # see `_outputs`
         grads = operator.kernels[backend]().backward(grad.contiguous(), inputs, saved, decode(signature, text))
         return tuple(grad.new_empty(0) if t is None else t for t in grads)
 

@@ -8,7 +8,7 @@ from torch import Tensor
 from revgnn.kernels import backends
 from revgnn.ops.norm_relu import cpu, reference
 from revgnn.ops.norm_relu.contract import Inputs, Saved, Spec
-from revgnn.ops.operator import Kernels, Operator, Signature
+from revgnn.ops.operator import NUMBER, Kernels, Operator, Signature
 
 WIDEST = {"cpu": cpu.WIDEST, "gpu": 4096}
 """Largest number of channels by backend."""
@@ -91,5 +91,5 @@ def _fake(inputs: Inputs, spec: Spec, backend: str) -> tuple[Tensor, Saved]:
 
 
 OPERATOR = Operator(
-    "revgnn::norm_relu", Signature(Inputs, Spec, Saved, (float,)), {"cpu": lambda: cpu, "gpu": _gpu}, kept=_kept, fake=_fake
+    "revgnn::norm_relu", Signature(Inputs, Spec, Saved, (NUMBER,)), {"cpu": lambda: cpu, "gpu": _gpu}, kept=_kept, fake=_fake
 )

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from revgnn.kernels import backends
-from revgnn.ops.operator import Kernels, Operator, Signature
+from revgnn.ops.operator import NUMBER, Kernels, Operator, Signature
 from revgnn.ops.perceptron import cpu, reference
 from revgnn.ops.perceptron.contract import WIDEST, Inputs, Saved, Spec
 
@@ -112,5 +112,5 @@ def _fake(inputs: Inputs, spec: Spec, backend: str) -> tuple[Tensor, Saved]:
 
 
 OPERATOR = Operator(
-    "revgnn::perceptron", Signature(Inputs, Spec, Saved, (float,)), {"cpu": lambda: cpu, "gpu": _gpu}, kept=_kept, fake=_fake
+    "revgnn::perceptron", Signature(Inputs, Spec, Saved, (NUMBER,)), {"cpu": lambda: cpu, "gpu": _gpu}, kept=_kept, fake=_fake
 )

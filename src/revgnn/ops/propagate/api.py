@@ -8,7 +8,7 @@ from torch import Tensor
 from revgnn.graph import Graph
 from revgnn.kernels import backends
 from revgnn.ops.aggregate.reducers import Mean, Sum
-from revgnn.ops.operator import Kernels, Operator, Signature, yes_or_no
+from revgnn.ops.operator import YES_OR_NO, Kernels, Operator, Signature
 from revgnn.ops.propagate import cpu, reference
 from revgnn.ops.propagate.contract import Inputs, Saved, Spec
 
@@ -95,7 +95,7 @@ def _fake(inputs: Inputs, spec: Spec, backend: str) -> tuple[Tensor, Saved]:
 
 OPERATOR = Operator(
     "revgnn::propagate",
-    Signature(Inputs, Spec, Saved, (yes_or_no,)),
+    Signature(Inputs, Spec, Saved, (YES_OR_NO,)),
     {"cpu": lambda: cpu, "gpu": _gpu},
     kept=_kept,
     fake=_fake,

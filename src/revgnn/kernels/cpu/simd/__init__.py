@@ -36,7 +36,6 @@ from revgnn.kernels.cpu.simd.matrix import (
 from revgnn.kernels.cpu.simd.vector import (
     REGISTER_BYTES,
     REGISTERS,
-    REVISION,  # noqa: F401
     Vector,
     advanced,
     intrinsic,

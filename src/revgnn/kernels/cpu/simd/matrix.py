@@ -78,7 +78,7 @@ def _scalars(
 def _converted(builder: Any, piece: Any, dtype: types.Type, to: ir.Type) -> Any:
     """16-bit lanes as `to`."""
     vec = ir.VectorType(to, piece.type.count)
-    if dtype in (float16, types.int8):
+    if dtype == float16:
         return builder.fpext(piece, vec)
     if dtype == types.int16:
         return builder.sitofp(piece, vec)

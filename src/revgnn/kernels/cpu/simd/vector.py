@@ -31,7 +31,6 @@ intrinsic: Any = extending.intrinsic
 PIECE = 16
 """Lanes of a full piece: one AVX-512 register of float32."""
 
-REVISION = 0
 _FEATURES = dict(llvm.get_host_cpu_features())
 REGISTERS = 32 if _FEATURES.get("avx512f") or not _FEATURES.get("sse2") else 16
 """Vector registers of the host (x86 before AVX-512 has 16)."""
@@ -60,8 +59,6 @@ LLVM = {
     types.int64: ir.IntType(64),
     types.boolean: ir.IntType(1),
     types.int16: ir.IntType(16),
-    types.int8: ir.HalfType(),
-    types.uint16: ir.IntType(16),
     float16: float16.llvm,
     bfloat16: bfloat16.llvm,
 }
