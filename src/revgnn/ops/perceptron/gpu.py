@@ -17,7 +17,7 @@ import torch
 import triton.language as tl
 from torch import Tensor
 
-from revgnn.kernels.gpu.split_rows import jit, launch, power_of_two
+from revgnn.kernels.gpu.launch import jit, launch, power_of_two
 from revgnn.ops.perceptron.contract import Inputs, Saved, Spec
 
 TILE = 16
@@ -200,7 +200,8 @@ def forward(inputs: Inputs, spec: Spec) -> tuple[Tensor, Saved]:
     out = x.new_empty(num_rows, width)
     launch(
         perceptron_forward, (math.ceil(num_rows / shape.rows),), x, shape.warps, x, weight_in, bias_in, gamma, beta, weight_out,
-        bias_out, out, num_rows, C=channels, H=hidden, D=width, EPS=spec.eps, BLOCK_R=shape.rows, BLOCK_H=shape.hidden, BLOCK_K=TILE,
+        bias_out, out, num_rows, C=channels, H=hidden, D=width, EPS=spec.eps, BLOCK_R=shape.rows, BLOCK_H=shape.hidden,
+        BLOCK_K=TILE,
     )  # fmt: skip
     return out, Saved()
 
