@@ -18,13 +18,14 @@ from __future__ import annotations
 import types
 import typing
 from collections.abc import Callable
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.utils._python_dispatch import _get_current_dispatch_mode_stack
 
+T = TypeVar("T")
 _PLAIN = (Tensor, nn.Parameter)
 
 
@@ -63,6 +64,13 @@ class Signature(NamedTuple):
     spec: Any
     saved: Any
     codecs: tuple[Codec, ...]
+
+
+def gradients(inputs: type[T], **named: Tensor | None) -> T:
+    """Return what a backward pass returns: an operator's named tuple of inputs, with these gradients and None for the others."""
+    fields: tuple[str, ...] = inputs._fields  # pyright: ignore[reportAttributeAccessIssue]
+    assert named.keys() <= set(fields), f"gradients of {sorted(named)}, but the inputs are {fields}"
+    return inputs(*[named.get(name) for name in fields])
 
 
 def needs_dispatcher(tensors: tuple[Any, ...]) -> bool:

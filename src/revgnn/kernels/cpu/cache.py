@@ -26,7 +26,7 @@ class KernelCache(FunctionCache):
         try:
             super().__init__(function)
         except RuntimeError:  # numba found no folder that it can write to
-            config.CACHE_DIR = _temporary_folder()
+            config.CACHE_DIR = _temporary_folder()  # pyright: ignore[reportAttributeAccessIssue]
             super().__init__(function)
         self._sources = fingerprint(function.__module__)
 

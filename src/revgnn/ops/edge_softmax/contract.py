@@ -11,12 +11,12 @@ class Inputs(NamedTuple):
     """Tensors, contiguous.
 
     Attributes:
-        scores: (E, H), float32 or float64, in the order of the graph. The backward pass does not read them.
-        indptr: (N + 1,), int64. It gets no gradient.
+        scores: (E, H), float32 or float64, in the order of the graph. None in the backward pass, which does not read them.
+        indptr: (N + 1,), int64: where the edges into each node begin.
     """
 
-    scores: Tensor | None
-    indptr: Tensor | None
+    scores: Tensor
+    indptr: Tensor
 
 
 class Spec(NamedTuple):

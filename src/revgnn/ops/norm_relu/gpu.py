@@ -13,7 +13,7 @@ import torch
 import triton.language as tl
 from torch import Tensor
 
-from revgnn.kernels.gpu.split_rows import jit, launch, power_of_two
+from revgnn.kernels.gpu.launch import jit, launch, power_of_two
 from revgnn.ops.norm_relu.contract import Inputs, Saved, Spec
 
 

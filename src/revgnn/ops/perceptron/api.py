@@ -58,7 +58,7 @@ def perceptron(
     return OPERATOR(Inputs(*(t.contiguous() for t in tensors)), Spec(eps), chosen)
 
 
-def _obstacle(backend: str, dtype: torch.dtype, widths: tuple[int, int, int]) -> str | None:
+def _obstacle(backend: str, dtype: torch.dtype, widths: tuple[int, ...]) -> str | None:
     """Return why a backend cannot take layers of these widths, or None."""
     widest = WIDEST[backend][dtype]
     if backend == "cpu":

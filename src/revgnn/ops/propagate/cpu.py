@@ -17,7 +17,8 @@ from revgnn.kernels.cpu.channels import pad, tile
 from revgnn.kernels.cpu.elements import ELEMENTS
 from revgnn.kernels.cpu.kernel import Kernel, kernel, read, size, write
 from revgnn.kernels.cpu.simd import add, div, fma, load, mul, splat, store, total
-from revgnn.ops.propagate.contract import Inputs, Saved, Spec, gradients
+from revgnn.ops.propagate.contract import Inputs, Saved, Spec
+from revgnn.ops.propagate.passes import backward_pass
 
 
 @functools.cache
@@ -96,12 +97,11 @@ def dot_products_kernel(C: int, dtype: Any, index: Any) -> Kernel:
 
 
 def forward(inputs: Inputs, spec: Spec) -> tuple[Tensor, Saved]:
-    assert inputs.x is not None
     return weighted_sum(inputs.x, inputs.indptr, inputs.src, None, inputs.weight, spec.mean), Saved()
 
 
 def backward(grad: Tensor, inputs: Inputs, saved: Saved, spec: Spec) -> Inputs:
-    return gradients(grad, inputs, spec, weighted_sum, dot_products)
+    return backward_pass(grad, inputs, spec, weighted_sum, dot_products)
 
 
 def weighted_sum(x: Tensor, indptr: Tensor, neighbour: Tensor, edge: Tensor | None, weight: Tensor | None, mean: bool) -> Tensor:
