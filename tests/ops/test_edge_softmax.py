@@ -122,7 +122,9 @@ def test_any_number_of_threads_gives_the_same_bits() -> None:
 def test_opcheck_and_compile() -> None:
     graph = dict(GRAPHS)["power law"]
     scores = scores_for(graph, 3).requires_grad_()
-    torch.library.opcheck(api.OPERATOR.registered, (scores, graph.indptr, encode(api.OPERATOR.signature, api.Spec(("scores",))), "cpu"))
+    torch.library.opcheck(
+        api.OPERATOR.registered, (scores, graph.indptr, encode(api.OPERATOR.signature, api.Spec(("scores",))), "cpu")
+    )
     compiled = torch.compile(lambda s: edge_softmax(s.tanh(), graph), fullgraph=True, backend="aot_eager")
     torch.testing.assert_close(compiled(scores), edge_softmax(scores.tanh(), graph))
 

@@ -12,6 +12,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -19,8 +20,10 @@ from torch import Tensor
 
 from revgnn.graph import Graph
 from revgnn.kernels import backends
-from revgnn.ops import Max, Mean, Softmax, Sum, aggregate, edge_softmax, grid, perceptron, propagate
+from revgnn.ops import Max, Mean, Softmax, Sum, aggregate, edge_softmax, grid, norm_relu, perceptron, propagate
 from revgnn.ops.grid import reference as grid_reference
+from revgnn.ops.norm_relu.contract import Inputs, Spec
+from revgnn.ops.operator import Operator, encode
 from revgnn.testing import assert_close_to_truth, awkward_graphs, nan_filled_empty
 from tests.ops.compare import Leaves, assert_matches_reference
 from tests.ops.test_aggregate import REDUCERS, K, inputs, learns, op_on
@@ -140,17 +143,19 @@ def test_outputs_are_what_the_compiler_is_told(kind: str) -> None:
     api = importlib.import_module("revgnn.ops.aggregate.api")
     graph = Graph.from_edge_index(torch.tensor([[0, 1], [1, 1]]), 3, torch.rand(2, K)).to(DEVICE)
     t = on_device({name: t.float() for name, t in inputs(graph, 5, edges=True, param=False).items()})
-    limits = (float("-inf"), float("inf"))
-    arguments = (
-        *t.values(), None, graph.indptr, graph.src, list(graph.by_source), kind, 1.0, 1e-7, *limits, True, False, True,
-    )  # fmt: skip
-    torch.library.opcheck(api._forward.registered, arguments, test_utils=("test_schema", "test_faketensor"))
-    saved = list(api._forward(*arguments))
-    wanted = (torch.ones(3, 5, device=DEVICE), *t.values(), None, graph.indptr, graph.src, list(graph.by_source), saved)
+    reducers = importlib.import_module("revgnn.ops.aggregate.reducers")
+    tensors = api.Inputs(*t.values(), None, graph.indptr, graph.src, *graph.by_source)
+    spec = api.Spec(reducers.from_text(f"{kind} 1.0 -inf inf"), 1e-7, wanted=tuple(t))
+    check_registered(api.OPERATOR, tensors, spec)
+
+
+def check_registered(operator: Operator, tensors: tuple[Tensor | None, ...], spec: Any) -> None:
+    """Check that schema and shapes told to the compiler are those of the GPU kernels, forward and backward."""
+    tensors = tuple(t.detach().requires_grad_(name in spec.wanted) if t is not None and t.is_floating_point() else t
+                    for name, t in zip(operator.signature.inputs._fields, tensors, strict=True))  # fmt: skip
+    arguments = (*tensors, encode(operator.signature, spec), "gpu")
     torch.library.opcheck(
-        api._backward.registered,
-        (*wanted, kind, 1.0, 1e-7, *limits, False, True, True, True),
-        test_utils=("test_schema", "test_faketensor"),
+        operator.registered, arguments, test_utils=("test_schema", "test_faketensor", "test_autograd_registration")
     )
 
 
@@ -238,8 +243,9 @@ def test_norm_relu(channels: int, masked: bool) -> None:
         v, weight, bias, grad = (t.to(dtype) for t in (x, w, b, upstream))
         m = None if mask is None else mask.to(dtype)
         with nan_filled_empty():
-            out, mean, rstd = gpu.forward(v, weight, bias, m, 1e-5)
-            return [out, *gpu.backward(grad, v, mean, rstd, weight, bias, m)]
+            given, spec = Inputs(v, weight, bias, m), Spec(1e-5)
+            out, saved = gpu.forward(given, spec)
+            return [out, *gpu.backward(grad, given, saved, spec)[:3]]
 
     truth = plain(torch.float64)
     for name, ours, theirs, exact in zip(
@@ -248,16 +254,18 @@ def test_norm_relu(channels: int, masked: bool) -> None:
         assert_close_to_truth(ours, theirs, exact, name)
     for ours, exact in zip(fused(torch.float64), truth, strict=True):
         torch.testing.assert_close(ours, exact, rtol=0, atol=1e-12)
-    half, wide = (gpu.forward(x.to(dtype), w.float(), b.float(), None, 1e-5)[0] for dtype in (torch.bfloat16, torch.float32))
+    half, wide = (
+        gpu.forward(Inputs(x.to(dtype), w.float(), b.float(), None), Spec(1e-5))[0] for dtype in (torch.bfloat16, torch.float32)
+    )
     assert half.dtype == torch.bfloat16
     torch.testing.assert_close(half.float(), wide, rtol=2.0**-7, atol=2.0**-5)
 
 
 @needs_triton
 def test_a_row_that_is_too_wide_is_refused() -> None:
-    gpu = importlib.import_module("revgnn.ops.norm_relu.gpu")
-    with pytest.raises(ValueError, match="at most 4096 channels a row, got 4097"):
-        gpu.forward(torch.zeros(2, 4097), torch.zeros(4097), torch.zeros(4097), None, 1e-5)
+    wide = torch.zeros(2, 4097, device=DEVICE)
+    with pytest.raises(ValueError, match="up to 4096 channels, got 4097; use 'reference'"):
+        norm_relu(wide, wide[0], wide[0], backend="gpu")
 
 
 # --- perceptron --------------------------------------------------------------------------------------------------------------
@@ -306,16 +314,12 @@ def test_special_values_stay_in_their_row_of_a_perceptron(special: float) -> Non
 
 @needs_triton
 def test_perceptrons_that_are_too_wide_take_the_reference(monkeypatch: pytest.MonkeyPatch) -> None:
-    gpu, api = (importlib.import_module(f"revgnn.ops.perceptron.{name}") for name in ("gpu", "api"))
-    assert gpu.WIDEST == api.WIDEST_ON_GPU
-    monkeypatch.setattr(backends, "choose", lambda backend, device: backend or "gpu")
+    monkeypatch.setattr(backends, "_default", lambda device: "gpu")
     for hidden, dtype, widest in ((257, torch.float32, 256), (129, torch.float64, 128)):
         wide = on_device({name: t.to(dtype) for name, t in leaves_of(5, 7, hidden, 7).items()}).values()
         assert torch.equal(perceptron(*wide), perceptron(*wide, backend="reference"))
         with pytest.raises(ValueError, match=f"gpu kernel takes widths up to {widest} in {dtype}, got 7, {hidden} and 7; use 'ref"):
             perceptron(*wide, backend="gpu")
-        with pytest.raises(ValueError, match=f"at most {widest} channels a layer in {dtype}, got {hidden}; use the reference"):
-            gpu.forward(*wide, 1e-5)
     odd = on_device({name: t.float() for name, t in leaves_of(5, 7, 14, 7).items()}).values()
     assert torch.equal(perceptron(*odd), perceptron(*odd, backend="gpu"))
 
@@ -323,10 +327,8 @@ def test_perceptrons_that_are_too_wide_take_the_reference(monkeypatch: pytest.Mo
 @needs_triton
 def test_outputs_of_a_perceptron_are_what_the_compiler_is_told() -> None:
     api = importlib.import_module("revgnn.ops.perceptron.api")
-    *inputs, bias_out = on_device({name: t.float() for name, t in leaves_of(5, 7, 14, 3).items()}).values()
-    tests = ("test_schema", "test_faketensor")
-    torch.library.opcheck(api._forward.registered, (*inputs, bias_out, 1e-5, True), test_utils=tests)
-    torch.library.opcheck(api._backward.registered, (torch.ones(5, 3, device=DEVICE), *inputs, 1e-5, True), test_utils=tests)
+    leaves = on_device({name: t.float() for name, t in leaves_of(5, 7, 14, 3).items()})
+    check_registered(api.OPERATOR, api.Inputs(*leaves.values()), api.Spec(1e-5, wanted=api.Inputs._fields))
 
 
 # --- which kernels run -------------------------------------------------------------------------------------------------------
@@ -348,7 +350,7 @@ def test_a_backend_that_cannot_run_is_refused(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(backends, "has_triton", lambda: False)
     with pytest.raises(ValueError, match="needs triton, which is not installed"):
         backends.choose("gpu", cuda)
-    backends._say_slow.cache_clear()
+    backends._warn_of_slow_path.cache_clear()
     with pytest.warns(UserWarning, match="triton is not installed, so operators on CUDA run in plain torch") as said:
         assert [backends.choose(None, cuda) for _ in range(2)] == ["reference"] * 2
     assert len(said) == 1
