@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from revgnn.models.config import StackConfig
+from revgnn.models.config import GATConfig, StackConfig
 from revgnn.stack import PerGroup, PerLayer, Stack, refuse_recording
 
 
@@ -37,7 +37,7 @@ def draw_step_randomness(config: StackConfig, stack: Stack, h: Tensor, *, traini
     if config.shared_dropout and config.dropout:
         shape = (h.shape[0], h.shape[1] // stack.groups)
         shared["mask"] = PerGroup([shared_dropout_mask(shape, config.dropout, h.device) for _ in range(stack.groups)])
-    if config.edge_dropout:
+    if _edge_dropout(config):
         refuse_recording("edge_dropout", "its seeds are numbers of the host, which a replay would repeat")
         shared["edge_seed"] = PerLayer(torch.randint(2**62, (len(stack.sequence),)).unbind())
     return shared
@@ -45,6 +45,11 @@ def draw_step_randomness(config: StackConfig, stack: Stack, h: Tensor, *, traini
 
 def edge_dropout_obstacle(config: StackConfig, *, training: bool) -> str | None:
     """Return why a training step with edge dropout cannot be captured as a CUDA graph; None without edge dropout."""
-    if not (training and config.edge_dropout):
+    if not (training and _edge_dropout(config)):
         return None
     return "edge_dropout cannot be recorded in a CUDA graph: its seeds are numbers of the host, which a replay would repeat."
+
+
+def _edge_dropout(config: StackConfig) -> float:
+    """Return the rate of edge dropout, which only attention has."""
+    return config.convolution.edge_dropout if isinstance(config.convolution, GATConfig) else 0.0

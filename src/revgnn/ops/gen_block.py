@@ -14,12 +14,12 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from revgnn.graph import Graph
+from revgnn.kernels.backends import needs_dispatcher
 from revgnn.ops.aggregate import Max
 from revgnn.ops.aggregate import contract as aggregation
 from revgnn.ops.aggregate import cpu as aggregation_kernels
 from revgnn.ops.norm_relu import contract as norm
 from revgnn.ops.norm_relu import cpu as norm_kernels
-from revgnn.ops.operator import needs_dispatcher
 from revgnn.ops.perceptron import contract as mlp
 from revgnn.ops.perceptron import cpu as mlp_kernels
 
@@ -122,7 +122,8 @@ class _Constants(NamedTuple):
 class _GENBlock(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, constants: _Constants, *tensors: Any) -> Tensor:
-        x, norm_weight, norm_bias, edge_weight, edge_bias, *weights = (None if t is None else t.contiguous() for t in tensors)
+        given: list[Any] = [None if t is None else t.contiguous() for t in tensors]
+        x, norm_weight, norm_bias, edge_weight, edge_bias, *weights = given
         graph, edge_attr, mask, norm_eps, eps, mlp_eps = constants
         wanted = ("x",) if any(ctx.needs_input_grad) else ()
         h, _ = norm_kernels.forward(norm.Inputs(x, norm_weight, norm_bias, mask), norm.Spec(norm_eps))

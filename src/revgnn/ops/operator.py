@@ -21,12 +21,12 @@ from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol, TypeVar
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.autograd.function import once_differentiable
-from torch.utils._python_dispatch import _get_current_dispatch_mode_stack
+
+from revgnn.kernels.backends import needs_dispatcher
 
 T = TypeVar("T")
-_PLAIN = (Tensor, nn.Parameter)
 
 
 class Kernels(Protocol):
@@ -71,24 +71,6 @@ def gradients(inputs: type[T], **named: Tensor | None) -> T:
     fields: tuple[str, ...] = inputs._fields  # pyright: ignore[reportAttributeAccessIssue]
     assert named.keys() <= set(fields), f"gradients of {sorted(named)}, but the inputs are {fields}"
     return inputs(*[named.get(name) for name in fields])
-
-
-def needs_dispatcher(tensors: tuple[Any, ...]) -> bool:
-    """Whether a compiler, a tracer, a transform, a dispatch mode or a tensor subclass has to see each operator.
-
-    A dispatch mode that only needs to see what operators are made of has an attribute `sees_through_operators`.
-    """
-    return (
-        torch.compiler.is_compiling()
-        or (torch._C._len_torch_dispatch_stack() > 0 and not _all_see_through())
-        or torch._C._are_functorch_transforms_active()
-        or torch._C._get_tracing_state() is not None
-        or any(isinstance(t, Tensor) and type(t) not in _PLAIN for t in tensors)
-    )
-
-
-def _all_see_through() -> bool:
-    return all(getattr(mode, "sees_through_operators", False) for mode in _get_current_dispatch_mode_stack())
 
 
 class Operator:

@@ -7,6 +7,7 @@ subtracts the same rounded value.
 
 from __future__ import annotations
 
+import math
 from types import ModuleType
 
 import torch
@@ -29,7 +30,7 @@ class _RoundStraightThrough(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx, value: Tensor, bits: int) -> Tensor:
-        return reference.round_to_grid(value, bits)
+        return value.mul(math.ldexp(1.0, bits)).round_().mul_(math.ldexp(1.0, -bits))
 
     @staticmethod
     def backward(ctx, grad: Tensor) -> tuple[Tensor, None]:

@@ -16,10 +16,10 @@ from torch import Tensor
 from revgnn.kernels.cpu.blocks import num_blocks
 from revgnn.kernels.cpu.elements import ELEMENTS
 from revgnn.kernels.cpu.kernel import Kernel
+from revgnn.kernels.cpu.simd import REGISTERS
 from revgnn.ops.aggregate.contract import Inputs, Saved, Spec
 from revgnn.ops.aggregate.cpu.backward import backward_by_destination, backward_by_source, max_backward_edges, max_backward_x
 from revgnn.ops.aggregate.cpu.forward import LN_2, max_forward, power_forward, softmax_forward, sum_forward
-from revgnn.ops.aggregate.cpu.message import tiles
 from revgnn.ops.aggregate.reducers import Max, Mean, Power, Softmax, Sum
 
 STORED_16_BIT = (torch.int16, torch.float16, torch.bfloat16)
@@ -27,6 +27,17 @@ STORED_16_BIT = (torch.int16, torch.float16, torch.bfloat16)
 
 GRAIN = 1 << 15
 """Fewest edges that are cut into parts."""
+
+
+def tiles(channels: int, features: int, widest: int = 128) -> list[tuple[int, int, int]]:
+    """Cut channels into tiles: `(first channel, lanes of a tile, number of tiles)`, whole tiles and then what is left.
+
+    The width is the largest at which the weights of a tile, features x lanes, fit half of the vector registers.
+    """
+    lanes = max(16, min(widest, 16 * (REGISTERS // 2 // features) if features else widest) // 16 * 16)
+    whole = channels // lanes
+    cut = [(0, lanes, whole), (whole * lanes, channels % lanes, 1)]
+    return [(first, width, count) for first, width, count in cut if width and count]
 
 
 def position_dtype(src: Tensor) -> torch.dtype:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from numba import njit
 
 from revgnn.kernels.cpu.simd import (
-    REGISTERS,
     add,
     add_encoded,
     add_product,
@@ -24,17 +23,6 @@ AHEAD = 32
 
 MESSAGES = 64
 """Messages of a node whose features are decoded at a time, or that softmax and power keep in cache."""
-
-
-def tiles(channels: int, features: int, widest: int = 128) -> list[tuple[int, int, int]]:
-    """Cut channels into tiles: `(first channel, lanes of a tile, number of tiles)`, whole tiles and then what is left.
-
-    The width is the largest at which the weights of a tile, features x lanes, fit half of the vector registers.
-    """
-    lanes = max(16, min(widest, 16 * (REGISTERS // 2 // features) if features else widest) // 16 * 16)
-    whole = channels // lanes
-    cut = [(0, lanes, whole), (whole * lanes, channels % lanes, 1)]
-    return [(first, width, count) for first, width, count in cut if width and count]
 
 
 @njit(inline="always")
