@@ -86,8 +86,10 @@ def _kept(inputs: Inputs, spec: Spec) -> Inputs:
 
 
 def _fake(inputs: Inputs, spec: Spec, backend: str) -> tuple[Tensor, Saved]:
-    statistics = inputs.x.new_empty(inputs.x.shape[0]) if backend == "gpu" else None
-    return torch.empty_like(inputs.x), Saved(statistics, statistics)
+    x = inputs.x
+    if backend == "cpu":
+        return torch.empty_like(x), Saved(None, None)
+    return torch.empty_like(x), Saved(x.new_empty(x.shape[0]), x.new_empty(x.shape[0]))
 
 
 OPERATOR = Operator(

@@ -1,0 +1,202 @@
+"""Every operator in all its variants, on inputs that kernels often get wrong: what `test_backends.py` walks.
+
+A new operator adds its cases to `CASES`. The tests of one operator's own properties are in a file of its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from revgnn.graph import Graph
+from revgnn.ops import Mean, Sum, edge_softmax, norm_relu, perceptron, propagate
+from revgnn.testing import NamedGraph, awkward_graphs
+from tests.ops.compare import Leaves, Op
+from tests.ops.test_aggregate import GRAPHS as GRAPHS_WITH_FEATURES
+from tests.ops.test_aggregate import REDUCERS, learns
+from tests.ops.test_aggregate import inputs as aggregate_leaves
+from tests.ops.test_aggregate import op_on as aggregate_on
+
+GRAPHS = awkward_graphs()
+FEW = ("no edges", "tangle")
+"""Graphs that Triton's interpreter walks in a moment."""
+
+
+class Problem(NamedTuple):
+    """One input of an operator.
+
+    Attributes:
+        name: what is special about it.
+        call: the operator, from its leaves and a backend.
+        draw: from a seed to leaves in float64.
+        small: whether Triton's interpreter gets through it in about a second.
+    """
+
+    name: str
+    call: Op
+    draw: Callable[[int], Leaves]
+    small: bool
+
+    @property
+    def num_draws(self) -> int:
+        """Draws to judge together: more of small inputs, so that the reference's largest error is a steady figure."""
+        return min(16, max(4, 1000 // max(1, *(t.numel() for t in self.draw(0).values()))))
+
+
+class Case(NamedTuple):
+    """One variant of an operator, and the inputs it is tested on."""
+
+    operator: str
+    variant: str
+    problems: list[Problem]
+
+    def __str__(self) -> str:
+        return f"{self.operator}: {self.variant}"
+
+
+def tangle(device: torch.device | str = "cpu") -> Graph:
+    """Return a graph of 10 nodes and 60 edges: a hub with 40 incoming edges, one with 30 outgoing ones, doubled edges, self-loops.
+
+    The last node has no incoming edge.
+    """
+    ends = torch.randint(0, 9, (2, 60), generator=torch.Generator().manual_seed(0))
+    ends[1, :40] = 2
+    ends[0, 30:] = 5
+    return Graph.from_edge_index(ends, 10).to(device)
+
+
+def on_graphs(graphs: list[NamedGraph], problem: Callable[[Graph], tuple[Op, Callable[[int], Leaves]]]) -> list[Problem]:
+    """Return a problem for each of these graphs, and one for `tangle()`."""
+    named = [*graphs, NamedGraph("tangle", tangle())]
+    return [Problem(name, *problem(graph), name in FEW) for name, graph in named]
+
+
+def normal(seed: int, **shapes: tuple[int, ...]) -> Leaves:
+    """Draw normal tensors of these shapes, in float64."""
+    generator = torch.Generator().manual_seed(seed)
+    return {name: torch.randn(shape, generator=generator, dtype=torch.float64) for name, shape in shapes.items()}
+
+
+# --- aggregate -------------------------------------------------------------------------------------------------------------------
+
+
+def aggregate_case(reducer: str, channels: int, *, edges: bool) -> Case:
+    def problem(graph: Graph) -> tuple[Op, Callable[[int], Leaves]]:
+        draw = lambda seed: aggregate_leaves(graph, channels, edges=edges, param=learns(reducer), seed=seed)  # noqa: E731
+        return aggregate_on(graph, reducer), draw
+
+    variant = f"{reducer}, {'edge features' if edges else 'nodes alone'}, {channels} channels"
+    return Case("aggregate", variant, on_graphs(GRAPHS_WITH_FEATURES, problem))
+
+
+# --- propagate -------------------------------------------------------------------------------------------------------------------
+
+
+def propagate_leaves(graph: Graph, shape: tuple[int, ...], *, weighted: bool, seed: int = 0) -> Leaves:
+    """Leaves for states of this shape a node: (C,), or (H, C)."""
+    shapes: dict[str, tuple[int, ...]] = {"x": (graph.num_nodes, *shape)}
+    if weighted:
+        shapes["weight"] = (graph.num_edges, *shape[:-1])
+    return normal(seed, **shapes)
+
+
+def propagate_on(graph: Graph, how: Sum | Mean) -> Op:
+    return lambda leaves, backend: propagate(graph=graph, how=how, backend=backend, **leaves)
+
+
+def propagate_case(how: Sum | Mean, shape: tuple[int, ...], *, weighted: bool) -> Case:
+    def problem(graph: Graph) -> tuple[Op, Callable[[int], Leaves]]:
+        return propagate_on(graph, how), lambda seed: propagate_leaves(graph, shape, weighted=weighted, seed=seed)
+
+    variant = f"{how}, {'weighted' if weighted else 'plain'}, {' x '.join(map(str, shape))} a node"
+    return Case("propagate", variant, on_graphs(GRAPHS, problem))
+
+
+# --- edge_softmax ----------------------------------------------------------------------------------------------------------------
+
+
+def softmax_scores(graph: Graph, heads: int, seed: int = 0) -> Tensor:
+    return 3 * normal(seed, scores=(graph.num_edges, heads))["scores"]
+
+
+def softmax_on(graph: Graph) -> Op:
+    return lambda leaves, backend: edge_softmax(leaves["scores"], graph, backend=backend)
+
+
+def softmax_case(heads: int) -> Case:
+    def problem(graph: Graph) -> tuple[Op, Callable[[int], Leaves]]:
+        return softmax_on(graph), lambda seed: {"scores": softmax_scores(graph, heads, seed)}
+
+    return Case("edge_softmax", f"{heads} heads", on_graphs(GRAPHS, problem))
+
+
+# --- norm_relu -------------------------------------------------------------------------------------------------------------------
+
+
+def norm_relu_leaves(rows: int, channels: int, seed: int = 0) -> Leaves:
+    leaves = {n: 2 * t + 0.5 for n, t in normal(seed, x=(rows, channels), weight=(channels,), bias=(channels,)).items()}
+    if channels == 1:  # such a row is its own mean: only the rounding of a difference would be left, on both sides
+        leaves["x"] = torch.full_like(leaves["x"], 0.5)
+    return leaves
+
+
+def norm_relu_with(mask: Tensor | None) -> Op:
+    def call(leaves: Leaves, backend: str) -> Tensor:
+        x = leaves["x"]
+        factors = None if mask is None else mask.to(x)
+        return norm_relu(x, leaves["weight"], leaves["bias"], factors, backend=backend)
+
+    return call
+
+
+def norm_relu_case(channels: int, *, masked: bool) -> Case:
+    def problem(rows: int) -> Problem:
+        generator = torch.Generator().manual_seed(rows)
+        mask = torch.empty(rows, channels, dtype=torch.float64).bernoulli_(0.8, generator=generator) / 0.8 if masked else None
+        draw = lambda seed: norm_relu_leaves(rows, channels, seed)  # noqa: E731
+        return Problem(f"{rows} rows", norm_relu_with(mask), draw, rows < 100)
+
+    return Case("norm_relu", f"{channels} channels, {'masked' if masked else 'plain'}", [problem(n) for n in (1, 3, 37, 200)])
+
+
+# --- perceptron ------------------------------------------------------------------------------------------------------------------
+
+
+def perceptron_leaves(rows: int, channels: int, hidden: int, width: int, seed: int = 0) -> Leaves:
+    """Leaves in the order of the operator's arguments."""
+    leaves = normal(
+        seed,
+        x=(rows, channels),
+        weight_in=(hidden, channels),
+        bias_in=(hidden,),
+        gamma=(hidden,),
+        beta=(hidden,),
+        weight_out=(width, hidden),
+        bias_out=(width,),
+    )
+    return {name: t / t.shape[-1] ** 0.5 if name.startswith("weight") else t for name, t in leaves.items()}
+
+
+def call_perceptron(leaves: Leaves, backend: str) -> Tensor:
+    return perceptron(*leaves.values(), backend=backend)
+
+
+def perceptron_case(widths: tuple[int, int, int]) -> Case:
+    def problem(rows: int) -> Problem:
+        draw = lambda seed: perceptron_leaves(rows, *widths, seed)  # noqa: E731
+        return Problem(f"{rows} rows", call_perceptron, draw, rows < 48 and max(widths) <= 128)
+
+    return Case("perceptron", f"widths {widths}", [problem(rows) for rows in (1, 47, 48, 150)])
+
+
+CASES = [
+    *(aggregate_case(reducer, 7, edges=edges) for reducer in REDUCERS for edges in (False, True)),
+    *(propagate_case(how, (2, 7), weighted=weighted) for how in (Sum(), Mean()) for weighted in (False, True)),
+    *(propagate_case(Mean(), (7,), weighted=weighted) for weighted in (False, True)),
+    *(softmax_case(heads) for heads in (1, 3, 8)),
+    *(norm_relu_case(channels, masked=masked) for channels in (1, 7, 40, 131) for masked in (False, True)),
+    *(perceptron_case(widths) for widths in ((4, 8, 4), (20, 132, 12), (40, 80, 40))),
+]
