@@ -44,7 +44,7 @@ def module_name(path: Path) -> str:
 
 
 def imports_of_ours(tree: ast.AST) -> list[tuple[int, str]]:
-    """Return line and name below `revgnn` (`benchmarks`: whole) of every import of ours, also inside functions and TYPE_CHECKING."""
+    """Return line and name below `revgnn` (`benchmarks`: whole) of every import of ours, those inside functions included."""
     found: list[tuple[int, str]] = []
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):

@@ -142,13 +142,15 @@ class _GENBlock(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         x, m, winner, edge_attr, mask, norm_weight, norm_bias, edge_weight, *weights = ctx.saved_tensors
         graph, norm_eps, eps, mlp_eps = ctx.constants
-        through_mlp = mlp_kernels.backward(grad.contiguous(), mlp.Inputs(m, *weights, None), mlp.Saved(), mlp.Spec(mlp_eps))
+        given: list[Any] = [m, *weights, None]
+        through_mlp = mlp_kernels.backward(grad.contiguous(), mlp.Inputs(*given), mlp.Saved(), mlp.Spec(mlp_eps))
         wanted = ("x",) if edge_weight is None else ("x", "weight", "bias")
         spec = aggregation.Spec(Max(), eps, residual=True, wanted=wanted)
         inputs = _messages(None, graph, edge_attr, edge_weight, None)
         through_max = aggregation_kernels.backward(through_mlp.x, inputs, aggregation.Saved(winner=winner), spec)
         grads_mlp = through_mlp[1:]
         del through_mlp
+        assert through_max.x is not None
         through_norm = norm_kernels.backward(
             through_max.x, norm.Inputs(x, norm_weight, norm_bias, mask), norm.Saved(None, None), norm.Spec(norm_eps)
         )

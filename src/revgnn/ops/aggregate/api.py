@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -64,13 +66,15 @@ def aggregate(
     reads_stored = backend == "cpu" and edge_attr is not None and edge_attr.dtype in cpu.STORED_16_BIT
     if not reads_stored or (edge_attr is not None and edge_attr.requires_grad):
         edge_attr = _to(edge_attr, dtype)
-    tensors = [t if t is None else t.contiguous() for t in (x.to(dtype), edge_attr, *(_to(t, dtype) for t in (weight, bias)))]
+    given = (x.to(dtype), edge_attr, _to(weight, dtype), _to(bias, dtype))
+    tensors: list[Any] = [None if t is None else t.contiguous() for t in given]
     parameter = how.parameter
     learned = parameter.to(torch.float64).reshape(()) if isinstance(parameter, Tensor) else None
     differentiable = torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in (*tensors, learned))
     walks_by_source = backend == "gpu" or not (isinstance(how, Max) or (edge_attr is not None and edge_attr.shape[1] > 0))
     by_source = graph.by_source if differentiable and walks_by_source else (None, None, None)
-    inputs = Inputs(*tensors, learned, graph.indptr, graph.src, *by_source)
+    structure: list[Any] = [learned, graph.indptr, graph.src, *by_source]
+    inputs = Inputs(*tensors, *structure)
     return OPERATOR(inputs, Spec(with_number(how), eps, residual), backend).to(x.dtype)
 
 

@@ -65,6 +65,8 @@ class Mean(_WithoutParameter):
 class Max(_WithoutParameter):
     r"""$\max_j m_{ij}$, channel by channel. Of equal messages the first edge wins, and gets the gradient."""
 
+    form = Form()
+
     @property
     def name(self) -> str:
         return "max"

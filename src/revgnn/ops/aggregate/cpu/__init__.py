@@ -214,10 +214,12 @@ def _backward_by_source(grad: Tensor, inputs: Inputs, saved: Saved, spec: Spec) 
     value, (low, high), slope = _value(inputs, spec), spec.how.limits, 0.0
     if form.power:  # factors that all edges into a node share
         assert saved.out is not None
+        assert saved.remainder is not None
         wide, grad = saved.out.double() + saved.remainder, grad.double()
         slope = -float((grad * torch.special.xlogy(wide, wide)).sum())
         grad = torch.where(wide > 0, grad * wide ** (1 - value) / inputs.indptr.diff().clamp(min=1).unsqueeze(1), 0.0)
     elif form.softmax:
+        assert saved.scales is not None
         grad = grad * saved.scales
     grad_x = torch.empty_like(x)
     bias = x.new_zeros(channels) if inputs.bias is None else inputs.bias

@@ -85,12 +85,13 @@ def forward(inputs: Inputs, spec: Spec) -> tuple[Tensor, Saved]:
 
 def backward(grad: Tensor, inputs: Inputs, saved: Saved, spec: Spec) -> Inputs:
     how, dtype, upstream = spec.how, grad.dtype, grad
-    by_source = (inputs.source_indptr, inputs.source_dst, inputs.source_edge)
+    by_source: tuple[Any, ...] = (inputs.source_indptr, inputs.source_dst, inputs.source_edge)
     has_parameter = isinstance(how, Softmax | Power)
     number = _parameter(inputs, spec, grad) if has_parameter else grad
     grad_parameter: Tensor | None = None
     if isinstance(how, Power):  # factors that all edges into a node share
         assert saved.out is not None
+        assert saved.remainder is not None
         wide, grad = saved.out.double() + saved.remainder, grad.double()
         grad_parameter = -(grad * torch.special.xlogy(wide, wide)).sum() / number
         degree = inputs.indptr.diff().clamp(min=1).unsqueeze(1)
