@@ -143,25 +143,30 @@ def test_a_fork_runs_kernels_on_one_thread() -> None:
 
 def test_the_cache_notices_a_change_in_an_imported_file(tmp_path: Path) -> None:
     """numba alone notices a change only in the file that the kernel stands in."""
-    (tmp_path / "tests_helper_module.py").write_text("FACTOR = 2.0\n")
-    (tmp_path / "tests_kernel_module.py").write_text(
-        "from tests_helper_module import FACTOR\nimport numpy as np, torch\nfrom revgnn.kernels.cpu.kernel import kernel, size, write\n"
+    package = tmp_path / "package_with_kernel"
+    package.mkdir()
+    (package / "__init__.py").touch()
+    (package / "helper.py").write_text("FACTOR = 2.0\n")
+    (package / "kernels.py").write_text(
+        "import numpy as np, torch\n"
+        "from package_with_kernel.helper import FACTOR\n"
+        "from revgnn.kernels.cpu.kernel import kernel, size, write\n"
         "@kernel(count=size, out=write(np.float64, 'count'))\n"
-        "def fill(args):\n    args.out[0] = FACTOR\n"
-        "out = torch.zeros(1, dtype=torch.float64); fill(1, count=1, out=out); print(out.item(), fill._compiled.cache_hits)\n"
+        "def fill(args):\n"
+        "    args.out[0] = FACTOR\n"
+        "out = torch.zeros(1, dtype=torch.float64)\n"
+        "fill(1, count=1, out=out)\n"
+        "print(out.item(), fill._compiled.cache_hits)\n"
     )
-    environment = {
-        **os.environ,
-        "NUMBA_CACHE_DIR": str(tmp_path / "cache"),
-        "PYTHONPATH": os.pathsep.join([str(tmp_path), *sys.path]),
-    }
+    paths = os.pathsep.join([str(tmp_path), *sys.path])
+    environment = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path / "cache"), "PYTHONPATH": paths}
 
     def run() -> str:
-        command = [sys.executable, "-c", "import tests_kernel_module"]
+        command = [sys.executable, "-c", "import package_with_kernel.kernels"]
         return subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout.strip()
 
     assert [run(), run()] == ["2.0 0", "2.0 1"]
-    (tmp_path / "tests_helper_module.py").write_text("FACTOR = 3.0\n")
+    (package / "helper.py").write_text("FACTOR = 3.0\n")
     assert run() == "3.0 0"
 
 

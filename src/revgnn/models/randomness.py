@@ -1,4 +1,4 @@
-"""The random numbers that the blocks of a stack share in one training step: a dropout mask, and edges left out."""
+"""The random numbers that the blocks of a stack share in one training step: a dropout mask, and removed edges."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from revgnn.models.config import GATConfig, StackConfig
-from revgnn.stack import PerGroup, PerLayer, Stack, refuse_recording
+from revgnn.stack import PerGroup, PerLayer, Stack
 
 
 def shared_dropout_mask(shape: tuple[int, ...], rate: float, device: torch.device | None = None) -> Tensor:
@@ -25,7 +25,7 @@ def draw_step_randomness(config: StackConfig, stack: Stack, h: Tensor, *, traini
 
     `mask`, one dropout mask for all layers, cut by groups: (N, D / G) each; only with `shared_dropout` and a rate above 0.
 
-    `edge_seed`, a seed per layer; only with edge dropout. The groups of a layer leave out the same edges. Leaving them out again
+    `edge_seed`, a seed per layer; only with edge dropout. The groups of a layer remove the same edges. Removing them again
     in the backward pass takes 8 bytes per layer, not a permutation.
 
     Args:
@@ -38,7 +38,6 @@ def draw_step_randomness(config: StackConfig, stack: Stack, h: Tensor, *, traini
         shape = (h.shape[0], h.shape[1] // stack.groups)
         shared["mask"] = PerGroup([shared_dropout_mask(shape, config.dropout, h.device) for _ in range(stack.groups)])
     if _edge_dropout(config):
-        refuse_recording("edge_dropout", "its seeds are numbers of the host, which a replay would repeat")
         shared["edge_seed"] = PerLayer(torch.randint(2**62, (len(stack.sequence),)).unbind())
     return shared
 
