@@ -1,4 +1,4 @@
-"""Where the real graphs are, for the tests that read them."""
+"""Graphs that tests in several folders use: where the real ones are, 300 nodes of one, and a random one."""
 
 from __future__ import annotations
 
@@ -7,7 +7,11 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
+
+from revgnn.graph import Graph
 
 DATA_VARIABLE = "REVGNN_TEST_DATA"
 DEFAULT_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
@@ -42,3 +46,18 @@ def copy_of_real_data(real_data: Path, tmp_path: Path) -> Callable[[str], Path]:
         return root
 
     return copy
+
+
+@pytest.fixture(scope="session")
+def tolokers(real_data: Path) -> Graph:
+    """300 nodes of a real graph and the edges between them."""
+    with np.load(real_data / "heterophilous/tolokers/raw/tolokers.npz") as z:
+        edges = torch.from_numpy(z["edges"]).t().long()
+    return Graph.from_edge_index(torch.cat([edges, edges.flip(0)], 1), 11_758).subgraph(torch.arange(300))
+
+
+@pytest.fixture
+def random_graph() -> Graph:
+    """60 nodes and 300 random edges, none of them at the last 10 nodes."""
+    torch.manual_seed(0)
+    return Graph.from_edge_index(torch.randint(0, 50, (2, 300)), 60)

@@ -11,7 +11,7 @@ from revgnn._lazy import lazy_names
 from revgnn._version import __version__
 
 if TYPE_CHECKING:
-    from revgnn.capture import CapturedStep
+    from revgnn.capture import CapturedStep, CaptureError
     from revgnn.graph import Graph
     from revgnn.memory import PeakMemory
     from revgnn.models import ModelConfig, build_model, num_parameters, shared_dropout_mask
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from revgnn.stack import (
         AdditiveCoupling,
         Backprop,
-        CaptureError,
         Checkpoint,
         PerGroup,
         PerLayer,
@@ -64,7 +63,7 @@ __all__ = [
 ]
 
 _HOMES = {
-    "revgnn.capture": ("CapturedStep",),
+    "revgnn.capture": ("CaptureError", "CapturedStep"),
     "revgnn.graph": ("Graph",),
     "revgnn.memory": ("PeakMemory",),
     "revgnn.models": ("ModelConfig", "build_model", "num_parameters", "shared_dropout_mask"),
@@ -72,7 +71,6 @@ _HOMES = {
     "revgnn.stack": (
         "AdditiveCoupling",
         "Backprop",
-        "CaptureError",
         "Checkpoint",
         "PerGroup",
         "PerLayer",

@@ -18,7 +18,7 @@ from revgnn.nn import GATConv, gat
 from revgnn.testing import NamedGraph, awkward_graphs, peak_bytes
 from tests.nn.peers import cora
 from tests.nn.test_gat import dense
-from tests.stack.conftest import Outcome, outcome
+from tests.stack.networks import Outcome, outcome
 
 PAPER = {"family": "revgat", "destination": False, "symmetric": True, "edge_dropout": 0.3, "input_dropout": 0.25, "dropout": 0.5}
 SMALL = {**PAPER, "depth": 5, "channels": 24, "heads": 3, "groups": 2}

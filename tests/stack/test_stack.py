@@ -1,4 +1,4 @@
-"""Layers and blocks by their formulas."""
+"""Layers and blocks are their formulas."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ def test_coupling_is_its_formula(groups: int) -> None:
 
 
 @pytest.mark.parametrize("groups", [2, 3, 5])
-def test_coupling_walks_back(groups: int) -> None:
+def test_coupling_is_reversed(groups: int) -> None:
     """In float64 the inverse returns the input."""
     layer = AdditiveCoupling([nn.Sequential(nn.Linear(4, 4), nn.Tanh()).double() for _ in range(groups)])
     x = [torch.randn(7, 4, dtype=torch.float64) for _ in range(groups)]
     with torch.no_grad():
-        state = layer.walk(x, lambda i, part, y: part + layer.blocks[i](y))
+        state = layer.advance(x, lambda i, part, y: part + layer.blocks[i](y))
         grads = [torch.zeros_like(part) for part in x]
-        layer.walk_back(state, grads, lambda i, new, y, _: (new - layer.blocks[i](y), None))
+        layer.reverse(state, grads, lambda i, new, y, _: (new - layer.blocks[i](y), None))
     for before, after in zip(x, state, strict=True):
         torch.testing.assert_close(after, before, rtol=0, atol=1e-14)
 
@@ -51,11 +51,11 @@ def test_pre_activation_is_its_formula() -> None:
     h = torch.relu(block.norm(x)) * mask
     expected = block.conv(h, graph)
     torch.testing.assert_close(block(x, graph, mask=mask), expected, rtol=1e-13, atol=1e-13)
-    # where somebody listens to the modules, they are called one by one
-    heard = []
-    block.norm.register_forward_hook(lambda *_: heard.append("norm"))
+    # with a hook, the modules are called one by one
+    called = []
+    block.norm.register_forward_hook(lambda *_: called.append("norm"))
     assert torch.equal(block(x, graph, mask=mask), expected)
-    assert heard == ["norm"]
+    assert called == ["norm"]
 
 
 def test_perceptron_of_gen_conv_is_its_layers() -> None:
@@ -63,13 +63,13 @@ def test_perceptron_of_gen_conv_is_its_layers() -> None:
     conv = GENConv(8, 8).double()
     x = torch.randn(9, 8, dtype=torch.float64)
     together = conv(x, graph)
-    heard = []
-    conv.mlp[2].register_forward_hook(lambda *_: heard.append("relu"))
+    called = []
+    conv.mlp[2].register_forward_hook(lambda *_: called.append("relu"))
     torch.testing.assert_close(together, conv(x, graph), rtol=1e-13, atol=1e-13)
-    assert heard == ["relu"]
+    assert called == ["relu"]
 
 
-def test_pre_activation_finds_the_width_of_a_conv_or_says_so() -> None:
+def test_pre_activation_reads_the_width_of_a_conv_or_asks_for_it() -> None:
     assert PreActivation(GENConv(6, 6)).norm.normalized_shape == (6,)
     assert isinstance(PreActivation(nn.Identity(), "none", channels=3).norm, nn.Identity)
     with pytest.raises(ValueError, match="Identity does not say how wide its input is; pass channels="):

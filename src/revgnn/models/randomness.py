@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from revgnn.models.config import GATConfig, StackConfig
-from revgnn.stack import PerGroup, PerLayer, Stack, refuse_recording
+from revgnn.stack import PerGroup, PerLayer, Stack
 
 
 def shared_dropout_mask(shape: tuple[int, ...], rate: float, device: torch.device | None = None) -> Tensor:
@@ -38,7 +38,6 @@ def draw_step_randomness(config: StackConfig, stack: Stack, h: Tensor, *, traini
         shape = (h.shape[0], h.shape[1] // stack.groups)
         shared["mask"] = PerGroup([shared_dropout_mask(shape, config.dropout, h.device) for _ in range(stack.groups)])
     if _edge_dropout(config):
-        refuse_recording("edge_dropout", "its seeds are numbers of the host, which a replay would repeat")
         shared["edge_seed"] = PerLayer(torch.randint(2**62, (len(stack.sequence),)).unbind())
     return shared
 

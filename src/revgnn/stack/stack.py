@@ -10,30 +10,37 @@ import torch
 from torch import Tensor, nn
 
 from revgnn.stack.backprop import Backprop
-from revgnn.stack.coupling import AdditiveCoupling
-from revgnn.stack.layer import AbstractLayer
-from revgnn.stack.recordable import StateRangeError
+from revgnn.stack.host_access import HostDependent
+from revgnn.stack.layers import AbstractLayer, AdditiveCoupling, Residual
 from revgnn.stack.replay import Conditions, frozen_statistics
-from revgnn.stack.residual import Residual
 from revgnn.stack.reversible import Reversible
 from revgnn.stack.run import run_stack
+from revgnn.stack.state_range import StateRangeError
 from revgnn.stack.strategy import GradientStrategy
 
-BITS = {torch.float32: 14, torch.float64: 40}
+GRID_BITS = {torch.float32: 14, torch.float64: 40}
 """q of the grid of multiples of 2^-q. In float32 magnitudes up to 1,024 are exact, and a rounding is at most 3e-5."""
 
+COARSEST = 4
+"""The smallest q that a stack chooses by itself."""
 
-class Stack(nn.Module):
+StateKind = Literal["grid", "float64", "plain"]
+
+
+class Stack(HostDependent, nn.Module):
     """Layers one after the other: `stack(h, *args)` calls every block with `args` after its input.
 
     Args:
         layers: `AdditiveCoupling` or `Residual` layers, all with the same number of groups.
-        gradient: `Reversible()`, `Checkpoint()` or `Backprop()`: the same value and the same gradients at a different price.
+        gradient: `Reversible()`, `Checkpoint()` or `Backprop()`: the same value and the same gradients, at a different price.
         state: how the node state is kept between layers, for every strategy and for inference alike.
             "grid": float32 (float64 if the input is), on an exact grid: reversing returns it to the last bit.
             "float64": on a finer grid in float64, for states of large range; twice the memory for the state alone.
             "plain": ordinary sums in the input's dtype: reversing drifts.
-        repeats: apply all layers this many times over, with the same parameters (weight-tied).
+        repeats: how often all layers are applied, with the same parameters (weight-tied).
+
+    Attributes:
+        coarsened: by how many bits the grid has become coarser. It is saved with the parameters.
 
     Raises:
         ValueError: if layers do not fit together, or the strategy cannot differentiate them.
@@ -44,7 +51,7 @@ class Stack(nn.Module):
         layers: Iterable[AbstractLayer],
         *,
         gradient: GradientStrategy | None = None,
-        state: Literal["grid", "float64", "plain"] = "grid",
+        state: StateKind = "grid",
         repeats: int = 1,
     ) -> None:
         super().__init__()
@@ -71,28 +78,29 @@ class Stack(nn.Module):
 
     @property
     def groups(self) -> int:
+        """The number of groups of the state, G."""
         return self.sequence[0].groups
 
     def forward(self, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
-        """State (N, D) to state (N, D). `x` is not changed.
+        """Map a state (N, D) to a state (N, D). `x` is not changed.
 
-        A state that outgrows its grid moves to a coarser one, with a warning; the choice is kept with the parameters.
+        A state that outgrows its grid moves to a coarser one, with a warning.
 
         Raises:
             StateRangeError: if the state is not finite, or no grid of at least 4 bits has room for it.
         """
         if torch.compiler.is_compiling():
-            # a compiler that saw both evaluations of a block would merge them, and store what is to be recomputed
+            # A compiler that sees both evaluations of a block merges them, and stores what is to be recomputed.
             return self._outside_compiler(x, *args, **kwargs) if self.gradient.recomputes else self._run(x, args, kwargs, None)
-        conditions = Conditions.now(x.device)
+        conditions = Conditions.now(x.device, self.host_access)
         try:
             return self._run(x, args, kwargs, conditions)
         except StateRangeError as error:
-            if error.needed is None or error.needed < 4:
+            if error.needed is None or error.needed < COARSEST:
                 raise
             warnings.warn(f"{error} Going on with 2^-{error.needed}.", stacklevel=2)
             self.coarsened += error.bits - error.needed
-        with frozen_statistics([self]):  # the first try has moved them
+        with frozen_statistics([self]):  # the first run has updated them
             return self._run(x, args, kwargs, conditions)
 
     @torch.compiler.disable(reason="a stack that recomputes its activations runs as it is; compile its blocks instead")
@@ -101,7 +109,7 @@ class Stack(nn.Module):
 
     def _run(self, x: Tensor, args: tuple[Any, ...], kwargs: dict[str, Any], conditions: Conditions | None) -> Tensor:
         dtype = torch.float64 if self.state == "float64" else torch.promote_types(x.dtype, torch.float32)
-        bits = None if self.state == "plain" else BITS[dtype] - self.coarsened
+        bits = None if self.state == "plain" else GRID_BITS[dtype] - self.coarsened
         return run_stack(self.sequence, x, *args, gradient=self.gradient, bits=bits, dtype=dtype, conditions=conditions, **kwargs)
 
     def get_extra_state(self) -> Tensor:
@@ -118,7 +126,7 @@ class ReversibleStack(Stack):
     """A stack of grouped additive couplings, reversible from end to end.
 
     Args:
-        blocks: a list of layers, each a list of C >= 2 blocks: any modules from (N, D / C) to (N, D / C).
+        blocks: a list of layers, each a list of G >= 2 blocks: any modules from (N, D / G) to (N, D / G).
         segments: see `Reversible`.
         gradient: default `Reversible(segments)`.
         state, repeats: see `Stack`.
@@ -134,7 +142,7 @@ class ReversibleStack(Stack):
         *,
         segments: int = 1,
         gradient: GradientStrategy | None = None,
-        state: Literal["grid", "float64", "plain"] = "grid",
+        state: StateKind = "grid",
         repeats: int = 1,
     ) -> None:
         layers = [AdditiveCoupling(layer) for layer in blocks]
@@ -149,7 +157,7 @@ class ResidualStack(Stack):
         blocks: Iterable[nn.Module],
         *,
         gradient: GradientStrategy | None = None,
-        state: Literal["grid", "float64", "plain"] = "grid",
+        state: StateKind = "grid",
         repeats: int = 1,
     ) -> None:
         super().__init__([Residual(block) for block in blocks], gradient=gradient, state=state, repeats=repeats)

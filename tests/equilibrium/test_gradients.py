@@ -1,4 +1,4 @@
-"""The gradient of an equilibrium is that of an endless network, and costs the memory of one evaluation."""
+"""The gradient of an equilibrium is that of an infinitely deep network, and needs the memory of one evaluation."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ names = {"ids": lambda value: type(getattr(value, "solver", value)).__name__}
 
 
 class Contraction(nn.Module):
-    """z to tanh(z W + x) with an own scale for x, and a parameter that nothing uses."""
+    """z to tanh(z W + b + s x), with a learned scale s, and a parameter that is not used."""
 
     def __init__(self, channels: int = 6, dropout: float = 0.0) -> None:
         super().__init__()
@@ -61,15 +61,15 @@ def solved(model: nn.Module, x: Tensor, solver=SOLVERS[1], **kwargs) -> Tensor:
 @pytest.mark.parametrize("solver", SOLVERS, **names)
 @pytest.mark.parametrize("gradient", GRADIENTS, **names)
 def test_agrees_with_a_converged_unroll(solver, gradient, model, x) -> None:
-    truth = unrolled(lambda z: model(z, x), torch.zeros_like(x), steps=300)
+    expected = unrolled(lambda z: model(z, x), torch.zeros_like(x), steps=300)
     ours = solved(model, x, solver, gradient=gradient)
-    torch.testing.assert_close(ours, truth, rtol=0, atol=1e-10)
-    for mine, theirs in zip(gradients(model, x, ours), gradients(model, x, truth), strict=True):
-        assert (mine is None) == (theirs is None)
-        assert mine is None or torch.allclose(mine, theirs, rtol=1e-6, atol=1e-9)
+    torch.testing.assert_close(ours, expected, rtol=0, atol=1e-10)
+    for a, b in zip(gradients(model, x, ours), gradients(model, x, expected), strict=True):
+        assert (a is None) == (b is None)
+        assert a is None or torch.allclose(a, b, rtol=1e-6, atol=1e-9)
 
 
-def test_the_value_is_the_same_however_it_is_differentiated(model, x) -> None:
+def test_the_value_does_not_depend_on_the_gradient(model, x) -> None:
     values = [solved(model, x, gradient=gradient).detach() for gradient in [*GRADIENTS, *INEXACT]]
     with torch.no_grad():
         values.append(solved(model, x))
@@ -79,14 +79,14 @@ def test_the_value_is_the_same_however_it_is_differentiated(model, x) -> None:
 def test_one_step_is_the_gradient_of_one_evaluation_at_the_solution(model, x) -> None:
     z = solved(model, x, gradient=one_step())
     expected = gradients(model, x, model(z.detach(), x))
-    for mine, theirs in zip(gradients(model, x, z), expected, strict=True):
-        assert mine is None if theirs is None else torch.equal(mine, theirs)
+    for a, b in zip(gradients(model, x, z), expected, strict=True):
+        assert a is None if b is None else torch.equal(a, b)
 
 
-def test_an_adjoint_solve_that_gets_nowhere_leaves_the_one_step_gradient(model, x) -> None:
+def test_an_adjoint_solve_of_one_step_gives_the_one_step_gradient(model, x) -> None:
     with pytest.warns(UserWarning, match="the adjoint system of an equilibrium was not solved"):
-        mine = gradients(model, x, solved(model, x, gradient=Implicit(Anderson(max_steps=1))))
-    for a, b in zip(mine, gradients(model, x, solved(model, x, gradient=one_step())), strict=True):
+        ours = gradients(model, x, solved(model, x, gradient=Implicit(Anderson(max_steps=1))))
+    for a, b in zip(ours, gradients(model, x, solved(model, x, gradient=one_step())), strict=True):
         assert a is None if b is None else torch.allclose(a, b, rtol=1e-12)
 
 
@@ -96,7 +96,7 @@ def test_more_phantom_steps_come_nearer(model, x) -> None:
     assert errors[0] > 2 * errors[1] > 4 * errors[2] > 0
 
 
-def test_plain_backward_gives_the_same_and_accumulates(model, x) -> None:
+def test_gradients_accumulate(model, x) -> None:
     solved(model, x).sum().backward()
     once = [p.grad.clone() for p in (x, model.linear.weight, model.scale)]
     solved(model, x).sum().backward()
@@ -106,7 +106,7 @@ def test_plain_backward_gives_the_same_and_accumulates(model, x) -> None:
 
 
 def test_in_float32_as_near_to_the_truth_as_a_stored_unroll(model, x) -> None:
-    truth = gradients(model, x, solved(model, x))
+    expected = gradients(model, x, solved(model, x))
     single, x32 = copy.deepcopy(model).float(), x.detach().float().requires_grad_()
     solver = Anderson(max_steps=60, rtol=1e-6)
     ours = gradients(single, x32, solved(single, x32, solver, gradient=Implicit(solver)))
@@ -115,9 +115,9 @@ def test_in_float32_as_near_to_the_truth_as_a_stored_unroll(model, x) -> None:
     def error(found: Tensor, exact: Tensor) -> float:
         return float((found.double() - exact).norm() / exact.norm())
 
-    for mine, plain, exact in zip(ours, stored, truth, strict=True):
+    for implicit, plain, exact in zip(ours, stored, expected, strict=True):
         if exact is not None:
-            assert error(mine, exact) <= 2 * error(plain, exact) + 10 * solver.rtol
+            assert error(implicit, exact) <= 2 * error(plain, exact) + 10 * solver.rtol
 
 
 # --- safety ---------------------------------------------------------------------------------------------------------------------
@@ -143,11 +143,11 @@ def test_backward_twice_with_retain_graph(model, x) -> None:
 
 def test_the_result_may_be_changed_in_place(model, x) -> None:
     plain = gradients(model, x, solved(model, x) * 2)
-    for mine, theirs in zip(gradients(model, x, solved(model, x).mul_(2)), plain, strict=True):
-        assert mine is None if theirs is None else torch.equal(mine, theirs)
+    for a, b in zip(gradients(model, x, solved(model, x).mul_(2)), plain, strict=True):
+        assert a is None if b is None else torch.equal(a, b)
 
 
-def test_a_parameter_changed_before_the_backward_pass_is_noticed(model, x) -> None:
+def test_a_parameter_changed_before_the_backward_pass_is_refused(model, x) -> None:
     z = solved(model, x)
     with torch.no_grad():
         model.linear.weight.mul_(0.5)
@@ -168,18 +168,18 @@ def test_no_graph_under_no_grad(model, x) -> None:
 
 
 @pytest.mark.parametrize("solver", SOLVERS, **names)
-def test_dropout_inside_is_drawn_once_a_solve(solver, x) -> None:
+def test_dropout_is_drawn_once_a_solve(solver, x) -> None:
     model = Contraction(dropout=0.4).double()
     nn.init.orthogonal_(model.linear.weight, gain=0.4)
     torch.manual_seed(5)
-    ours = solved(model, x, solver, gradient=Implicit(solver))  # would never converge if every evaluation had a mask of its own
+    ours = solved(model, x, solver, gradient=Implicit(solver))  # would not converge if each evaluation drew a mask
     after = torch.rand(1)
     torch.manual_seed(5)
-    truth = unrolled(lambda z: model(z, x), torch.zeros_like(x), steps=200)
-    assert torch.equal(after, torch.rand(1)), "how many steps a solve takes must not move the random state"
-    torch.testing.assert_close(ours, truth, rtol=0, atol=1e-10)
-    for mine, theirs in zip(gradients(model, x, ours), gradients(model, x, truth), strict=True):
-        assert mine is None if theirs is None else torch.allclose(mine, theirs, rtol=1e-6, atol=1e-9)
+    expected = unrolled(lambda z: model(z, x), torch.zeros_like(x), steps=200)
+    assert torch.equal(after, torch.rand(1)), "the random state depends on the number of steps of a solve"
+    torch.testing.assert_close(ours, expected, rtol=0, atol=1e-10)
+    for a, b in zip(gradients(model, x, ours), gradients(model, x, expected), strict=True):
+        assert a is None if b is None else torch.allclose(a, b, rtol=1e-6, atol=1e-9)
     assert not torch.equal(solved(model, x), ours)
 
 
@@ -189,8 +189,7 @@ def test_under_autocast_the_state_stays_in_float32() -> None:
     with torch.autocast("cpu", torch.bfloat16):
         z = solved(model, x, solver, gradient=Implicit(solver))
     assert z.dtype == torch.float32
-    mine = gradients(model, x, z)
-    for a, b in zip(mine, gradients(model, x, solved(model, x, tight)), strict=True):
+    for a, b in zip(gradients(model, x, z), gradients(model, x, solved(model, x, tight)), strict=True):
         assert a is None if b is None else (a - b).norm() < 0.05 * b.norm()
 
 
@@ -213,7 +212,7 @@ def test_a_record_holds_both_solves(model, x) -> None:
 def test_not_converging_warns_once_and_is_counted(model, x) -> None:
     record = SolveRecord()
     short = Anderson(max_steps=2, rtol=1e-9)
-    with pytest.warns(UserWarning, match=r"not solved to rtol=1e-09: Anderson ended as max_steps after 2 steps.*said once"):
+    with pytest.warns(UserWarning, match=r"not solved to rtol=1e-09: Anderson ended as max_steps after 2 steps.*given once"):
         solved(model, x, short, record=record)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -254,17 +253,17 @@ def test_the_penalty_is_the_mean_squared_singular_value(dtype, tolerance) -> Non
     assert float(jacobian_penalty(lambda z: model(z, x), z, probes=4000)) == pytest.approx(exact, rel=tolerance)
 
 
-def test_the_penalty_s_gradient_is_that_of_the_norm() -> None:
+def test_the_gradient_of_the_penalty_is_that_of_the_norm() -> None:
     weight = torch.randn(8, 8, dtype=torch.float64, requires_grad=True)
     penalty = jacobian_penalty(lambda z: z @ weight, torch.rand(5, 8, dtype=torch.float64), probes=3000)
     (grad,) = torch.autograd.grad(penalty, weight)
-    exact = 2 * weight.detach() / 8  # of the norm of a matrix that acts on each of 5 rows, over 40 elements
+    exact = 2 * weight.detach() / 8  # J acts on each of 5 rows, and the state has 40 elements
     assert float((grad - exact).norm() / exact.norm()) < 0.1
 
 
-def test_the_penalty_sees_one_dropout_mask() -> None:
+def test_the_penalty_draws_one_dropout_mask() -> None:
     model, x, z = Contraction(dropout=0.5), torch.randn(9, 6), torch.rand(9, 6)
-    assert float(jacobian_penalty(lambda z: model(z, x), z).detach()) < 10  # with two masks the difference would be divided by h
+    assert float(jacobian_penalty(lambda z: model(z, x), z).detach()) < 10  # two masks would differ much more than h
 
 
 @pytest.mark.parametrize(
