@@ -105,7 +105,7 @@ def test_gradients_accumulate(model, x) -> None:
     assert model.unused.grad is None
 
 
-def test_in_float32_as_near_to_the_truth_as_a_stored_unroll(model, x) -> None:
+def test_in_float32_as_accurate_as_a_stored_unroll(model, x) -> None:
     expected = gradients(model, x, solved(model, x))
     single, x32 = copy.deepcopy(model).float(), x.detach().float().requires_grad_()
     solver = Anderson(max_steps=60, rtol=1e-6)

@@ -44,9 +44,9 @@ class Contraction(nn.Module):
 
 
 class Stored(nn.Module):
-    """The same iterations in plain float64 operations, all of them stored: a loop for autograd.
+    """The same iterations in plain float64 operations, differentiated by autograd, which stores all of them.
 
-    Whatever an evaluation uses gets a node of its own, so that gradients that meet there are summed first.
+    Each tensor that an evaluation uses gets a node of its own, where the gradients of one evaluation are summed first.
     """
 
     def __init__(self, block: nn.Module, solver: ReversibleRelaxation, autocast: bool = False) -> None:
@@ -58,9 +58,9 @@ class Stored(nn.Module):
         golden = 0x9E3779B97F4A7C15
         b, exact = self.solver.relaxation, self.solver.exact
         start = grid.round_to_grid(z0.double(), BITS)
-        here, other = start.view_as(z0), start.view_as(z0)
+        newest, older = start.view_as(z0), start.view_as(z0)
         for n in range(self.solver.max_steps - 1):
-            z = here.to(z0.dtype).view_as(z0)
+            z = newest.to(z0.dtype).view_as(z0)
             parameters = {name: p.view_as(p) for name, p in self.block.named_parameters()}
             aliased = tuple(a.view_as(a) if isinstance(a, Tensor) else a for a in args)
             torch.manual_seed((seed + golden) % 2**63)
@@ -69,10 +69,10 @@ class Stored(nn.Module):
             g = f if self.solver.damping == 1 else torch.lerp(z, f, self.solver.damping)
             age = n // 2
             if age and age % exact.period == 0:
-                other = grid.round_to_grid(other, BITS)
-            here, other = (1 - b) * other + b * grid.round_to_grid(g.double(), BITS), here
+                older = grid.round_to_grid(older, BITS)
+            newest, older = (1 - b) * older + b * grid.round_to_grid(g.double(), BITS), newest
         torch.set_rng_state(state)
-        return here.to(z0.dtype)
+        return newest.to(z0.dtype)
 
 
 class Reversed(Stored):

@@ -61,8 +61,8 @@ def test_tensors_of_a_layer_get_their_gradients(strategy: GradientStrategy) -> N
     for shift in shifts:
         a = a + (b + shift).tanh()
         b = b + (a + shift).tanh()
-    for ours, truth in zip(grads, torch.autograd.grad(torch.cat([a, b], 1).square().sum(), shifts), strict=True):
-        torch.testing.assert_close(ours, truth)
+    for ours, expected in zip(grads, torch.autograd.grad(torch.cat([a, b], 1).square().sum(), shifts), strict=True):
+        torch.testing.assert_close(ours, expected)
 
 
 def test_as_many_values_as_layers() -> None:

@@ -89,40 +89,40 @@ class ReversibleSolve(Recomputation):
         def step(z: Tensor) -> Tensor:
             return self.evaluate(z) if next(evaluations) else self._checked_evaluation(z)
 
-        solution, trail = self.solver.iterate(step, state)
-        if trail.relaxations == 0:
+        solution, end = self.solver.iterate(step, state)
+        if end.relaxations == 0:
             raise ArithmeticError(
                 "the first evaluation of the step is not finite or exceeds a magnitude of 512, the range of a reversible solve; "
                 "look for values that are not finite in the input, or put a norm at the end of the step."
             )
         self.record.add(solution, self.solver)
-        self.relaxations = trail.relaxations
-        return trail.here.to(state.dtype, copy=True), (state, trail.here, trail.other, *trail.cut)
+        self.relaxations = end.relaxations
+        return end.newest.to(state.dtype, copy=True), (state, end.newest, end.older, *end.cut_bits)
 
     def backward(self, saved: tuple[Tensor, ...], grad: Tensor, arguments: BlockArguments, sums: GradientSums) -> Tensor:
-        z0, here, other, *cut = saved
+        z0, newest, older, *cut_bits = saved
         exact, constants = self.solver.exact, arguments.tensors
         # A copy that may be written to: the gradient may be a single number, expanded.
-        grad_here = grad.to(torch.float64).clone(memory_format=torch.contiguous_format)
-        grad_other = torch.zeros_like(grad_here)
+        grad_newest = grad.to(torch.float64).clone(memory_format=torch.contiguous_format)
+        grad_older = torch.zeros_like(grad_newest)
         with parameters_without_hooks([self.block], self.parameters) as parameters:
             for n in reversed(range(self.relaxations)):
-                z = other.to(z0.dtype).detach().requires_grad_()
+                z = older.to(z0.dtype).detach().requires_grad_()
                 with torch.enable_grad():
                     g = self.solver.damped(z, self.evaluate(z, arguments))
                 inputs = [z, *parameters, *constants]
                 refuse_hidden_dependencies(self.block, g, inputs, once=False)
                 grad_z = None
                 if g.requires_grad:
-                    grad_g = (grad_here * exact.b).to(g.dtype)
+                    grad_g = (grad_newest * exact.b).to(g.dtype)
                     grad_z, *grads = torch.autograd.grad(g, inputs, grad_g, allow_unused=True)
                     sums.add([*self.parameters, *constants], grads)
-                here, other = other, exact.retreat(here, g.detach(), n // 2, cut)
+                newest, older = older, exact.retreat(newest, g.detach(), n // 2, cut_bits)
                 del g
-                grad_here *= 1.0 - exact.b
-                grad_here, grad_other = grad_other if grad_z is None else grad_other.add_(grad_z), grad_here
-        self._check_start(exact.enter(z0), here, other)
-        return (grad_here + grad_other).to(z0.dtype)
+                grad_newest *= 1.0 - exact.b
+                grad_newest, grad_older = grad_older if grad_z is None else grad_older.add_(grad_z), grad_newest
+        self._check_start(exact.start(z0), newest, older)
+        return (grad_newest + grad_older).to(z0.dtype)
 
     def _checked_evaluation(self, z: Tensor) -> Tensor:
         """Return f(z). Raises if a gradient would be lost, or a buffer changes."""
