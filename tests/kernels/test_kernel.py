@@ -19,10 +19,9 @@ from torch import Tensor
 
 from revgnn.graph import Graph
 from revgnn.kernels.cpu import kernel as kernel_module
-from revgnn.kernels.cpu import threads
-from revgnn.kernels.cpu.blocks import blocks, even_blocks, first_row, num_blocks
+from revgnn.kernels.cpu.blocks import blocks, even_blocks, first_row
 from revgnn.kernels.cpu.channels import tile
-from revgnn.kernels.cpu.kernel import Kernel, kernel, number, read, size, write
+from revgnn.kernels.cpu.kernel import Kernel, kernel, num_blocks, number, read, size, write
 from revgnn.kernels.cpu.sources import modules_behind
 from revgnn.ops import Mean, aggregate
 from revgnn.testing import awkward_graphs
@@ -38,7 +37,7 @@ def three_threads() -> Any:
 
 @pytest.fixture
 def python_threads(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
-    return lambda: monkeypatch.setattr(threads, "_openmp", lambda: None)
+    return lambda: monkeypatch.setattr(kernel_module, "_openmp", lambda: None)
 
 
 def gradients() -> list[Tensor]:
@@ -51,7 +50,7 @@ def gradients() -> list[Tensor]:
 
 @pytest.mark.usefixtures("three_threads")
 def test_python_threads_give_the_bits_of_openmp(python_threads: Callable[[], None]) -> None:
-    if threads._openmp() is None:
+    if kernel_module._openmp() is None:
         pytest.skip("torch does not run on GNU OpenMP here: Python threads are all there is")
     expected = gradients()
     python_threads()

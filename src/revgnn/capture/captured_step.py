@@ -13,9 +13,8 @@ from revgnn.capture.deferred import deferred_host_access
 from revgnn.capture.host_reads import NoHostReads
 from revgnn.capture.obstacles import CaptureError, refuse_obstacles
 from revgnn.capture.recording import Recording, map_outputs, mode_of
-from revgnn.stack.host_access import default_generator
+from revgnn.stack.host_access import StateRangeError, default_generator
 from revgnn.stack.replay import frozen_statistics
-from revgnn.stack.state_range import StateRangeError
 
 WARM_UP = 3
 """Calls that run the step before it is recorded. They compile kernels, and make the handles and workspaces of libraries."""

@@ -10,8 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from revgnn.capture.obstacles import CaptureError
-from revgnn.stack.host_access import BlockRandomness, HostAccess, HostDependent, default_generator
-from revgnn.stack.state_range import check_range
+from revgnn.stack.host_access import BlockRandomness, HostAccess, HostDependent, check_range, default_generator
 
 
 class RangeChecks:

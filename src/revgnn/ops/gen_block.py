@@ -58,10 +58,10 @@ class Block(NamedTuple):
 def fits(block: Block, graph: Graph) -> bool:
     """Whether `gen_block` takes these tensors: of matching shapes, on the CPU, float32 or float64, without a gradient for the edge
     features, and with nothing active that has to see each operator."""
-    x = block.x
+    x, num_nodes = block.x, graph.indptr.shape[0] - 1
     channels, hidden, results = block.weight_in.shape[1], block.weight_in.shape[0], block.weight_out.shape[0]
     wanted = [
-        (x, (graph.num_nodes, channels)),
+        (x, (num_nodes, channels)),
         (block.norm_weight, (channels,)),
         (block.norm_bias, (channels,)),
         (block.weight_in, (hidden, channels)),
@@ -72,10 +72,10 @@ def fits(block: Block, graph: Graph) -> bool:
         (block.bias_out, (results,)),
     ]
     if block.mask is not None:
-        wanted.append((block.mask, (graph.num_nodes, channels)))
+        wanted.append((block.mask, (num_nodes, channels)))
     if block.edge_attr is not None and block.edge_weight is not None and block.edge_bias is not None:
         features = block.edge_attr
-        if features.dim() != 2 or features.device != x.device or features.shape[0] != graph.num_edges:
+        if features.dim() != 2 or features.device != x.device or features.shape[0] != graph.src.shape[0]:
             return False
         if features.requires_grad or not features.is_contiguous():
             return False
@@ -86,7 +86,7 @@ def fits(block: Block, graph: Graph) -> bool:
         x.device.type == "cpu"
         and x.dtype in (torch.float32, torch.float64)
         and x.numel() > 0
-        and graph.device == x.device
+        and graph.src.device == x.device
         and channels <= norm_kernels.WIDEST
         and mlp_kernels.fits(x.dtype, channels, hidden, results)
         and all(t.shape == shape and t.dtype == x.dtype and t.device == x.device for t, shape in wanted)

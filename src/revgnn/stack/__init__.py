@@ -8,12 +8,10 @@ memory), `recompute` (their node of the autograd graph).
 from revgnn.stack.arguments import PerGroup, PerLayer
 from revgnn.stack.backprop import Backprop
 from revgnn.stack.checkpoint import Checkpoint
-from revgnn.stack.host_access import HostAccess, HostDependent
+from revgnn.stack.host_access import HostAccess, HostDependent, StateRangeError
 from revgnn.stack.layers import AbstractLayer, AbstractReversibleLayer, AdditiveCoupling, Residual
 from revgnn.stack.reversible import Reversible
-from revgnn.stack.run import run_stack
-from revgnn.stack.stack import ResidualStack, ReversibleStack, Stack
-from revgnn.stack.state_range import StateRangeError
+from revgnn.stack.stack import ResidualStack, ReversibleStack, Stack, run_stack
 from revgnn.stack.strategy import GradientStrategy
 
 __all__ = [

@@ -6,6 +6,7 @@ of a CUDA graph, gives its modules another `HostAccess` for the time of the step
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -13,10 +14,39 @@ from contextlib import AbstractContextManager, contextmanager
 import torch
 from torch import Tensor
 
-from revgnn.stack.state_range import check_range
+from revgnn.ops import grid
 
 _SEED_STRIDE = 0x9E3779B97F4A7C15
 """2^64 divided by the golden ratio: it spreads the seeds of consecutive blocks over the whole range."""
+
+
+class StateRangeError(ArithmeticError):
+    """The state has left the range in which sums on its grid are exact, or is not finite.
+
+    Attributes:
+        peak: the largest magnitude of the state.
+        bits: q of its grid of multiples of 2^-q.
+        needed: the largest q with room for `peak` and a factor of two to spare; None if `peak` is not finite.
+    """
+
+    def __init__(self, peak: float, bits: int, dtype: torch.dtype) -> None:
+        self.peak = peak
+        self.bits = bits
+        self.needed = grid.MANTISSA[dtype] - 2 - math.floor(math.log2(peak)) if math.isfinite(peak) else None
+        if self.needed is None:
+            advice = "lower the learning rate, clip gradients, or look for values in the input that are not finite"
+        else:
+            advice = f"use a coarser grid (bits={self.needed}), state='float64', or a norm in each block"
+        super().__init__(
+            f"the state of the stack has reached a magnitude of {peak:.6g}, but sums on its grid of multiples of 2^-{bits} "
+            f"are exact below {grid.limit(dtype, bits):.6g} only; {advice}."
+        )
+
+
+def check_range(peak: float, bits: int, dtype: torch.dtype) -> None:
+    """Raise `StateRangeError` if sums on the grid of multiples of 2^-bits are not exact at magnitude `peak` in `dtype`."""
+    if not peak <= grid.limit(dtype, bits):
+        raise StateRangeError(peak, bits, dtype)
 
 
 class BlockRandomness(ABC):

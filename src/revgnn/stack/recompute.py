@@ -17,8 +17,7 @@ from torch import Tensor, nn
 
 from revgnn.stack.arguments import BlockArguments
 from revgnn.stack.execution import Execution
-from revgnn.stack.module_walk import modules_in, trainable_parameters
-from revgnn.stack.replay import Conditions, frozen_statistics
+from revgnn.stack.replay import Conditions, frozen_statistics, modules_in, trainable_parameters
 
 
 class GradientSums:

@@ -15,7 +15,6 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
 
 from revgnn.stack.host_access import IMMEDIATE, BlockRandomness, HostAccess
-from revgnn.stack.module_walk import modules_in
 
 
 @dataclass(frozen=True)
@@ -75,3 +74,24 @@ def buffer_versions(roots: Iterable[nn.Module]) -> list[tuple[Tensor, int]]:
     """Return each buffer and how often it has been written to; without the buffers of normalisation layers."""
     others = (m for m in modules_in(roots) if m._buffers and not isinstance(m, _NormBase))
     return [(b, b._version) for m in others for b in m._buffers.values() if b is not None]
+
+
+def modules_in(roots: Iterable[nn.Module]) -> list[nn.Module]:
+    """Return the modules and all modules below them, each once.
+
+    The method of `nn.Module` also builds all names, which takes longer.
+    """
+    found = list(dict.fromkeys(roots))
+    seen = set(found)
+    for module in found:  # the list grows meanwhile
+        for child in module._modules.values():
+            if child is not None and child not in seen:
+                seen.add(child)
+                found.append(child)
+    return found
+
+
+def trainable_parameters(roots: Iterable[nn.Module]) -> list[nn.Parameter]:
+    """Return the parameters of the modules, and of all modules below them, that require a gradient, each once."""
+    parameters = (p for module in modules_in(roots) for p in module._parameters.values())
+    return list({id(p): p for p in parameters if p is not None and p.requires_grad}.values())

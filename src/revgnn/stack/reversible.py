@@ -13,8 +13,8 @@ from revgnn.ops import grid
 from revgnn.stack.arguments import BlockArguments
 from revgnn.stack.execution import Execution, merge, split
 from revgnn.stack.layers import AbstractLayer, AbstractReversibleLayer
-from revgnn.stack.module_walk import trainable_parameters
 from revgnn.stack.recompute import GradientSums, RecomputedLayers, parameters_without_hooks, refuse_hidden_dependencies
+from revgnn.stack.replay import trainable_parameters
 from revgnn.stack.strategy import GradientStrategy
 
 

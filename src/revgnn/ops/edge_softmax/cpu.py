@@ -9,10 +9,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from revgnn.kernels.cpu.blocks import num_blocks, weighted_blocks
+from revgnn.kernels.cpu.blocks import weighted_blocks
 from revgnn.kernels.cpu.channels import pad, tile
 from revgnn.kernels.cpu.elements import ELEMENTS
-from revgnn.kernels.cpu.kernel import Kernel, kernel, read, size, write
+from revgnn.kernels.cpu.kernel import Kernel, kernel, num_blocks, read, size, write
 from revgnn.kernels.cpu.simd import add, div, exceeds, exp, fma, load, mul, select, splat, store, sub
 from revgnn.ops.edge_softmax.contract import Inputs, Saved, Spec
 from revgnn.ops.operator import gradients

@@ -9,9 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from revgnn.kernels.cpu.blocks import even_blocks, num_blocks
+from revgnn.kernels.cpu.blocks import even_blocks
 from revgnn.kernels.cpu.elements import ELEMENTS
-from revgnn.kernels.cpu.kernel import Kernel, kernel, number, read, size, write
+from revgnn.kernels.cpu.kernel import Kernel, kernel, num_blocks, number, read, size, write
 from revgnn.kernels.cpu.simd import exceeds, fma, load, magnitude, mul, rint, select, splat, store
 
 LANES = 64

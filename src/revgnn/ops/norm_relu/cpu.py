@@ -10,9 +10,9 @@ import torch
 from numba import njit
 from torch import Tensor
 
-from revgnn.kernels.cpu.blocks import CHUNK, even_blocks, num_blocks
+from revgnn.kernels.cpu.blocks import CHUNK, even_blocks
 from revgnn.kernels.cpu.elements import ELEMENTS
-from revgnn.kernels.cpu.kernel import Kernel, kernel, number, read, size, write
+from revgnn.kernels.cpu.kernel import Kernel, kernel, num_blocks, number, read, size, write
 from revgnn.kernels.cpu.simd import add, add_rows, fma, greater, load, mul, relu, repeat, select, splat, store, sub, total
 from revgnn.ops.norm_relu.contract import Inputs, Saved, Spec
 

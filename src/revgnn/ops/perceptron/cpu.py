@@ -9,10 +9,10 @@ import torch
 from numba import njit
 from torch import Tensor
 
-from revgnn.kernels.cpu.blocks import blocks, num_blocks
+from revgnn.kernels.cpu.blocks import blocks
 from revgnn.kernels.cpu.elements import ELEMENTS
 from revgnn.kernels.cpu.gemm import multiply, tiles
-from revgnn.kernels.cpu.kernel import Kernel, kernel, number, read, size, write
+from revgnn.kernels.cpu.kernel import Kernel, kernel, num_blocks, number, read, size, write
 from revgnn.kernels.cpu.layer_norm import ROWS, norm_relu_rows, norm_relu_rows_backward
 from revgnn.kernels.cpu.simd import add, advanced, load, opaque, scratch, splat, store
 from revgnn.ops.perceptron.contract import WIDEST, Inputs, Saved, Spec

@@ -12,10 +12,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from revgnn.kernels.cpu.blocks import CHUNK, num_blocks, weighted_blocks
+from revgnn.kernels.cpu.blocks import CHUNK, weighted_blocks
 from revgnn.kernels.cpu.channels import pad, tile
 from revgnn.kernels.cpu.elements import ELEMENTS
-from revgnn.kernels.cpu.kernel import Kernel, kernel, read, size, write
+from revgnn.kernels.cpu.kernel import Kernel, kernel, num_blocks, read, size, write
 from revgnn.kernels.cpu.simd import add, div, fma, load, mul, splat, store, total
 from revgnn.ops.propagate.contract import Inputs, Saved, Spec
 from revgnn.ops.propagate.passes import backward_pass

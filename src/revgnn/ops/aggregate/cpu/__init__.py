@@ -13,9 +13,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from revgnn.kernels.cpu.blocks import num_blocks
 from revgnn.kernels.cpu.elements import ELEMENTS
-from revgnn.kernels.cpu.kernel import Kernel
+from revgnn.kernels.cpu.kernel import Kernel, num_blocks
 from revgnn.kernels.cpu.simd import REGISTERS
 from revgnn.ops.aggregate.contract import Inputs, Saved, Spec
 from revgnn.ops.aggregate.cpu.backward import backward_by_destination, backward_by_source, max_backward_edges, max_backward_x
