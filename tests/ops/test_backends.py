@@ -15,7 +15,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from revgnn.kernels import backends
 from tests.ops.cases import CASES, Case, Problem
-from tests.ops.compare import Leaves, assert_matches_reference
+from tests.ops.compare import Leaves, Op, assert_matches_reference
 
 CUDA = torch.cuda.is_available()
 needs_triton = pytest.mark.skipif(not backends.has_triton(), reason="triton is not installed")
@@ -35,27 +35,48 @@ def _short_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_value_and_gradients(case: Case, backend: str, dtype: torch.dtype) -> None:
-    for problem in case.problems:
-        if backend == "gpu" and not problem.small:
-            continue
-        # in float64 there are no errors to measure, so one draw is as good as several in the slow interpreter
-        count = 1 if backend == "gpu" and dtype == torch.float64 else problem.num_draws
-        draws = [problem.draw(seed) for seed in range(count)]
+    for problem in problems_of(case, backend):
+        draws = [on_device(problem.draw(seed), backend) for seed in range(num_draws(backend, dtype))]
         try:
             assert_matches_reference(problem.call, *draws, dtype=dtype, backend=backend)
         except AssertionError as error:
             raise AssertionError(f"{problem.name}: {error}") from error
 
 
-def example_of(operator: str) -> Problem:
-    """A small problem of an operator's last case, in which every input of its leaves takes part."""
+def device_of(backend: str) -> torch.device:
+    return torch.device("cuda" if CUDA and backend == "gpu" else "cpu")
+
+
+def on_device(leaves: Leaves, backend: str) -> Leaves:
+    return {name: t.to(device_of(backend)) for name, t in leaves.items()}
+
+
+def problems_of(case: Case, backend: str) -> list[Problem]:
+    """The problems of a case; in the interpreter only the small ones."""
+    problems = case.problems(device_of(backend))
+    return problems if backend == "cpu" or CUDA else [problem for problem in problems if problem.small]
+
+
+def num_draws(backend: str, dtype: torch.dtype) -> int:
+    """How many draws are judged together: many, so that the reference's largest error is a steady figure even for a single number.
+
+    The interpreter is too slow for many. In float64 no error is measured, so one draw is enough there.
+    """
+    if backend == "cpu" or CUDA:
+        return 16
+    return 4 if dtype == torch.float32 else 1
+
+
+def example_of(operator: str, backend: str) -> Problem:
+    """A small problem of an operator's last case."""
     *_, case = (case for case in CASES if case.operator == operator)
-    *_, problem = (problem for problem in case.problems if problem.small)
+    *_, problem = (problem for problem in case.problems(device_of(backend)) if problem.small)
     return problem
 
 
-def evaluate(problem: Problem, call: Any, backend: str) -> list[Tensor]:
-    leaves: Leaves = {name: t.requires_grad_() for name, t in problem.draw(0).items()}
+def evaluate(problem: Problem, call: Op, backend: str) -> list[Tensor]:
+    """The result, and the gradients of its sum of squares."""
+    leaves = {name: t.requires_grad_() for name, t in on_device(problem.draw(0), backend).items()}
     out = call(leaves, backend)
     return [out, *torch.autograd.grad(out.square().sum(), list(leaves.values()))]
 
@@ -63,10 +84,13 @@ def evaluate(problem: Problem, call: Any, backend: str) -> list[Tensor]:
 @pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("operator", OPERATORS)
 def test_compiles_into_one_graph(operator: str, backend: str) -> None:
-    problem = example_of(operator)
-    compiled = torch.compile(lambda leaves, backend: problem.call(leaves, backend) * 2.0, fullgraph=True, backend="aot_eager")
-    eager = evaluate(problem, lambda leaves, backend: problem.call(leaves, backend) * 2.0, backend)
-    for ours, expected in zip(evaluate(problem, compiled, backend), eager, strict=True):
+    problem = example_of(operator, backend)
+
+    def doubled(leaves: Leaves, backend: str) -> Tensor:
+        return 2.0 * problem.call(leaves, backend)
+
+    compiled = torch.compile(doubled, fullgraph=True, backend="aot_eager")
+    for ours, expected in zip(evaluate(problem, compiled, backend), evaluate(problem, doubled, backend), strict=True):
         torch.testing.assert_close(ours, expected)
 
 
@@ -86,7 +110,7 @@ class RecordOperators(TorchDispatchMode):
 @pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("operator", OPERATORS)
 def test_torch_is_told_what_the_operator_returns(operator: str, backend: str) -> None:
-    problem = example_of(operator)
+    problem = example_of(operator, backend)
     with RecordOperators() as record:
         evaluate(problem, problem.call, backend)
     assert [func.name() for func, _ in record.calls] == [f"revgnn::{operator}", f"revgnn::{operator}_backward"]
