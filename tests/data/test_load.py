@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gzip
 import hashlib
+import json
 import os
 import pickle
 import shutil
@@ -14,9 +16,10 @@ import torch
 
 from revgnn.data import load
 from revgnn.data.download import download_file
+from revgnn.data.readers.csv import read_csv
 from revgnn.data.readers.ogb import read_ogb
 from revgnn.data.readers.ogb_files import read_split
-from revgnn.data.readers.ogb_meta import OFFICIAL
+from revgnn.data.readers.ogb_meta import OFFICIAL, read_meta
 from revgnn.data.readers.unpickle import read_pickle
 
 
@@ -90,6 +93,130 @@ def test_damaged_ogb_folders(humanppi, damage, message):
     damage(humanppi)
     with pytest.raises(ValueError, match=message):
         read_ogb(humanppi, "ogbn-humanppi")
+
+
+@pytest.mark.parametrize(
+    ("stored", "edges"), [("True", 874_602), (True, 874_602), ("true", 874_602), (1, 874_602), (False, 437_301)]
+)
+def test_booleans_of_the_meta_data_in_any_spelling(humanppi, stored, edges):
+    path = humanppi / "meta_dict.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"add_inverse_edge": stored}))
+    assert read_ogb(humanppi, "ogbn-humanppi").graph.num_edges == edges
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("[" * 100_000, "cannot be read"),
+        ("[]", "it must hold an object, got list"),
+        ('{"num tasks": 1, "num classes": Infinity}', "cannot be read"),
+    ],
+)
+def test_damaged_meta_data(tmp_path, text, message):
+    (tmp_path / "meta_dict.json").write_text(text)
+    with pytest.raises(ValueError, match=message) as error:
+        read_meta(tmp_path, "ogbn-mine")
+    assert "meta_dict.json" in str(error.value)
+
+
+def test_a_boolean_that_is_none(humanppi):
+    path = humanppi / "meta_dict.json"
+    path.write_text(path.read_text().replace('"add_inverse_edge": "True"', '"add_inverse_edge": "perhaps"'))
+    with pytest.raises(ValueError, match="'add_inverse_edge' must be true or false, got 'perhaps'"):
+        read_ogb(humanppi, "ogbn-humanppi")
+
+
+def _own_set_in_ogb_layout(folder, **changes):
+    """Write a set as OGB's DatasetSaver does, with its meta data beside the folder."""
+    rng = np.random.default_rng(0)
+    (folder / "raw").mkdir(parents=True)
+    (folder / "split" / "random").mkdir(parents=True)
+    sizes = {"num_nodes_list": np.array([60]), "num_edges_list": np.array([300])}
+    arrays = {"edge_index": rng.integers(0, 60, (2, 300)), "node_feat": rng.normal(size=(60, 4)), **sizes}
+    labels = rng.integers(0, 3, (60, 1))
+    np.savez(folder / "raw" / "data.npz", **{key: value for key, value in (arrays | changes).items() if key != "node_label"})
+    np.savez(folder / "raw" / "node-label.npz", node_label=changes.get("node_label", labels))
+    parts = {"train": np.arange(30), "valid": np.arange(30, 45), "test": np.arange(45, 60)}
+    torch.save(parts, folder / "split" / "random" / "split_dict.pt")
+    meta = {"num tasks": 1, "num classes": 3, "task type": "multiclass classification", "eval metric": "acc", "split": "random"}
+    meta |= {"add_inverse_edge": "False", "binary": "True", "is hetero": "False", "dir_path": f"submission/{folder.name}"}
+    torch.save(meta, folder.parent / "meta_dict.pt")
+
+
+def test_a_set_as_the_dataset_saver_of_ogb_leaves_it(tmp_path):
+    folder = tmp_path / "ogbn_own"
+    _own_set_in_ogb_layout(folder)
+    data = load(str(folder), cache=False)
+    assert (data.num_nodes, data.graph.num_edges, data.num_outputs, data.task) == (60, 300, 3, "multiclass")
+    folder.rename(tmp_path / "ogbn_other")
+    with pytest.raises(ValueError, match="meta_dict.pt cannot be read: it describes the folder 'ogbn_own', not 'ogbn_other'"):
+        load(str(tmp_path / "ogbn_other"), cache=False)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"node_label": np.full((60, 1), 0.5)}, "label 0.5 of node 0 is not a class"),
+        ({"node_label": np.full((60, 1), np.inf)}, "label inf of node 0 is not a class"),
+        ({"node_label": np.array(["a"] * 60)}, "labels must be numbers"),
+        ({"node_feat": np.full((60, 2), 1e300)}, "too large for float32"),
+        ({"node_species": np.full(60, 0.5)}, "must be integers"),
+        ({"num_nodes_list": np.array([60.5])}, "must hold integers"),
+    ],
+)
+def test_arrays_of_ogb_that_would_lose_something(tmp_path, changes, message):
+    _own_set_in_ogb_layout(tmp_path / "ogbn_own", **changes)
+    with pytest.raises(ValueError, match=message) as error:
+        load(str(tmp_path / "ogbn_own"), cache=False)
+    assert str(tmp_path) in str(error.value)
+
+
+def test_a_transposed_list_of_edges(humanppi):
+    with gzip.open(humanppi / "raw" / "edge.csv.gz", "wt") as file:
+        file.write("0,1,2\n1,2,0\n")
+    with pytest.raises(ValueError, match=r"edge.csv.gz has 3 columns; it must have two"):
+        read_ogb(humanppi, "ogbn-humanppi")
+
+
+def test_every_flipped_bit_of_a_csv_is_noticed(tmp_path):
+    path = tmp_path / "edge.csv.gz"
+    path.write_bytes(gzip.compress("\n".join(f"{i},{i + 1}" for i in range(200)).encode(), mtime=0))
+    whole, expected = path.read_bytes(), read_csv(path, np.int64)
+    for position in range(0, len(whole), 3):
+        blob = bytearray(whole)
+        blob[position] ^= 1 << position % 8
+        path.write_bytes(blob)
+        try:
+            assert np.array_equal(read_csv(path, np.int64), expected)  # a bit of the header that means nothing
+        except ValueError as error:
+            assert "edge.csv.gz" in str(error)
+
+
+@pytest.mark.parametrize(
+    ("content", "kind"),
+    [
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n", "a Git LFS pointer"),
+        (b"<!DOCTYPE html><html></html>", "an HTML page"),
+        (pickle.dumps({"x": 1}), "a pickle"),
+        (b"MATLAB 5.0 MAT-file, Platform: GLNXA64", "a MATLAB file"),
+        (b"", "an empty file"),
+    ],
+)
+@pytest.mark.parametrize("name", ["graph.npz", "graph.mat"])
+def test_a_file_in_another_format(tmp_path, content, kind, name):
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(ValueError, match=f"{name}.* cannot be read.* it looks like {kind}.* Readable are an .npz file") as error:
+        load(str(tmp_path / name))
+    assert "\n" not in str(error.value)
+
+
+def test_a_folder_in_the_layout_of_pytorch_geometric_by_its_path(real_data, tmp_path):
+    folder = next(path.parent.parent for path in real_data.rglob("ind.cora.x"))
+    assert load(str(folder.resolve()), cache=False).num_nodes == 2_708
+    (tmp_path / "raw").mkdir()
+    (tmp_path / "raw" / "ind.citeseer.x").touch()
+    with pytest.raises(ValueError, match="citeseer in .* is incomplete"):
+        load(str(tmp_path))
 
 
 def test_tasks_that_cannot_be_trained(humanppi):

@@ -22,8 +22,9 @@ def open_npz(path: Path) -> np.lib.npyio.NpzFile:
         raise ValueError(f"there is no file {path}.") from None
     # How the file is damaged decides which of these comes: errors of zipfile and zlib, OSError, ValueError, EOFError.
     except Exception as error:
-        reason = " ".join(str(error).split())[:200]
-        raise ValueError(f"{path} cannot be read as an npz file: {reason}; {describe_file(path)}") from None
+        # NumPy takes any unknown file for a pickle and says how to load one.
+        reason = "" if "pickle" in str(error) else f" ({' '.join(str(error).split())[:200]})"
+        raise ValueError(f"{path} cannot be read as an npz file{reason}: {describe_file(path)}") from None
     if not isinstance(archive, np.lib.npyio.NpzFile):
         raise ValueError(f"{path} holds a single array; an npz file with named arrays is required.")
     twice = sorted({key for key in archive.files if archive.files.count(key) > 1})
