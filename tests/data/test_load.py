@@ -95,13 +95,11 @@ def test_damaged_ogb_folders(humanppi, damage, message):
         read_ogb(humanppi, "ogbn-humanppi")
 
 
-@pytest.mark.parametrize(
-    ("stored", "edges"), [("True", 874_602), (True, 874_602), ("true", 874_602), (1, 874_602), (False, 437_301)]
-)
-def test_booleans_of_the_meta_data_in_any_spelling(humanppi, stored, edges):
+@pytest.mark.parametrize("stored", ["True", True, "true", 1, False])
+def test_booleans_of_the_meta_data_in_any_spelling(humanppi, stored):
     path = humanppi / "meta_dict.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"add_inverse_edge": stored}))
-    assert read_ogb(humanppi, "ogbn-humanppi").graph.num_edges == edges
+    assert read_ogb(humanppi, "ogbn-humanppi").graph.num_edges == (874_602 if stored else 437_301)
 
 
 @pytest.mark.parametrize(
@@ -149,7 +147,7 @@ def test_a_set_as_the_dataset_saver_of_ogb_leaves_it(tmp_path):
     data = load(str(folder), cache=False)
     assert (data.num_nodes, data.graph.num_edges, data.num_outputs, data.task) == (60, 300, 3, "multiclass")
     folder.rename(tmp_path / "ogbn_other")
-    with pytest.raises(ValueError, match="meta_dict.pt cannot be read: it describes the folder 'ogbn_own', not 'ogbn_other'"):
+    with pytest.raises(ValueError, match=r"meta_dict.pt cannot be read: it describes the folder 'ogbn_own', not 'ogbn_other'"):
         load(str(tmp_path / "ogbn_other"), cache=False)
 
 
@@ -187,9 +185,10 @@ def test_every_flipped_bit_of_a_csv_is_noticed(tmp_path):
         blob[position] ^= 1 << position % 8
         path.write_bytes(blob)
         try:
-            assert np.array_equal(read_csv(path, np.int64), expected)  # a bit of the header that means nothing
+            found = read_csv(path, np.int64)
         except ValueError as error:
-            assert "edge.csv.gz" in str(error)
+            found = expected if "edge.csv.gz" in str(error) else None
+        assert np.array_equal(found, expected)  # a few bits of gzip's header mean nothing
 
 
 @pytest.mark.parametrize(
@@ -215,7 +214,7 @@ def test_a_folder_in_the_layout_of_pytorch_geometric_by_its_path(real_data, tmp_
     assert load(str(folder.resolve()), cache=False).num_nodes == 2_708
     (tmp_path / "raw").mkdir()
     (tmp_path / "raw" / "ind.citeseer.x").touch()
-    with pytest.raises(ValueError, match="citeseer in .* is incomplete"):
+    with pytest.raises(ValueError, match=r"citeseer in .* is incomplete"):
         load(str(tmp_path))
 
 

@@ -105,7 +105,7 @@ def test_an_array_that_nothing_reads(tmp_path, name, meant):
 
 @pytest.mark.parametrize("labels", [[0, 1, 65_535, 1, 0], [1990, 2003, 2020, 2010, 2001], [10**9, 10**9 + 7, 10**9 + 9, 0, 1]])
 def test_labels_that_are_no_classes(tmp_path, labels):
-    with pytest.raises(ValueError, match="of which only [35] occur. Are they classes"):
+    with pytest.raises(ValueError, match=r"of which only [35] occur. Are they classes"):
         read(tmp_path, y=np.array(labels))
 
 

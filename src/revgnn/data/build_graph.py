@@ -33,8 +33,8 @@ def build_graph(
             `undirected` averages them. None: `edge_attr` holds the features themselves, which become float32.
 
     Raises:
-        ValueError: if an index is out of range, or a feature is not finite in float32 (names the stored edge), or if self-loops are added to a
-            graph with edge features, because nothing defines the features of a loop.
+        ValueError: if an index is out of range, or a feature is not finite in float32 (names the stored edge), or if self-loops
+            are added to a graph with edge features, because nothing defines the features of a loop.
     """
     if edge_index.ndim != 2 or edge_index.shape[0] != 2 or edge_index.dtype.kind not in "iu":
         raise ValueError(f"edges must be integers of shape (2, E), got {edge_index.dtype} of shape {edge_index.shape}.")

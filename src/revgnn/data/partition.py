@@ -78,8 +78,8 @@ class RandomPartition:
         """Return the same parts. A background thread cuts each while the one before is in use, also across epochs.
 
         One part is prepared ahead, by one thread, so that a consumer waits only if its step is shorter than that preparation.
-        An error in the background is raised here, in the consumer. A forked process starts a thread of its own. The iterator may be abandoned or closed at any time;
-        `close()` drops what is prepared for the next epoch.
+        An error in the background is raised here, in the consumer. A forked process starts a thread of its own. The iterator may
+        be abandoned or closed at any time; `close()` drops what is prepared for the next epoch.
         """
         _check_epoch(epoch)
         return self._cut_on_demand(epoch, start) if self.parts == 1 else self._cut_ahead(epoch, start)

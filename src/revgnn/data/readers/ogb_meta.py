@@ -63,11 +63,9 @@ def read_meta(folder: Path, name: str) -> OGBMeta:
         )
     try:
         stored: dict[str, Any] = _read_dict(path)
-        described = Path(str(stored.get("dir_path", ""))).name
-        if path.parent != folder and described not in ("", folder.resolve().name):
-            raise ValueError(
-                f"it describes the folder {described!r}, not {folder.resolve().name!r}; put it into the folder it describes"
-            )
+        described, wanted = Path(str(stored.get("dir_path", ""))).name, folder.resolve().name
+        if path.parent != folder and described not in ("", wanted):
+            raise ValueError(f"it describes the folder {described!r}, not {wanted!r}; put it into the folder it describes")
         return OGBMeta(
             num_tasks=int(stored["num tasks"]),
             num_classes=int(stored["num classes"]),
