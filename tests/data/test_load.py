@@ -4,22 +4,26 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import http.server
 import json
 import os
 import pickle
 import shutil
+import threading
 import zipfile
 
 import numpy as np
 import pytest
 import torch
 
-from revgnn.data import load
+from revgnn.data import download, load
 from revgnn.data.download import download_file
+from revgnn.data.readers import unpickle
 from revgnn.data.readers.csv import read_csv
 from revgnn.data.readers.ogb import read_ogb
 from revgnn.data.readers.ogb_files import read_split
 from revgnn.data.readers.ogb_meta import OFFICIAL, read_meta
+from revgnn.data.readers.pyg import read_pyg
 from revgnn.data.readers.unpickle import read_pickle
 
 
@@ -271,12 +275,27 @@ def test_a_sparse_matrix_with_indices_out_of_range_is_refused(tmp_path):
         read_pickle(path)
 
 
+def test_a_pickle_cannot_change_the_reader(tmp_path):
+    path = tmp_path / "ind.cora.graph"
+    for name in (b"numpy\nndarray", b"numpy.core.multiarray\n_reconstruct", b"scipy.sparse.csr\ncsr_matrix"):
+        # The class or function itself, and a state for it: None, and attributes to set.
+        path.write_bytes(b"c" + name + b"\n(N}S'planted'\nI1\nstb.")
+        try:
+            read_pickle(path)
+        except ValueError as error:
+            assert "cannot be read as a Planetoid file" in str(error)  # noqa: PT017
+        for thing in unpickle._ALLOWED.values():
+            assert not hasattr(thing, "planted")
+
+
 def test_planetoid_files_that_do_not_fit_together(copy_of_real_data):
     root = copy_of_real_data("planetoid/Cora")
     raw = root / "planetoid" / "Cora" / "raw"
     lines = (raw / "ind.cora.test.index").read_text().splitlines()[:10]
     (raw / "ind.cora.test.index").write_text("\n".join(lines))
     with pytest.raises(ValueError, match="do not fit together as a Planetoid set"):
+        read_pyg(raw.parent, "cora")
+    with pytest.raises(ValueError, match=r"ind.cora.test.index is not the published file of cora: its sha256 is"):
         load("cora", root)
     (raw / "ind.cora.ty").unlink()
     with pytest.raises(ValueError, match=r"incomplete: raw/ind.cora.ty missing"):
@@ -333,3 +352,51 @@ def test_downloads_are_checked(tmp_path):
     assert list(target.parent.iterdir()) == []
     download_file(source.as_uri(), target, sha256=hashlib.sha256(b"graph").hexdigest())
     assert target.read_bytes() == b"graph"
+
+
+class _Server(http.server.BaseHTTPRequestHandler):
+    """Announces 100 bytes, sends 10, and closes the connection."""
+
+    def do_GET(self):
+        self.send_response(200)
+        self.send_header("Content-Length", "100")
+        self.end_headers()
+        self.wfile.write(b"0123456789")
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+def test_a_connection_cut_short_leaves_nothing(tmp_path):
+    with http.server.HTTPServer(("127.0.0.1", 0), _Server) as server:
+        thread = threading.Thread(target=server.handle_request)
+        thread.start()
+        with pytest.raises(ValueError, match="10 of 100 bytes; the connection was cut short"):
+            download_file(f"http://127.0.0.1:{server.server_port}/x", tmp_path / "x")
+        thread.join()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_downloads_have_a_largest_size(tmp_path, monkeypatch):
+    archive = tmp_path / "archive.zip"
+    with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as file:
+        file.writestr("arxiv/raw/zeros", bytes(100_000))
+    monkeypatch.setattr(download, "MAX_BYTES", 50_000)
+    with pytest.raises(ValueError, match="would unpack to 100,000 bytes, more than 50,000"):
+        download.download_folder(archive.as_uri(), "arxiv", tmp_path / "root" / "arxiv")
+    monkeypatch.setattr(download, "MAX_BYTES", 50)
+    with pytest.raises(ValueError, match="sends more than 50 bytes"):
+        download_file(archive.as_uri(), tmp_path / "root" / "x")
+    assert list((tmp_path / "root").iterdir()) == []
+
+
+def test_an_archive_cut_in_the_middle(tmp_path):
+    archive = tmp_path / "archive.zip"
+    with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as file:
+        file.writestr("arxiv/raw/numbers", np.random.default_rng(0).bytes(20_000))
+    whole = archive.read_bytes()
+    for blob in (whole[:9_000], whole[:9_000] + bytes(100) + whole[9_100:]):
+        archive.write_bytes(blob)
+        with pytest.raises(ValueError, match="not a zip archive that can be unpacked"):
+            download.download_folder(archive.as_uri(), "arxiv", tmp_path / "root" / "arxiv")
+    assert list((tmp_path / "root").iterdir()) == []

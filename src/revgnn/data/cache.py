@@ -78,7 +78,11 @@ def cached(
     """
     origin = {"format": FORMAT, "source": str(source.resolve()), "options": dict(options), "files": _file_states(files)}
     key = hashlib.sha256(json.dumps([origin["source"], origin["options"]], sort_keys=True).encode()).hexdigest()[:16]
-    folder = (root or cache_folder()) / f"{source.stem}-{key}"
+    try:
+        folder = (root or cache_folder()) / f"{source.stem}-{key}"
+    except RuntimeError as error:  # the user has no home folder
+        _log.warning("%s is not cached: %s; $%s names a folder for the cache", source, error, CACHE_VARIABLE)
+        return read()
     if folder.is_dir():
         try:
             return _open(folder, origin, split)
@@ -150,8 +154,10 @@ def _open(folder: Path, origin: dict[str, Any], split: int) -> NodeDataset:
         if not verified:
             _record_verified(folder, state)
         return dataset
-    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:  # a damaged file or manifest
-        raise _UnusableCache(f"it is damaged ({error})") from None
+    except _UnusableCache:
+        raise
+    except Exception as error:  # a damaged file or manifest can cause any
+        raise _UnusableCache(f"it is damaged ({type(error).__name__}: {str(error)[:200]})") from None
 
 
 def _make_dataset(manifest: dict[str, Any], tensors: dict[str, torch.Tensor], split: int, *, validate: bool) -> NodeDataset:
@@ -161,6 +167,8 @@ def _make_dataset(manifest: dict[str, Any], tensors: dict[str, torch.Tensor], sp
     edge_attr = tensors.get("edge_attr")
     if edge_attr is not None and manifest["edges"]["bfloat16"]:
         edge_attr = edge_attr.view(torch.bfloat16)
+    if edge_attr is not None and (edge_attr.dim() != 2 or edge_attr.shape[0] != len(tensors["src"])):
+        raise _UnusableCache(f"edge_attr has shape {tuple(edge_attr.shape)} for {len(tensors['src'])} edges")
     # The indices are checked like those of any graph, because kernels rely on them. For the features the checksums are enough.
     structure = Graph(tensors["indptr"], tensors["src"], validate=validate)
     graph = Graph(structure.indptr, structure.src, edge_attr, edge_scale=float(manifest["edges"]["scale"]), validate=False)

@@ -12,7 +12,7 @@ from typing import Any, Literal, TypedDict, get_args
 from revgnn.data.cache import cached
 from revgnn.data.catalogue import Entry, catalogue, find_entry, nearest_names
 from revgnn.data.dataset import NodeDataset
-from revgnn.data.download import download_file, download_folder
+from revgnn.data.download import download_file, download_folder, sha256_of
 from revgnn.data.generated.synthetic import generate
 from revgnn.data.locate import ROOT_VARIABLE, default_root, find_folder
 from revgnn.data.readers.file_kind import FORMATS, describe_file
@@ -210,6 +210,14 @@ def _pyg_folder(entry: Entry, options: _Options) -> Path:
     missing = [path for path in files if not (folder / path).is_file()]
     if missing:
         raise ValueError(f"{entry.name} in {folder} is incomplete: {', '.join(missing)} missing.")
+    expected = dict(entry.sha256)
+    for path in files:
+        wanted = expected.get(Path(path).name)
+        if wanted is not None and sha256_of(folder / path) != wanted:
+            raise ValueError(
+                f"{folder / path} is not the published file of {entry.name}: its sha256 is {sha256_of(folder / path)}, not {wanted}. "
+                "Delete it and download it again, or save your own version of the set as an .npz file."
+            )
     return folder
 
 
