@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 import torch
 
-from revgnn.data import download, load
+from revgnn.data import cache, download, load
 from revgnn.data.download import download_file
 from revgnn.data.readers import unpickle
 from revgnn.data.readers.csv import read_csv
@@ -171,6 +171,17 @@ def test_arrays_of_ogb_that_would_lose_something(tmp_path, changes, message):
     with pytest.raises(ValueError, match=message) as error:
         load(str(tmp_path / "ogbn_own"), cache=False)
     assert str(tmp_path) in str(error.value)
+
+
+def test_named_splits_are_kept_apart_in_the_cache(tmp_path, monkeypatch):
+    folder = tmp_path / "ogbn_own"
+    _own_set_in_ogb_layout(folder)
+    monkeypatch.setattr(cache, "MIN_BYTES", 0)
+    (folder / "split" / "other").mkdir()
+    parts = {"train": np.arange(20), "valid": np.arange(20, 45), "test": np.arange(45, 60)}
+    torch.save(parts, folder / "split" / "other" / "split_dict.pt")
+    for split, nodes in ((0, 30), ("other", 20), ("random", 30), ("other", 20)):
+        assert len(load(str(folder), split=split).split.train) == nodes
 
 
 def test_a_transposed_list_of_edges(humanppi):

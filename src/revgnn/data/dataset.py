@@ -144,7 +144,7 @@ def _check_labels(data: NodeDataset) -> None:
     if data.task not in get_args(Task):
         raise ValueError(f"{data.name}: task must be one of {', '.join(get_args(Task))}, got {data.task!r}.")
     if data.metric not in get_args(Metric):
-        raise ValueError(f"{data.name}: metric must be one of {', '.join(get_args(Metric))}, got {data.metric!r}.")
+        raise ValueError(f"{data.name}: metric must be one of {', '.join(get_args(Metric))}, got {data.metric[:50]!r}.")
     if (data.metric, data.task) in {("rocauc", "multiclass"), ("accuracy", "multilabel")}:
         raise ValueError(f"{data.name}: metric {data.metric} does not fit {data.task} labels; use {DEFAULT_METRIC[data.task]}.")
     num_nodes, y = data.graph.num_nodes, data.y

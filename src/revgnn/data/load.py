@@ -160,7 +160,7 @@ def _load_ogb(name: str, folder: Path | None, options: _Options) -> NodeDataset:
     files = [path for path in files if path.is_file()]
     compress = options.edge_storage == "auto"
     read = functools.partial(read_ogb, folder, name, split=split_name, compress=compress, **options.graph)
-    dataset = options.read(read, folder, files, name=name, split=split_name or read_meta(folder, name).split)
+    dataset = options.read(read, folder, files, name=name, split_name=split_name or read_meta(folder, name).split)
     # The named split is the only one of the data set.
     return _choose_split(dataset, 0 if split_name is not None else options.split)
 
@@ -215,8 +215,8 @@ def _pyg_folder(entry: Entry, options: _Options) -> Path:
         wanted = expected.get(Path(path).name)
         if wanted is not None and sha256_of(folder / path) != wanted:
             raise ValueError(
-                f"{folder / path} is not the published file of {entry.name}: its sha256 is {sha256_of(folder / path)}, not {wanted}. "
-                "Delete it and download it again, or save your own version of the set as an .npz file."
+                f"{folder / path} is not the published file of {entry.name}: its sha256 is {sha256_of(folder / path)}, "
+                f"not {wanted}. Delete it and download it again, or save your own version of the set as an .npz file."
             )
     return folder
 

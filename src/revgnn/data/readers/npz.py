@@ -191,7 +191,7 @@ def _dataset(
         species, num_species = torch.from_numpy(category.reshape(-1)), len(kinds)
     x = to_float32(arrays["x"], "x") if "x" in arrays else None
     return NodeDataset(
-        name=str(arrays.get("name", path.stem)),
+        name=_text(arrays, "name", path.stem),
         graph=graph,
         x=default_node_features(graph) if x is None else torch.from_numpy(x),
         species=species,
@@ -199,12 +199,12 @@ def _dataset(
         y=labels,
         task=task,
         num_outputs=num_outputs,
-        metric=str(arrays.get("metric", DEFAULT_METRIC[task])),  # type: ignore[arg-type] - NodeDataset checks it
+        metric=_text(arrays, "metric", DEFAULT_METRIC[task]),  # type: ignore[arg-type] - NodeDataset checks it
         splits=_splits(arrays, labels, split),
         split_index=split,
         task_names=tuple(map(str, arrays["task_names"].reshape(-1))) if "task_names" in arrays else None,
-        source=str(arrays.get("source", path)),
-        licence=str(arrays.get("licence", "")),
+        source=_text(arrays, "source", str(path)),
+        licence=_text(arrays, "licence", ""),
     )
 
 
@@ -227,9 +227,9 @@ def _labels(y: np.ndarray, arrays: dict[str, np.ndarray]) -> tuple[Task, Tensor,
     missing = np.isnan(y)
     wide = y.ndim == 2 and y.shape[1] > 1
     known = y[~missing & (y >= 0)] if not wide else y
-    task = str(arrays.get("task", "multilabel" if wide else "binary" if np.isin(known, (0, 1)).all() else "multiclass"))
+    task = _text(arrays, "task", "multilabel" if wide else "binary" if np.isin(known, (0, 1)).all() else "multiclass")
     if task not in DEFAULT_METRIC:
-        raise ValueError(f"task must be one of {', '.join(DEFAULT_METRIC)}, got {task!r}.")
+        raise ValueError(f"task must be one of {', '.join(DEFAULT_METRIC)}, got {task[:50]!r}.")
     if task == "multilabel":
         matrix = y.reshape(len(y), -1).astype(np.float32)
         return task, torch.from_numpy(matrix), matrix.shape[1]
@@ -265,9 +265,18 @@ def _num_classes(labels: np.ndarray, arrays: dict[str, np.ndarray]) -> int:
 
 def _integer(arrays: dict[str, np.ndarray], name: str) -> int:
     array = arrays[name]
-    if array.size != 1 or array.dtype.kind not in "biuf" or not np.isfinite(array).all():
-        raise ValueError(f"{name} must be a single whole number, got {array.dtype} of shape {array.shape}.")
+    if array.size != 1 or array.dtype.kind not in "biuf" or not (np.abs(array.astype(np.float64)) < 2**31).all():
+        raise ValueError(f"{name} must be a single whole number below 2^31, got {array.dtype} of shape {array.shape}.")
     return int(array.reshape(-1)[0])
+
+
+def _text(arrays: dict[str, np.ndarray], name: str, default: str) -> str:
+    if name not in arrays:
+        return default
+    array = arrays[name]
+    if array.size != 1 or array.dtype.kind != "U":
+        raise ValueError(f"{name} must be a single string, got {array.dtype} of shape {array.shape}.")
+    return str(array.reshape(-1)[0])
 
 
 def _splits(arrays: dict[str, np.ndarray], labels: Tensor, split: int) -> tuple[Split, ...]:

@@ -136,8 +136,8 @@ def read_split(folder: Path, split: str, *, required: bool = True) -> Split:
         path = folder / "split" / known[0]
     if (path / "split_dict.pt").is_file():
         stored = read_torch_dict(path / "split_dict.pt", "a split of plain arrays")
-        parts = [stored.get(part) for part in ("train", "valid", "test")]
-        if not all(isinstance(part, Tensor | np.ndarray) for part in parts):
+        parts = [part for name in ("train", "valid", "test") if isinstance(part := stored.get(name), Tensor | np.ndarray)]
+        if len(parts) != 3:
             raise ValueError(f"{path}: split_dict.pt must hold arrays train, valid and test, it has {', '.join(map(str, stored))}.")
         return Split(*(_node_numbers(part, path / "split_dict.pt") for part in parts))
     files = [path / f"{part}.csv.gz" for part in ("train", "valid", "test")]
