@@ -21,7 +21,8 @@ def map_array(path: Path) -> np.ndarray:
     larger than all memory.
 
     Raises:
-        ValueError: if the file is not a `.npy` file, is shorter than its header says, holds Python objects or is not in C order.
+        ValueError: if the file is not a `.npy` file, is shorter than its header says, holds Python objects, or is
+            not in C order or this machine's byte order.
         OSError: if it cannot be read.
     """
     with open(path, "rb") as file:
@@ -33,8 +34,11 @@ def map_array(path: Path) -> np.ndarray:
             shape, fortran_order, dtype = read_header(file)
         except Exception as error:  # NumPy evaluates the header as a literal: a damaged one can cause any
             raise ValueError(f"the header of {path.name} is damaged: {error}") from None
-        if fortran_order or dtype.hasobject:
-            raise ValueError(f"{path.name} must hold plain numbers in C order, got {dtype}, Fortran order: {fortran_order}")
+        if fortran_order or dtype.hasobject or not dtype.isnative:
+            raise ValueError(
+                f"{path.name} must hold plain numbers in C order and in this machine's byte order, got {dtype}, "
+                f"Fortran order: {fortran_order}; save numpy.ascontiguousarray(array) as numbers."
+            )
         if any(size < 0 for size in shape):
             raise ValueError(f"the header of {path.name} is damaged: shape {shape}")
         count = math.prod(shape)
