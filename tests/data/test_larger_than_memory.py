@@ -98,5 +98,5 @@ def test_files_that_are_not_plain_arrays_are_refused(tmp_path):
         map_array(path)
     np.save(path, np.ones(1000))
     path.write_bytes(path.read_bytes()[:-8])
-    with pytest.raises(ValueError, match="a.npy is truncated: 7992 of 8000 bytes"):
+    with pytest.raises(ValueError, match=r"a.npy is truncated: 7992 of 8000 bytes"):
         map_array(path)
