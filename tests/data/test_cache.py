@@ -95,6 +95,25 @@ def _flip_a_byte(folder, name):
     (folder / name).write_bytes(blob)
 
 
+def _write_header(path, text):
+    blob = bytearray(path.read_bytes())
+    blob[10 : 10 + len(text)] = text
+    path.write_bytes(blob)
+
+
+def _promise_rows(path):
+    path.write_bytes(path.read_bytes().replace(b"(300, ", b"(999, ", 1))
+
+
+def _shorten(folder, name):
+    """Remove the last row of an array, and make the manifest agree."""
+    array = np.load(folder / f"{name}.npy")[:-1]
+    np.save(folder / f"{name}.npy", array)
+    manifest = json.loads((folder / "manifest.json").read_text())
+    manifest["arrays"][name] |= {"shape": list(array.shape), "crc32": cache_module._checksums(array)}
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+
+
 DAMAGE = {
     "a flipped byte among the sources": (lambda f: _flip_a_byte(f, "src.npy"), "checksum of src.npy is wrong"),
     "a flipped byte among the features": (lambda f: _flip_a_byte(f, "edge_attr.npy"), "checksum of edge_attr.npy is wrong"),
@@ -103,6 +122,11 @@ DAMAGE = {
     "a missing array": (lambda f: (f / "indptr.npy").unlink(), "damaged"),
     "a missing manifest": (lambda f: (f / "manifest.json").unlink(), "damaged"),
     "a manifest that is not JSON": (lambda f: (f / "manifest.json").write_text("{"), "damaged"),
+    "a manifest that nests": (lambda f: (f / "manifest.json").write_text("[" * 100_000), "damaged"),
+    "a damaged header": (lambda f: _write_header(f / "x.npy", b"(" * 60), "the header of x.npy is damaged"),
+    "a header without sense": (lambda f: _write_header(f / "x.npy", b"\x00\xff{'descr': 1}"), "the header of x.npy is damaged"),
+    "more rows than bytes": (lambda f: _promise_rows(f / "x.npy"), "x.npy is truncated"),
+    "fewer rows of edge features than edges": (lambda f: _shorten(f, "edge_attr"), "edge_attr has shape"),
     "a manifest of something else": (lambda f: (f / "manifest.json").write_text("[1]"), "damaged"),
 }
 
@@ -223,6 +247,18 @@ def test_a_cache_that_cannot_be_written_is_a_warning(source, tmp_path, monkeypat
     monkeypatch.setenv("REVGNN_CACHE", str(blocked / "inside"))
     assert source.load().num_nodes == 300
     assert "could not be cached" in caplog.text
+
+
+def test_without_a_home_nothing_is_cached(source, monkeypatch, caplog):
+    def no_home():
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.delenv("REVGNN_CACHE")
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.setattr(cache_module.Path, "home", no_home)
+    with caplog.at_level(logging.WARNING):
+        source.load()
+    assert "is not cached: Could not determine home directory" in caplog.text
 
 
 def test_nothing_is_left_behind_when_writing_fails(source, cache_root, monkeypatch):

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import threading
 
 import numpy as np
 import pytest
 import torch
+from torch.utils.data import DataLoader, IterableDataset
 
 from revgnn.data import RandomPartition, generate, load, proteins_shaped
 from revgnn.data import cut as cut_module
@@ -204,3 +207,37 @@ def test_bad_arguments(parts, seed, message):
 def test_bad_epoch():
     with pytest.raises(ValueError, match="epoch must be 0 or more"):
         RandomPartition(_graph([(0, 1)], 3), 2).epoch(-1)
+
+
+# --- other processes ------------------------------------------------------------------------------------------------------
+
+
+class _SumsOfParts(IterableDataset):
+    def __init__(self, partition: RandomPartition) -> None:
+        self.partition = partition
+
+    def __iter__(self):
+        return (int(part.nodes.sum()) for part in self.partition.prefetching(0))
+
+
+@pytest.mark.parametrize("method", ["fork", "spawn"])
+def test_prefetching_in_workers_after_prefetching_here(method):
+    with RandomPartition(Graph.from_edge_index(torch.randint(0, 200, (2, 2000)), 200), 5) as partition:
+        expected = list(_SumsOfParts(partition))
+        loader = DataLoader(_SumsOfParts(partition), batch_size=None, num_workers=1, timeout=60, multiprocessing_context=method)
+        assert list(loader) == expected
+        assert list(_SumsOfParts(partition)) == expected
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+def test_a_fork_in_the_middle_of_an_epoch():
+    with RandomPartition(Graph.from_edge_index(torch.randint(0, 200, (2, 2000)), 200), 5) as partition:
+        expected = [part.nodes.tolist() for part in partition.epoch(0)]
+        parts = partition.prefetching(0)
+        assert next(parts).nodes.tolist() == expected[0]
+        child = os.fork()
+        if child == 0:
+            signal.alarm(30)
+            os._exit(0 if [part.nodes.tolist() for part in parts] == expected[1:] else 1)
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+        assert [part.nodes.tolist() for part in parts] == expected[1:]

@@ -6,6 +6,7 @@ import numpy as np
 import torch
 
 from revgnn.data.cut import take_rows
+from revgnn.data.numbers import to_float32, to_native
 from revgnn.graph import Graph, csr, edge_storage
 
 
@@ -32,20 +33,22 @@ def build_graph(
             `undirected` averages them. None: `edge_attr` holds the features themselves, which become float32.
 
     Raises:
-        ValueError: if an index is out of range or a feature is not finite (names the stored edge), or if self-loops are added to a
-            graph with edge features, because nothing defines the features of a loop.
+        ValueError: if an index is out of range, or a feature is not finite in float32 (names the stored edge), or if self-loops
+            are added to a graph with edge features, because nothing defines the features of a loop.
     """
     if edge_index.ndim != 2 or edge_index.shape[0] != 2 or edge_index.dtype.kind not in "iu":
         raise ValueError(f"edges must be integers of shape (2, E), got {edge_index.dtype} of shape {edge_index.shape}.")
+    edge_index = to_native(edge_index)
     _check_range(edge_index, num_nodes)
     index_dtype = np.int32 if num_nodes < 2**31 else np.int64
     src, dst = (np.ascontiguousarray(row, index_dtype) for row in edge_index)
     if edge_attr is not None:
+        edge_attr = to_native(edge_attr)
         _check_features(edge_attr, edge_index)
         if edge_scale is not None and undirected:
             edge_attr, edge_scale = edge_storage.decode(torch.from_numpy(edge_attr), edge_scale, torch.float32).numpy(), None
         if edge_scale is None:
-            edge_attr = edge_attr.astype(np.float32, copy=False)
+            edge_attr = to_float32(edge_attr, "edge_attr")
     if self_loops is not None:
         src, dst, edge_attr = _set_self_loops(src, dst, edge_attr, num_nodes, self_loops)
     if undirected:
@@ -100,6 +103,8 @@ def _merge_doubled_edges(
 
 def _check_range(edge_index: np.ndarray, num_nodes: int) -> None:
     for row, end in zip(edge_index, ("source", "destination"), strict=True):
+        if edge_index.dtype == np.uint64:
+            row = np.minimum(row, np.uint64(np.iinfo(np.int64).max))  # does not wrap around to a negative number
         if edge_index.dtype.kind == "u":
             row = row.astype(np.int64)
         bad = csr.first_out_of_range(np.ascontiguousarray(row), num_nodes)

@@ -31,7 +31,7 @@ from revgnn.files import replacing_folder, write_text
 from revgnn.graph import Graph
 
 CACHE_VARIABLE = "REVGNN_CACHE"
-FORMAT = 2
+FORMAT = 3
 """Version of the format; to be raised when a reader or this layout changes what would be stored."""
 MIN_BYTES = 16 << 20
 """Smaller sets are not cached: reading their own files is as fast."""
@@ -56,7 +56,13 @@ def cache_folder() -> Path:
 
 
 def cached(
-    read: Callable[[], NodeDataset], source: Path, files: Iterable[Path], options: Mapping[str, Any], *, root: Path | None = None
+    read: Callable[[], NodeDataset],
+    source: Path,
+    files: Iterable[Path],
+    options: Mapping[str, Any],
+    *,
+    root: Path | None = None,
+    split: int = 0,
 ) -> NodeDataset:
     """Return the result of `read()`, from the cache if it is there and still valid.
 
@@ -68,13 +74,18 @@ def cached(
         files: the files that `read` reads. If the size or time of change of any of them differs, the set is read again.
         options: everything else that the result depends on, as JSON values.
         root: folder of the cache, instead of `cache_folder()`.
+        split: number of the split in use; `read` uses the same.
     """
     origin = {"format": FORMAT, "source": str(source.resolve()), "options": dict(options), "files": _file_states(files)}
     key = hashlib.sha256(json.dumps([origin["source"], origin["options"]], sort_keys=True).encode()).hexdigest()[:16]
-    folder = (root or cache_folder()) / f"{source.stem}-{key}"
+    try:
+        folder = (root or cache_folder()) / f"{source.stem}-{key}"
+    except RuntimeError as error:  # the user has no home folder
+        _log.warning("%s is not cached: %s; $%s names a folder for the cache", source, error, CACHE_VARIABLE)
+        return read()
     if folder.is_dir():
         try:
-            return _open(folder, origin)
+            return _open(folder, origin, split)
         except _UnusableCache as reason:
             _log.warning("the cached %s is not used: %s; reading %s again", folder.name, reason, source)
     dataset = read()
@@ -129,7 +140,7 @@ def _checksums(array: np.ndarray) -> list[int]:
 # --- reading ------------------------------------------------------------------------------------------------------------
 
 
-def _open(folder: Path, origin: dict[str, Any]) -> NodeDataset:
+def _open(folder: Path, origin: dict[str, Any], split: int) -> NodeDataset:
     try:
         manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
         if manifest["format"] != FORMAT:
@@ -139,27 +150,31 @@ def _open(folder: Path, origin: dict[str, Any]) -> NodeDataset:
         state = _verified_state(folder, manifest["arrays"])
         verified = _is_verified(folder, state)
         tensors = {name: _map_tensor(folder / f"{name}.npy", about, verified) for name, about in manifest["arrays"].items()}
-        dataset = _make_dataset(manifest, tensors, validate=not verified)
+        dataset = _make_dataset(manifest, tensors, split, validate=not verified)
         if not verified:
             _record_verified(folder, state)
         return dataset
-    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:  # a damaged file or manifest
-        raise _UnusableCache(f"it is damaged ({error})") from None
+    except _UnusableCache:
+        raise
+    except Exception as error:  # a damaged file or manifest can cause any
+        raise _UnusableCache(f"it is damaged ({type(error).__name__}: {str(error)[:200]})") from None
 
 
-def _make_dataset(manifest: dict[str, Any], tensors: dict[str, torch.Tensor], *, validate: bool) -> NodeDataset:
+def _make_dataset(manifest: dict[str, Any], tensors: dict[str, torch.Tensor], split: int, *, validate: bool) -> NodeDataset:
     fields = manifest["fields"]
     if fields["task_names"] is not None:
         fields["task_names"] = tuple(fields["task_names"])
     edge_attr = tensors.get("edge_attr")
     if edge_attr is not None and manifest["edges"]["bfloat16"]:
         edge_attr = edge_attr.view(torch.bfloat16)
+    if edge_attr is not None and (edge_attr.dim() != 2 or edge_attr.shape[0] != len(tensors["src"])):
+        raise _UnusableCache(f"edge_attr has shape {tuple(edge_attr.shape)} for {len(tensors['src'])} edges")
     # The indices are checked like those of any graph, because kernels rely on them. For the features the checksums are enough.
     structure = Graph(tensors["indptr"], tensors["src"], validate=validate)
     graph = Graph(structure.indptr, structure.src, edge_attr, edge_scale=float(manifest["edges"]["scale"]), validate=False)
     splits = tuple(Split(tensors[f"train_{s}"], tensors[f"valid_{s}"], tensors[f"test_{s}"]) for s in range(manifest["num_splits"]))
     x, species = tensors.get("x"), tensors.get("species")
-    return NodeDataset(**fields, graph=graph, x=x, species=species, y=tensors["y"], splits=splits)
+    return NodeDataset(**fields, graph=graph, x=x, species=species, y=tensors["y"], splits=splits, split_index=split)
 
 
 def _map_tensor(path: Path, about: dict[str, Any], verified: bool) -> torch.Tensor:

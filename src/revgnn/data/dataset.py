@@ -51,7 +51,8 @@ class NodeDataset:
 
     Raises:
         ValueError: if a shape, a dtype or a value is not as documented here: features that are not finite, labels out of range,
-            a split without training nodes, splits that overlap, training nodes that all have the same class.
+            splits that overlap; for the split in use, no training nodes, nodes without a label, training nodes that all have the
+            same class.
     """
 
     name: str
@@ -143,7 +144,7 @@ def _check_labels(data: NodeDataset) -> None:
     if data.task not in get_args(Task):
         raise ValueError(f"{data.name}: task must be one of {', '.join(get_args(Task))}, got {data.task!r}.")
     if data.metric not in get_args(Metric):
-        raise ValueError(f"{data.name}: metric must be one of {', '.join(get_args(Metric))}, got {data.metric!r}.")
+        raise ValueError(f"{data.name}: metric must be one of {', '.join(get_args(Metric))}, got {data.metric[:50]!r}.")
     if (data.metric, data.task) in {("rocauc", "multiclass"), ("accuracy", "multilabel")}:
         raise ValueError(f"{data.name}: metric {data.metric} does not fit {data.task} labels; use {DEFAULT_METRIC[data.task]}.")
     num_nodes, y = data.graph.num_nodes, data.y
@@ -181,8 +182,6 @@ def _check_splits(data: NodeDataset) -> None:
         raise ValueError(f"{data.name} has {len(data.splits)} split(s), 0 to {len(data.splits) - 1}; got split {data.split_index}.")
     for number, split in enumerate(data.splits):
         where = f"{data.name}, split {number}"
-        if split.train.numel() == 0:
-            raise ValueError(f"{where}: no training nodes; name at least one, with its label.")
         role = torch.zeros(data.graph.num_nodes, dtype=torch.uint8)
         for bit, part in enumerate(_PARTS):
             _set_bit_of_nodes(role, bit, getattr(split, part), f"{where}, {part}")
@@ -190,11 +189,19 @@ def _check_splits(data: NodeDataset) -> None:
         if len(shared):
             parts = [p for bit, p in enumerate(_PARTS) if int(role[shared[0]]) >> bit & 1]
             raise ValueError(f"{where}: node {int(shared[0])} is in {' and '.join(parts)}; the three must be disjoint.")
-        if data.task != "multilabel":
-            unlabelled = ((role != 0) & (data.y < 0)).nonzero()
-            if len(unlabelled):
-                raise ValueError(f"{where}: node {int(unlabelled[0])} has no label (-1); remove unlabelled nodes from the splits.")
-        _check_not_constant(data, data.y[split.train], where)
+        if number == data.split_index:
+            _check_trainable(data, role, where)
+
+
+def _check_trainable(data: NodeDataset, role: Tensor, where: str) -> None:
+    """Raise `ValueError` if the labels of the split in use do not suffice; `role` (uint8, (N,)) is 0 for nodes outside it."""
+    if data.split.train.numel() == 0:
+        raise ValueError(f"{where}: no training nodes; name at least one, with its label.")
+    if data.task != "multilabel":
+        unlabelled = ((role != 0) & (data.y < 0)).nonzero()
+        if len(unlabelled):
+            raise ValueError(f"{where}: node {int(unlabelled[0])} has no label (-1); remove unlabelled nodes from the splits.")
+    _check_not_constant(data, data.y[data.split.train], where)
 
 
 def _set_bit_of_nodes(role: Tensor, bit: int, nodes: Tensor, where: str) -> None:
@@ -218,7 +225,7 @@ def _check_not_constant(data: NodeDataset, y: Tensor, where: str) -> None:
             named = [data.task_names[t] for t in constant] if data.task_names else [str(t) for t in constant]
             shown = ", ".join(named[:5]) + (", ..." if len(named) > 5 else "")
             message = f"{where}: {len(constant)} of {data.num_outputs} labels have one value in training ({shown})."
-            warnings.warn(message, stacklevel=5)
+            warnings.warn(message, stacklevel=6)
     elif bool((y == y[0]).all()):
         raise ValueError(f"{where}: every training node has label {int(y[0])}; a classifier needs nodes of at least two classes.")
 

@@ -10,14 +10,15 @@ from pathlib import Path
 from typing import Any, Literal, TypedDict, get_args
 
 from revgnn.data.cache import cached
-from revgnn.data.catalogue import Entry, find_entry, nearest_names
+from revgnn.data.catalogue import Entry, catalogue, find_entry, nearest_names
 from revgnn.data.dataset import NodeDataset
-from revgnn.data.download import download_file, download_folder
+from revgnn.data.download import download_file, download_folder, sha256_of
 from revgnn.data.generated.synthetic import generate
 from revgnn.data.locate import ROOT_VARIABLE, default_root, find_folder
+from revgnn.data.readers.file_kind import FORMATS, describe_file
 from revgnn.data.readers.npz import read_npz
 from revgnn.data.readers.ogb import read_ogb
-from revgnn.data.readers.ogb_meta import OFFICIAL, read_meta
+from revgnn.data.readers.ogb_meta import OFFICIAL, meta_file, read_meta
 from revgnn.data.readers.pyg import raw_files, read_pyg
 
 EdgeStorage = Literal["float32", "auto", "float16", "bfloat16"]
@@ -33,6 +34,7 @@ def load(
     download: bool = False,
     cache: bool = True,
     edge_storage: EdgeStorage = "float32",
+    ignore_unknown: bool = False,
 ) -> NodeDataset:
     """Load a data set, ready to train on.
 
@@ -51,6 +53,7 @@ def load(
         edge_storage: how edge features are stored, in memory and in the cache. "auto": as 16-bit integers if they are decimals from
             which every float32 is recovered exactly, otherwise as float32; "float16", "bfloat16": rounded (`Graph.compressed`).
             Node features made from edge features are made from the exact ones.
+        ignore_unknown: skip arrays of an `.npz` file whose names are not known, instead of raising.
 
     Raises:
         ValueError: if the name is unknown (the message has the most similar), files are missing or damaged, the split does not
@@ -59,13 +62,15 @@ def load(
     root = default_root() if root is None else Path(root).expanduser()
     if edge_storage not in get_args(EdgeStorage):
         raise ValueError(f"edge_storage must be one of {', '.join(get_args(EdgeStorage))}, got {edge_storage!r}.")
-    options = _Options(root, split, undirected, self_loops, download, cache, edge_storage)
+    options = _Options(root, split, undirected, self_loops, download, cache, edge_storage, ignore_unknown)
     head, _, arguments = name.partition(":")
     if head.casefold() == "synthetic":
         return _generate(name, arguments, options)
     path, entry = _as_path(name, root), find_entry(head)
     if path is not None and path.is_file():
         return _load_npz(path, options)
+    if path is not None and (in_pyg_layout := _pyg_entry(path)) is not None:
+        return _load_pyg(in_pyg_layout, replace(options, root=path))
     if entry is not None and entry.kind != "ogb":
         return _load_pyg(entry, options)
     if entry is not None or name.casefold().startswith("ogbn"):
@@ -91,19 +96,28 @@ class _Options:
     download: bool
     cache: bool
     edge_storage: EdgeStorage
+    ignore_unknown: bool
+
+    @property
+    def split_number(self) -> int:
+        """The split to use where splits are numbered; 0 if `split` is a name."""
+        return self.split if isinstance(self.split, int) else 0
 
     @property
     def graph(self) -> _GraphOptions:
         """The options that every reader takes."""
         return {"undirected": self.undirected, "self_loops": self.self_loops}
 
-    def read(self, read: Callable[[], NodeDataset], source: Path, files: Sequence[Path], **key: Any) -> NodeDataset:
+    def read(
+        self, read: Callable[[], NodeDataset], source: Path, files: Sequence[Path], *, split: int = 0, **key: Any
+    ) -> NodeDataset:
         """Return `read()` in the requested storage, from the cache if that is allowed.
 
         Args:
             read: reads the data set.
             source: its file or folder.
             files: the files that `read` reads.
+            split: number of the split in use, which `read` uses too.
             key: everything else that the result depends on, besides the options of every reader.
         """
 
@@ -112,7 +126,7 @@ class _Options:
 
         if not self.cache:
             return read_and_store()
-        return cached(read_and_store, source, files, {**key, **self.graph, "edge_storage": self.edge_storage})
+        return cached(read_and_store, source, files, {**key, **self.graph, "edge_storage": self.edge_storage}, split=split)
 
     def store(self, dataset: NodeDataset) -> NodeDataset:
         """Return the data set with its edge features in the requested storage; readers return float32."""
@@ -129,7 +143,10 @@ def _generate(name: str, arguments: str, options: _Options) -> NodeDataset:
 
 
 def _load_npz(path: Path, options: _Options) -> NodeDataset:
-    dataset = options.read(functools.partial(read_npz, path, **options.graph), path, [path])
+    split, unknown = options.split_number, options.ignore_unknown
+    read = functools.partial(read_npz, path, ignore_unknown=unknown, split=split, **options.graph)
+    # Files without splits get ten random ones, or as many as the caller needs.
+    dataset = options.read(read, path, [path], split=split, ignore_unknown=unknown, num_random_splits=max(10, split + 1))
     return _choose_split(dataset, options.split)
 
 
@@ -138,10 +155,12 @@ def _load_ogb(name: str, folder: Path | None, options: _Options) -> NodeDataset:
     if folder is None:
         folder = _ogb_folder(name, options)
     split_name = options.split if isinstance(options.split, str) else None
-    files = [p for p in [*(folder / "raw").iterdir(), folder / "meta_dict.json", *(folder / "split").glob("*/*")] if p.is_file()]
+    meta = meta_file(folder)
+    files = [*(folder / "raw").iterdir(), *([] if meta is None else [meta]), *(folder / "split").glob("*/*")]
+    files = [path for path in files if path.is_file()]
     compress = options.edge_storage == "auto"
     read = functools.partial(read_ogb, folder, name, split=split_name, compress=compress, **options.graph)
-    dataset = options.read(read, folder, files, name=name, split=split_name or read_meta(folder, name).split)
+    dataset = options.read(read, folder, files, name=name, split_name=split_name or read_meta(folder, name).split)
     # The named split is the only one of the data set.
     return _choose_split(dataset, 0 if split_name is not None else options.split)
 
@@ -165,9 +184,16 @@ def _load_pyg(entry: Entry, options: _Options) -> NodeDataset:
     files = [folder / path for path in raw_files(entry.name)]
     # Random split s has seed s, whatever their number: make ten, or as many as the caller needs.
     num_splits = max(10, options.split + 1) if isinstance(options.split, int) else 10
-    read = functools.partial(read_pyg, folder, entry.name, num_splits=num_splits, **options.graph)
-    dataset = options.read(read, folder, files, name=entry.name, num_splits=num_splits)
+    split = options.split_number
+    read = functools.partial(read_pyg, folder, entry.name, num_splits=num_splits, split=split, **options.graph)
+    dataset = options.read(read, folder, files, split=split, name=entry.name, num_splits=num_splits)
     return _choose_split(dataset, options.split)
+
+
+def _pyg_entry(folder: Path) -> Entry | None:
+    """Return the set of which `folder` holds the raw files in PyTorch Geometric's layout, or None."""
+    entries = (entry for entry in catalogue() if entry.kind in ("planetoid", "amazon", "heterophilous"))
+    return next((entry for entry in entries if (folder / next(iter(raw_files(entry.name)))).is_file()), None)
 
 
 def _pyg_folder(entry: Entry, options: _Options) -> Path:
@@ -184,6 +210,14 @@ def _pyg_folder(entry: Entry, options: _Options) -> Path:
     missing = [path for path in files if not (folder / path).is_file()]
     if missing:
         raise ValueError(f"{entry.name} in {folder} is incomplete: {', '.join(missing)} missing.")
+    expected = dict(entry.sha256)
+    for path in files:
+        wanted = expected.get(Path(path).name)
+        if wanted is not None and sha256_of(folder / path) != wanted:
+            raise ValueError(
+                f"{folder / path} is not the published file of {entry.name}: its sha256 is {sha256_of(folder / path)}, "
+                f"not {wanted}. Delete it and download it again, or save your own version of the set as an .npz file."
+            )
     return folder
 
 
@@ -231,9 +265,11 @@ def _unknown_name_error(name: str, path: Path | None) -> ValueError:
         return ValueError(
             f"{path} is a folder without raw/, which OGB's layout has; name a folder in that layout, a data set or an .npz file."
         )
+    if Path(name).expanduser().is_file():
+        return ValueError(f"{name} is a file that cannot be read: {describe_file(Path(name).expanduser())}")
     near = nearest_names(name)
     guess = f"did you mean {', '.join(near)}?" if near else "`revgnn datasets` lists the known ones."
-    return ValueError(f"unknown data set {name!r}; {guess} A folder in OGB's layout or an .npz file is given by its path.")
+    return ValueError(f"unknown data set {name!r}; {guess} A path names {FORMATS}.")
 
 
 def _missing_error(name: str, marker: str, root: Path, can_download: bool) -> ValueError:

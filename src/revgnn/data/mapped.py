@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import mmap
+import os
 import sys
 from pathlib import Path
 
@@ -19,7 +21,8 @@ def map_array(path: Path) -> np.ndarray:
     larger than all memory.
 
     Raises:
-        ValueError: if the file is not a `.npy` file, is truncated, holds Python objects or is not in C order.
+        ValueError: if the file is not a `.npy` file, is shorter than its header says, holds Python objects, or is
+            not in C order or this machine's byte order.
         OSError: if it cannot be read.
     """
     with open(path, "rb") as file:
@@ -27,10 +30,22 @@ def map_array(path: Path) -> np.ndarray:
         if version not in ((1, 0), (2, 0)):
             raise ValueError(f"{path.name} has version {version} of the format, not 1.0 or 2.0")
         read_header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-        shape, fortran_order, dtype = read_header(file)
-        if fortran_order or dtype.hasobject:
-            raise ValueError(f"{path.name} must hold plain numbers in C order, got {dtype}, Fortran order: {fortran_order}")
-        count = int(np.prod(shape))
+        try:
+            shape, fortran_order, dtype = read_header(file)
+        except Exception as error:  # NumPy evaluates the header as a literal: a damaged one can cause any
+            raise ValueError(f"the header of {path.name} is damaged: {error}") from None
+        if fortran_order or dtype.hasobject or not dtype.isnative:
+            raise ValueError(
+                f"{path.name} must hold plain numbers in C order and in this machine's byte order, got {dtype}, "
+                f"Fortran order: {fortran_order}; save numpy.ascontiguousarray(array) as numbers."
+            )
+        if any(size < 0 for size in shape):
+            raise ValueError(f"the header of {path.name} is damaged: shape {shape}")
+        count = math.prod(shape)
+        # Reading a mapped page beyond the end of the file would end the process.
+        wanted, there = count * dtype.itemsize, os.fstat(file.fileno()).st_size - file.tell()
+        if there < wanted:
+            raise ValueError(f"{path.name} is truncated: {there} of {wanted} bytes")
         if count == 0:  # an empty file cannot be mapped
             return np.empty(shape, dtype)
         offset = file.tell()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Callable, Generator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -62,9 +63,11 @@ class RandomPartition:
         self.graph = graph
         self.parts = parts
         self.seed = seed
-        self._lock = threading.Lock()
-        self._worker: ThreadPoolExecutor | None = None
-        self._next_epoch: tuple[int, Future[tuple[Assignment, Part]]] | None = None
+        self._start_background()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # What is prepared and the thread that prepares it stay in their process.
+        return type(self), (self.graph, self.parts, self.seed)
 
     def epoch(self, epoch: int, *, start: int = 0) -> Generator[Part, None, None]:
         """Return the parts of one epoch, from part `start` on. Each is cut when it is asked for."""
@@ -75,14 +78,15 @@ class RandomPartition:
         """Return the same parts. A background thread cuts each while the one before is in use, also across epochs.
 
         One part is prepared ahead, by one thread, so that a consumer waits only if its step is shorter than that preparation.
-        An error in the background is raised here, in the consumer. The iterator may be abandoned or closed at any time;
-        `close()` drops what is prepared for the next epoch.
+        An error in the background is raised here, in the consumer. A forked process starts a thread of its own. The iterator may
+        be abandoned or closed at any time; `close()` drops what is prepared for the next epoch.
         """
         _check_epoch(epoch)
         return self._cut_on_demand(epoch, start) if self.parts == 1 else self._cut_ahead(epoch, start)
 
     def close(self) -> None:
         """Drop what was prepared and end the background thread. The partition can still be used."""
+        self._start_anew_after_fork()
         with self._lock:
             worker, self._worker, self._next_epoch = self._worker, None, None
         if worker is not None:
@@ -108,6 +112,8 @@ class RandomPartition:
     def _cut_ahead(self, epoch: int, start: int) -> Generator[Part, None, None]:
         if start >= self.parts:
             return
+        self._start_anew_after_fork()
+        process = os.getpid()
         # If nothing is prepared, no training step runs meanwhile: use all threads.
         assignment, part = self._take_prepared(epoch, start) or self._first_part(epoch, start, threads=torch.get_num_threads())
         upcoming: Future[Any] | None = None
@@ -115,7 +121,11 @@ class RandomPartition:
             for index in range(start + 1, self.parts):
                 upcoming = self._submit(self._cut, assignment, index)
                 yield part
-                part = upcoming.result()
+                if process == os.getpid():
+                    part = upcoming.result()
+                else:  # forked while the part was in use: the thread that cuts the next one is the parent's
+                    self._start_anew_after_fork()
+                    process, upcoming, part = os.getpid(), None, self._cut(assignment, index)
             self._prepare_epoch(epoch + 1)
             yield part
         finally:
@@ -144,6 +154,17 @@ class RandomPartition:
         return assignment, self._cut(assignment, start, threads)
 
     # --- background thread ----------------------------------------------------------------------------------------------
+
+    def _start_background(self) -> None:
+        self._process = os.getpid()
+        self._lock = threading.Lock()
+        self._worker: ThreadPoolExecutor | None = None
+        self._next_epoch: tuple[int, Future[tuple[Assignment, Part]]] | None = None
+
+    def _start_anew_after_fork(self) -> None:
+        """Forget the parent's thread, which does not exist in a forked process, and its lock, which nothing would release there."""
+        if self._process != os.getpid():
+            self._start_background()
 
     def _submit(self, work: Callable[..., T], *arguments: Any) -> Future[T]:
         with self._lock:

@@ -29,5 +29,6 @@ def edges_of_sparse(matrix: Any) -> tuple[Tensor, Tensor]:
     else:
         entries = matrix.tocoo()
         rows_and_columns = torch.from_numpy(np.stack([entries.coords[0], entries.coords[1]]).astype(np.int64))
-        values = torch.from_numpy(np.asarray(entries.data))
+        data = np.asarray(entries.data)
+        values = torch.from_numpy(data.astype(data.dtype.newbyteorder("="), order="C", copy=False))
     return rows_and_columns.flip(0), values

@@ -45,14 +45,22 @@ class Graph:
     ) -> None:
         """Wrap arrays that are in destination order already.
 
-        The checks read the arrays once and copy nothing: an array in a memory-mapped file may be larger than memory.
+        The checks read the arrays once and copy nothing that is contiguous already: an array in a memory-mapped file may be larger
+        than memory. Kernels read memory in order, so that other layouts are copied.
 
         Raises:
+            TypeError: if `indptr`, `src` or `edge_attr` is not a tensor.
             ValueError: if a dtype, a shape, an index or an edge feature is not as the class documents; names the first bad edge.
         """
         if validate:
+            validation.check_tensor(indptr, "indptr")
+            validation.check_tensor(src, "src")
             validation.check_compressed(indptr, src)
+            validation.check_edge_values(edge_attr, "edge_attr", src)
             edge_storage.check_edge_attr(edge_attr, edge_scale, src.numel())
+            validation.check_edge_ids(edge_ids, src)
+            indptr, src = indptr.contiguous(), src.contiguous()
+            edge_attr = None if edge_attr is None else edge_attr.contiguous()
         self.indptr = indptr
         self.src = src
         self.edge_attr = edge_attr
@@ -80,15 +88,17 @@ class Graph:
             ValueError: if a dtype or shape is wrong, an index is outside `[0, num_nodes)` (names the first bad edge), or a feature
                 is not finite.
         """
+        validation.check_tensor(edge_index, "edge_index")
         edge_index = edge_index.detach().as_subclass(Tensor)
         num_nodes = validation.check_edge_index(edge_index, num_nodes)
+        validation.check_edge_values(edge_attr, "edge_attr", edge_index)
         edge_attr = edge_storage.as_matrix(edge_attr)
         edge_storage.check_edge_attr(edge_attr, edge_scale, edge_index.shape[1])
 
         indptr, order = index.group_by(edge_index[1], num_nodes)
         src = edge_index[0][order].to(torch.int32 if num_nodes < 2**31 else torch.int64)
         if edge_attr is not None:
-            edge_attr = edge_attr[order]
+            edge_attr = edge_attr[order].contiguous()
         return cls(indptr, src.contiguous(), edge_attr, edge_scale=edge_scale, edge_ids=order, validate=False)
 
     @classmethod
@@ -236,8 +246,10 @@ class Graph:
 
     def with_edge_attr(self, edge_attr: Tensor | None, *, edge_scale: float = 1.0) -> Graph:
         """Return the same structure with other edge features (E, K), given in *this graph's* order (see `permute_edges`)."""
+        validation.check_edge_values(edge_attr, "edge_attr", self.src)
         edge_attr = edge_storage.as_matrix(edge_attr)
         edge_storage.check_edge_attr(edge_attr, edge_scale, self.num_edges)
+        edge_attr = None if edge_attr is None else edge_attr.contiguous()
         return self._with_checked_edge_attr(edge_attr, edge_scale)
 
     def _with_checked_edge_attr(self, edge_attr: Tensor | None, edge_scale: float) -> Graph:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import logging
 import warnings
+import zlib
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
@@ -33,8 +34,10 @@ def read_csv(path: Path, dtype: type[np.generic], rows: int = 0) -> np.ndarray:
         raise ValueError(f"there is no file {path}.")
     try:
         return _read(path, dtype, rows)
-    except (OSError, EOFError, ValueError, OverflowError) as error:  # gzip's errors are among them
-        raise ValueError(f"{path} cannot be read as a csv of {np.dtype(dtype).name}: {' '.join(str(error).split())}") from None
+    except (OSError, EOFError, ValueError, OverflowError, zlib.error) as error:  # gzip's errors are among them
+        raise ValueError(
+            f"{path} cannot be read as a csv of {np.dtype(dtype).name}: {' '.join(str(error).split())[:300]}"
+        ) from None
 
 
 def _read(path: Path, dtype: type[np.generic], rows: int) -> np.ndarray:

@@ -83,9 +83,16 @@ def read_ogb(
 
 
 def _labels(y: np.ndarray, task: Task, folder: Path) -> Tensor:
+    if y.ndim not in (1, 2) or y.dtype.kind not in "biuf":
+        raise ValueError(f"{folder}: labels must be numbers of shape (N, T), got {y.dtype} of shape {y.shape}.")
     if task == "multilabel":
         return torch.from_numpy(y.astype(np.float32, copy=False))
     if y.reshape(len(y), -1).shape[1] != 1:
         raise ValueError(f"{folder}: labels of shape {y.shape} for one task; one column is required.")
     column = y.reshape(-1).astype(np.float64)
+    bad = ~np.isnan(column) & ((column != np.trunc(column)) | np.isinf(column))
+    if bad.any():
+        raise ValueError(
+            f"{folder}: label {column[bad][0]} of node {int(bad.argmax())} is not a class; classes are integers from 0."
+        )
     return torch.from_numpy(np.where(np.isnan(column), -1, column).astype(np.int64))

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from revgnn.data.dataset import Split
+from revgnn.data.numbers import to_float32
 from revgnn.data.readers.csv import read_csv
 from revgnn.data.readers.npz_archive import open_npz, read_array
+from revgnn.data.readers.torch_file import read_torch_dict
 from revgnn.graph import edge_storage
 
 
@@ -60,7 +62,10 @@ def _read_csv(raw: Path, compress: bool) -> tuple[RawArrays, int]:
 
     # First the array that needs the most memory while it is read.
     edge_attr, edge_scale = _compress_if(compress, optional("edge-feat", num_edges))
-    edge_index = read_csv(raw / "edge.csv.gz", np.int64, num_edges).reshape(-1, 2).T
+    edges = read_csv(raw / "edge.csv.gz", np.int64, num_edges)
+    if edges.size and edges.shape[1] != 2:
+        raise ValueError(f"{raw / 'edge.csv.gz'} has {edges.shape[1]} columns; it must have two, source and destination.")
+    edge_index = edges.reshape(-1, 2).T
     species = next((p for p in (raw / "node_species.csv.gz", raw / "species.csv.gz") if p.is_file()), None)
     arrays = RawArrays(
         num_nodes=num_nodes,
@@ -68,7 +73,7 @@ def _read_csv(raw: Path, compress: bool) -> tuple[RawArrays, int]:
         edge_attr=edge_attr,
         edge_scale=edge_scale,
         x=optional("node-feat", num_nodes),
-        species=None if species is None else read_csv(species, np.int64).reshape(-1),
+        species=None if species is None else _single_column(read_csv(species, np.int64), species),
         y=read_csv(raw / "node-label.csv.gz", np.float32),
     )
     return arrays, num_edges
@@ -78,18 +83,20 @@ def _read_npz(raw: Path, compress: bool) -> tuple[RawArrays, int]:
     data_path, label_path = raw / "data.npz", raw / "node-label.npz"
     with open_npz(data_path) as data, open_npz(label_path) as labels:
 
-        def optional(key: str, dtype: type[np.generic]) -> np.ndarray | None:
-            return read_array(data, key, data_path).astype(dtype, copy=False) if key in data else None
+        def optional(key: str) -> np.ndarray | None:
+            return to_float32(read_array(data, key, data_path), f"{key} in {data_path}") if key in data else None
 
-        species = optional("node_species", np.int64)
-        edge_attr, edge_scale = _compress_if(compress, optional("edge_feat", np.float32))
+        species = read_array(data, "node_species", data_path) if "node_species" in data else None
+        if species is not None and species.dtype.kind not in "iu":
+            raise ValueError(f"node_species in {data_path} must be integers, got {species.dtype}.")
+        edge_attr, edge_scale = _compress_if(compress, optional("edge_feat"))
         arrays = RawArrays(
             num_nodes=_single_size(read_array(data, "num_nodes_list", data_path), raw, "nodes"),
             edge_index=read_array(data, "edge_index", data_path),
             edge_attr=edge_attr,
             edge_scale=edge_scale,
-            x=optional("node_feat", np.float32),
-            species=None if species is None else species.reshape(-1),
+            x=optional("node_feat"),
+            species=None if species is None else species.reshape(-1).astype(np.int64),
             y=read_array(labels, "node_label", label_path),
         )
         return arrays, _single_size(read_array(data, "num_edges_list", data_path), raw, "edges")
@@ -103,6 +110,8 @@ def _compress_if(compress: bool, edge_attr: np.ndarray | None) -> tuple[np.ndarr
 
 
 def _single_size(sizes: np.ndarray, raw: Path, what: str) -> int:
+    if sizes.dtype.kind not in "iu":
+        raise ValueError(f"{raw}: the list of numbers of {what} must hold integers, got {sizes.dtype}.")
     if sizes.size != 1:
         raise ValueError(f"{raw} holds {sizes.size} graphs, by its list of numbers of {what}; a node set is one graph.")
     return int(sizes.reshape(-1)[0])
@@ -126,26 +135,23 @@ def read_split(folder: Path, split: str, *, required: bool = True) -> Split:
             raise ValueError(f"{folder} has no split {split!r}; it has {', '.join(known) or 'none'}.")
         path = folder / "split" / known[0]
     if (path / "split_dict.pt").is_file():
-        stored = _load_split_dict(path / "split_dict.pt")
-        parts = [stored.get(part) for part in ("train", "valid", "test")]
-        if not all(isinstance(part, Tensor | np.ndarray) for part in parts):
+        stored = read_torch_dict(path / "split_dict.pt", "a split of plain arrays")
+        parts = [part for name in ("train", "valid", "test") if isinstance(part := stored.get(name), Tensor | np.ndarray)]
+        if len(parts) != 3:
             raise ValueError(f"{path}: split_dict.pt must hold arrays train, valid and test, it has {', '.join(map(str, stored))}.")
-        return Split(*(torch.as_tensor(part).to(torch.int64) for part in parts))
-    columns = [read_csv(path / f"{part}.csv.gz", np.int64) for part in ("train", "valid", "test")]
-    return Split(*(torch.from_numpy(column.reshape(-1)) for column in columns))
+        return Split(*(_node_numbers(part, path / "split_dict.pt") for part in parts))
+    files = [path / f"{part}.csv.gz" for part in ("train", "valid", "test")]
+    return Split(*(torch.from_numpy(_single_column(read_csv(file, np.int64), file)) for file in files))
 
 
-def _load_split_dict(path: Path) -> dict[str, Any]:
-    """Load OGB's own form of a split, a pickle. Only what `DatasetSaver` writes is allowed: tensors, arrays, plain containers."""
-    rebuild: Any = np.empty(0).__reduce__()[0]  # numpy's `_reconstruct`; its module has another name in NumPy 1 and in NumPy 2
-    allowed = [np.ndarray, np.dtype, type(np.dtype(np.int64)), type(np.dtype(np.int32))]
-    by_name = [(rebuild, f"numpy.{core}.multiarray._reconstruct") for core in ("core", "_core")]
-    try:
-        with torch.serialization.safe_globals([*allowed, *by_name]):
-            stored = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # a damaged or malicious pickle can cause any
-        reason = str(error).split("\n")[0]
-        raise ValueError(f"{path} cannot be read as a split of plain arrays: {reason}") from None
-    if not isinstance(stored, dict):
-        raise ValueError(f"{path} must hold a dict of train, valid and test, got {type(stored).__name__}.")
-    return stored
+def _node_numbers(part: Tensor | np.ndarray, path: Path) -> Tensor:
+    array = part.numpy() if isinstance(part, Tensor) else part
+    if array.dtype.kind not in "iu":
+        raise ValueError(f"{path}: the nodes of a split must be integers, got {array.dtype} of shape {array.shape}.")
+    return torch.from_numpy(array.astype(np.int64).reshape(-1))
+
+
+def _single_column(array: np.ndarray, path: Path) -> np.ndarray:
+    if array.size and array.shape[1] != 1:
+        raise ValueError(f"{path} has {array.shape[1]} columns; it must have one number in each row.")
+    return array.reshape(-1)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from revgnn.data.dataset import Metric, Task
+from revgnn.data.readers.torch_file import read_torch_dict
 
 
 class OGBMeta(NamedTuple):
@@ -37,35 +38,67 @@ OFFICIAL: dict[str, OGBMeta] = {
 """The sets of the paper, whose folders have no meta_dict.json."""
 
 
+def meta_file(folder: Path) -> Path | None:
+    """Return `meta_dict.json` or `meta_dict.pt` in the folder, or `meta_dict.pt` beside it, or None.
+
+    OGB's `DatasetSaver` writes `meta_dict.pt` beside the folder of the set.
+    """
+    candidates = (folder / "meta_dict.json", folder / "meta_dict.pt", folder.resolve().parent / "meta_dict.pt")
+    return next((path for path in candidates if path.is_file()), None)
+
+
 def read_meta(folder: Path, name: str) -> OGBMeta:
-    """Return the contents of `meta_dict.json`, or those known for the official sets.
+    """Return the contents of the `meta_file`, or those known for the official sets.
 
     Raises:
         ValueError: if the file is missing and the set is not an official one, or if the file is damaged or lacks an entry.
     """
-    path = folder / "meta_dict.json"
-    if not path.is_file():
+    path = meta_file(folder)
+    if path is None or (name in OFFICIAL and path.parent != folder):
         if name in OFFICIAL:
             return OFFICIAL[name]
         raise ValueError(
-            f"{folder} has no meta_dict.json; all sets except {', '.join(OFFICIAL)} need one that says what their files mean."
+            f"{folder} has no meta_dict.json (or meta_dict.pt, in the folder or beside it); all sets except {', '.join(OFFICIAL)} "
+            "need one that says what their files mean."
         )
     try:
-        stored: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        stored: dict[str, Any] = _read_dict(path)
+        described, wanted = Path(str(stored.get("dir_path", ""))).name, folder.resolve().name
+        if path.parent != folder and described not in ("", wanted):
+            raise ValueError(f"it describes the folder {described!r}, not {wanted!r}; put it into the folder it describes")
         return OGBMeta(
             num_tasks=int(stored["num tasks"]),
             num_classes=int(stored["num classes"]),
-            task_type=stored["task type"],
-            eval_metric=stored["eval metric"],
-            split=stored["split"],
-            add_inverse_edge=stored["add_inverse_edge"] == "True",
-            binary=stored["binary"] == "True",
-            is_hetero=stored.get("is hetero", "False") == "True",
+            task_type=str(stored["task type"]),
+            eval_metric=str(stored["eval metric"]),
+            split=str(stored["split"]),
+            add_inverse_edge=_boolean(stored, "add_inverse_edge"),
+            binary=_boolean(stored, "binary"),
+            is_hetero="is hetero" in stored and _boolean(stored, "is hetero"),
         )
     except KeyError as error:
         raise ValueError(f"{path} has no entry {error}; it must have the entries of OGB's meta_dict.") from None
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, OverflowError, RecursionError) as error:
         raise ValueError(f"{path} cannot be read: {error}") from None
+
+
+def _read_dict(path: Path) -> dict[str, Any]:
+    if path.suffix == ".pt":
+        return read_torch_dict(path, "OGB's meta_dict")
+    stored = json.loads(path.read_text(encoding="utf-8"))
+    if not isinstance(stored, dict):
+        raise ValueError(f"it must hold an object, got {type(stored).__name__}")
+    return stored
+
+
+def _boolean(stored: dict[str, Any], entry: str) -> bool:
+    """Return an entry that is stored as a boolean, as 0 or 1, or as a word, which OGB does."""
+    word = str(stored[entry]).strip().casefold()
+    if word in ("true", "1", "yes"):
+        return True
+    if word in ("false", "0", "no"):
+        return False
+    raise ValueError(f"{entry!r} must be true or false, got {str(stored[entry])[:50]!r}")
 
 
 def task_and_metric(meta: OGBMeta, name: str) -> tuple[Task, Metric]:
