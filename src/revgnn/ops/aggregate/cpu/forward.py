@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from revgnn.kernels.cpu.arguments import Declared
 from revgnn.kernels.cpu.blocks import CHUNK, weighted_blocks
 from revgnn.kernels.cpu.kernel import Kernel, kernel, number, read, size, write
 from revgnn.kernels.cpu.simd import (
@@ -59,6 +60,25 @@ SMALL = 2.0**-64
 """Factor of the messages that power adds up to find infinities: so small that a sum of finite messages stays finite."""
 
 
+def common_arguments(K: int, dtype: Any, stored: Any, index: Any) -> dict[str, Declared]:
+    """Return the arguments that all forward kernels declare."""
+    return {
+        "num_rows": size,
+        "num_edges": size,
+        "stride": size,
+        "channel": size,
+        "tiles": size,
+        "eps": number,
+        "indptr": read(np.int64, "num_rows + 1"),
+        "src": read(index, "num_edges"),
+        "x": read(dtype, "num_rows * stride"),
+        "features": read(stored, f"num_edges * {K}", optional=K == 0),
+        "weight": read(dtype, f"{K} * stride", optional=K == 0),
+        "bias": read(dtype, "stride"),
+        "out": write(dtype, "num_rows * stride"),
+    }
+
+
 @functools.cache
 def max_forward(C: int, K: int, save: bool, residual: bool, dtype: Any, stored: Any, index: Any, position: Any) -> Kernel:
     """The bias is the same for all messages, and ReLU keeps their order: both are applied after the loop. If ReLU sets the largest
@@ -71,19 +91,7 @@ def max_forward(C: int, K: int, save: bool, residual: bool, dtype: Any, stored: 
     ROOM, FOUR = MESSAGES * K if in_16_bits else 1, 4 * K
 
     @kernel(
-        num_rows=size,
-        num_edges=size,
-        stride=size,
-        channel=size,
-        tiles=size,
-        eps=number,
-        indptr=read(np.int64, "num_rows + 1"),
-        src=read(index, "num_edges"),
-        x=read(dtype, "num_rows * stride"),
-        features=read(stored, f"num_edges * {K}", optional=K == 0),
-        weight=read(dtype, f"{K} * stride", optional=K == 0),
-        bias=read(dtype, "stride"),
-        out=write(dtype, "num_rows * stride"),
+        **common_arguments(K, dtype, stored, index),
         winner=write(position, "num_rows * stride", optional=not save),
     )
     def max_forward(args):
@@ -140,19 +148,7 @@ def sum_forward(C: int, K: int, mean: bool, dtype: Any, stored: Any, index: Any)
     LINE = 64 // dtype(0).nbytes
 
     @kernel(
-        num_rows=size,
-        num_edges=size,
-        stride=size,
-        channel=size,
-        tiles=size,
-        eps=number,
-        indptr=read(np.int64, "num_rows + 1"),
-        src=read(index, "num_edges"),
-        x=read(dtype, "num_rows * stride"),
-        features=read(stored, f"num_edges * {K}", optional=K == 0),
-        weight=read(dtype, f"{K} * stride", optional=K == 0),
-        bias=read(dtype, "stride"),
-        out=write(dtype, "num_rows * stride"),
+        **common_arguments(K, dtype, stored, index),
     )
     def sum_forward(args):
         num_rows, stride, channel, tiles, eps = args.num_rows, args.stride, args.channel, args.tiles, dtype(args.eps)
@@ -188,20 +184,8 @@ def softmax_forward(C: int, K: int, dtype: Any, stored: Any, index: Any) -> Kern
     LINE, ROOM = 64 // dtype(0).nbytes, MESSAGES * C
 
     @kernel(
-        num_rows=size,
-        num_edges=size,
-        stride=size,
-        channel=size,
-        tiles=size,
-        eps=number,
+        **common_arguments(K, dtype, stored, index),
         temperature=number,
-        indptr=read(np.int64, "num_rows + 1"),
-        src=read(index, "num_edges"),
-        x=read(dtype, "num_rows * stride"),
-        features=read(stored, f"num_edges * {K}", optional=K == 0),
-        weight=read(dtype, f"{K} * stride", optional=K == 0),
-        bias=read(dtype, "stride"),
-        out=write(dtype, "num_rows * stride"),
         peaks=write(dtype, "num_rows * stride"),
         scales=write(dtype, "num_rows * stride"),
     )
@@ -254,22 +238,10 @@ def power_forward(C: int, K: int, dtype: Any, stored: Any, index: Any) -> Kernel
     LINE, ROOM = 64 // dtype(0).nbytes, MESSAGES * C
 
     @kernel(
-        num_rows=size,
-        num_edges=size,
-        stride=size,
-        channel=size,
-        tiles=size,
-        eps=number,
+        **common_arguments(K, dtype, stored, index),
         exponent=number,
         low=number,
         high=number,
-        indptr=read(np.int64, "num_rows + 1"),
-        src=read(index, "num_edges"),
-        x=read(dtype, "num_rows * stride"),
-        features=read(stored, f"num_edges * {K}", optional=K == 0),
-        weight=read(dtype, f"{K} * stride", optional=K == 0),
-        bias=read(dtype, "stride"),
-        out=write(dtype, "num_rows * stride"),
         remainder=write(dtype, "num_rows * stride"),
     )
     def power_forward(args):
