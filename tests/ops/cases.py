@@ -22,8 +22,8 @@ from tests.ops.test_aggregate import inputs as aggregate_leaves
 from tests.ops.test_aggregate import op_on as aggregate_on
 
 GRAPHS = awkward_graphs()
-FEW = ("no edges", "tangle")
-"""Graphs that Triton's interpreter walks in a moment."""
+FEW = ("no edges", "single node, self-loop", "tangle")
+"""Graphs that are small enough for Triton's interpreter."""
 
 
 class Problem(NamedTuple):
@@ -185,7 +185,7 @@ def call_perceptron(leaves: Leaves, backend: str) -> Tensor:
 def perceptron_case(widths: tuple[int, int, int]) -> Case:
     def problem(rows: int) -> Problem:
         draw = functools.partial(perceptron_leaves, rows, *widths)
-        return Problem(f"{rows} rows", call_perceptron, draw, rows < 48 and max(widths) <= 128)
+        return Problem(f"{rows} rows", call_perceptron, draw, rows < 48 and max(widths) <= 80)
 
     return Case("perceptron", f"widths {widths}", lambda device: [problem(rows) for rows in (1, 47, 48, 150)])
 
@@ -194,8 +194,20 @@ CASES = [
     *(aggregate_case(reducer, 7, edges=False) for reducer in REDUCERS),
     *(aggregate_case(reducer, 40, edges=True) for reducer in REDUCERS),
     *(propagate_case(how, (2, 7), weighted=weighted) for how in (Sum(), Mean()) for weighted in (False, True)),
-    *(propagate_case(Mean(), (7,), weighted=weighted) for weighted in (False, True)),
+    *(propagate_case(how, (7,), weighted=weighted) for how in (Sum(), Mean()) for weighted in (False, True)),
+    propagate_case(Mean(), (3, 40), weighted=True),
     *(softmax_case(heads) for heads in (1, 3, 8)),
-    *(norm_relu_case(channels, masked=masked) for channels in (1, 7, 40, 131) for masked in (False, True)),
-    *(perceptron_case(widths) for widths in ((4, 8, 4), (20, 132, 12), (40, 80, 40))),
+    *(norm_relu_case(channels, masked=masked) for channels in (1, 7, 16, 40, 112, 131, 600) for masked in (False, True)),
+    *(perceptron_case(widths) for widths in ((4, 8, 4), (20, 132, 12), (32, 64, 32), (56, 112, 56), (40, 80, 40))),
 ]
+"""All variants."""
+
+EXAMPLES = [
+    *(aggregate_case(reducer, 7, edges=True) for reducer in ("max", "mean", "softmax, learned", "power")),
+    propagate_case(Mean(), (2, 7), weighted=False),
+    propagate_case(Mean(), (2, 7), weighted=True),
+    softmax_case(3),
+    norm_relu_case(7, masked=True),
+    perceptron_case((4, 8, 4)),
+]
+"""Variants that differ in what is kept for the backward pass, on which it is tested what torch knows of the operators."""

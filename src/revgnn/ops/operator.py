@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import types
 import typing
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple, Protocol, TypeVar
 
 import torch
@@ -174,19 +174,23 @@ def _register(operator: Operator, fake: Callable[[Any, Any, str], tuple[Tensor, 
         *tensors, text, backend = arguments
         return _outputs(*fake(inputs_type(*tensors), decode(signature, text), backend))
 
+    def only_wanted(grad: Tensor, spec: Any, grads: Iterable[Tensor | None]) -> tuple[Tensor, ...]:
+        named = zip(inputs_type._fields, grads, strict=True)
+        return tuple(t if name in spec.wanted and t is not None else grad.new_empty(0) for name, t in named)
+
     def run_back(grad: Tensor, *arguments: Any) -> tuple[Tensor, ...]:
         *tensors, text, backend = arguments
         inputs = inputs_type(*tensors[:count])
         saved = saved_type(*(t if t is None or t.numel() else None for t in tensors[count:kept_count]))  # see `_outputs`
-        grads = operator.kernels[backend]().backward(grad.contiguous(), inputs, saved, decode(signature, text))
-        return tuple(grad.new_empty(0) if t is None else t for t in grads)
+        spec = decode(signature, text)
+        grads = operator.kernels[backend]().backward(grad.contiguous(), inputs, saved, spec)
+        return only_wanted(grad, spec, grads)
 
     def run_back_fake(grad: Tensor, *arguments: Any) -> tuple[Tensor, ...]:
-        wanted = decode(signature, arguments[-2]).wanted
         # the gradient of an input that is not kept has the shape of the result's
         like = [grad if t is None else t for t in arguments[:count]]
         empty = [torch.empty_like(t, memory_format=torch.contiguous_format) for t in like]
-        return tuple(t if name in wanted else grad.new_empty(0) for name, t in zip(inputs_type._fields, empty, strict=True))
+        return only_wanted(grad, decode(signature, arguments[-2]), empty)
 
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
         *tensors, ctx.text, ctx.backend = inputs
