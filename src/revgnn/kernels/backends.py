@@ -30,7 +30,7 @@ def choose(backend: str | None, device: torch.device, obstacle: Callable[[str], 
 
     Args:
         backend: "cpu", "gpu" or "reference"; None for the default.
-        device: where the tensors are.
+        device: of the tensors.
         obstacle: from "cpu" or "gpu" to the reason why its kernels cannot take these tensors, or None if they can.
 
     Raises:

@@ -22,7 +22,7 @@ WIDEST = 1024
 
 @njit(inline="always")
 def mean_and_scale(row, eps, C, dtype):
-    """Return the mean of a row, and one over its deviation, which includes eps. Two passes, so that nothing cancels."""
+    """Return the mean of a row, and one over its deviation, which includes eps. Two passes avoid cancellation."""
     mean = total(row) / dtype(C)
     off = sub(row, splat(mean, C))
     return mean, dtype(1) / dtype(math.sqrt(total(mul(off, off)) / dtype(C) + eps))

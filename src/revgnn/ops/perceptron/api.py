@@ -23,15 +23,15 @@ def perceptron(
     eps: float = 1e-5,
     backend: str | None = None,
 ) -> Tensor:
-    r"""Linear, layer norm, ReLU, linear, some rows at a time: the hidden layer is never built.
+    r"""Linear, layer norm, ReLU, linear, some rows at a time, so that the hidden layer is never in memory.
 
     $\mathrm{out}_i = W_2\, \mathrm{relu}(\mathrm{LayerNorm}(W_1 x_i + b_1; \gamma, \beta)) + b_2$
 
-    Differentiable once in all tensors. Only `x` is kept for that, (N, C): the hidden layer is worked out again. Sums run in a
-    fixed order, so any number of threads gives the same bits.
+    Differentiable once in all tensors. Beside the weights only `x`, (N, C), is kept for that: the backward pass computes the hidden
+    layer again. Sums run in a fixed order, so any number of threads gives the same bits.
 
-    Products of the fused kernels are of full precision, as torch's are by default. `torch.backends.cuda.matmul.allow_tf32` and its
-    like speak to the reference alone; whoever wants TF32 chooses that.
+    Products of the fused kernels have full precision, as torch's have by default. `torch.backends.cuda.matmul.allow_tf32` and
+    similar settings affect only the reference; choose it to use TF32.
 
     Args:
         x: (N, C), float32 or float64.

@@ -99,8 +99,11 @@ def perceptron_forward(C: int, H: int, D: int, dtype: Any) -> Kernel:
 
 @functools.cache
 def perceptron_backward(C: int, H: int, D: int, dtype: Any) -> Kernel:
-    """Walk back through the layers, a chunk at a time. `partial` holds the sums of each block: the gradients of W_1' (C, H),
-    W_2 (D, H), b_1, beta, gamma (H,), b_2 (D,), in this order; the next block's begin `stride` elements on."""
+    """Passes back through the layers, a chunk at a time.
+
+    `partial` contains the sums of each block, `stride` elements apart: the gradients of W_1' (C, H), W_2 (D, H), b_1, beta, gamma
+    (H,), b_2 (D,), in this order.
+    """
     chunk, stride = chunk_of(C, H, D), stride_of_sums(C, H, D)
     rows_in, L, last_rows_in, T = tiles(chunk, H, dtype)
     rows_x, L_x, last_rows_x, T_x = tiles(chunk, C, dtype)
@@ -131,8 +134,8 @@ def perceptron_backward(C: int, H: int, D: int, dtype: Any) -> Kernel:
         )  # fmt: skip
         own, own_grad, result = scratch(dtype, room_in), scratch(dtype, room_out), scratch(dtype, room_in)
         before, after, grad_hidden = scratch(dtype, room_hidden), scratch(dtype, room_hidden), scratch(dtype, room_hidden)
-        folds, along = scratch(dtype, square), scratch(dtype, square)
-        means, scales, levels, slopes = scratch(dtype, ROWS), scratch(dtype, ROWS), scratch(dtype, ROWS), scratch(dtype, ROWS)
+        folds, folds_z = scratch(dtype, square), scratch(dtype, square)
+        means, scales, means_h, means_hz = scratch(dtype, ROWS), scratch(dtype, ROWS), scratch(dtype, ROWS), scratch(dtype, ROWS)
         chunks = (num_rows + chunk - 1) // chunk
         for block in blocks(args):
             sum_w_in = advanced(args.partial, block * stride)
@@ -153,8 +156,8 @@ def perceptron_backward(C: int, H: int, D: int, dtype: Any) -> Kernel:
                 multiply(upstream, up, D, 1, w_out, zeros, 0, 0, grad_hidden, 0, chunk, H, D, rows_in, L, last_rows_in, T)
                 for r in range(0, opaque(chunk), ROWS):
                     norm_relu_rows_backward(
-                        before, after, grad_hidden, r * H, H, eps, folds, along, means, scales, levels, slopes, gamma, beta, sums,
-                        dtype, L, T,
+                        before, after, grad_hidden, r * H, H, eps, folds, folds_z, means, scales, means_h, means_hz, gamma, beta,
+                        sums, dtype, L, T,
                     )  # fmt: skip
                 multiply(upstream, up, 1, D, after, sum_w_out, 0, H, sum_w_out, 0, D, H, chunk, rows_2, L, last_rows_2, T)
                 multiply(source, at, 1, C, grad_hidden, sum_w_in, 0, H, sum_w_in, 0, C, H, chunk, rows_1, L, last_rows_1, T)
@@ -197,7 +200,7 @@ def backward(grad: Tensor, inputs: Inputs, saved: Saved, spec: Spec) -> Inputs:
     num_rows, (hidden, channels), width = x.shape[0], weight_in.shape, weight_out.shape[0]
     sizes = [channels * hidden, width * hidden, hidden, hidden, hidden, width]
     stride = stride_of_sums(channels, hidden, width)
-    # each block has sums of its own: about as many as take no more memory than x does, yet enough for many threads
+    # each block has its own sums: enough blocks for many threads, but about as much memory as x at most
     cut = num_blocks(num_rows * hidden, most=min(32, max(16, x.numel() // stride)))
     grad_x, partial = torch.empty_like(x), x.new_empty(cut, stride)
     run = perceptron_backward(channels, hidden, width, ELEMENTS[x.dtype])
