@@ -73,7 +73,7 @@ def test_a_node_in_two_parts_is_found(monkeypatch):
     # the second of three parts is not compared edge by edge
     monkeypatch.setattr(
         RandomPartition,
-        "_part",
+        "_cut",
         lambda self, draw, index, threads=1: repeat_a_node(right(self, draw, index)) if index == 1 else right(self, draw, index),
     )
     with pytest.raises(AssertionError, match=r"node \d+ is in [02] parts"):
