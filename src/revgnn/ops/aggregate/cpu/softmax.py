@@ -40,7 +40,7 @@ from revgnn.kernels.cpu.simd import (
 )
 from revgnn.ops.aggregate.contract import Inputs, Saved, Spec
 from revgnn.ops.aggregate.cpu.by_destination import by_destination_arguments, flush, scatter, walk_by_destination
-from revgnn.ops.aggregate.cpu.by_source import by_source_arguments, walk_by_source
+from revgnn.ops.aggregate.cpu.by_source import by_source_arguments, store_row, walk_by_source
 from revgnn.ops.aggregate.cpu.message import (
     AHEAD,
     LOG2_E,
@@ -150,6 +150,7 @@ def softmax_backward_by_destination(
                     peak, mean = load(peaks, i * stride + c, C), load(out, i * stride + c, C)
                     for first in range(indptr[i], indptr[i + 1], CHUNK):
                         stop, rise = min(first + CHUNK, indptr[i + 1]), zero
+                        sum_of_all = zero
                         keep_messages(kept, x, src, first, stop, last, stride, c, features, encoder, bias, C, K, LINE)
                         for n in range(stop - first):
                             before = load(kept, n * C, C)
@@ -159,7 +160,9 @@ def softmax_backward_by_destination(
                                 gradient = semi
                             else:
                                 rise = add(rise, added)
-                            store(kept, n * C, select(greater(before, zero), gradient, zero))
+                            gradient = select(greater(before, zero), gradient, zero)
+                            sum_of_all = add(sum_of_all, gradient)
+                            store(kept, n * C, gradient)
                         slope += total(widen(rise))
                         for e in range(first, stop):
                             prefetch_row(partial_x, np.int64(src[min(e + AHEAD, last)]), padded, start, C, LINE)
@@ -167,6 +170,7 @@ def softmax_backward_by_destination(
                                 load(kept, (e - first) * C, C), e, partial_x, start + np.int64(src[e]) * padded, features, outer,
                                 encoder, grad_features, wants_weight, wants_features, C, K,
                             )  # fmt: skip
+                        add_rows(args.partial_bias, part * stride + c, stride, repeat(sum_of_all, 1))
                         if wants_weight:
                             outer, pending = flush(outer, pending + stop - first, partial_weight, sums, stride, zero, K)
                 if wants_weight:
@@ -215,7 +219,8 @@ def softmax_backward_by_source(C: int, dtypes: Dtypes, *, semi_gradient: bool) -
                             part = add(part, gradient)
                         acc = add(acc, part)
                         slope += total(widen(rise))
-                    store(grad_x, j * stride + c, select(greater(before, zero), acc, zero))
+                    gradient = select(greater(before, zero), acc, zero)
+                    store_row(gradient, j, c, block, stride, grad_x, args.partial_bias)
             args.slopes[block] = slope
 
     return softmax_backward_by_source

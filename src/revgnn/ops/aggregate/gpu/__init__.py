@@ -104,7 +104,9 @@ def backward(grad: Tensor, inputs: Inputs, saved: Saved, spec: Spec) -> Inputs:
         x=grad + grad_x if spec.residual else grad_x,
         edge_attr=grad_features,
         weight=grad_weight,
-        bias=grad_x.sum(0),  # every edge has one source: the bias receives the sum of what the rows receive
+        bias=grad_x.sum(0, dtype=torch.float64).to(
+            grad_x.dtype
+        ),  # every edge has one source: the bias receives the sum of what the rows receive
         parameter=grad_parameter,
     )
 
