@@ -265,6 +265,8 @@ def forward(inputs: Inputs, spec: Spec) -> tuple[Tensor, Saved]:
     x, (low, high) = inputs.x, spec.how.limits
     assert x is not None
     p, remainder = parameter_of(inputs, spec), torch.empty_like(x)
+    if p == 0:
+        raise ValueError("the learned exponent of the power mean is 0, which it does not have; start it elsewhere, or clamp it.")
     out = forward_pass(power_forward, inputs, spec, exponent=p, low=low, high=high, remainder=remainder)
     return with_residual(inputs, spec, out), Saved(out=out, remainder=remainder)
 
