@@ -111,6 +111,19 @@ def test_no_message_is_ever_stored() -> None:
     assert peak_bytes(step) < 6 * state + 1.1 * on_edges < channels * on_edges / 2
 
 
+def test_what_the_backward_pass_does_not_read_is_not_kept() -> None:
+    graph = dict(GRAPHS)["complete"]
+    for wanted, kept in (("x", "weight"), ("weight", "x")):
+        leaves = propagate_leaves(graph, (3, 7), weighted=True)
+        leaves[wanted].requires_grad_()
+        node: Any = propagate(leaves["x"], graph, leaves["weight"]).grad_fn
+        while not hasattr(node, "saved_tensors"):
+            node = node.next_functions[0][0]
+        saved = [t.data_ptr() for t in node.saved_tensors if t is not None]
+        assert leaves[kept].data_ptr() in saved
+        assert leaves[wanted].data_ptr() not in saved
+
+
 def test_real_graph(real_data: Path) -> None:
     """Tolokers: 11,758 nodes, a largest degree of 2,138; weights as in attention."""
     with np.load(real_data / "heterophilous" / "tolokers" / "raw" / "tolokers.npz") as z:

@@ -82,6 +82,8 @@ class Operator:
         kernels: by backend, functions that return the kernels; those of the GPU are imported only when they are first called for.
         kept: from inputs and spec to the inputs that the backward pass reads; None in place of the others, so that they can die.
         fake: from inputs, spec and backend to `(out, saved)` as empty tensors: shapes and dtypes for tensors without data.
+        fake_gradient: from the gradient of the result, the kept inputs and the name of one that is not kept, to an empty tensor of
+            the shape and dtype of its gradient. Default: those of the gradient of the result.
 
     Attributes:
         registered: the operator as torch's dispatcher knows it, of the inputs, `encode(signature, spec)` and the backend.
@@ -95,6 +97,7 @@ class Operator:
         *,
         kept: Callable[[Any, Any], Any],
         fake: Callable[[Any, Any, str], tuple[Tensor, Any]],
+        fake_gradient: Callable[[Tensor, Any, str], Tensor] = lambda grad, kept, name: grad,
     ) -> None:
         self.name = name
         self.signature = signature
@@ -102,7 +105,7 @@ class Operator:
         self.kept = kept
         self._names = signature.inputs._fields
         self._node = _autograd_node(self)
-        self.registered = _register(self, fake)
+        self.registered = _register(self, fake, fake_gradient)
 
     def __call__(self, inputs: Any, spec: Any, backend: str) -> Tensor:
         if torch.is_grad_enabled():
@@ -159,7 +162,9 @@ def decode(signature: Signature, text: str) -> Any:
     return signature.spec(*values, tuple(wanted.split(",")) if wanted else ())
 
 
-def _register(operator: Operator, fake: Callable[[Any, Any, str], tuple[Tensor, Any]]) -> Any:
+def _register(
+    operator: Operator, fake: Callable[[Any, Any, str], tuple[Tensor, Any]], fake_gradient: Callable[[Tensor, Any, str], Tensor]
+) -> Any:
     """Make the operator known to torch's dispatcher: as two custom operators, forward and backward, of tensors and text."""
     signature = operator.signature
     inputs_type, saved_type = signature.inputs, signature.saved
@@ -187,10 +192,9 @@ def _register(operator: Operator, fake: Callable[[Any, Any, str], tuple[Tensor, 
         return only_wanted(grad, spec, grads)
 
     def run_back_fake(grad: Tensor, *arguments: Any) -> tuple[Tensor, ...]:
-        # the gradient of an input that is not kept has the shape of the result's
-        like = [grad if t is None else t for t in arguments[:count]]
-        empty = [torch.empty_like(t, memory_format=torch.contiguous_format) for t in like]
-        return only_wanted(grad, decode(signature, arguments[-2]), empty)
+        kept, spec = inputs_type(*arguments[:count]), decode(signature, arguments[-2])
+        like = [fake_gradient(grad, kept, n) if t is None else t for n, t in zip(inputs_type._fields, kept, strict=True)]
+        return only_wanted(grad, spec, [torch.empty_like(t, memory_format=torch.contiguous_format) for t in like])
 
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
         *tensors, ctx.text, ctx.backend = inputs

@@ -86,11 +86,16 @@ def _gpu() -> Kernels:
 
 
 def _kept(inputs: Inputs, spec: Spec) -> Inputs:
-    return inputs if "weight" in spec.wanted else inputs._replace(x=None)
+    """Each factor is kept for the gradient of the other."""
+    return inputs._replace(x=inputs.x if "weight" in spec.wanted else None, weight=inputs.weight if "x" in spec.wanted else None)
 
 
 def _fake(inputs: Inputs, spec: Spec, backend: str) -> tuple[Tensor, Saved]:
     return torch.empty_like(inputs.x), Saved()
+
+
+def _fake_gradient(grad: Tensor, kept: Inputs, name: str) -> Tensor:
+    return grad.new_empty(kept.src.shape[0], grad.shape[1]) if name == "weight" else grad
 
 
 OPERATOR = Operator(
@@ -99,4 +104,5 @@ OPERATOR = Operator(
     {"cpu": lambda: cpu, "gpu": _gpu},
     kept=_kept,
     fake=_fake,
+    fake_gradient=_fake_gradient,
 )

@@ -12,7 +12,7 @@ class Inputs(NamedTuple):
 
     Attributes:
         x: (N, H, C), float32 or float64. None in the backward pass if the weight wants no gradient: nothing else reads it there.
-        weight: (E, H), in the order of the graph, or None for weights of 1.
+        weight: (E, H), in the order of the graph, or None for weights of 1, and in the backward pass if x wants no gradient.
         indptr, src: the graph by destination, (N + 1,) and (E,).
         source_indptr, source_dst, source_edge: the graph by source, (N + 1,), (E,) and (E,); None if x wants no gradient.
     """
