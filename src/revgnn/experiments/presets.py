@@ -23,8 +23,8 @@ def all_presets() -> tuple[Preset, ...]:
     return tuple(presets.values())
 
 
-def get_preset(name: str) -> RunConfig:
-    """Return the run of the preset with this name.
+def find_preset(name: str) -> Preset:
+    """Return the preset with this name.
 
     Raises:
         ConfigError: if there is none, with the nearest names.
@@ -34,4 +34,13 @@ def get_preset(name: str) -> RunConfig:
     if found is None:
         hint = did_you_mean(name, presets) or f"; there are {', '.join(presets)}."
         raise ConfigError(f"unknown preset {name!r}{hint}")
-    return found.run
+    return found
+
+
+def get_preset(name: str) -> RunConfig:
+    """Return the run of the preset with this name.
+
+    Raises:
+        ConfigError: if there is none, with the nearest names.
+    """
+    return find_preset(name).run
