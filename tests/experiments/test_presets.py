@@ -49,7 +49,7 @@ def test_a_student_differs_from_its_teacher_only_in_distillation() -> None:
 def test_names_are_unique(monkeypatch: pytest.MonkeyPatch) -> None:
     again = Preset("revgnn-28", "Another.", RunConfig())
     monkeypatch.setattr(small_graphs, "PRESETS", (*small_graphs.PRESETS, again))
-    with pytest.raises(ValueError, match="two presets called revgnn-28"):
+    with pytest.raises(ValueError, match="two different presets called revgnn-28"):
         all_presets()
 
 

@@ -77,7 +77,7 @@ def test_names() -> None:
         assert table.rows
         for row in table.rows:
             assert table.row(row.name.lower().replace("-", "_")) is row
-            assert table.row(row.preset.name).preset is row.preset
+            assert table.row(row.preset.name).preset == row.preset
 
 
 def test_figures() -> None:

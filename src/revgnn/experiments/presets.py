@@ -13,13 +13,13 @@ def all_presets() -> tuple[Preset, ...]:
     """Return every preset: those for any graph, those for small graphs, then the networks of all tables, each once.
 
     Raises:
-        ValueError: if two presets have one name.
+        ValueError: if two different presets have one name.
     """
     of_tables = (row.preset for table in all_tables() for row in table.rows)
     presets: dict[str, Preset] = {}
     for preset in (*any_graph.PRESETS, *small_graphs.PRESETS, *of_tables):
-        if presets.setdefault(preset.name, preset) is not preset:
-            raise ValueError(f"there are two presets called {preset.name}.")
+        if presets.setdefault(preset.name, preset) != preset:
+            raise ValueError(f"there are two different presets called {preset.name}.")
     return tuple(presets.values())
 
 

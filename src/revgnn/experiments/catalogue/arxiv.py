@@ -1,8 +1,8 @@
 """ogbn-arxiv: the results of the main paper and its comparison of convolutions (arXiv:2106.07476).
 
 Scores of RevGAT come from the README of the authors' code, its number of parameters from OGB's leaderboard. The other figures come
-from code and notes of others that list them as the paper's. We found no source for the memory of any network but RevGAT-Wide, nor
-for most of the comparison.
+from code and notes of others that list them as the paper's. The log at the end of the authors' main.py has the validation scores of
+RevGAT too, to four digits. We found no source for the memory of any network but RevGAT-Wide, nor for most of the comparison.
 
 Depth and width of a network are known if its number of parameters is published: RevGAT has 2,098,256 on OGB's leaderboard and in
 the authors' code, RevGAT-Wide 3.88M, RevGCN-Deep 262k, and ResGEN 491,176 in DeeperGCN (arXiv:2006.07739). The other networks have

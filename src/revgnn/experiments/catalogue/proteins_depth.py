@@ -11,6 +11,7 @@ from revgnn.experiments.catalogue.proteins_networks import equilibrium, residual
 from revgnn.experiments.figures import Published, published
 from revgnn.experiments.row import Preset, Row, Table
 
+_CURVES = "main paper, scores by depth"
 _TABLE_1, _TABLE_2 = "supplement, Table 1", "supplement, Table 2"
 _FIRST_HAND = {
     ("ResGNN-64", 112): (_TABLE_2, "ResGNN, 64 channels"),
@@ -24,11 +25,12 @@ _FIRST_HAND = {
 
 
 def _figures(network: str, size: int, score: str) -> Published:
-    name = "memory_gb" if score == "OOM" else "score"
     if (network, size) in _FIRST_HAND:
         place, row = _FIRST_HAND[network, size]
-        return published(place, row, **{name: score})
-    return published("main paper, scores by depth", network, second_hand=True, **{name: score})
+        return published(place, row, score=score)
+    if score == "OOM":
+        return published(_CURVES, network, second_hand=True, memory_gb=score)
+    return published(_CURVES, network, second_hand=True, score=score)
 
 
 def _rows(network: str, preset: Callable[[int], Preset], scores: dict[int, str]) -> Iterable[Row]:
@@ -39,7 +41,7 @@ def _rows(network: str, preset: Callable[[int], Preset], scores: dict[int, str])
 DEPTH = Table(
     "depth",
     "scores by depth, or by iterations of an equilibrium",
-    "main paper, scores by depth",
+    _CURVES,
     (
         *_rows(
             "ResGNN-64",

@@ -1,8 +1,6 @@
-"""The networks of the paper on ogbn-proteins, as presets. One function a family; equal networks are one preset."""
+"""The networks of the paper on ogbn-proteins, as presets. One function a family."""
 
 from __future__ import annotations
-
-from functools import cache
 
 from revgnn.experiments.catalogue import notes
 from revgnn.experiments.row import Preset
@@ -38,7 +36,6 @@ _WT_RESGNN = {64: 51_256, 224: 537_336}
 _WT_REVGNN = {64: 35_000, 80: 51_384, 224: 337_080}
 
 
-@cache
 def _preset(name: str, description: str, parameters: int, model: ModelConfig, *, about: tuple[str, ...]) -> Preset:
     """2000 epochs of 10 random parts, Adam at 1e-3, max aggregation, layer norm, one dropout mask; validation on 5 parts."""
     run = RunConfig(data=DataConfig(name="ogbn-proteins"), model=model, evaluation=EvalConfig(parts=5), epochs=2000, parts=10)

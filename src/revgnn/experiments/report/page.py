@@ -30,6 +30,12 @@ _JSON = (
 )
 
 
+_DIFFERENCES = (
+    "`revgnn presets NAME` prints the notes of one preset as comments above its settings. Aggregations that the authors' code "
+    "computes otherwise, such as its power mean, are in no preset; the [guide](guide.md) names them."
+)
+
+
 def paper_markdown() -> str:
     """Return the page of all tables with published figures, and of the presets' notes."""
     published = [table for table in all_tables() if any(row.published.figures for row in table.rows)]
@@ -37,7 +43,7 @@ def paper_markdown() -> str:
     for table in published:
         blocks += _section(table)
     blocks += ["## Differences from the authors' code, and what the paper leaves open"]
-    blocks += [prose("`revgnn presets NAME` prints the notes of one preset as comments above its settings.")]
+    blocks += [prose(_DIFFERENCES)]
     blocks += [f"{prose(note)}\n\n{prose(f'Presets: {names}.')}" for note, names in _notes().items()]
     return "\n\n".join(blocks) + "\n"
 
