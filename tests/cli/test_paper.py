@@ -75,9 +75,10 @@ def test_a_row() -> None:
 
 def test_printing_a_table_needs_neither_torch_nor_kernels() -> None:
     """They take seconds to import or to compile."""
+    commands = (["paper"], ["paper", "table1"], ["paper", "--json"], ["paper", "--markdown"], ["presets", "revgat"])
     code = (
         "import sys\nfrom typer.testing import CliRunner\nfrom revgnn.cli.app import app\n"
-        "for words in (['paper'], ['paper', 'table1'], ['paper', 'proteins', '--json']):\n"
+        f"for words in {commands}:\n"
         "    assert CliRunner().invoke(app, words).exit_code == 0\n"
         "print(sorted({'torch', 'numba', 'torch_geometric', 'scipy'} & set(sys.modules)))"
     )

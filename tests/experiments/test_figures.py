@@ -42,7 +42,7 @@ def test_figures_of_one_source() -> None:
 
 
 def test_mistakes() -> None:
-    with pytest.raises(ValueError, match="a figure is one of parameters, .*; got scores"):
+    with pytest.raises(ValueError, match=r"a figure is one of parameters, .*; got scores"):
         published("the tests", scores="1")
     with pytest.raises(ValueError, match="each figure once, got score, score"):
         published("the tests", score="1") | published("elsewhere", score="1")

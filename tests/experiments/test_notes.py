@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import warnings
 
 import pytest
 import torch
@@ -118,3 +119,29 @@ def test_groups_start_with_weights_of_their_own_or_as_copies(identical: bool, al
     model = small_session("revgat", **{"model.identical_groups": identical}).model
     first, second = (dict(block.named_parameters()) for block in model.get_submodule("stack.layers.0.blocks").children())
     assert all(torch.equal(first[name], second[name]) for name in first) == alike
+
+
+@pytest.mark.parametrize("iterations", [3, 56])
+def test_iterations_limit_training_and_evaluation(iterations: int) -> None:
+    """With a tolerance that no solve reaches, each takes exactly as many."""
+    preset = {3: "deq-gnn-64-iterations-3", 56: "deq-gnn-224-iterations-56"}[iterations]
+    session = small_session(preset, **{"model.solver.rtol": 1e-30, "model.solver.backward_steps": 3})
+    batch = session.batches.whole
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of solves that do not converge
+        training_step(session, batch)
+        trained = session.model.take_solves()
+        with torch.no_grad():
+            session.model.eval()(batch.graph, batch.x, batch.species)
+    assert trained is not None
+    evaluated = session.model.take_solves()
+    assert evaluated is not None
+    assert (trained.forward_steps, evaluated.forward_steps) == (iterations, iterations)
+
+
+def test_the_weight_tied_network_of_seven_layers_trains() -> None:
+    session = small_session("wt-revgnn-224-depth-7", **{"model.depth": 7})
+    layers = list(session.model.get_submodule("stack.layers").children())
+    assert len(layers) == 2  # children are listed once
+    losses = [training_step(session, session.batches.whole) for _ in range(3)]
+    assert losses[-1] < losses[0]
