@@ -42,19 +42,25 @@ def refuse(*words: object) -> str:
 def test_the_list_of_tables() -> None:
     text = succeed()
     assert all(table.name in text and table.source in text for table in all_tables())
-    assert [entry["name"] for entry in json.loads(succeed("--json"))] == [table.name for table in all_tables()]
+    tables = json.loads(succeed("--json"))
+    assert [(table["table"], len(table["rows"])) for table in tables] == [(table.name, len(table.rows)) for table in all_tables()]
+    assert tables[1] == json.loads(succeed(tables[1]["table"], "--json"))
 
 
 @pytest.mark.parametrize("table", all_tables(), ids=lambda table: table.name)
 def test_a_table(table) -> None:
     text = succeed(table.name)
     for row in table.rows:
-        line = next(line for line in text.splitlines()[1:] if line.startswith(f"{row.name} "))
+        marked = next(line for line in text.splitlines()[1:] if line.startswith(f"{row.name} "))
+        line = marked.replace("*", "")
+        assert marked.count("*") == len([name for name in row.published.second_hand if not name.endswith("_std")])
         assert f" {row.parameters:,} " in line
         assert row.published.parameters is None or f" {row.parameters:,}  {row.published.parameters} " in line
         assert row.published.score is None or f" {row.published.score:.4f} " in line
         assert line.endswith(row.preset.name)
     assert all(note in text for note in table.notes)
+    assert all(comparison.figure.printed in text for comparison in table.comparisons)
+    assert all(f"\n{other.name} " in text for other in table.others)
     assert "our GB" not in text
     assert len(json.loads(succeed(table.name, "--json"))["rows"]) == len(table.rows)
 
@@ -69,9 +75,10 @@ def test_a_row() -> None:
 
 def test_printing_a_table_needs_neither_torch_nor_kernels() -> None:
     """They take seconds to import or to compile."""
+    commands = (["paper"], ["paper", "table1"], ["paper", "--json"], ["paper", "--markdown"], ["presets", "revgat"])
     code = (
         "import sys\nfrom typer.testing import CliRunner\nfrom revgnn.cli.app import app\n"
-        "for words in (['paper'], ['paper', 'table1'], ['paper', 'proteins', '--json']):\n"
+        f"for words in {commands}:\n"
         "    assert CliRunner().invoke(app, words).exit_code == 0\n"
         "print(sorted({'torch', 'numba', 'torch_geometric', 'scipy'} & set(sys.modules)))"
     )
@@ -155,12 +162,13 @@ def test_ctrl_c_prints_the_command_that_resumes(small: None, tmp_path: Path, mon
         (["tabel2"], "did you mean table2"),
         (["table2", "--row", "RevGN-64"], "did you mean RevGNN-64"),
         (["table2", "--row", "RevGN-64", "--measure", "memory"], "did you mean RevGNN-64"),
-        (["correlation", "--row", "RevGNN-64"], "no networks as rows"),
+        (["correlation", "--row", "RevGNN-64"], "no row 'RevGNN-64'; did you mean"),
+        (["table2", "--markdown"], "leave TABLE and --json out"),
+        (["--markdown", "--json"], "leave TABLE and --json out"),
         (["--row", "RevGNN-64"], "name a table"),
         (["--measure", "memory"], "name a table"),
         (["table2", "--measure", "time"], "--measure can be memory only, got time"),
         (["table2", "--measure"], "--measure"),
-        (["correlation", "--train"], "nothing to train"),
         (["humanppi", "--measure", "memory"], "has labels as inputs"),
         (["table2", "--seeds", "0,1"], "belong to --train"),
         (["table2", "--train", "--seeds", "0,0"], "distinct whole numbers"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from revgnn.experiments import Preset, Published, Row, Table, tables
+from revgnn.experiments import Preset, Row, Table, published, tables
 from revgnn.models.config import ModelConfig
 from revgnn.train.config import DataConfig, OptimConfig, RunConfig
 
@@ -29,12 +29,12 @@ def _small_table(changes: dict[str, RunConfig]) -> Table:
         "Small networks",
         "the tests",
         (
-            Row("Rev-2", rev_2, Published("1k", 7.30, score=0.5)),
-            Row("Rev-4", rev_4, Published(out_of_memory_gb=32)),
+            Row("Rev-2", rev_2, published("the tests", parameters="1k", memory_gb="7.30", score="50.0")),
+            Row("Rev-4", rev_4, published("the tests", memory_gb="OOM", out_of_memory_gb="32GB")),
             Row("WT-Rev-4", wt_rev_4),
             Row("Rev-4-V1-P1", rev_4, views=1, parts=1),
             Row("Rev-4-V3-P1", rev_4, views=3, parts=1),
-            Row("Rev-4-V1-P2", rev_4, Published(score=0.61, score_std=0.01), 1, 2),
+            Row("Rev-4-V1-P2", rev_4, published("the tests", score="61.0 ± 1.0"), 1, 2),
             Row("Rev-4-V3-P2", rev_4, views=3, parts=2),
         ),
         ("A note.",),

@@ -46,6 +46,7 @@ def network(
         "parts": parts,
         "parameters": 1234,
         "published": PUBLISHED,
+        "figures": [],
         "result": result,
         "multi_view": None if view is None else {"test": {"mean": score, "std": None}},
         "failed": None,

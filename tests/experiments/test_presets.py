@@ -18,6 +18,16 @@ def test_every_preset_is_a_whole_run(name: str) -> None:
     assert next(p for p in all_presets() if p.name == name).description.endswith(".")
 
 
+@pytest.mark.parametrize("name", [p.name for p in all_presets() if p.run.data and p.run.data.name == "ogbn-proteins"])
+def test_the_protocol_of_ogbn_proteins(name: str) -> None:
+    """Supplement, B.2; the dropout of RevGNN-Wide is that of the authors' README."""
+    run = get_preset(name)
+    assert (run.epochs, run.parts, run.evaluation.parts, run.optim.name, run.optim.lr) == (2000, 10, 5, "adam", 1e-3)
+    assert (run.model.norm, run.model.convolution.aggregation) == ("layer", "max")
+    assert run.model.dropout == (0.2 if name == "revgnn-wide" else 0.1)
+    assert run.model.flat()["mlp_layers"] == 2
+
+
 @pytest.mark.parametrize("name", [p.name for p in all_presets() if p.run.data and p.run.data.name == "ogbn-arxiv"])
 def test_the_protocol_of_ogbn_arxiv(name: str) -> None:
     run = get_preset(name)
@@ -49,7 +59,7 @@ def test_a_student_differs_from_its_teacher_only_in_distillation() -> None:
 def test_names_are_unique(monkeypatch: pytest.MonkeyPatch) -> None:
     again = Preset("revgnn-28", "Another.", RunConfig())
     monkeypatch.setattr(small_graphs, "PRESETS", (*small_graphs.PRESETS, again))
-    with pytest.raises(ValueError, match="two presets called revgnn-28"):
+    with pytest.raises(ValueError, match="two different presets called revgnn-28"):
         all_presets()
 
 

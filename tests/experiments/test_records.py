@@ -11,8 +11,13 @@ from revgnn.experiments.measure.rows import measured_row_record
 from revgnn.experiments.measure.step import StepMemory
 from revgnn.experiments.report.records import list_tables, row_record, table_record
 
-PUBLISHED = {"parameters", "memory_gb", "out_of_memory_gb", "score", "score_std", "train_days"}
-ROW = {"name", "preset", "family", "tied", "layers", "channels", "groups", "views", "parts", "teacher", "parameters", "published"}
+SCORES = {"score", "score_std", "valid_score", "valid_score_std"}
+PUBLISHED = {"parameters", "memory_gb", "out_of_memory_gb", "train_days", *SCORES}
+FIGURE = {"figure", "printed", "value", "source", "source_row", "second_hand"}
+ROW = {
+    *("name", "preset", "family", "tied", "layers", "channels", "groups", "views", "parts", "teacher", "parameters"),
+    *("published", "figures"),
+}
 
 MEMORY = StepMemory(
     peak_bytes=104_500_000,
@@ -31,10 +36,16 @@ MEMORY = StepMemory(
 @pytest.mark.parametrize("table", all_tables(), ids=lambda table: table.name)
 def test_keys(table) -> None:
     record = json.loads(json.dumps(table_record(table, [row_record(row) for row in table.rows])))
-    assert record.keys() == {"table", "title", "source", "metric", "notes", "rows"}
+    assert record.keys() == {"table", "title", "source", "metric", "notes", "rows", "comparisons", "others"}
     for row in record["rows"]:
         assert row.keys() == ROW
+    for other in record["others"]:
+        assert other.keys() == {"name", "published", "figures"}
+    for row in (*record["rows"], *record["others"]):
         assert row["published"].keys() == PUBLISHED
+        assert all(figure.keys() == FIGURE for figure in row["figures"])
+    for comparison in record["comparisons"]:
+        assert comparison.keys() == FIGURE | {"first", "second"}
 
 
 def test_a_measured_row() -> None:
@@ -47,4 +58,4 @@ def test_a_measured_row() -> None:
 
 def test_the_list() -> None:
     sizes = {entry["name"]: entry["rows"] for entry in list_tables()}
-    assert (sizes["table1"], sizes["table3"], sizes["correlation"]) == (12, 9, 0)
+    assert (sizes["table1"], sizes["table3"], sizes["correlation"]) == (12, 9, 3)

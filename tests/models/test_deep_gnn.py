@@ -71,6 +71,34 @@ def test_every_aggregation(aggregation: str, extras: dict, graph) -> None:
         assert parameter.grad.isfinite().all(), name
 
 
+@pytest.mark.parametrize("family", ["residual", "reversible"])
+@pytest.mark.parametrize("depth", [2, 3, 7])
+def test_a_tied_layer_follows_a_first_layer_at_any_depth(family: str, depth: int, graph) -> None:
+    """All layers but the first are one. Value and gradients are those of a network with as many equal layers.
+
+    The first layer of a residual network is the bare convolution before its stack.
+    """
+    tied = build(family=family, tied=True, unit="single", depth=depth, dropout=0.0).double()
+    equal = build(family=family, depth=depth, dropout=0.0, gradient="backprop").double()
+    equal.load_state_dict(tied.state_dict())
+    repeated = list(tied.stack.sequence)[0 if family == "residual" else 1 :]
+    assert (len(repeated), len(set(map(id, repeated)))) == (depth - 1, 1)
+    x, species = torch.rand(50, 5, dtype=torch.float64), torch.randint(0, 4, (50,))
+    logits = [model(graph.with_edge_attr(graph.edge_attr.double()), x, species) for model in (tied, equal)]
+    assert torch.equal(*logits)
+    for each in logits:
+        each.square().sum().backward()
+    parameters = dict(equal.named_parameters())
+    sums = {name: parameters[name].grad.clone() for name, _ in tied.named_parameters()}
+    first = f"stack.layers.{len(tied.stack.sequence) - len(repeated)}."
+    for name in sums:
+        if name.startswith(first):
+            rest = name.removeprefix(first)
+            sums[name] = sum(layer.get_parameter(rest).grad for layer in list(equal.stack.sequence)[-len(repeated) :])
+    for name, parameter in tied.named_parameters():
+        torch.testing.assert_close(parameter.grad, sums[name], rtol=1e-9, atol=1e-9)
+
+
 def test_node_order_does_not_matter(graph) -> None:
     model = build().double().eval()
     x, species = torch.rand(50, 5, dtype=torch.float64), torch.randint(0, 4, (50,))
@@ -143,7 +171,8 @@ def test_a_reversible_model_compiles_around_its_stack(graph) -> None:
         ({"groups": 1}, "at least 2 groups"),
         ({"family": "residual", "gradient": "reversible"}, "residual model cannot be inverted"),
         ({"family": "residual", "depth": 1}, "depth must be 2 or more"),
-        ({"tied": True, "depth": 5}, "depth must be even, got 5; try 6"),
+        ({"tied": True, "depth": 5}, r"unit=pair .* depth must be even, got 5; set unit=single .* or try depth=6"),
+        ({"family": "residual", "tied": True, "depth": 5}, r"unit=pair .* got 5; set unit=single .* or try depth=6"),
         ({"conv": "sage"}, "sage aggregates by mean or sum"),
         ({"conv": "gat", "heads": 3}, r"heads must divide the channels of a group \(8\)"),
     ],

@@ -73,9 +73,24 @@ TIED = [preset for preset in of("ogbn-proteins") if preset.run.model.tied]
 
 
 @pytest.mark.parametrize("preset", TIED, ids=lambda preset: preset.name)
+def test_weight_tied_networks_have_a_first_layer_and_a_tied_one(preset: Preset) -> None:
+    assert preset.run.model.flat()["unit"] == "single"
+    assert count(preset.run.replace({"model.depth": preset.run.model.depth + 1})) == preset.parameters
+
+
+@pytest.mark.parametrize("preset", [preset for preset in TIED if preset.run.model.depth % 2 == 0], ids=lambda preset: preset.name)
 def test_both_weight_tied_units_have_the_published_number(preset: Preset) -> None:
     counts = [count(preset.run.replace({"model.unit": unit})) for unit in ("pair", "single")]
     assert counts == [preset.parameters, preset.parameters]
+
+
+def test_networks_of_the_correlations() -> None:
+    """B.4 of the supplement; Table 2 prints 337k and 537k for their 112 layers and for the equilibrium."""
+    tied, equilibrium = PRESETS["wt-revgnn-224-depth-7"], PRESETS["deq-gnn-224-iterations-56"]
+    assert (tied.run.model.depth, tied.parameters, count(tied.run)) == (7, 337_080, 337_080)
+    assert (equilibrium.parameters, count(equilibrium.run)) == (537_336, 537_336)
+    solver = equilibrium.run.model.effective_solver
+    assert (solver.forward_steps, solver.evaluation_steps) == (56, 56)
 
 
 # --- ogbn-arxiv and ogbn-products -----------------------------------------------------------------------------------------------

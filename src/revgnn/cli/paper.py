@@ -42,14 +42,19 @@ def paper(
     root: Root = None,
     device: Device = None,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="With --train: print only the table.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_markdown: Annotated[
+        bool, typer.Option("--markdown", help="Without TABLE: all published tables, with sources and presets' notes, as Markdown.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON; without TABLE: all tables with all rows.")] = False,
 ) -> None:
     """List the tables of the paper; or print, measure or train one.
+
+    Figures marked * are second-hand: known only from notes and code of others that list them.
 
     Examples: revgnn paper table2 --row RevGNN-64 --measure memory; revgnn paper humanppi --train --root DIR --out DIR
     """
     from revgnn.experiments import get_table
-    from revgnn.experiments.report.records import list_tables, row_record, table_record
+    from revgnn.experiments.report.records import all_table_records, list_tables, row_record, table_record
 
     _check_options(
         name=name,
@@ -59,9 +64,17 @@ def paper(
         train_options=(epochs, seeds, out, resume, overwrite, quiet),
         run_options=(root, device),
     )
+    if as_markdown:
+        from revgnn.experiments.report.page import paper_markdown
+
+        if name is not None or as_json:
+            raise ValueError("--markdown prints the page of all published tables; leave TABLE and --json out.")
+        typer.echo(paper_markdown(), nl=False)
+        return
     if name is None:
         tables = list_tables()
-        typer.echo(json.dumps(tables, indent=2) if as_json else table(tuple(tables[0]), [tuple(t.values()) for t in tables]))
+        overview = table(tuple(tables[0]), [tuple(t.values()) for t in tables])
+        typer.echo(json.dumps(all_table_records(), indent=2) if as_json else overview)
         return
     published = get_table(name)
     if train:
@@ -116,39 +129,54 @@ def _measured(rows: tuple[Row, ...], root: Path | None, device: str | None) -> l
 
 
 def _table_text(published: Table, records: list[dict[str, Any]]) -> str:
-    """Return title, rows and notes. Columns without any figure are left out; a table without rows has only notes."""
-    lines = [f"{published.title} ({published.source})"]
-    if records:
-        header = (
-            *("model", "layers", "channels", "groups", "views", "parts", "parameters"),
-            *("paper's", f"paper's {published.metric}", "paper's days", "paper's GB"),
-            *("our GB", "times less", "gradient", "GB if stored", "preset"),
-        )
-        cells = [_cells(record) for record in records]
-        used = [i for i in range(len(header)) if any(row[i] is not None for row in cells)]
-        lines.append(table([header[i] for i in used], [[row[i] for i in used] for row in cells]))
+    """Return title, rows and notes. Columns without any figure are left out.
+
+    Networks of others and figures about two rows are printed with the whole table only.
+    """
+    from revgnn.experiments.report.records import SECOND_HAND, comparison_text, has_second_hand, table_record
+
+    is_whole = len(records) == len(published.rows)
+    record = table_record(published, records)
+    others, comparisons = (record["others"], record["comparisons"]) if is_whole else ([], [])
+    header = (
+        *("model", "layers", "channels", "groups", "views", "parts", "parameters"),
+        *("paper's", f"paper's {published.metric}", "paper's validation", "paper's days", "paper's GB"),
+        *("our GB", "times less", "gradient", "GB if stored", "preset"),
+    )
+    cells = [_cells(row) for row in (*records, *others)]
+    used = [i for i in range(len(header)) if any(row[i] is not None for row in cells)]
+    lines = [f"{published.title} ({published.source})", table([header[i] for i in used], [[row[i] for i in used] for row in cells])]
+    lines += [comparison_text(comparison) for comparison in comparisons]
     lines += published.notes
-    if records and "memory" in records[0]:
+    if has_second_hand([*records, *others]):
+        lines.append(SECOND_HAND)
+    if "memory" in records[0]:
         lines.append(_measurement_text(records[0]["memory"]))
     return "\n".join(lines)
 
 
 def _cells(record: dict[str, Any]) -> tuple[str | int | None, ...]:
+    """Return the cells of a row, or of a network of others, which has nothing of ours."""
+    from revgnn.experiments.report.records import mark, memory_text
+
     published, memory = record["published"], record.get("memory")
-    gigabytes = _fixed(published["memory_gb"])
-    if published["out_of_memory_gb"] is not None:
-        gigabytes = f"> {published['out_of_memory_gb']:.0f}"
+
+    def marked(name: str, text: str | None) -> str | None:
+        return None if text is None else text + mark(record, name)
+
+    ours = ("layers", "channels", "groups", "views", "parts", "parameters")
     return (
-        *(record[key] for key in ("name", "layers", "channels", "groups", "views", "parts", "parameters")),
-        published["parameters"],
-        _score(published),
-        _fixed(published["train_days"], 1),
-        gigabytes,
+        *(record.get(key) for key in ("name", *ours)),
+        marked("parameters", published["parameters"]),
+        marked("score", _score(published, "score")),
+        marked("valid_score", _score(published, "valid_score")),
+        marked("train_days", _fixed(published["train_days"], 1)),
+        memory_text(record),
         _fixed(record.get("memory_gb"), 3),
         _fixed(record.get("times_less"), 1),
         memory and memory["gradient"],
         _fixed(record.get("stored_gb")),
-        record["preset"],
+        record.get("preset"),
     )
 
 
@@ -156,10 +184,11 @@ def _fixed(value: float | None, digits: int = 2) -> str | None:
     return None if value is None else f"{value:.{digits}f}"
 
 
-def _score(published: dict[str, Any]) -> str | None:
-    if published["score"] is None:
+def _score(published: dict[str, Any], name: str) -> str | None:
+    score, deviation = published[name], published[f"{name}_std"]
+    if score is None:
         return None
-    return score_text(published["score"]) + (f" ± {published['score_std']:.4f}" if published["score_std"] is not None else "")
+    return score_text(score) + ("" if deviation is None else f" ± {deviation:.4f}")
 
 
 def _measurement_text(memory: dict[str, Any]) -> str:

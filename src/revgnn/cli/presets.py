@@ -10,11 +10,12 @@ from revgnn.cli.text import table
 
 
 def presets(name: Annotated[str | None, typer.Argument(help="Print this preset as YAML.", show_default=False)] = None) -> None:
-    """List all presets, or print one as YAML (a file for --config)."""
-    from revgnn.experiments import all_presets, get_preset
+    """List all presets, or print one as YAML (a file for --config), with its notes as comments."""
+    from revgnn.experiments import all_presets, find_preset
+    from revgnn.experiments.report.page import preset_yaml
 
     if name is not None:
-        typer.echo(get_preset(name).to_yaml(), nl=False)
+        typer.echo(preset_yaml(find_preset(name)), nl=False)
         return
     rows = []
     for preset in all_presets():

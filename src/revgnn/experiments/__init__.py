@@ -6,19 +6,36 @@ counts.
 
 | file or folder | what it has |
 |---|---|
-| `row.py` | the types: `Preset`, `Published`, `Row`, `Table` |
+| `row.py` | the types: `Preset`, `Row`, `Table`, and what a table has beside its rows |
+| `figures.py` | published figures: as printed, as a number, with the source |
 | `catalogue/` | every preset, row and table, one file per data set |
 | `presets.py`, `tables.py` | look-up by name |
 | `compose.py` | the configuration of a run, from a data set, a preset or a file, and changes to it |
-| `report/` | tables as JSON, as Markdown and in sentences |
+| `report/` | tables as JSON, as Markdown and in sentences; the page of the published tables |
 | `measure/` | our peak memory of one training step at the published size |
 | `training/` | training all networks of a table |
 
 Importing this package, `report` included, does not import torch. `measure` and `training` need it.
 """
 
-from revgnn.experiments.presets import all_presets, get_preset
-from revgnn.experiments.row import Preset, Published, Row, Table
+from revgnn.experiments.figures import Figure, Published, Source, published
+from revgnn.experiments.presets import all_presets, find_preset, get_preset
+from revgnn.experiments.row import Comparison, Other, Preset, Row, Table
 from revgnn.experiments.tables import all_tables, get_table
 
-__all__ = ["Preset", "Published", "Row", "Table", "all_presets", "all_tables", "get_preset", "get_table"]
+__all__ = [
+    "Comparison",
+    "Figure",
+    "Other",
+    "Preset",
+    "Published",
+    "Row",
+    "Source",
+    "Table",
+    "all_presets",
+    "all_tables",
+    "find_preset",
+    "get_preset",
+    "get_table",
+    "published",
+]

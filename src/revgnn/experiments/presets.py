@@ -13,18 +13,18 @@ def all_presets() -> tuple[Preset, ...]:
     """Return every preset: those for any graph, those for small graphs, then the networks of all tables, each once.
 
     Raises:
-        ValueError: if two presets have one name.
+        ValueError: if two different presets have one name.
     """
     of_tables = (row.preset for table in all_tables() for row in table.rows)
     presets: dict[str, Preset] = {}
     for preset in (*any_graph.PRESETS, *small_graphs.PRESETS, *of_tables):
-        if presets.setdefault(preset.name, preset) is not preset:
-            raise ValueError(f"there are two presets called {preset.name}.")
+        if presets.setdefault(preset.name, preset) != preset:
+            raise ValueError(f"there are two different presets called {preset.name}.")
     return tuple(presets.values())
 
 
-def get_preset(name: str) -> RunConfig:
-    """Return the run of the preset with this name.
+def find_preset(name: str) -> Preset:
+    """Return the preset with this name.
 
     Raises:
         ConfigError: if there is none, with the nearest names.
@@ -34,4 +34,13 @@ def get_preset(name: str) -> RunConfig:
     if found is None:
         hint = did_you_mean(name, presets) or f"; there are {', '.join(presets)}."
         raise ConfigError(f"unknown preset {name!r}{hint}")
-    return found.run
+    return found
+
+
+def get_preset(name: str) -> RunConfig:
+    """Return the run of the preset with this name.
+
+    Raises:
+        ConfigError: if there is none, with the nearest names.
+    """
+    return find_preset(name).run

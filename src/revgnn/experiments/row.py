@@ -1,9 +1,10 @@
-"""What the catalogue is made of: presets, published figures, rows and tables."""
+"""What the catalogue is made of: presets, rows and tables. Published figures have a file of their own."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
+from revgnn.experiments.figures import NOT_PUBLISHED, Figure, Published
 from revgnn.train.config import RunConfig
 from revgnn.train.config.errors import ConfigError, did_you_mean
 
@@ -17,39 +18,19 @@ class Preset:
         description: one sentence for `revgnn presets`.
         config: the configuration, without the name.
         parameters: the exact number of parameters of its network on its data set; None for presets that are not a row of a table.
+        notes: where it differs from the authors' code, and what the paper leaves open, a sentence or two each.
     """
 
     name: str
     description: str
     config: RunConfig
     parameters: int | None = None
+    notes: tuple[str, ...] = ()
 
     @property
     def run(self) -> RunConfig:
         """The configuration, with the name of the preset in it."""
         return self.config.model_copy(update={"preset": self.name})
-
-
-@dataclass(frozen=True)
-class Published:
-    """The published figures of a row, as printed. None: not published, or not confirmed by any public source.
-
-    Attributes:
-        parameters: such as "1.46M". The paper rounds some of these numbers and truncates others.
-        memory_gb: peak GPU memory of training in GB, on one V100 unless the notes of the table name another device; None also if
-            training ran out of memory.
-        out_of_memory_gb: size in GB of the GPU memory that was too small.
-        score: on the test nodes, in [0, 1], in the metric of the table.
-        score_std: standard deviation of the score.
-        train_days: days of training for all epochs of the protocol, on one V100.
-    """
-
-    parameters: str | None = None
-    memory_gb: float | None = None
-    out_of_memory_gb: float | None = None
-    score: float | None = None
-    score_std: float | None = None
-    train_days: float | None = None
 
 
 @dataclass(frozen=True)
@@ -59,21 +40,18 @@ class Row:
     Attributes:
         name: the name in the table, unique there.
         preset: the same network under the same training protocol.
-        published: figures from the source that the table names.
+        published: its figures, each with its source.
         views, parts: how the score is computed: logits averaged over `views` random partitions into `parts` parts. None: the table
             has no score, or the paper does not say.
         teacher: the preset whose run this network learns from; None: it learns from labels alone.
-        second_hand: names of the published figures that we know only from code and notes of others, not from the paper or its
-            authors.
     """
 
     name: str
     preset: Preset
-    published: Published = Published()
+    published: Published = NOT_PUBLISHED
     views: int | None = None
     parts: int | None = None
     teacher: Preset | None = None
-    second_hand: tuple[str, ...] = ()
 
     @property
     def run(self) -> RunConfig:
@@ -88,16 +66,45 @@ class Row:
 
 
 @dataclass(frozen=True)
+class Other:
+    """A network of others in a published table, which has no preset here.
+
+    Attributes:
+        name: the name in the table.
+        published: its figures, each with its source.
+    """
+
+    name: str
+    published: Published
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A published figure about two rows of a table, such as the correlation of their predictions.
+
+    Attributes:
+        first, second: names of the rows.
+        figure: the figure, one of `revgnn.experiments.figures.COMPARED`.
+    """
+
+    first: str
+    second: str
+    figure: Figure
+
+
+@dataclass(frozen=True)
 class Table:
     """A published table, or a comparison in the text of the paper.
 
     Attributes:
         name: the name on the command line.
         title: what it compares.
-        source: where its figures are published.
+        source: where it is published. Each figure has a source of its own.
         rows: its networks. A teacher comes before its student.
         notes: what a reader must know about the figures, one or more sentences each.
         metric: of the scores: "ROC-AUC" or "accuracy".
+        comparisons: figures about two of its rows.
+        others: networks of others in the same table.
     """
 
     name: str
@@ -106,6 +113,8 @@ class Table:
     rows: tuple[Row, ...]
     notes: tuple[str, ...] = ()
     metric: str = "ROC-AUC"
+    comparisons: tuple[Comparison, ...] = ()
+    others: tuple[Other, ...] = ()
 
     def row(self, name: str) -> Row:
         """Return the row with this name; or the first row with this preset. See `normalized` for how names are compared.
@@ -119,7 +128,7 @@ class Table:
         if found := by_name or by_preset:
             return found[0]
         names = [row.name for row in self.rows]
-        hint = did_you_mean(name, names) or (f"; there are {', '.join(names)}." if names else "; it has no networks as rows.")
+        hint = did_you_mean(name, names) or f"; there are {', '.join(names)}."
         raise ConfigError(f"{self.name} has no row {name!r}{hint}")
 
 

@@ -24,6 +24,9 @@ class DeepGNN(AbstractModel):
 
     $\mathrm{logits} = W\, \mathrm{Dropout}(\mathrm{ReLU}(\mathrm{Norm}(h))) + b$
 
+    Deviations from the authors' code: all layers of a residual network share one dropout mask too (there each layer has its own,
+    `shared_dropout=False`); the groups of a layer start with weights of their own (there as copies, `identical_groups`).
+
     Args:
         config: the configuration it is built from.
         nodes: the node encoder.

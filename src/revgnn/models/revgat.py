@@ -30,7 +30,8 @@ class RevGAT(AbstractModel):
     and each layer leaves out others. With one group the layers are residual: ResGAT.
 
     Deviations from the authors' code: the groups of a layer start with weights of their own (there as copies,
-    `identical_groups`); a node without edges is legal.
+    `identical_groups`); a node without edges is legal; the running statistics of batch norm in the stack move once a forward pass
+    (there twice more in the backward pass, which evaluates a layer again in training mode).
 
     Args:
         config: the configuration it is built from.

@@ -6,6 +6,7 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
+from revgnn.experiments.report.records import SECOND_HAND, has_second_hand, mark, memory_text
 from revgnn.train.config import RunConfig
 
 _COLUMNS = (
@@ -27,15 +28,17 @@ def table_markdown(record: dict[str, Any]) -> str:
     """
     rows = record["rows"]
     networks = [rows_of_network[0] for rows_of_network in _by_network(rows)]
-    blocks = [f"# {record['title']}", _prose(f"Source: {record['source']}. {_origin(record)}"), _networks_table(networks)]
+    blocks = [f"# {record['title']}", prose(f"Source: {record['source']}. {_origin(record)}"), _networks_table(networks)]
     blocks += [_views_table(viewed) for viewed in _by_network([row for row in rows if row["views"] is not None])]
+    if has_second_hand(rows):
+        blocks += [prose(SECOND_HAND.replace("*", "\\*", 1))]
     if record["findings"]:
-        blocks += ["## What the figures say", _bullets(record["findings"])]
-    blocks += ["## Protocol", _prose(_protocol(record["protocol"], networks))]
+        blocks += ["## What the figures say", bullets(record["findings"])]
+    blocks += ["## Protocol", prose(_protocol(record["protocol"], networks))]
     if record["environments"]:
-        blocks += ["## Machine", _bullets([_environment(e) for e in record["environments"]])]
+        blocks += ["## Machine", bullets([_environment(e) for e in record["environments"]])]
     if record["notes"]:
-        blocks += ["## Notes", _bullets(record["notes"])]
+        blocks += ["## Notes", bullets(record["notes"])]
     return "\n\n".join(blocks) + "\n"
 
 
@@ -58,29 +61,26 @@ def _networks_table(networks: list[dict[str, Any]]) -> str:
     cells = [_cells(row) for row in networks]
     used = [i for i in range(len(_COLUMNS)) if any(row[i] for row in cells)]
     names = [f"test {metric}" if _COLUMNS[i] == "test" and metric else _COLUMNS[i] for i in used]
-    table = _table(names, [[row[i] or "-" for i in used] for row in cells])
+    table = markdown_table(names, [[row[i] or "-" for i in used] for row in cells])
     legend = _legend(networks)
-    return f"{table}\n\n{_prose(legend)}" if legend else table
+    return f"{table}\n\n{prose(legend)}" if legend else table
 
 
 def _cells(row: dict[str, Any]) -> tuple[str | None, ...]:
     result, published = row["result"], row["published"]
     parameters = result["parameters"] if result else row["parameters"]
     score = published["score"] if row["views"] is None else None  # scores by views have a table of their own
-    gigabytes = published["memory_gb"] and f"{published['memory_gb']:.2f}"
-    if published["out_of_memory_gb"] is not None:
-        gigabytes = f"> {published['out_of_memory_gb']:.0f}"
     return (
         row["network"],
         row["layers"] and f"{row['layers']:,}",
         f"{row['channels']:,}",
         f"{row['groups']}",
         f"{parameters:,}",
-        published["parameters"],
+        published["parameters"] and published["parameters"] + mark(row, "parameters"),
         _mean_and_std(result["test"]) if result else row["failed"],
-        score and _mean_and_std({"mean": score, "std": published["score_std"]}),
+        score and _mean_and_std({"mean": score, "std": published["score_std"]}) + mark(row, "score"),
         f"{result['peak_bytes'] / 1e6:.1f}" if result else None,
-        gigabytes,
+        memory_text(row),
         f"{result['seconds_per_epoch']:.2f}" if result else None,
     )
 
@@ -111,7 +111,7 @@ def _views_table(rows: list[dict[str, Any]]) -> str:
         by_parts = {row["parts"]: row for row in rows if row["views"] == views}
         lines.append([str(views), *(_view_cell(by_parts.get(count)) for count in parts)])
     header = ["views", *("whole graph" if count == 1 else f"{count} parts" for count in parts)]
-    return f"## {rows[0]['network']} in several views\n\n{_table(header, lines)}"
+    return f"## {rows[0]['network']} in several views\n\n{markdown_table(header, lines)}"
 
 
 def _view_cell(row: dict[str, Any] | None) -> str:
@@ -121,7 +121,8 @@ def _view_cell(row: dict[str, Any] | None) -> str:
     published = row["published"]
     if published["score"] is None:
         return ours
-    return f"{ours} (published {_mean_and_std({'mean': published['score'], 'std': published['score_std']})})"
+    score = _mean_and_std({"mean": published["score"], "std": published["score_std"]})
+    return f"{ours} (published {score}{mark(row, 'score')})"
 
 
 def _mean_and_std(score: dict[str, float | None]) -> str:
@@ -130,7 +131,7 @@ def _mean_and_std(score: dict[str, float | None]) -> str:
     return f"{score['mean']:.4f}" + ("" if score["std"] is None else f" ± {score['std']:.4f}")
 
 
-def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     lines = [header, ["---"] * len(header), *rows]
     return "\n".join(f"| {' | '.join(_escaped(cell) for cell in line)} |" for line in lines)
 
@@ -168,11 +169,11 @@ def _environment(environment: dict[str, Any]) -> str:
     )
 
 
-def _bullets(lines: Sequence[str]) -> str:
-    return "\n".join(f"- {_prose(line, indent='  ')}" for line in lines)
+def bullets(lines: Sequence[str]) -> str:
+    return "\n".join(f"- {prose(line, indent='  ')}" for line in lines)
 
 
-def _prose(text: str, indent: str = "") -> str:
+def prose(text: str, indent: str = "") -> str:
     """Return a paragraph in lines of at most 120 characters, the first one without the indent. Code is not broken into lines."""
     lines: list[str] = []
     for word in re.findall(r"(?:`[^`]*`|\S)+", text):

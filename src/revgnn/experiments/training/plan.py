@@ -67,10 +67,8 @@ def plan_table(
         device: "auto", "cpu" or "cuda"; default: that of the presets.
 
     Raises:
-        ConfigError, ValueError: for an unknown row, a table without networks, or a value out of range.
+        ConfigError, ValueError: for an unknown row, or a value out of range.
     """
-    if not table.rows:
-        raise ValueError(f"{table.name} has no networks as rows; there is nothing to train.")
     rows = _chosen_rows(table, row_names)
     folder = out or Path("runs") / f"paper-{table.name}"
     configs = {}

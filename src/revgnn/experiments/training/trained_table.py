@@ -56,7 +56,7 @@ def trained_table_record(plan: Plan, failures: dict[str, str]) -> dict[str, Any]
 
 
 def _network_name(row: Row) -> str:
-    return row.name if row.views is None else row.name.removesuffix(f"-V{row.views}-P{row.parts}")
+    return row.name if row.views is None else row.name.partition(f"-V{row.views}-P{row.parts}")[0]
 
 
 def _result(results: list[dict[str, Any]]) -> dict[str, Any]:

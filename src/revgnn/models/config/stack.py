@@ -67,14 +67,16 @@ class WeightTyingConfig(StackConfig):
     tied: bool = Field(default=False, description="Weight-tied: layers share their parameters, see `unit`.")
     unit: Literal["pair", "single"] = Field(
         default="pair",
-        description="What is tied. pair: a unit of two layers, applied depth / 2 times; single: all layers but the first.",
+        description="What is tied. pair: a unit of two layers, applied depth / 2 times; single: all layers but the first, at any "
+        "depth.",
     )
 
     @model_validator(mode="after")
     def _check_unit(self) -> WeightTyingConfig:
         if self.repeats_pair and self.depth % 2:
             raise ValueError(
-                f"a tied model repeats a unit of two layers: depth must be even, got {self.depth}; try {self.depth + 1}."
+                f"a tied model with unit=pair repeats a unit of two layers: depth must be even, got {self.depth}; set unit=single "
+                f"(a first layer of its own, then one tied layer), which takes any depth, or try depth={self.depth + 1}."
             )
         return self
 
