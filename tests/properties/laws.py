@@ -1,0 +1,104 @@
+"""Laws: tests that hold for every case of a kind, tried on generated cases. This file says how many.
+
+```python
+@law(cases=100, edges=edge_lists())
+def test_degrees_add_up(edges: Edges) -> None:
+    graph = edges.graph()
+    expect(int(graph.in_degree.sum()) == graph.num_edges, "the degrees do not add up")
+```
+
+Each law is two tests: one in the default suite, with as many cases as it says, and one in the slow suite (`make verify`), with
+`THOROUGH` times as many. The default suite draws the same cases every time, the slow suite others each time.
+
+A law's body runs in a worker process (`tests.properties.process`): a case that crashes or hangs fails the law, and is named. A body
+takes plain values that can be pickled and printed. To try a case again, paste what the failure prints:
+`test_degrees_add_up.body(edges=Edges(...))`.
+
+A fault that is known is marked `@known_fault("what is wrong")` on a law, or on one parameter of it. The law then stops at the first
+case that shows the fault. Whoever mends it removes the mark: a law that holds although it is marked fails.
+"""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis.strategies import SearchStrategy
+
+from tests.properties.process import Worker
+
+THOROUGH = 45
+"""How many times as many cases the slow suite draws."""
+WANTED = {"default": 2_000, "thorough": 100_000}
+"""Cases that all laws together draw at least. `test_budget.py` holds the suite to it."""
+
+Body = Callable[..., None]
+
+declared: list[int] = []
+"""The cases of each law that was imported, parametrised laws counted once."""
+
+
+def law(*, cases: int, **strategies: SearchStrategy[Any]) -> Callable[[Body], Any]:
+    """Decorator: a test that runs the function on generated cases in a worker process.
+
+    Args:
+        cases: in the default suite.
+        strategies: what to draw for each argument. Other arguments come from pytest: fixtures and parameters.
+    """
+
+    def decorate(body: Body) -> Any:
+        def test(suite: str, request: pytest.FixtureRequest, worker: Worker, record_property: Any, **fixed: Any) -> None:
+            drawn = 0
+
+            def one(**generated: Any) -> None:
+                nonlocal drawn
+                drawn += 1
+                worker.run(body.__module__, body.__name__, {**fixed, **generated})
+
+            one.__name__ = re.sub(r"\W", "_", "_".join([body.__name__, *map(str, fixed.values())]))  # the key of hypothesis's database
+            known_fault = request.node.get_closest_marker("xfail") is not None
+            wanted = cases * (THOROUGH if suite == "thorough" else 1)
+            try:
+                _settings(suite, wanted, shrink=not known_fault)(given(**strategies)(one))()
+                assert drawn >= wanted // 2, f"only {drawn} of {wanted} cases were drawn; the strategy is too narrow."
+            finally:
+                record_property("generated_cases", drawn)
+                print(f"{one.__name__}: {drawn} generated cases")  # noqa: T201  (shown with -s)
+
+        test.__name__, test.__qualname__, test.__doc__, test.__module__ = body.__name__, body.__name__, body.__doc__, body.__module__
+        test.body = body  # type: ignore[attr-defined]  # for the worker, which finds it by its name
+        others = [p for p in inspect.signature(body).parameters.values() if p.name not in strategies]
+        own = [p for p in inspect.signature(test).parameters.values() if p.kind is not inspect.Parameter.VAR_KEYWORD]
+        test.__signature__ = inspect.Signature([*own, *others])  # type: ignore[attr-defined]  # pytest reads what to pass from it
+        declared.append(cases)
+        thorough = pytest.param("thorough", marks=[pytest.mark.slow, pytest.mark.timeout(7200)])
+        return pytest.mark.parametrize("suite", ["default", thorough])(test)
+
+    return decorate
+
+
+def known_fault(reason: str) -> pytest.MarkDecorator:
+    """Mark a law that a known fault breaks. An error of the law itself does not count as the fault."""
+    return pytest.mark.xfail(strict=True, raises=AssertionError, reason=reason)
+
+
+def expect(condition: Any, message: object) -> None:
+    """Raise `AssertionError` with a message unless the condition holds. In a worker, `assert` alone would not say what failed."""
+    if not condition:
+        raise AssertionError(str(message))
+
+
+def _settings(suite: str, cases: int, *, shrink: bool) -> settings:
+    phases = [Phase.explicit, Phase.reuse, Phase.generate, *([Phase.shrink] if shrink else [])]
+    return settings(
+        max_examples=cases,
+        derandomize=suite == "default",
+        deadline=None,
+        phases=phases,
+        report_multiple_bugs=False,
+        suppress_health_check=list(HealthCheck),
+    )
