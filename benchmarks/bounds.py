@@ -12,9 +12,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from revgnn.kernels.cpu import simd
-from revgnn.kernels.cpu.launch import NUMPY, first_row, kernel, next_block, num_blocks, run
-from revgnn.kernels.cpu.simd import add, exp2_falling, fma, load, log2, pointer, splat, store
+from revgnn.kernels.cpu.blocks import blocks, num_blocks, weighted_blocks
+from revgnn.kernels.cpu.elements import ELEMENTS
+from revgnn.kernels.cpu.kernel import Kernel, kernel, read, size, write
+from revgnn.kernels.cpu.simd import add, exp2_falling, fma, load, log2, splat, store
 
 LANES = 16 * 12
 """Twelve independent registers of 16 lanes: enough to hide the latency of each operation."""
@@ -24,21 +25,17 @@ WIDEST = 128
 
 
 @functools.cache
-def _register_kernel(operation: str) -> Any:
+def _register_kernel(operation: str) -> Kernel:
     """Return a kernel that applies the operation to its own result again and again: it reads no memory."""
-    revision = simd.REVISION
     multiply, raise_ = operation == "multiply-add", operation == "exponential"
 
-    def chains(record):
-        _ = revision
-        out = pointer(record[3], np.float32)
-        while True:
-            block = next_block(record)
-            if block >= record[1]:
-                return
+    @kernel(rounds=size, out=write(np.float32, f"blocks * {LANES}"))
+    def chains(args):
+        out, rounds = args.out, args.rounds
+        for block in blocks(args):
             factor = splat(np.float32(0.999), LANES)
             acc = splat(np.float32(block), LANES)
-            for _n in range(record[2]):
+            for _n in range(rounds):
                 if multiply:
                     acc = fma(acc, factor, factor)
                 elif raise_:
@@ -47,24 +44,24 @@ def _register_kernel(operation: str) -> Any:
                     acc = log2(acc)
             store(out, block * LANES, acc)
 
-    return kernel(chains)
+    return chains
 
 
 @functools.cache
-def _gather_kernel(C: int, index: Any) -> Any:
+def _gather_kernel(C: int, index: Any) -> Kernel:
     """Return a kernel that sums rows of C channels, with four running sums, so that no addition waits for the one before."""
-    revision = simd.REVISION
 
-    def rows(record):
-        _ = revision
-        num_rows, stride = record[2], record[3]
-        indptr, neighbour = pointer(record[4], np.int64), pointer(record[5], index)
-        table, out = pointer(record[6], np.float32), pointer(record[7], np.float32)
-        while True:
-            block = next_block(record)
-            if block >= record[1]:
-                return
-            begin, end = first_row(indptr, num_rows, block, record[1]), first_row(indptr, num_rows, block + 1, record[1])
+    @kernel(
+        num_rows=size,
+        stride=size,
+        indptr=read(np.int64, "num_rows + 1"),
+        neighbour=read(index),
+        table=read(np.float32),
+        out=write(np.float32, f"num_rows * {C}"),
+    )
+    def gather(args):
+        indptr, neighbour, table, out, stride = args.indptr, args.neighbour, args.table, args.out, args.stride
+        for _, begin, end in weighted_blocks(args, indptr, args.num_rows):
             for i in range(begin, end):
                 zero = splat(np.float32(0), C)
                 s0, s1, s2, s3 = zero, zero, zero, zero
@@ -80,7 +77,7 @@ def _gather_kernel(C: int, index: Any) -> Any:
                     e += 1
                 store(out, i * C, add(add(s0, s1), add(s2, s3)))
 
-    return kernel(rows)
+    return gather
 
 
 def gather_sums(table: Tensor, indptr: Tensor, neighbour: Tensor) -> Tensor:
@@ -98,8 +95,9 @@ def gather_sums(table: Tensor, indptr: Tensor, neighbour: Tensor) -> Tensor:
     if channels > WIDEST:
         raise ValueError(f"at most {WIDEST} channels of a row are read at once, got {channels}; read them in pieces.")
     out = torch.empty(rows, channels)
-    blocks = num_blocks(neighbour.numel() + rows)
-    run(_gather_kernel(channels, NUMPY[neighbour.dtype]), blocks, rows, table.stride(0), indptr, neighbour, table, out)
+    run = _gather_kernel(channels, ELEMENTS[neighbour.dtype])
+    cut = num_blocks(neighbour.numel() + rows)
+    run(cut, num_rows=rows, stride=table.stride(0), indptr=indptr, neighbour=neighbour, table=table, out=out)
     return out
 
 
@@ -124,12 +122,12 @@ class Rates(NamedTuple):
 
 def rates(rounds: int = 400_000) -> Rates:
     """Measure the rates with chains of `rounds` multiply-adds."""
-    blocks = 4 * torch.get_num_threads()
-    out = torch.empty(blocks, LANES)
+    chains = 4 * torch.get_num_threads()
+    out = torch.empty(chains, LANES)
 
     def a_second(operation: str, rounds: int) -> float:
-        compiled = _register_kernel(operation)
-        return blocks * rounds * LANES / _best(lambda: run(compiled, blocks, rounds, out), 5)
+        run = _register_kernel(operation)
+        return chains * rounds * LANES / _best(lambda: run(chains, rounds=rounds, out=out), 5)
 
     # an exponential or a logarithm takes about ten times as long
     return Rates(a_second("multiply-add", rounds), a_second("exponential", rounds // 10), a_second("logarithm", rounds // 10))

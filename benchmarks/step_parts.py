@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from benchmarks import harness
-from revgnn.kernels.cpu import launch
+from revgnn.kernels.cpu import kernel as kernels
 from revgnn.memory import python_kernel
 
 PARTS = {
@@ -23,7 +23,7 @@ PARTS = {
     "perceptron_backward": "perceptron, backward",
     "norm_relu_forward": "norm_relu, forward",
     "norm_relu_backward": "norm_relu, backward",
-    "advance_kernel": "grid, forward and back",
+    "advance": "grid, forward and back",
 }
 """Part of the step that each kernel belongs to. A kernel that is not listed is a part of its own, without a bound."""
 REST = "rest: Python, autograd"
@@ -56,11 +56,11 @@ def kernels_timed(into: Usages) -> Iterator[None]:
         part = PARTS.get(name, name)
         into[part] = into[part].plus_call(seconds)
 
-    launch.observer = note
+    kernels.observer = note
     try:
         yield
     finally:
-        launch.observer = None
+        kernels.observer = None
 
 
 class OperatorsTimed(TorchDispatchMode):

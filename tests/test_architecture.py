@@ -10,7 +10,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1] / "src" / "revgnn"
 
 LAYERS = [
-    ["_version", "memory"],
+    ["_lazy", "_version", "memory"],
     ["graph"],
     ["kernels"],
     ["ops"],
@@ -44,7 +44,7 @@ def module_name(path: Path) -> str:
 
 
 def imports_of_ours(tree: ast.AST) -> list[tuple[int, str]]:
-    """Return line and name below `revgnn` of every import of ours, also inside functions and TYPE_CHECKING; those of `benchmarks` whole."""
+    """Return line and name below `revgnn` (`benchmarks`: whole) of every import of ours, also inside functions and TYPE_CHECKING."""
     found: list[tuple[int, str]] = []
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):

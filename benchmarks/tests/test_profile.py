@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from benchmarks import checks, profile, step_parts
-from revgnn.kernels.cpu import launch
+from revgnn.kernels.cpu import kernel as kernels
 
 
 def test_every_kernel_of_a_step_has_its_row_and_bound(bench, capsys: pytest.CaptureFixture[str]):
@@ -26,7 +26,7 @@ def test_every_kernel_of_a_step_has_its_row_and_bound(bench, capsys: pytest.Capt
     printed = capsys.readouterr().out
     assert "| aggregate, forward " in printed
     assert "the sum of the bounds is" in printed
-    assert launch.observer is None
+    assert kernels.observer is None
 
 
 def test_parts_add_up_to_the_step(bench):
@@ -60,8 +60,8 @@ def test_bytes_of_operators():
 def test_a_kernel_that_is_not_known_is_a_part_without_a_bound():
     usages = defaultdict(step_parts.Usage)
     with step_parts.kernels_timed(usages):
-        assert launch.observer is not None
-        launch.observer("something_new", 0.5)
+        assert kernels.observer is not None
+        kernels.observer("something_new", 0.5)
     rates = profile.Rates(1.0, 1.0, 1.0)
     assert usages["something_new"] == (0.5, 0, 1)
     assert profile.bounds_of("something_new", usages["something_new"], {}, 1, rates) == {}

@@ -5,9 +5,9 @@ Names are imported on first use: `import revgnn` alone loads nothing heavy.
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from revgnn._lazy import lazy_names
 from revgnn._version import __version__
 
 if TYPE_CHECKING:
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from revgnn.graph import Graph
     from revgnn.memory import PeakMemory
     from revgnn.models import ModelConfig, build_model, num_parameters
-    from revgnn.nn import EdgeEncoding, GATConv, GCNConv, GENConv, PreActivation, SAGEConv, shared_dropout_mask
+    from revgnn.nn import EdgeEncoding, GATConv, GCNConv, GENBlock, GENConv, PreActivation, SAGEConv, shared_dropout_mask
     from revgnn.stack import (
         AdditiveCoupling,
         Backprop,
@@ -32,30 +32,6 @@ if TYPE_CHECKING:
         run_stack,
     )
 
-_HOME = {
-    "revgnn.capture": ("CapturedStep",),
-    "revgnn.graph": ("Graph",),
-    "revgnn.memory": ("PeakMemory",),
-    "revgnn.models": ("ModelConfig", "build_model", "num_parameters"),
-    "revgnn.nn": ("EdgeEncoding", "GATConv", "GCNConv", "GENConv", "PreActivation", "SAGEConv", "shared_dropout_mask"),
-    "revgnn.stack": (
-        "AdditiveCoupling",
-        "Backprop",
-        "CaptureError",
-        "Checkpoint",
-        "PerGroup",
-        "PerLayer",
-        "Residual",
-        "ResidualStack",
-        "Reversible",
-        "ReversibleStack",
-        "Stack",
-        "StateRangeError",
-        "run_stack",
-    ),
-}
-_MODULE_OF = {name: module for module, names in _HOME.items() for name in names}
-
 __all__ = [
     "AdditiveCoupling",
     "Backprop",
@@ -65,6 +41,7 @@ __all__ = [
     "EdgeEncoding",
     "GATConv",
     "GCNConv",
+    "GENBlock",
     "GENConv",
     "Graph",
     "ModelConfig",
@@ -86,12 +63,27 @@ __all__ = [
     "shared_dropout_mask",
 ]
 
+_HOMES = {
+    "revgnn.capture": ("CapturedStep",),
+    "revgnn.graph": ("Graph",),
+    "revgnn.memory": ("PeakMemory",),
+    "revgnn.models": ("ModelConfig", "build_model", "num_parameters"),
+    "revgnn.nn": ("EdgeEncoding", "GATConv", "GCNConv", "GENBlock", "GENConv", "PreActivation", "SAGEConv", "shared_dropout_mask"),
+    "revgnn.stack": (
+        "AdditiveCoupling",
+        "Backprop",
+        "CaptureError",
+        "Checkpoint",
+        "PerGroup",
+        "PerLayer",
+        "Residual",
+        "ResidualStack",
+        "Reversible",
+        "ReversibleStack",
+        "Stack",
+        "StateRangeError",
+        "run_stack",
+    ),
+}
 
-def __getattr__(name: str) -> Any:
-    if name not in _MODULE_OF:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(_MODULE_OF[name]), name)
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+__getattr__, __dir__ = lazy_names(__name__, _HOMES)

@@ -18,8 +18,7 @@ from revgnn.equilibrium.solvers.exact import BITS
 from revgnn.graph import Graph
 from revgnn.memory import PeakMemory
 from revgnn.models import EquilibriumBlock
-from revgnn.nn import GENConv
-from revgnn.nn import EdgeEncoding
+from revgnn.nn import EdgeEncoding, GENConv
 from revgnn.ops import grid
 from revgnn.testing.graphs import NamedGraph, awkward_graphs
 

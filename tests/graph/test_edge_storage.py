@@ -135,7 +135,7 @@ def test_features_not_finite_are_found_in_any_block(monkeypatch):
 def test_aggregation_of_compressed_features(graph, how, kind):
     """The kernels are judged by plain torch on the features as they are stored, and that by what it gives on decoded ones."""
     small = graph.compressed(kind) if graph.num_edges else graph
-    draws = [(torch.randn(graph.num_nodes, 5), torch.randn(3, 5), torch.randn(5)) for _ in range(4)]
+    draws = [(torch.randn(graph.num_nodes, 5), torch.randn(3, 5), torch.randn(5)) for _ in range(16)]
 
     def one(draw, features, scale, dtype, backend):
         leaves = [t.to(dtype).requires_grad_() for t in draw]
@@ -184,7 +184,7 @@ def test_a_convolution_given_the_features_themselves():
     x = torch.randn(graph.num_nodes, 4)
     torch.testing.assert_close(conv(x, small, small.edge_attr), conv(x, graph, graph.edge_attr))
     torch.testing.assert_close(conv(x, small, small.edge_features()), conv(x, graph, graph.edge_attr), rtol=0, atol=0)
-    with pytest.raises(ValueError, match=r"integers are taken only as graph.edge_attr"):
+    with pytest.raises(ValueError, match=r"integers are accepted only as graph.edge_attr"):
         conv(x, graph, small.edge_attr)
 
 

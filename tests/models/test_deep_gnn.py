@@ -1,4 +1,4 @@
-"""Networks as a whole: what goes in, what comes out, and what is refused."""
+"""Whole networks: inputs, outputs, gradients, dropout and errors."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def test_node_order_does_not_matter(graph) -> None:
 
 @pytest.mark.parametrize("shared", [True, False], ids=["shared", "own"])
 def test_shared_dropout_is_one_mask_a_step(shared: bool, graph) -> None:
-    """At rate 0.5, half of the entries are 0 before every convolution if all layers share a mask; a tenth are by chance."""
+    """At rate 0.5, half of the entries are 0 before every convolution if all layers share a mask, a tenth if they do not."""
     model = build(shared_dropout=shared, dropout=0.5, depth=8)
     always_zero = torch.ones(50, 8, dtype=torch.bool)
 

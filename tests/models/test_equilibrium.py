@@ -1,4 +1,4 @@
-"""DEQ-GNN: the published size, the exact gradient, memory flat in iterations, one mask a solve, and training that resumes."""
+"""DEQ-GNN: the published size, the exact gradient, constant memory, one dropout mask per solve, and runs that resume."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def x() -> Tensor:
 
 
 def build(*, contraction: bool = True, edges: int = 3, **kwargs) -> EquilibriumGNN:
-    """Settings of the solver by their own names (its gradient: `how`), the rest as in `ModelConfig`."""
+    """Build a model from settings of `SolverConfig` (its gradient: `how`) and of `ModelConfig`."""
     solver = {name: kwargs.pop(name) for name in list(kwargs) if name in SolverConfig.model_fields and name != "gradient"}
     if "how" in kwargs:
         solver["gradient"] = kwargs.pop("how")
@@ -51,7 +51,7 @@ def build(*, contraction: bool = True, edges: int = 3, **kwargs) -> EquilibriumG
         ModelConfig(**values, solver=SolverConfig(**solver)), in_channels=5, out_channels=2, num_edge_features=edges
     )
     assert isinstance(model, EquilibriumGNN)
-    if contraction and model.config.conv == "gen":  # the input outweighs the state
+    if contraction and model.config.conv == "gen":  # the block then depends less on the state than on the input
         with torch.no_grad():
             for parameter in model.block.first.mlp[-1].parameters():
                 parameter *= 0.1
@@ -65,7 +65,7 @@ def grads(model: nn.Module) -> list[Tensor]:
     return found  # pyright: ignore[reportReturnType]
 
 
-# --- what it is -----------------------------------------------------------------------------------------------------------------
+# --- the network -----------------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(("channels", "published"), [(64, 51_256), (224, 537_336)])
@@ -74,7 +74,7 @@ def test_published_size(channels: int, published: int) -> None:
     assert num_parameters(build_model(config, in_channels=8, out_channels=112, num_edge_features=8, num_species=8)) == published
 
 
-def test_the_block_is_the_paper_s(graph, x) -> None:
+def test_the_block_is_that_of_the_paper(graph, x) -> None:
     block = build().block
     z, encoded, mask = torch.randn(N, 16), torch.randn(N, 16), torch.full((N, 16), 2.0)
     edges = build().edges(graph)
@@ -109,7 +109,7 @@ def test_the_logits_come_from_a_fixed_point(graph, x) -> None:
 @torch.no_grad()
 @pytest.mark.parametrize(("aggregation", "seed"), [("max", 10), ("softmax", 1)])
 def test_anderson_does_not_stall_far_from_the_solution(aggregation: str, seed: int) -> None:
-    """With a full window of old changes the residual of these two stays above 0.1 for 30 evaluations."""
+    """If the window keeps all old changes, the residual of these two blocks stays above 0.1 for 30 evaluations."""
     torch.manual_seed(seed)
     graph = Graph.from_edge_index(torch.randint(0, 2000, (2, 40_000)), 2000)
     convs = [GENConv(32, 32, aggregation=aggregation) for _ in range(2)]
@@ -118,7 +118,7 @@ def test_anderson_does_not_stall_far_from_the_solution(aggregation: str, seed: i
     assert Anderson(30, 0.0).solve(lambda z: block(z, encoded, graph), torch.zeros(2000, 32)).residual < 0.03
 
 
-# --- its gradient ---------------------------------------------------------------------------------------------------------------
+# --- gradient ------------------------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
@@ -141,7 +141,7 @@ def test_agrees_with_a_converged_unroll_with_edge_features(method: str, graph) -
 
 
 def agrees_with_a_converged_unroll(method: str, graph: Graph, **settings) -> None:
-    # f is rounded to 2^-32 where it is reversible: no residual is smaller
+    # The reversible method rounds f to multiples of 2^-32, so that no residual is smaller.
     rtol = 2e-9 if method == "reversible" else 1e-12
     ours = build(method=method, rtol=rtol, forward_steps=150, backward_steps=150, **settings).double()
     stored = build(gradient="backprop", depth=160, **settings).double()
@@ -153,8 +153,8 @@ def agrees_with_a_converged_unroll(method: str, graph: Graph, **settings) -> Non
         (logits * torch.linspace(-1, 2, logits.numel(), dtype=torch.float64).view_as(logits)).sum().backward()
         found.append([logits.detach(), *grads(model)])
     assert ours.solves.failures == 0
-    for mine, truth in zip(*found, strict=True):
-        assert (mine - truth).abs().max() <= 1e-6 * truth.abs().max()
+    for value, truth in zip(*found, strict=True):
+        assert (value - truth).abs().max() <= 1e-6 * truth.abs().max()
 
 
 @pytest.mark.parametrize("method", [method for method in METHODS if method != "reversible"])
@@ -249,7 +249,7 @@ def test_training_and_evaluation_have_their_own_limits(graph, x) -> None:
     with pytest.warns(UserWarning, match="was not solved"):
         model(graph, x).sum().backward()
     with warnings.catch_warnings():
-        warnings.simplefilter("error")  # it has been said
+        warnings.simplefilter("error")  # the warning appears once
         assert (model.solves.forward.steps, model.solves.backward.steps) == (3, 4)
         model.eval()
         with torch.no_grad():
@@ -258,7 +258,7 @@ def test_training_and_evaluation_have_their_own_limits(graph, x) -> None:
     assert (model.solves.solves, model.solves.failures) == (3, 3)
 
 
-def test_a_warm_start_saves_steps_and_finds_the_same(graph, x) -> None:
+def test_a_warm_start_saves_steps_and_finds_the_same_solution(graph, x) -> None:
     cold, warm = build(dropout=0.0, rtol=1e-5), build(dropout=0.0, rtol=1e-5, warm_start=True)
     first = warm(graph, x)
     steps = warm.solves.forward.steps
@@ -271,7 +271,7 @@ def test_a_warm_start_saves_steps_and_finds_the_same(graph, x) -> None:
     assert warm.solves.forward.steps == steps, "an evaluation depends on weights and input alone"
 
 
-def test_a_warm_start_knows_nodes_by_their_number(graph, x) -> None:
+def test_a_warm_start_finds_nodes_by_their_number(graph, x) -> None:
     model = build(dropout=0.0, rtol=1e-5, warm_start=True)
     order = torch.randperm(N)
     model(graph, x, nodes=torch.arange(N) + 7)
@@ -309,7 +309,7 @@ def test_pretraining_unrolls_the_same_parameters_then_solves(graph, x) -> None:
     assert model.state_dict().keys() == plain.state_dict().keys()
 
 
-def test_an_evaluation_is_no_training_step(graph, x) -> None:
+def test_an_evaluation_does_not_count_as_a_training_step(graph, x) -> None:
     model = build(pretraining=1)
     model.eval()(graph, x)
     with torch.no_grad():
@@ -347,7 +347,7 @@ def test_bf16_autocast(method: str, graph, x) -> None:
 
 
 @pytest.mark.parametrize("method", ["anderson", "reversible"])
-def test_a_compiled_model_runs_its_solve_as_it_is(method: str, graph, x) -> None:
+def test_the_solve_of_a_compiled_model_is_not_compiled(method: str, graph, x) -> None:
     model = build(dropout=0.0, method=method)
     expected = model(graph, x)
     expected.square().sum().backward()
@@ -355,7 +355,7 @@ def test_a_compiled_model_runs_its_solve_as_it_is(method: str, graph, x) -> None
     logits = torch.compile(model, backend="eager")(graph, x)
     logits.square().sum().backward()
     assert torch.equal(logits, expected)
-    assert all(torch.equal(mine, theirs) for mine, theirs in zip(grads(model), truth, strict=True))
+    assert all(torch.equal(compiled, plain) for compiled, plain in zip(grads(model), truth, strict=True))
 
 
 # --- training -------------------------------------------------------------------------------------------------------------------
@@ -377,7 +377,7 @@ def run() -> RunConfig:
 @pytest.mark.filterwarnings("ignore:.*equilibrium was not solved")
 @pytest.mark.parametrize("method", ["anderson", "reversible"])
 @pytest.mark.parametrize("stop_after", [1, 5])
-def test_a_run_that_was_stopped_ends_as_one_that_was_not(run: RunConfig, tmp_path: Path, stop_after: int, method: str) -> None:
+def test_a_stopped_run_resumes_bit_for_bit(run: RunConfig, tmp_path: Path, stop_after: int, method: str) -> None:
     if method == "reversible":
         run = run.override(["model.solver.method=reversible", "model.solver.warm_start=false"])
     steps: list[Event] = []

@@ -19,7 +19,7 @@ def graph() -> Graph:
 
 
 def peak_bytes(graph: Graph, **kwargs) -> tuple[int, int]:
-    """Of one training step above weights and inputs, and the bytes of the weights."""
+    """Return the peak of one training step above weights and inputs, and the bytes of the weights."""
     model = build_model(ModelConfig(**kwargs), in_channels=8, out_channels=16, num_edge_features=8)
     x, y = torch.rand(N, 8), torch.rand(N, 16)
     with PeakMemory() as memory:

@@ -1,4 +1,4 @@
-"""The published networks have the published number of parameters, to the last one."""
+"""The published networks have exactly the published number of parameters."""
 
 from __future__ import annotations
 

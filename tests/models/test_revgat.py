@@ -1,4 +1,4 @@
-"""RevGAT: its formula, its exact gradients with edge dropout, its memory, and the networks of other attention."""
+"""RevGAT, and other networks of attention: formula, exact gradients with edge dropout, memory and parameters."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def test_is_its_formula(named: NamedGraph, groups: int) -> None:
     graph = named.graph
     model = build(groups=groups, state="plain").double().eval()
     for module in model.modules():
-        if isinstance(module, nn.BatchNorm1d):  # statistics that are not those of a fresh network
+        if isinstance(module, nn.BatchNorm1d):  # other statistics than those of a new network
             module.running_mean.normal_()
             module.running_var.uniform_(0.5, 2.0)
     x = torch.randn(graph.num_nodes, 6, dtype=torch.float64)
@@ -75,7 +75,7 @@ def test_is_its_formula(named: NamedGraph, groups: int) -> None:
 
 
 def test_one_dropout_mask_for_all_layers(graph: Graph) -> None:
-    """At rate 0.5, half of the entries are 0 before all six inner attentions; with masks of their own, 0.75^6 are by chance."""
+    """At rate 0.5, half of the entries are 0 before all six inner attentions; with a mask for each, a share of 0.75^6 is."""
     for shared in (True, False):
         model = build(shared_dropout=shared, edge_dropout=0.0, depth=8)
         always_zero = torch.ones(NODES, 12, dtype=torch.bool)
@@ -150,7 +150,7 @@ OTHERS = [
 )
 @pytest.mark.parametrize("groups", [2, 4])
 def test_reversible_gradients_are_those_of_storing(groups: int, strategy: dict, graph: Graph) -> None:
-    """Value, input, every parameter, the statistics of batch norm, and the random state."""
+    """So are the value, the statistics of batch norm and the random state."""
     options = {"groups": groups, "depth": 8, "attention_dropout": 0.2}
     step(graph, **options, **strategy).assert_same(step(graph, **options, gradient="backprop"))
 
@@ -158,7 +158,7 @@ def test_reversible_gradients_are_those_of_storing(groups: int, strategy: dict, 
 @pytest.mark.parametrize("other", OTHERS, ids=lambda o: "-".join(map(str, o.values())))
 @pytest.mark.parametrize("state", ["grid", "float64"])
 def test_other_reversible_networks_of_attention(other: dict, state: str, graph: Graph) -> None:
-    """Tied layers stand in several places, and leave out other edges in each."""
+    """A tied layer is applied several times, and leaves out other edges each time."""
     options = {**other, "attention_dropout": 0.2, "state": state}
     step(graph, **options).assert_same(step(graph, **options, gradient="backprop"))
 
@@ -180,7 +180,7 @@ def test_exact_under_bf16_autocast(graph: Graph) -> None:
 
 
 def test_gradcheck_in_float64() -> None:
-    """With the mask and the permutations of one seed. Plain sums: a grid has no slope."""
+    """With the mask and the permutations of one seed, and plain sums, since a rounded value has no slope."""
     graph = Graph.from_edge_index(torch.randint(0, 6, (2, 20)), 7)
     model = build(channels=6, depth=4, heads=1, gradient="backprop", state="plain").double()
 
@@ -211,15 +211,15 @@ def test_on_cora(copy_of_real_data: Callable[[str], Path]) -> None:
 
 
 @pytest.mark.parametrize("options", [{}, {"family": "reversible", "conv": "gat", "tied": True, "depth": 4}], ids=["revgat", "tied"])
-def test_one_permutation_a_layer_and_step(options: dict, graph: Graph, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_one_permutation_per_layer_and_step(options: dict, graph: Graph, monkeypatch: pytest.MonkeyPatch) -> None:
     drawn: list[Tensor] = []
-    original = gat._left_out
+    original = gat._removed_edges
 
     def spy(*args: Any) -> Tensor:
         drawn.append(original(*args))
         return drawn[-1]
 
-    monkeypatch.setattr(gat, "_left_out", spy)
+    monkeypatch.setattr(gat, "_removed_edges", spy)
     model, x = build(**{"groups": 4, "channels": 48, **options}), torch.randn(NODES, 6)
     depth = len(model.stack.sequence)
     ends = 1 if isinstance(model, RevGAT) else 0  # the first and the last attention
@@ -242,18 +242,18 @@ def test_one_permutation_a_layer_and_step(options: dict, graph: Graph, monkeypat
 
 
 def test_evaluation_drops_nothing(graph: Graph) -> None:
-    noisy, quiet = build(), build(dropout=0.0, input_dropout=0.0, edge_dropout=0.0)
+    dropping, plain = build(), build(dropout=0.0, input_dropout=0.0, edge_dropout=0.0)
     x = torch.randn(NODES, 6)
     random = torch.get_rng_state()
-    assert torch.equal(noisy.eval()(graph, x), quiet.eval()(graph, x))
-    assert torch.equal(noisy.eval()(graph, x), noisy(graph, x))
-    noisy.train()
-    assert not torch.equal(noisy(graph, x), noisy(graph, x))
+    assert torch.equal(dropping.eval()(graph, x), plain.eval()(graph, x))
+    assert torch.equal(dropping.eval()(graph, x), dropping(graph, x))
+    dropping.train()
+    assert not torch.equal(dropping(graph, x), dropping(graph, x))
     assert not torch.equal(random, torch.get_rng_state())
 
 
 @pytest.mark.parametrize("dropout", [0.0, 0.5])
-def test_edge_dropout_alone_is_noise_too(dropout: float, graph: Graph) -> None:
+def test_edge_dropout_follows_the_seed(dropout: float, graph: Graph) -> None:
     model, x = build(dropout=dropout, input_dropout=0.0), torch.randn(NODES, 6)
     outputs = []
     for seed in (1, 1, 2):
@@ -264,7 +264,7 @@ def test_edge_dropout_alone_is_noise_too(dropout: float, graph: Graph) -> None:
 
 
 def test_edge_dropout_compiles_into_one_graph(graph: Graph) -> None:
-    """The same edges, compiled or not."""
+    """A compiled model leaves out the same edges."""
     assert graph.out_degree.numel() == NODES  # sorted by source before tracing
     options = {"family": "reversible", "conv": "gat", "depth": 2, "dropout": 0.0, "input_dropout": 0.0}
     model, x = build(**options, gradient="backprop"), torch.randn(NODES, 6)
@@ -285,7 +285,7 @@ def test_edge_dropout_compiles_into_one_graph(graph: Graph) -> None:
 
 
 def step_bytes(graph: Graph, **kwargs: Any) -> tuple[int, int]:
-    """Peak of a training step, and the bytes of the weights' gradients in it."""
+    """Return the peak of a training step, and the bytes of the weights' gradients in it."""
     model = build(**kwargs)
     x = torch.randn(graph.num_nodes, 6)
     return peak_bytes(lambda: model(graph, x).square().sum().backward()), 4 * num_parameters(model)
@@ -307,7 +307,7 @@ def test_memory_is_flat_in_depth(dense_graph: Graph) -> None:
 
 
 def test_no_tensor_of_edges_heads_and_channels(dense_graph: Graph) -> None:
-    """The widest such tensor would be that of the first attention, of 3 heads x 64 channels."""
+    """The largest such tensor would be that of the first attention, with 3 heads x 64 channels."""
     step_bytes(dense_graph, channels=192)  # compiles the kernels
     peak, _ = step_bytes(dense_graph, channels=192)
     assert peak < 12_000 * 192 * 4
@@ -369,7 +369,7 @@ def test_parameters_on_products(norm: str, depth: int, parameters: int) -> None:
     ids=lambda c: f"{c.family}-{c.conv}",
 )
 def test_published_networks_learn(config: ModelConfig, graph: Graph) -> None:
-    """Smaller, but for what is published of them."""
+    """With less depth and fewer channels than published."""
     model = build_model(config.model_copy(update={"depth": 4, "channels": 24}), in_channels=6, out_channels=4)
     model(graph, torch.randn(NODES, 6)).square().sum().backward()
     for name, parameter in model.named_parameters():
@@ -390,7 +390,7 @@ def test_the_guide_builds_it(graph: Graph) -> None:
 # --- configuration and state ----------------------------------------------------------------------------------------------------
 
 
-def test_a_state_dict_goes_round(graph: Graph) -> None:
+def test_a_state_dict_is_restored(graph: Graph) -> None:
     model, other = build(), build()
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
     model(graph, torch.randn(NODES, 6)).square().mean().backward()
@@ -402,9 +402,9 @@ def test_a_state_dict_goes_round(graph: Graph) -> None:
     assert all(torch.equal(state[name], value) for name, value in other.state_dict().items())
 
 
-def test_a_configuration_goes_round() -> None:
+def test_a_configuration_is_read_as_it_was_written() -> None:
     config = ModelConfig(**SMALL)
-    assert (config.conv, config.norm, config.residual_map) == ("gat", "batch", True)
+    assert (config.conv, config.norm, config.convolution.residual_map) == ("gat", "batch", True)
     assert ModelConfig.model_validate(config.model_dump(mode="json")) == config
     assert ModelConfig(**SMALL, norm="layer", residual_map=False).model_dump()["norm"] == "layer"
 
@@ -416,7 +416,7 @@ def test_two_layers_have_nothing_between(graph: Graph) -> None:
 
 
 @pytest.mark.parametrize("options", [{"edge_dropout": 0.1}, {"attention_dropout": 0.1}], ids=str)
-def test_an_equilibrium_has_no_noise_of_its_own(options: dict) -> None:
+def test_an_equilibrium_has_no_dropout_of_attention(options: dict) -> None:
     with pytest.raises(ValueError, match="would leave an equilibrium no fixed point"):
         ModelConfig(family="equilibrium", conv="gat", **options)
 

@@ -1,4 +1,4 @@
-"""The block in one piece against the operators one by one: every bit."""
+"""The fused path of `GENBlock` against the operators one by one: every bit."""
 
 from __future__ import annotations
 
@@ -8,8 +8,7 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from revgnn.graph import Graph
-from revgnn.nn import GENConv, PreActivation
-from revgnn.nn import EdgeEncoding
+from revgnn.nn import EdgeEncoding, GENBlock, GENConv
 from revgnn.ops import gen_block
 from revgnn.testing import awkward_graphs
 
@@ -22,17 +21,17 @@ def graph_named(name: str) -> Graph:
     return graph.with_edge_attr(torch.rand(graph.num_edges, K, generator=torch.Generator().manual_seed(1)))
 
 
-def block(edges: str) -> PreActivation:
+def block(edges: str) -> GENBlock:
     torch.manual_seed(0)
     width = {"none": None, "features": K, "encoding": 16}[edges]
-    made = PreActivation(GENConv(CHANNELS, CHANNELS, edge_dim=width))
+    made = GENBlock(GENConv(CHANNELS, CHANNELS, edge_dim=width))
     for parameter in made.parameters():
         nn.init.normal_(parameter)
     return made
 
 
-def run(made: PreActivation, graph: Graph, edges: str, masked: bool, dtype: torch.dtype) -> list[Tensor]:
-    """The value, and the gradients of all that wants one."""
+def run(made: GENBlock, graph: Graph, edges: str, masked: bool, dtype: torch.dtype) -> list[Tensor]:
+    """Return the value and the gradients of all leaves."""
     rng = torch.Generator().manual_seed(2)
     x = torch.randn(graph.num_nodes, CHANNELS, generator=rng, dtype=dtype).requires_grad_()
     mask = (torch.rand(x.shape, generator=rng) > 0.2).to(dtype) / 0.8 if masked else None
@@ -60,10 +59,10 @@ def test_one_piece_has_the_bits_of_the_operators_one_by_one(
     graph = graph.with_edge_attr(graph.edge_attr.to(dtype)) if graph.edge_attr is not None else graph
     pieces: list[int] = []
     whole = gen_block.gen_block
-    monkeypatch.setattr("revgnn.nn.gen.gen_block", lambda *a, **k: pieces.append(1) or whole(*a, **k))
+    monkeypatch.setattr(gen_block, "gen_block", lambda *a, **k: pieces.append(1) or whole(*a, **k))
     fused = run(made, graph, edges, masked, dtype)
     assert pieces
-    made.conv.register_forward_hook(lambda *_: None)  # whoever listens hears each module called
+    made.conv.register_forward_hook(lambda *_: None)  # hooks see each module called
     one_by_one = run(made, graph, edges, masked, dtype)
     assert len(pieces) == 1
     for ours, expected in zip(fused, one_by_one, strict=True):
@@ -103,7 +102,7 @@ def test_what_is_changed_in_place_before_the_backward_pass_is_noticed(changed: s
 @pytest.mark.parametrize("what", ["autocast", "edge gradient", "compiler", "mode"])
 def test_where_it_does_not_fit_the_operators_run_one_by_one(what: str, monkeypatch: pytest.MonkeyPatch) -> None:
     graph, made = graph_named("path"), block("features")
-    monkeypatch.setattr("revgnn.nn.gen.gen_block", lambda *_, **__: pytest.fail("one piece"))
+    monkeypatch.setattr(gen_block, "gen_block", lambda *_, **__: pytest.fail("one piece"))
     x = torch.rand(graph.num_nodes, CHANNELS)
     expected_shape = x.shape
     if what == "autocast":

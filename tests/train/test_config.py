@@ -7,8 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from revgnn.models.config import ModelConfig
-from revgnn.models.solver_config import SolverConfig
+from revgnn.models.config import ModelConfig, SolverConfig
 from revgnn.train.config import DataConfig, DistillationConfig, RunConfig
 from revgnn.train.config.errors import ConfigError, dotted_keys
 
@@ -68,7 +67,7 @@ def test_override(setting: str, read) -> None:
         ({"label_reuse": 1}, "label_reuse=1 puts predictions where labels are inputs: set label_inputs too"),
         ({"distillation": {"techer": "runs/a"}}, "did you mean distillation.teacher"),
         ({"distillation": {"alpha": 1.5}}, "distillation.alpha"),
-        ({"data": {"name": "cora", "keep_features": True}}, "data: keep_features puts other features beside"),
+        ({"data": {"name": "cora", "keep_features": True}}, "data: keep_features joins other features to"),
     ],
     ids=str,
 )

@@ -1,4 +1,4 @@
-"""Every family of networks, those to come included, goes through what a run can do: stop, go on, be scored, predict."""
+"""A run of every family of networks can be stopped, resumed, evaluated and used to predict."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ from revgnn.train.run.folder import RunFolder
 from revgnn.train.run.loop import Interrupted, train
 from tests.train.test_resume import assert_same_run
 
-OF_THEIR_OWN: dict[str, dict[str, Any]] = {
+FAMILY_SETTINGS: dict[str, dict[str, Any]] = {
     "residual": {"groups": 1},
     "equilibrium": {"groups": 1, "norm": "layer"},
     "revgat": {"conv": "gat", "heads": 3, "channels": 12},
 }
-"""What a family needs that the small run does not have."""
+"""Settings that a family needs and the small run does not have."""
 
 NETWORKS = {
-    **{family: {"family": family, **OF_THEIR_OWN.get(family, {})} for family in get_args(Family)},
+    **{family: {"family": family, **FAMILY_SETTINGS.get(family, {})} for family in get_args(Family)},
     "residual-tied": {"family": "residual", "groups": 1, "tied": True},
     "residual-tied-single": {"family": "residual", "groups": 1, "tied": True, "unit": "single"},
     "reversible-tied": {"family": "reversible", "tied": True},
@@ -37,10 +37,10 @@ NETWORKS = {
 
 @pytest.mark.filterwarnings("ignore:an equilibrium was not solved", "ignore:the adjoint system")
 @pytest.mark.parametrize("name", NETWORKS)
-def test_it_stops_goes_on_is_scored_and_predicts(config: RunConfig, name: str, tmp_path: Path) -> None:
+def test_a_run_is_stopped_resumed_evaluated_and_predicts(config: RunConfig, name: str, tmp_path: Path) -> None:
     config = config.replace({"model.depth": 4, "epochs": 2, **{f"model.{key}": value for key, value in NETWORKS[name].items()}})
-    unbroken, stopped = tmp_path / "unbroken", tmp_path / "stopped"
-    train(config, unbroken)
+    uninterrupted, stopped = tmp_path / "uninterrupted", tmp_path / "stopped"
+    train(config, uninterrupted)
 
     steps: list[Event] = []
 
@@ -49,16 +49,16 @@ def test_it_stops_goes_on_is_scored_and_predicts(config: RunConfig, name: str, t
 
     with pytest.raises(Interrupted, match="in epoch 2 after 2 steps"):
         train(config, stopped, hooks=[count], should_stop=lambda: len(steps) == config.parts + 2)
-    torch.manual_seed(1234)  # whatever the next process has in its generators
+    torch.manual_seed(1234)  # the next process has other random states
     result = train(config, stopped, resume=True, hooks=[count])
     assert len(steps) == config.epochs * config.parts
-    assert_same_run(stopped, unbroken)
+    assert_same_run(stopped, uninterrupted)
 
     scores = evaluate_run(stopped)
     assert (scores["epoch"], scores["valid"], scores["test"]) == (result.best_epoch, result.valid, result.test)
     assert RunFolder(stopped).result() == result.as_dict()
     predictions = []
-    for folder in (stopped, unbroken):
+    for folder in (stopped, uninterrupted):
         predict_run(folder, tmp_path / "predictions.npz")
         with np.load(tmp_path / "predictions.npz", allow_pickle=False) as file:
             predictions.append(file["logits"])

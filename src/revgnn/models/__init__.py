@@ -1,41 +1,49 @@
-"""Networks: a configuration becomes encoder, stack and head. Configurations can be read without loading torch."""
+"""Networks: a configuration becomes an encoder, a stack or an equilibrium, and a head. Configurations import no torch."""
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from revgnn.models.config import ModelConfig
-from revgnn.models.solver_config import SolverConfig
+from revgnn._lazy import lazy_names
+from revgnn.models.config import (
+    EquilibriumConfig,
+    ModelConfig,
+    ResidualConfig,
+    ReversibleConfig,
+    RevGATConfig,
+    SolverConfig,
+)
 
 if TYPE_CHECKING:
+    from revgnn.models.base import AbstractModel, TrainingState
     from revgnn.models.build import build_model, num_parameters
     from revgnn.models.deep_gnn import DeepGNN
     from revgnn.models.equilibrium import EquilibriumBlock, EquilibriumGNN
     from revgnn.models.revgat import RevGAT
 
-_MODULE_OF = {
-    "DeepGNN": "revgnn.models.deep_gnn",
-    "EquilibriumBlock": "revgnn.models.equilibrium",
-    "EquilibriumGNN": "revgnn.models.equilibrium",
-    "RevGAT": "revgnn.models.revgat",
-    "build_model": "revgnn.models.build",
-    "num_parameters": "revgnn.models.build",
-}
-
 __all__ = [
+    "AbstractModel",
     "DeepGNN",
     "EquilibriumBlock",
+    "EquilibriumConfig",
     "EquilibriumGNN",
     "ModelConfig",
+    "ResidualConfig",
     "RevGAT",
+    "RevGATConfig",
+    "ReversibleConfig",
     "SolverConfig",
+    "TrainingState",
     "build_model",
     "num_parameters",
 ]
 
+_HOMES = {
+    "revgnn.models.base": ("AbstractModel", "TrainingState"),
+    "revgnn.models.build": ("build_model", "num_parameters"),
+    "revgnn.models.deep_gnn": ("DeepGNN",),
+    "revgnn.models.equilibrium": ("EquilibriumBlock", "EquilibriumGNN"),
+    "revgnn.models.revgat": ("RevGAT",),
+}
 
-def __getattr__(name: str) -> Any:
-    if name not in _MODULE_OF:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(_MODULE_OF[name]), name)
+__getattr__, __dir__ = lazy_names(__name__, _HOMES)

@@ -1,4 +1,4 @@
-"""Encoder, stack, head: the residual, reversible and weight-tied networks of the paper."""
+"""Encoder, stack, head: the residual, reversible and weight-tied networks of Li et al. 2021 (arXiv:2106.07476)."""
 
 from __future__ import annotations
 
@@ -8,13 +8,16 @@ import torch
 from torch import Tensor, nn
 
 from revgnn.graph import Graph
-from revgnn.models.config import ModelConfig
-from revgnn.models.noise import step_noise
+from revgnn.models.base import AbstractModel
+from revgnn.models.config import ResidualConfig, ReversibleConfig
+from revgnn.models.layers import DataShape, make_conv, make_edge_encoder, make_layer, make_node_encoder, make_stack
+from revgnn.models.randomness import draw_step_randomness, edge_dropout_obstacle
 from revgnn.nn.encoder import EdgeEncoder, NodeEncoder
-from revgnn.stack import Stack
+from revgnn.nn.norm import make_norm
+from revgnn.stack import AbstractLayer, Stack
 
 
-class DeepGNN(nn.Module):
+class DeepGNN(AbstractModel):
     r"""Node classification by a deep stack (Li et al. 2021, arXiv:2106.07476).
 
     $h = \mathrm{Stack}(\mathrm{Encoder}(x))$
@@ -22,18 +25,20 @@ class DeepGNN(nn.Module):
     $\mathrm{logits} = W\, \mathrm{Dropout}(\mathrm{ReLU}(\mathrm{Norm}(h))) + b$
 
     Args:
-        config: how it was built.
+        config: the configuration it is built from.
         nodes: the node encoder.
         edges: the edge encoder, or None.
-        first: a convolution before the stack, without a norm or a residual (ResGNN), or None.
+        first: a convolution before the stack, without norm and residual connection (ResGNN), or None.
         stack: the layers.
-        norm: the last norm; for a weight-tied residual network the one its unit begins with.
+        norm: the last norm; in a weight-tied residual network it is the norm its unit begins with.
         head: the linear map to logits.
     """
 
+    config: ResidualConfig | ReversibleConfig
+
     def __init__(
         self,
-        config: ModelConfig,
+        config: ResidualConfig | ReversibleConfig,
         nodes: NodeEncoder,
         edges: EdgeEncoder | None,
         first: nn.Module | None,
@@ -50,28 +55,69 @@ class DeepGNN(nn.Module):
         self.norm = norm
         self.head = head
 
-    def forward(self, graph: Graph, x: Tensor | None, species: Tensor | None = None) -> Tensor:
-        """Logits (N, T).
-
-        Args:
-            graph: N nodes; its edge features are used if the model was built for them.
-            x: (N, F), floating point; None if there are none.
-            species: (N,), int64, or None.
-
-        Raises:
-            ValueError: if features do not have the width the model was built for.
-        """
+    def forward(self, graph: Graph, x: Tensor | None, species: Tensor | None = None, *, nodes: Tensor | None = None) -> Tensor:
+        """Return the logits (N, T); see `AbstractModel`. `nodes` is not used."""
         h = self.nodes(x, species)
         edges: tuple[Any, ...] = () if self.edges is None else (self.edges(graph),)
         if self.first is not None:
             h = self.first(h, graph, *edges)
-        h = self.stack(h, graph, *edges, **self._noise(h))
+        h = self.stack(h, graph, *edges, **draw_step_randomness(self.config, self.stack, h, training=self.training))
         h = torch.relu(self.norm(h))
         return self.head(nn.functional.dropout(h, self.config.dropout, self.training))
 
-    def _noise(self, h: Tensor) -> dict[str, Any]:
-        """What all layers share in this step."""
-        if not self.training:
-            return {}
-        dropout = self.config.dropout if self.config.shared_dropout else 0.0
-        return step_noise(self.stack, h, dropout=dropout, edge_dropout=self.config.edge_dropout)
+    def capture_obstacle(self) -> str | None:
+        return edge_dropout_obstacle(self.config, training=self.training)
+
+
+def build_residual(config: ResidualConfig, data: DataShape) -> DeepGNN:
+    """Return ResGNN or WT-ResGNN."""
+    edges = make_edge_encoder(config, data)
+
+    def layer() -> AbstractLayer:
+        return make_layer(config, lambda: make_conv(config, edges))
+
+    if config.repeats_pair:
+        # Each layer begins with a norm. After the last repeat of the pair comes the norm with which the next would begin.
+        pair = [layer(), layer()]
+        return _assemble(config, data, edges, pair, norm=pair[0].blocks[0].get_submodule("norm"))
+    first = make_conv(config, edges)
+    layers = [layer()] * (config.depth - 1) if config.tied else [layer() for _ in range(config.depth - 1)]
+    return _assemble(config, data, edges, layers, first=first)
+
+
+def build_reversible(config: ReversibleConfig, data: DataShape) -> DeepGNN:
+    """Return RevGNN or WT-RevGNN."""
+    edges = make_edge_encoder(config, data)
+
+    def layer() -> AbstractLayer:
+        return make_layer(config, lambda: make_conv(config, edges))
+
+    if config.repeats_pair:
+        layers = [layer(), layer()]
+    elif config.tied:
+        tied = layer()
+        layers = [layer(), *[tied] * (config.depth - 1)]
+    else:
+        layers = [layer() for _ in range(config.depth)]
+    return _assemble(config, data, edges, layers)
+
+
+def _assemble(
+    config: ResidualConfig | ReversibleConfig,
+    data: DataShape,
+    edges: EdgeEncoder | None,
+    layers: list[AbstractLayer],
+    *,
+    first: nn.Module | None = None,
+    norm: nn.Module | None = None,
+) -> DeepGNN:
+    """Return the network with these layers. Weights are drawn in the order in which the parts are made: it must not change."""
+    return DeepGNN(
+        config,
+        nodes=make_node_encoder(config, data),
+        edges=edges,
+        first=first,
+        stack=make_stack(config, layers, repeats=config.depth // 2 if config.repeats_pair else 1),
+        norm=norm or make_norm(config.norm, config.channels),
+        head=nn.Linear(config.channels, data.out_channels),
+    )

@@ -14,6 +14,7 @@ from revgnn.equilibrium import (
     Implicit,
     Phantom,
     SolveRecord,
+    Solves,
     equilibrium,
     jacobian_penalty,
     one_step,
@@ -22,12 +23,17 @@ from revgnn.equilibrium import (
 )
 from revgnn.equilibrium.solvers import AbstractSolver, Anderson, Broyden, FixedPoint, ReversibleRelaxation
 from revgnn.graph import Graph
-from revgnn.models.config import ModelConfig
-from revgnn.models.solver_config import SolverConfig
+from revgnn.models.base import AbstractModel, TrainingState
+from revgnn.models.config import EquilibriumConfig, SolverConfig
+from revgnn.models.layers import DataShape, make_conv, make_edge_encoder, make_node_encoder
 from revgnn.models.warm_start import WarmStart
 from revgnn.nn import shared_dropout_mask
 from revgnn.nn.encoder import EdgeEncoder, NodeEncoder
+from revgnn.nn.norm import make_norm
 from revgnn.stack import refuse_recording
+
+_WARM_START = "warm_start."
+"""How the names of the last solutions begin in `TrainingState.tensors`."""
 
 
 class EquilibriumBlock(nn.Module):
@@ -39,8 +45,8 @@ class EquilibriumBlock(nn.Module):
         norms: two modules, each (N, D) to (N, D).
 
     Raises:
-        ValueError: for batch norm anywhere inside: its running statistics would move with each iteration of a solver, and its
-            batch statistics make every node's equation depend on all others.
+        ValueError: if a batch norm is inside: its running statistics would change with each iteration of a solver, and its batch
+            statistics make the equation of each node depend on all others.
     """
 
     def __init__(self, first: nn.Module, second: nn.Module, norms: tuple[nn.Module, nn.Module]) -> None:
@@ -52,16 +58,16 @@ class EquilibriumBlock(nn.Module):
             if isinstance(module, _NormBase) and module.track_running_stats:
                 raise ValueError(
                     f"an equilibrium block cannot contain batch norm, but {name} is {type(module).__name__}: its statistics would "
-                    "move with every iteration of the solver; choose norm='layer'."
+                    "change with each iteration of the solver; choose norm='layer'."
                 )
 
     def forward(self, z: Tensor, x: Tensor, graph: Graph, *edges: Any, mask: Tensor | None = None) -> Tensor:
-        """(N, D) to (N, D).
+        """Return f(z), (N, D).
 
         Args:
-            z: state.
+            z: (N, D), the state.
             x: (N, D), encoded input.
-            edges: edge features, for convolutions that take them.
+            edges: edge features, for convolutions that use them.
             mask: (N, D), dropout factors, the same for a whole solve; None: no dropout.
         """
         inner = self.first(z, graph, *edges)
@@ -71,18 +77,18 @@ class EquilibriumBlock(nn.Module):
         return self.norm_second(torch.relu(self.second(h, graph, *edges) + inner))
 
 
-class EquilibriumGNN(nn.Module):
+class EquilibriumGNN(AbstractModel):
     r"""Node classification by an equilibrium: $X = \mathrm{Encoder}(x)$, $Z = f(Z; X)$, $\mathrm{logits} = W\,
     \mathrm{Dropout}(\mathrm{ReLU}(Z)) + b$.
 
-    Memory is that of one block and of the solver's history, whatever the number of iterations. One dropout mask is drawn for a
-    whole solve. In evaluation every solve starts from 0, so logits depend on weights and input alone.
+    Memory is that of one block and of the solver's history, for any number of iterations. One dropout mask is drawn for a whole
+    solve. In evaluation every solve starts from 0, so that logits depend on weights and input alone.
 
-    With `gradient="backprop"`, and for the first `solver.pretraining` training steps, the same block is repeated depth / 2
-    times instead, and all of it stored: a weight-tied network of `depth` convolutions.
+    With `gradient="backprop"`, and in the first `solver.pretraining` training steps, the block is repeated depth / 2 times
+    instead, and every repeat is stored: a weight-tied network of `depth` convolutions.
 
     Args:
-        config: how it was built.
+        config: the configuration it is built from.
         nodes: the node encoder.
         edges: the edge encoder, or None.
         block: f.
@@ -90,23 +96,23 @@ class EquilibriumGNN(nn.Module):
 
     Attributes:
         solves: status, steps and residuals of the last forward and backward solve, and how many failed.
-        auxiliary_loss: of the last training step: a scalar to add to the loss, or None.
         warm_start: last solutions by node, or None.
         trained_steps: int64 (), forward passes in training mode with gradients so far; a buffer.
     """
 
+    config: EquilibriumConfig
+
     def __init__(
-        self, config: ModelConfig, nodes: NodeEncoder, edges: EdgeEncoder | None, block: EquilibriumBlock, head: nn.Linear
+        self, config: EquilibriumConfig, nodes: NodeEncoder, edges: EdgeEncoder | None, block: EquilibriumBlock, head: nn.Linear
     ) -> None:
         super().__init__()
         self.config = config
-        self.settings = config.solver or SolverConfig()
+        self.settings = config.effective_solver
         self.nodes = nodes
         self.edges = edges
         self.block = block
         self.head = head
         self.solves = SolveRecord()
-        self.auxiliary_loss: Tensor | None = None
         self.warm_start = WarmStart() if self.settings.warm_start else None
         self.trained_steps: Tensor
         self.register_buffer("trained_steps", torch.zeros((), dtype=torch.int64))
@@ -116,22 +122,12 @@ class EquilibriumGNN(nn.Module):
 
     @property
     def is_unrolled(self) -> bool:
-        """The block is repeated, not solved for."""
+        """Whether the block is repeated instead of solved for."""
         return self.config.gradient == "backprop" or int(self.trained_steps) < self.settings.pretraining
 
     @torch.compiler.disable(reason="a solve decides by its residuals when to stop; compile the block instead")
     def forward(self, graph: Graph, x: Tensor | None, species: Tensor | None = None, *, nodes: Tensor | None = None) -> Tensor:
-        """Logits (N, T).
-
-        Args:
-            graph: N nodes; its edge features are used if the model was built for them.
-            x: (N, F), floating point; None if there are none.
-            species: (N,), int64, or None.
-            nodes: (N,), int64: numbers of the nodes in the whole graph, for the warm start; None: 0 to N - 1.
-
-        Raises:
-            ValueError: if features do not have the width the model was built for.
-        """
+        """Return the logits (N, T); see `AbstractModel`. `nodes` finds the last solutions, for the warm start."""
         if self.config.gradient != "backprop":
             refuse_recording("an equilibrium", "whether it is solved for, and how far, is decided on the host")
         learning = self.training and torch.is_grad_enabled()
@@ -170,28 +166,68 @@ class EquilibriumGNN(nn.Module):
             return None
         return shared_dropout_mask(tuple(encoded.shape), self.config.dropout, encoded.device)
 
+    # --- what training asks for ---------------------------------------------------------------------------------------
+
+    def take_solves(self) -> Solves:
+        return self.solves.tally.take()
+
+    def training_state(self) -> TrainingState:
+        """Return the last solutions, if there is a warm start, and the solves that `take_solves` has not returned yet."""
+        solutions = {} if self.warm_start is None else self.warm_start.tensors()
+        return TrainingState({f"{_WARM_START}{name}": t for name, t in solutions.items()}, {"solves": self.solves.tally.state()})
+
+    def restore_training_state(self, state: TrainingState) -> None:
+        if self.warm_start is not None:
+            solutions = {name.removeprefix(_WARM_START): t for name, t in state.tensors.items() if name.startswith(_WARM_START)}
+            self.warm_start.restore(solutions, self.head.weight.device)
+        self.solves.tally.restore(state.values.get("solves", {}))
+
+    def capture_obstacle(self) -> str | None:
+        if self.config.gradient == "backprop":
+            return None
+        return (
+            "an equilibrium cannot be recorded in a CUDA graph: whether it is solved for, and in how many steps, is decided on the "
+            "host."
+        )
+
+
+def build_equilibrium_gnn(config: EquilibriumConfig, data: DataShape) -> EquilibriumGNN:
+    """Return the network."""
+    edges = make_edge_encoder(config, data)
+    return EquilibriumGNN(
+        config,
+        nodes=make_node_encoder(config, data),
+        edges=edges,
+        block=EquilibriumBlock(
+            make_conv(config, edges),
+            make_conv(config, edges),
+            (make_norm(config.norm, config.channels), make_norm(config.norm, config.channels)),
+        ),
+        head=nn.Linear(config.channels, data.out_channels),
+    )
+
 
 def make_solver(settings: SolverConfig, max_steps: int) -> AbstractSolver:
-    """The solver that the settings name, with this limit."""
+    """Return the solver that the settings describe, with at most `max_steps` steps."""
     rtol, atol = settings.rtol, settings.atol
     match settings.method:
         case "fixed-point":
-            return FixedPoint(max_steps, rtol, atol, damping=settings.applied_damping)
+            return FixedPoint(max_steps, rtol, atol, damping=settings.effective_damping)
         case "anderson":
-            return Anderson(max_steps, rtol, atol, window=(settings.history - 2) // 2, mixing=settings.applied_damping)
+            return Anderson(max_steps, rtol, atol, window=(settings.history - 2) // 2, mixing=settings.effective_damping)
         case "broyden":
-            return Broyden(max_steps, rtol, atol, memory=settings.history, mixing=settings.applied_damping)
+            return Broyden(max_steps, rtol, atol, memory=settings.history, mixing=settings.effective_damping)
         case "reversible":
-            return ReversibleRelaxation(max_steps, rtol, atol, damping=settings.applied_damping, relaxation=settings.relaxation)
+            return ReversibleRelaxation(max_steps, rtol, atol, damping=settings.effective_damping, relaxation=settings.relaxation)
 
 
 def make_equilibrium_gradient(settings: SolverConfig) -> AbstractEquilibriumGradient | None:
-    """The gradient that the settings name; None: through the iterations of a reversible solve."""
-    match settings.strategy:
+    """Return the gradient that the settings describe; None for the reversible method, which goes through its iterations."""
+    match settings.effective_gradient:
         case "reversible":
             return None
         case "implicit":
-            # gradients have a scale of their own, which an absolute tolerance does not know
+            # The absolute tolerance is one of states; gradients have another scale.
             return Implicit(replace(make_solver(settings, settings.backward_steps), atol=0.0))
         case "phantom":
             return Phantom(settings.phantom_steps, settings.phantom_damping)

@@ -6,40 +6,45 @@ import torch
 from torch import Tensor, nn
 
 from revgnn.graph import Graph
-from revgnn.models.config import ModelConfig
-from revgnn.models.noise import step_noise
+from revgnn.models.base import AbstractModel
+from revgnn.models.config import RevGATConfig
+from revgnn.models.layers import DataShape, make_attention, make_layer, make_stack
+from revgnn.models.randomness import draw_step_randomness, edge_dropout_obstacle
 from revgnn.nn import GATConv
 from revgnn.nn.encoder import one_hot
+from revgnn.nn.norm import make_norm
 from revgnn.stack import Stack
 
 
-class RevGAT(nn.Module):
+class RevGAT(AbstractModel):
     r"""Node classification by L attention layers, of which the inner L - 2 are reversible (arXiv:2106.07476, on ogbn-arxiv).
 
     $h = \mathrm{GAT}_1(\mathrm{Dropout}(x))$: from the features to H heads side by side, D channels
 
-    $h = \mathrm{Stack}(h)$, of blocks $\mathrm{GAT}(M \odot \mathrm{ReLU}(\mathrm{Norm}(h)))$ that keep the D / C channels of a
-    group in H heads, with one dropout mask $M$ for all layers
+    $h = \mathrm{Stack}(h)$, of blocks $\mathrm{GAT}(M \odot \mathrm{ReLU}(\mathrm{Norm}(h)))$ that map the D / G channels of a
+    group to as many in H heads, with one dropout mask $M$ for all layers
 
     $\mathrm{logits} = \mathrm{GAT}_L(\mathrm{Dropout}(\mathrm{ReLU}(\mathrm{Norm}(h)))) + b$: one head, T channels
 
-    Each GAT has a linear residual map; none but the last has a bias. With edge dropout the groups of a layer leave out the same
-    edges, and each layer others. With one group the layers are residual: ResGAT.
+    Each GAT has a linear residual map; only the last has a bias. With edge dropout the groups of a layer leave out the same edges,
+    and each layer leaves out others. With one group the layers are residual: ResGAT.
 
     Deviations from the authors' code: the groups of a layer start with weights of their own (there as copies,
     `identical_groups`); a node without edges is legal.
 
     Args:
-        config: how it was built.
+        config: the configuration it is built from.
         first: the attention that encodes the features.
         stack: the inner layers; None for L = 2.
         norm: the last norm.
-        last: the attention that makes the logits.
-        num_species: categories of nodes; where there are more than one, the features are joined with their one-hot vector.
+        last: the attention that returns the logits.
+        num_species: number of node categories; if there are more than one, their one-hot vector is joined to the features.
     """
 
+    config: RevGATConfig
+
     def __init__(
-        self, config: ModelConfig, first: GATConv, stack: Stack | None, norm: nn.Module, last: GATConv, num_species: int = 0
+        self, config: RevGATConfig, first: GATConv, stack: Stack | None, norm: nn.Module, last: GATConv, num_species: int = 0
     ) -> None:
         super().__init__()
         self.config = config
@@ -47,32 +52,20 @@ class RevGAT(nn.Module):
         self.stack = stack
         self.norm = norm
         self.last = last
-        self.num_species = num_species if num_species > 1 else 0
+        self.num_species = _num_used(num_species)
 
-    def forward(self, graph: Graph, x: Tensor | None, species: Tensor | None = None) -> Tensor:
-        """Logits (N, T).
-
-        Args:
-            graph: N nodes; edge features are not used.
-            x: (N, F), floating point; None if there are none.
-            species: (N,), int64, or None.
-
-        Raises:
-            ValueError: if features do not have the width the model was built for.
-        """
+    def forward(self, graph: Graph, x: Tensor | None, species: Tensor | None = None, *, nodes: Tensor | None = None) -> Tensor:
+        """Return the logits (N, T); see `AbstractModel`. Edge features and `nodes` are not used."""
         config = self.config
         inputs = nn.functional.dropout(self._inputs(x, species), config.input_dropout, self.training)
         h = self.first(inputs, graph)
         if self.stack is not None:
-            h = self.stack(h, graph, **self._noise(self.stack, h))
+            h = self.stack(h, graph, **draw_step_randomness(config, self.stack, h, training=self.training))
         h = torch.relu(self.norm(h))
         return self.last(nn.functional.dropout(h, config.dropout, self.training), graph)
 
-    def _noise(self, stack: Stack, h: Tensor) -> dict[str, object]:
-        if not self.training:
-            return {}
-        dropout = self.config.dropout if self.config.shared_dropout else 0.0
-        return step_noise(stack, h, dropout=dropout, edge_dropout=self.config.edge_dropout)
+    def capture_obstacle(self) -> str | None:
+        return edge_dropout_obstacle(self.config, training=self.training)
 
     def _inputs(self, x: Tensor | None, species: Tensor | None) -> Tensor:
         parts = [] if x is None else [x]
@@ -89,25 +82,37 @@ class RevGAT(nn.Module):
         return torch.cat(parts, dim=1) if len(parts) > 1 else parts[0]
 
 
-def attention(
-    config: ModelConfig, in_channels: int, out_channels: int, *, heads: int, concat: bool = True, bias: bool = False
-) -> GATConv:
-    """One attention of a RevGAT, with the options its configuration names.
+def build_revgat(config: RevGATConfig, data: DataShape) -> RevGAT:
+    """Return RevGAT, or ResGAT if there is one group. The inner layers draw their weights first."""
+    attention, channels = config.convolution, config.channels
+    inputs = data.in_channels + _num_used(data.num_species)
+    if inputs == 0:
+        raise ValueError("nodes have neither features nor species; give the data set an x, for example the degree of each node.")
 
-    It starts as in the authors' code: maps and attention vectors normal, after Glorot and Bengio 2010 with the gain of a ReLU.
-    """
-    conv = GATConv(
-        in_channels,
-        out_channels // heads if concat else out_channels,
-        heads=heads,
-        concat=concat,
-        dropout=config.attention_dropout,
-        edge_dropout=config.edge_dropout,
-        destination=config.destination,
-        symmetric=config.symmetric,
-        residual=config.residual_map,
-        bias=bias,
+    def conv(in_channels: int, out_channels: int) -> GATConv:
+        return _initialised(
+            make_attention(attention, in_channels, out_channels // attention.heads, heads=attention.heads, bias=False)
+        )
+
+    width = config.block_channels
+    inner = [make_layer(config, lambda: conv(width, width)) for _ in range(config.depth - 2)]
+    return RevGAT(
+        config,
+        first=conv(inputs, channels),
+        stack=make_stack(config, inner) if inner else None,
+        norm=make_norm(config.norm, channels),
+        last=_initialised(make_attention(attention, channels, data.out_channels, heads=1, concat=False)),
+        num_species=data.num_species,
     )
+
+
+def _num_used(num_species: int) -> int:
+    """Return the number of species that enter the input: a single one carries no information."""
+    return num_species if num_species > 1 else 0
+
+
+def _initialised(conv: GATConv) -> GATConv:
+    """Draw maps and attention vectors as the authors' code does: normal (Glorot and Bengio 2010), with the gain of a ReLU."""
     for name, parameter in conv.named_parameters():
         if name != "bias":
             nn.init.xavier_normal_(parameter, nn.init.calculate_gain("relu"))

@@ -1,4 +1,4 @@
-"""The last solution at every node, to start the next solve from."""
+"""The last solution at every node, from which the next solve starts."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from torch import Tensor
 
 
 class WarmStart:
-    """A table of node states by node number. It costs one state of the whole graph, and grows as higher numbers come.
+    """A table of node states by node number. It needs the memory of one state of the whole graph, and grows with the numbers.
 
-    It is no part of a model's weights: a solution is found without it too. A run that is to go on bit for bit where it
-    stopped saves it by `tensors`.
+    It is not part of a model's weights, since a solution is found without it too. A run that must continue bit for bit saves it
+    by `tensors`.
     """
 
     def __init__(self) -> None:
@@ -18,7 +18,7 @@ class WarmStart:
         self._known: Tensor | None = None
 
     def recall(self, nodes: Tensor | None, z0: Tensor) -> Tensor:
-        """`z0` (M, D) with the last solution in the rows of the nodes that have one.
+        """Return `z0` (M, D) with the last solution in the rows of the nodes that have one.
 
         Args:
             nodes: int64 (M,), numbers of the rows' nodes; None: 0 to M - 1.
@@ -33,7 +33,7 @@ class WarmStart:
 
     @torch.no_grad()
     def remember(self, nodes: Tensor | None, z: Tensor) -> None:
-        """Keep solution `z` (M, D) of the nodes. Rows that are not finite are left out."""
+        """Store the solution `z` (M, D) of the nodes, except rows that are not finite."""
         z = z.detach()
         nodes = self._numbers(nodes, z)
         size = int(nodes.max()) + 1 if len(nodes) else 0
@@ -48,13 +48,13 @@ class WarmStart:
         self._known[nodes[finite]] = True
 
     def tensors(self) -> dict[str, Tensor]:
-        """What `restore` takes: empty before the first solution."""
+        """Return the table for `restore`; empty before the first solution."""
         if self._states is None or self._known is None:
             return {}
         return {"states": self._states, "known": self._known}
 
     def restore(self, tensors: dict[str, Tensor], device: torch.device | None = None) -> None:
-        """Take over the solutions of another table."""
+        """Take over the solutions of another table, as its `tensors` returned them."""
         self._states = tensors["states"].to(device) if tensors else None
         self._known = tensors["known"].to(device) if tensors else None
 

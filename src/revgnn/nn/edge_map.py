@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+
 class EdgeEncoding(NamedTuple):
     r"""Edge features and the linear map that all layers share: $A W_0 + b_0$, which would be E x D."""
 

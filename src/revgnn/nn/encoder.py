@@ -55,8 +55,8 @@ class NodeEncoder(nn.Module):
 
 
 def one_hot(species: Tensor, num_species: int, dtype: torch.dtype) -> Tensor:
-    """Return (N, S) from int64 (N,): as `nn.functional.one_hot`, but with the same operators on every device and no value read on the
-    host."""
+    """Return (N, S) from int64 (N,): as `nn.functional.one_hot`, but with the same operators on every device and without reading a
+    value on the host."""
     return torch.zeros(len(species), num_species, dtype=dtype, device=species.device).scatter_(1, species.unsqueeze(1), 1.0)
 
 

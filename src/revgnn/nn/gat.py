@@ -39,8 +39,8 @@ class GATConv(AbstractConv):
     Edge dropout removes a share of the edges from softmax and sum in training, the same for all heads: the first floor(rate E) of a
     random permutation. A node that loses all its edges gets $R x_i + b$; degrees stay those of the whole graph.
 
-    Dropout draws E x H numbers from torch's global generator in each call. The permutation is drawn from it too, unless the call has
-    an `edge_seed`: blocks that are given the same seed remove the same edges.
+    Dropout draws E x H numbers from torch's global generator in each call. The permutation is drawn from it too, unless the call
+    has an `edge_seed`: blocks that are given the same seed remove the same edges.
 
     Shapes: x (N, C_in); returns (N, out_channels). Learned: `lin.weight` (H C, C_in), `att_src` and `att_dst` (1, H, C),
     `res.weight` (out_channels, C_in), `bias` (out_channels,).

@@ -118,8 +118,8 @@ class GENConv(AbstractConv):
             return weight
         if edge_attr is not graph.edge_attr:
             raise ValueError(
-                f"edge features must be floating point, got {edge_attr.dtype}; integers are accepted only as graph.edge_attr, whose "
-                "scale is known: pass that, or graph.edge_features()."
+                f"edge features must be floating point, got {edge_attr.dtype}; integers are accepted only as graph.edge_attr, "
+                "whose scale is known: pass that, or graph.edge_features()."
             )
         return weight * graph.edge_scale
 

@@ -70,7 +70,5 @@ class MLP(nn.Sequential):
                 and x.dtype in (torch.float32, torch.float64)
                 and not torch.is_autocast_enabled(x.device.type)
             ):
-                return PerceptronTensors(
-                    first.weight, first.bias, norm.weight, norm.bias, last.weight, last.bias, norm.eps
-                )
+                return PerceptronTensors(first.weight, first.bias, norm.weight, norm.bias, last.weight, last.bias, norm.eps)
         return None

@@ -137,7 +137,7 @@ def _autograd_node(operator: Operator) -> Any:
     return type(operator.name.replace("::", "_"), (torch.autograd.Function,), methods)
 
 
-# --- for torch's dispatcher --------------------------------------------------------------------------------------------------------
+# --- for torch's dispatcher -------------------------------------------------------------------------------------------------------
 
 
 def encode(spec: Any) -> str:

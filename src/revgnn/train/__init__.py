@@ -5,8 +5,9 @@
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from revgnn._lazy import lazy_names
 
 if TYPE_CHECKING:
     from revgnn.train.config import DataConfig as DataConfig
@@ -30,30 +31,6 @@ if TYPE_CHECKING:
     from revgnn.train.run.result import Result as Result
     from revgnn.train.run.tensor_file import CheckpointError as CheckpointError
     from revgnn.train.sweeps import sweep as sweep
-
-_MODULE_OF = {
-    "CheckpointError": "run.tensor_file",
-    "ConfigError": "config.errors",
-    "DataConfig": "config.run_config",
-    "EvalConfig": "config.run_config",
-    "Footprint": "run.footprint",
-    "Interrupted": "run.loop",
-    "MetricError": "metrics",
-    "Diverged": "run.precision",
-    "OptimConfig": "config.run_config",
-    "Result": "run.result",
-    "RunConfig": "config.run_config",
-    "RunFolder": "run.folder",
-    "RunFolderError": "run.folder",
-    "Scores": "metrics",
-    "compare_footprint": "run.footprint",
-    "evaluate_run": "inference.evaluate",
-    "infer": "inference.views",
-    "predict_run": "inference.predict",
-    "score": "metrics",
-    "sweep": "sweeps",
-    "train": "run.loop",
-}
 
 __all__ = [
     "CheckpointError",
@@ -79,8 +56,19 @@ __all__ = [
     "train",
 ]
 
+_HOMES = {
+    "revgnn.train.config": ("ConfigError", "DataConfig", "EvalConfig", "OptimConfig", "RunConfig"),
+    "revgnn.train.inference.evaluate": ("evaluate_run",),
+    "revgnn.train.inference.predict": ("predict_run",),
+    "revgnn.train.inference.views": ("infer",),
+    "revgnn.train.metrics": ("MetricError", "Scores", "score"),
+    "revgnn.train.run.folder": ("RunFolder", "RunFolderError"),
+    "revgnn.train.run.footprint": ("Footprint", "compare_footprint"),
+    "revgnn.train.run.loop": ("Interrupted", "train"),
+    "revgnn.train.run.precision": ("Diverged",),
+    "revgnn.train.run.result": ("Result",),
+    "revgnn.train.run.tensor_file": ("CheckpointError",),
+    "revgnn.train.sweeps": ("sweep",),
+}
 
-def __getattr__(name: str) -> Any:
-    if name not in _MODULE_OF:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(f"{__name__}.{_MODULE_OF[name]}"), name)
+__getattr__, __dir__ = lazy_names(__name__, _HOMES)

@@ -21,8 +21,7 @@ from revgnn.data.readers.edges import features_of
 from revgnn.data.readers.locate import default_root, find_folder
 from revgnn.graph import Graph
 from revgnn.memory import PeakMemory
-from revgnn.models import ModelConfig, num_parameters
-from revgnn.models.solver_config import SolverConfig
+from revgnn.models import num_parameters
 from revgnn.train.batches import Batch, Batches
 from revgnn.train.config import DataConfig, RunConfig
 from revgnn.train.datasets import load_dataset
@@ -190,7 +189,7 @@ def step_memory(run: RunConfig, data: TrainingBatch) -> StepMemory:
         batch_bytes=data.nbytes,
         state_bytes=state_bytes,
         stored_bytes=_stored_peak(run, data) if run.model.family == "residual" else None,
-        gradient=_gradient_name(run.model),
+        gradient=run.model.effective_gradient,
         parameters=parameters,
         data="generated" if data.generated else data.dataset.name,
         num_nodes=data.batch.graph.num_nodes,
@@ -235,22 +234,13 @@ def _stored_peak(run: RunConfig, data: TrainingBatch) -> int:
     """`_step_peak` with every layer stored, along the line through two depths that surely fit."""
 
     def at(depth: int) -> int:
-        changes = {"gradient": "backprop", "checkpoint_every": None, "depth": depth}
+        changes = {"gradient": "backprop", "depth": depth}
         return _step_peak(run.model_copy(update={"model": run.model.model_copy(update=changes)}), data)[0]
 
     if run.model.depth <= _SHALLOW[1]:
         return at(run.model.depth)
     low, high = (at(depth) for depth in _SHALLOW)
     return round(high + (high - low) / (_SHALLOW[1] - _SHALLOW[0]) * (run.model.depth - _SHALLOW[1]))
-
-
-def _gradient_name(model: ModelConfig) -> str:
-    """The strategy that a configuration names, or the default of its family."""
-    if model.gradient is not None:
-        return model.gradient
-    if model.family == "equilibrium":
-        return (model.solver or SolverConfig()).strategy
-    return "checkpoint" if model.is_residual else "reversible"
 
 
 def _is_present(name: str) -> bool:

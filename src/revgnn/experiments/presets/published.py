@@ -8,7 +8,7 @@
   layer keeps for its gradient is some 8 times its state, so that sqrt(depth) layers between two states are too many. The other
   residual networks are trained with checkpoints too, every sqrt(depth) layers, unless `model.gradient` is `backprop`, which stores
   every layer, as the paper does for them. Value and gradients are the same;
-- how an equilibrium is solved for: `model.solver` is left at our defaults (see `revgnn.models.solver_config`), and there is no
+- how an equilibrium is solved for: `model.solver` is left at our defaults (see `revgnn.models.SolverConfig`), and there is no
   weight-tied training before it.
 """
 

@@ -39,7 +39,7 @@ ELEMENTS: dict[torch.dtype, Any] = {
     torch.float16: float16,
     torch.bfloat16: bfloat16,
 }
-"""For each dtype of torch what a kernel factory takes: a NumPy type, which a kernel can call to convert a number, or a `Storage`."""
+"""For each dtype of torch what a kernel factory takes: a NumPy type, which a kernel calls to convert a number, or a `Storage`."""
 
 TORCH = {element: dtype for dtype, element in ELEMENTS.items()}
 

@@ -28,13 +28,12 @@ from collections.abc import Callable
 from typing import Any
 
 from numba.core import types
-from numba.core.caching import FunctionCache
 from numba.core.ccallback import CFunc
 from torch import Tensor
 
 from revgnn.kernels.cpu.arguments import SCHEDULE, ArgumentsType, Array, Declared, Number, number, read, size, write
+from revgnn.kernels.cpu.cache import KernelCache
 from revgnn.kernels.cpu.elements import TORCH
-from revgnn.kernels.cpu.sources import fingerprint
 from revgnn.kernels.cpu.threads import run_on_threads
 
 __all__ = ["Kernel", "kernel", "number", "read", "size", "write"]
@@ -56,7 +55,7 @@ class Kernel:
         self.declared = declared
         self._pack = _packer(self.name, declared)
         compiled: Any = CFunc(body, ((ArgumentsType(declared),), types.void), {}, {})
-        compiled._cache = _KernelCache(body)  # in place of `enable_caching`, whose key does not know what is inlined
+        compiled._cache = KernelCache(body)  # in place of `enable_caching`, whose key does not know what is inlined
         compiled.compile()
         self._compiled = compiled  # owns the code
         self._address: int = compiled.address
@@ -79,17 +78,6 @@ class Kernel:
 def kernel(**declared: Declared) -> Callable[[Callable[[Any], None]], Kernel]:
     """Decorator: the function as a `Kernel` with these arguments, compiled at once or taken from the cache on disk."""
     return lambda body: Kernel(body, declared)
-
-
-class _KernelCache(FunctionCache):
-    """numba's cache on disk, with a key that also changes with everything the kernel may inline."""
-
-    def __init__(self, body: Callable[[Any], None]) -> None:
-        super().__init__(body)
-        self._sources = fingerprint(body.__module__)
-
-    def _index_key(self, sig: Any, codegen: Any) -> tuple[Any, ...]:
-        return (*super()._index_key(sig, codegen), self._sources)
 
 
 # --- packing ---------------------------------------------------------------------------------------------------------------------

@@ -3,6 +3,9 @@
 Where torch runs on GNU OpenMP (its Linux builds do), a kernel is handed to the same runtime, and so to the same warm threads that
 run torch's operators; a second pool would compete with them for the cores, because idle OpenMP threads spin. Elsewhere Python
 threads run it.
+
+A forked process has none of its parent's threads, and neither runtime starts new ones for it: there a kernel runs on the calling
+thread alone, with the same result.
 """
 
 from __future__ import annotations
@@ -26,7 +29,7 @@ def run_on_threads(function: int, record: int, most: int) -> None:
         most: threads at most; `torch.get_num_threads()` is the other limit.
     """
     threads = min(torch.get_num_threads(), most)
-    if threads == 1:
+    if threads == 1 or _forked:
         _c_function(function)(record)
         return
     parallel = _openmp()
@@ -38,6 +41,18 @@ def run_on_threads(function: int, record: int, most: int) -> None:
     call(record)
     for future in futures:
         future.result()
+
+
+_forked = False
+"""Whether this process was forked from another that had imported this module."""
+
+
+def _note_fork() -> None:
+    global _forked
+    _forked = True
+
+
+os.register_at_fork(after_in_child=_note_fork)
 
 
 @functools.cache

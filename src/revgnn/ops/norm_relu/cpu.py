@@ -56,7 +56,7 @@ def norm_relu_forward(C: int, masked: bool, dtype: Any) -> Kernel:
 
 @functools.cache
 def norm_relu_backward(C: int, masked: bool, dtype: Any) -> Kernel:
-    """See `revgnn.kernels.cpu.layer_norm` for the formulas. `partial` holds a sum for the weight and one for the bias, a block each."""
+    """See `revgnn.kernels.cpu.layer_norm` for the formulas. For each block, `partial` holds the sums for weight and bias."""
 
     @kernel(
         num_rows=size,

@@ -1,19 +1,16 @@
-"""The configuration of a run. Costs no import of torch."""
+"""The configuration of a run. Imports no torch."""
 
 from revgnn.train.config.errors import ConfigError
-from revgnn.train.config.run_config import (
-    FREE_ON_RESUME,
+from revgnn.train.config.run_config import FREE_ON_RESUME, Device, Loss, RunConfig, digest_as_written
+from revgnn.train.config.sections import (
     Amp,
     Average,
     DataConfig,
-    Device,
     DistillationConfig,
     EdgeStorage,
     EvalConfig,
     Features,
-    Loss,
     OptimConfig,
-    RunConfig,
 )
 
 __all__ = [
@@ -30,4 +27,5 @@ __all__ = [
     "Loss",
     "OptimConfig",
     "RunConfig",
+    "digest_as_written",
 ]

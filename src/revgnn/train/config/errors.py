@@ -1,47 +1,51 @@
-"""Says what is wrong with a configuration in one line, with the nearest keys there are."""
+"""Messages about configurations that cannot be read: one line, with dotted keys and the nearest known keys."""
 
 from __future__ import annotations
 
 import difflib
 import typing
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 
 from pydantic import BaseModel, ValidationError
+from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
+
+from revgnn.models.config import ModelConfig, all_settings
 
 
 class ConfigError(ValueError):
-    """A configuration that cannot be read: the message names each bad key by its dotted path."""
+    """A configuration that cannot be read. The message names each bad key by its dotted path."""
 
 
-def nearest(name: str, known: typing.Iterable[str], limit: int = 3) -> list[str]:
-    """Up to `limit` of `known`, most alike first; letter case is ignored."""
+def nearest(name: str, known: Iterable[str], limit: int = 3) -> list[str]:
+    """Return up to `limit` of `known`, the most similar first. Letter case is ignored."""
     by_lower = {k.lower(): k for k in known}
     return [by_lower[k] for k in difflib.get_close_matches(name.lower(), by_lower, n=limit, cutoff=0.5)]
 
 
-def did_you_mean(name: str, known: typing.Iterable[str]) -> str:
-    """'; did you mean a, b?', or nothing if nothing is near."""
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """Return '; did you mean a, b?', or an empty string if no known name is similar."""
     close = nearest(name, known)
     return f"; did you mean {', '.join(close)}?" if close else ""
 
 
 def explain(error: ValidationError, model: type[BaseModel]) -> str:
-    """All that pydantic found wrong, in one line."""
+    """Return everything that pydantic found wrong, in one line."""
     return "; ".join(_explain_one(detail, model) for detail in error.errors(include_url=False))
 
 
 def dotted_keys(model: type[BaseModel], prefix: str = "") -> Iterator[str]:
-    """Every key of a configuration by its dotted path."""
-    for name, field in model.model_fields.items():
-        inner = _model_of(field.annotation)
+    """Yield every key of a configuration by its dotted path."""
+    for name, field in _settings(model).items():
+        section = _section(field)
         yield f"{prefix}{name}"
-        if inner is not None:
-            yield from dotted_keys(inner, f"{prefix}{name}.")
+        if section is not None:
+            yield from dotted_keys(section, f"{prefix}{name}.")
 
 
 def _explain_one(detail: ErrorDetails, model: type[BaseModel]) -> str:
-    location = [str(part) for part in detail["loc"]]
+    # A network's convolution has no section of its own: users write its settings beside those of the network.
+    location = [str(part) for part in detail["loc"] if part != "convolution"]
     path = ".".join(location)
     if detail["type"] == "extra_forbidden":
         return f"unknown key {path}{_suggest_key(location, model)}"
@@ -55,23 +59,29 @@ def _explain_one(detail: ErrorDetails, model: type[BaseModel]) -> str:
 
 def _suggest_key(location: list[str], model: type[BaseModel]) -> str:
     *parents, key = location
-    owner: type[BaseModel] | None = model
+    section: type[BaseModel] | None = model
     for parent in parents:
-        field = owner.model_fields.get(parent) if owner else None
-        owner = _model_of(field.annotation) if field else None
+        field = _settings(section).get(parent) if section else None
+        section = _section(field) if field else None
+    known = list(_settings(section)) if section else []
     prefix = "".join(f"{parent}." for parent in parents)
-    siblings = [f"{prefix}{name}" for name in nearest(key, owner.model_fields if owner else ())]
+    siblings = [f"{prefix}{name}" for name in nearest(key, known)]
     # A key given one level too high or too low: `depth` for `model.depth`.
     elsewhere = [path for path in dotted_keys(model) if path.rpartition(".")[2] == key]
     close = [*elsewhere, *siblings][:3]
     if close:
         return f"; did you mean {', '.join(close)}?"
-    return f"; keys here: {', '.join(owner.model_fields)}" if owner else ""
+    return f"; keys here: {', '.join(known)}" if known else ""
 
 
-def _model_of(annotation: object) -> type[BaseModel] | None:
-    """The configuration class in an annotation such as `DataConfig | None`."""
-    for candidate in (annotation, *typing.get_args(annotation)):
+def _settings(section: type[BaseModel]) -> Mapping[str, FieldInfo]:
+    """Return the settings of a section by name: of the network, those of all families."""
+    return all_settings() if issubclass(section, ModelConfig) else section.model_fields
+
+
+def _section(field: FieldInfo) -> type[BaseModel] | None:
+    """Return the configuration class in an annotation such as `DataConfig | None`."""
+    for candidate in (field.annotation, *typing.get_args(field.annotation)):
         if isinstance(candidate, type) and issubclass(candidate, BaseModel):
             return candidate
     return None

@@ -9,7 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from revgnn.models import EquilibriumGNN
+from revgnn.models import TrainingState
+from revgnn.train.config import digest_as_written
 from revgnn.train.run.session import Session
 from revgnn.train.run.tensor_file import CheckpointError, read_tensors, write_tensors
 
@@ -43,8 +44,8 @@ def save_state(path: Path, session: Session, state: State) -> None:
     tensors: dict[str, Tensor] = {f"model.{name}": t for name, t in session.model.state_dict().items()}
     for index, moments in optimizer["state"].items():
         tensors |= {f"optimizer.{index}.{name}": t for name, t in moments.items()}
-    if isinstance(session.model, EquilibriumGNN) and session.model.warm_start is not None:
-        tensors |= {f"warm_start.{name}": t for name, t in session.model.warm_start.tensors().items()}
+    model_state = session.model.training_state()
+    tensors |= model_state.tensors
     tensors["rng.cpu"] = torch.get_rng_state()
     if session.device.type == "cuda":
         tensors["rng.cuda"] = torch.cuda.get_rng_state(session.device)
@@ -55,9 +56,8 @@ def save_state(path: Path, session: Session, state: State) -> None:
         "param_groups": optimizer["param_groups"],
         "scaler": session.scaler.state_dict(),
         "features": session.features_checksum,
+        **model_state.values,
     }
-    if isinstance(session.model, EquilibriumGNN):
-        note["solves"] = session.model.solves.tally.state()
     write_tensors(path, tensors, note)
 
 
@@ -71,27 +71,28 @@ def load_state(path: Path, session: Session) -> State:
     tensors, note = read_tensors(path)
     if note.get("format") != _FORMAT:
         raise CheckpointError(f"{path} has format {note.get('format')!r}, this version reads format {_FORMAT}.")
-    if note["config"] != session.config.digest:
+    is_current = note["config"] == session.config.digest
+    if not is_current and note["config"] != digest_as_written(path.with_name("config.yaml")):
         raise CheckpointError(f"{path} belongs to a run with another configuration than the config.yaml in the same folder.")
     if note.get("features") != session.features_checksum:
         name = session.config.data and session.config.data.node_features
         raise CheckpointError(f"{name} has another content than when this run's state was saved; restore the old file.")
     groups = _by_prefix(tensors)
     load_weights(session.model, groups["model"], path)
-    if isinstance(session.model, EquilibriumGNN) and session.model.warm_start is not None:
-        session.model.warm_start.restore(groups.get("warm_start", {}), session.device)
+    session.model.restore_training_state(TrainingState(tensors, note))
     moments: dict[int, dict[str, Tensor]] = {}
     for name, tensor in groups.get("optimizer", {}).items():
         index, _, moment = name.partition(".")
         moments.setdefault(int(index), {})[moment] = tensor
     session.optimizer.load_state_dict({"state": moments, "param_groups": note["param_groups"]})
     session.scaler.load_state_dict(note["scaler"])
-    if isinstance(session.model, EquilibriumGNN):
-        session.model.solves.tally.restore(note.get("solves", {}))
     torch.set_rng_state(groups["rng"]["cpu"])
     if session.device.type == "cuda" and "cuda" in groups["rng"]:
         torch.cuda.set_rng_state(groups["rng"]["cuda"], session.device)
-    return _read_progress(note["state"], path)
+    progress = _read_progress(note["state"], path)
+    if not is_current:  # before config.yaml is written again, since the file's digest is that of the old one
+        save_state(path, session, progress)
+    return progress
 
 
 def save_weights(path: Path, model: nn.Module, note: dict[str, Any]) -> None:

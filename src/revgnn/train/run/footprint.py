@@ -37,20 +37,18 @@ def compare_footprint(config: RunConfig) -> Footprint:
     """
     session = prepare(config)
     peak = _step_peak(session, config)
-    natural = "implicit" if config.model.family == "equilibrium" else "checkpoint" if config.model.is_residual else "reversible"
-    gradient = config.model.gradient or natural
     depths = _shallower(config.model.depth, even=config.model.tied)
     low, high = (_step_peak(session, _storing_config(config, depth)) for depth in depths)
     slope = (high - low) / max(depths[1] - depths[0], 1)
     estimate = round(high + slope * (config.model.depth - depths[1]))
     fits = estimate < _free_bytes(session.device) / 2
     stored = _step_peak(session, _storing_config(config, config.model.depth)) if fits else estimate
-    return Footprint(gradient, peak, stored, stored_is_measured=fits, shallower=depths)
+    return Footprint(config.model.effective_gradient, peak, stored, stored_is_measured=fits, shallower=depths)
 
 
 def _storing_config(config: RunConfig, depth: int) -> RunConfig:
     """Return the configuration of another depth with every layer stored."""
-    model = config.model.model_copy(update={"gradient": "backprop", "depth": depth, "checkpoint_every": None, "segments": 1})
+    model = config.model.model_copy(update={"gradient": "backprop", "depth": depth})
     return config.model_copy(update={"model": model})
 
 

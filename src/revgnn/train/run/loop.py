@@ -7,9 +7,8 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from revgnn.equilibrium import Solves
 from revgnn.memory import PeakMemory
-from revgnn.models import EquilibriumGNN, num_parameters
+from revgnn.models import num_parameters
 from revgnn.stack import StateRangeError
 from revgnn.train.config import RunConfig
 from revgnn.train.inference.views import infer
@@ -119,11 +118,11 @@ def _end_epoch(session: Session, state: State, folder: RunFolder) -> EpochEnded:
     """Evaluate if the configuration asks for it, save the best weights, append the epoch's metrics, and save the state."""
     config, epoch = session.config, state.epoch + 1
     started = time.perf_counter()
-    solves, evaluation_solves = _take_solves(session), None
+    solves, evaluation_solves = session.model.take_solves(), None
     scores, is_best = Scores(None, None, None), False
     if epoch % config.evaluation.every == 0 or epoch == config.epochs:
         logits = infer(session.model, session.batches, config.evaluation, config.seed)
-        evaluation_solves = _take_solves(session)
+        evaluation_solves = session.model.take_solves()
         scores = score_splits(session.dataset, logits)
         assert scores.valid is not None  # `prepare` refuses an empty validation split
         is_best = state.best_score is None or scores.valid > state.best_score
@@ -147,11 +146,6 @@ def _end_epoch(session: Session, state: State, folder: RunFolder) -> EpochEnded:
     if epoch % config.save_every == 0 or epoch == config.epochs or _out_of_patience(config, state):
         folder.save_last(session, state)
     return record
-
-
-def _take_solves(session: Session) -> Solves | None:
-    """Of an equilibrium since they were last taken."""
-    return session.model.solves.tally.take() if isinstance(session.model, EquilibriumGNN) else None
 
 
 def _out_of_patience(config: RunConfig, state: State) -> bool:

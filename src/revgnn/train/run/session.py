@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from revgnn.capture import CapturedStep
 from revgnn.data import NodeDataset, RandomPartition
-from revgnn.models import EquilibriumGNN, build_model
+from revgnn.models import AbstractModel, build_model
 from revgnn.train.batches import Batch, Batches
 from revgnn.train.config import Device, RunConfig
 from revgnn.train.datasets import features_checksum, load_dataset
@@ -31,7 +31,7 @@ class Session:
     device: torch.device
     batches: Batches
     partition: RandomPartition
-    model: nn.Module
+    model: AbstractModel
     optimizer: torch.optim.Optimizer
     scaler: LossScaler
     teacher: Tensor | None = None
@@ -111,23 +111,21 @@ def differentiate(session: Session, batch: Batch) -> tuple[Tensor, Tensor]:
     with autocast(session.device, config.amp):
         if config.label_inputs:
             batch = show_some_labels(batch, config.label_inputs, task)
-            batch = reuse_labels(lambda b: _forward(model, b)[0], batch, config.label_reuse, task)
-        logits, auxiliary = _forward(model, batch)
+            batch = reuse_labels(lambda b: _forward(model, b), batch, config.label_reuse, task)
+        logits = _forward(model, batch)
     loss = objective(task, logits[batch.train], batch.y[batch.train], config.loss)
     if config.distillation is not None:
         assert batch.teacher is not None  # `attach_teacher` gave the batches the teacher's logits
         loss = mix_losses(loss, divergence(task, logits, batch.teacher, config.distillation), config.distillation)
-    return loss, session.scaler.differentiate(loss, auxiliary)
+    return loss, session.scaler.differentiate(loss, model.auxiliary_loss)
 
 
-def _forward(model: nn.Module, batch: Batch) -> tuple[Tensor, Tensor | None]:
-    """Logits, and what else the model wants to be minimised."""
-    if isinstance(model, EquilibriumGNN):
-        return model(batch.graph, batch.x, batch.species, nodes=batch.nodes), model.auxiliary_loss
-    return model(batch.graph, batch.x, batch.species), None
+def _forward(model: AbstractModel, batch: Batch) -> Tensor:
+    """Return the logits of a training step."""
+    return model(batch.graph, batch.x, batch.species, nodes=batch.nodes)
 
 
-def build_for(config: RunConfig, dataset: NodeDataset) -> nn.Module:
+def build_for(config: RunConfig, dataset: NodeDataset) -> AbstractModel:
     """Build the run's model for the inputs and outputs of the data set."""
     return build_model(
         config.model,
