@@ -59,7 +59,9 @@ def law(*, cases: int, **strategies: SearchStrategy[Any]) -> Callable[[Body], An
                 drawn += 1
                 worker.run(body.__module__, body.__name__, {**fixed, **generated})
 
-            one.__name__ = re.sub(r"\W", "_", "_".join([body.__name__, *map(str, fixed.values())]))  # the key of hypothesis's database
+            one.__name__ = re.sub(
+                r"\W", "_", "_".join([body.__name__, *map(str, fixed.values())])
+            )  # the key of hypothesis's database
             known_fault = request.node.get_closest_marker("xfail") is not None
             wanted = cases * (THOROUGH if suite == "thorough" else 1)
             try:
@@ -69,7 +71,12 @@ def law(*, cases: int, **strategies: SearchStrategy[Any]) -> Callable[[Body], An
                 record_property("generated_cases", drawn)
                 print(f"{one.__name__}: {drawn} generated cases")  # noqa: T201  (shown with -s)
 
-        test.__name__, test.__qualname__, test.__doc__, test.__module__ = body.__name__, body.__name__, body.__doc__, body.__module__
+        test.__name__, test.__qualname__, test.__doc__, test.__module__ = (
+            body.__name__,
+            body.__name__,
+            body.__doc__,
+            body.__module__,
+        )
         test.body = body  # type: ignore[attr-defined]  # for the worker, which finds it by its name
         others = [p for p in inspect.signature(body).parameters.values() if p.name not in strategies]
         own = [p for p in inspect.signature(test).parameters.values() if p.kind is not inspect.Parameter.VAR_KEYWORD]

@@ -1,7 +1,6 @@
 """A process that runs cases, so that one that crashes or hangs costs a new process and not the test run.
 
-The process is forked from a server that has imported what the cases need and run none of them. A new one is there in some
-milliseconds, and takes case after case until one ends it.
+The process is forked from a server that has imported what takes long to import, and it takes case after case until one ends it.
 """
 
 from __future__ import annotations
@@ -28,7 +27,17 @@ SECONDS = 120
 """A case that takes longer hangs. The first one of a kind may have to compile kernels."""
 MEMORY = 8 << 30
 """Bytes that a worker may ask for beyond what it has when it starts. A size out of a damaged file must not fill the machine."""
-PRELOADED = ["numpy", "scipy.sparse", "torch", "torch_geometric.data", "hypothesis", "revgnn", "revgnn.ops", "revgnn.data", "revgnn.train.run.loop"]
+PRELOADED = [
+    "numba",
+    "scipy.sparse",
+    "sklearn.metrics",
+    "torch",
+    "torch_geometric.data",
+    "hypothesis",
+    "pydantic",
+    "safetensors.torch",
+]
+"""What the server imports: all but our own package, whose kernels run on one thread in a process forked after its import."""
 
 
 class Worker:

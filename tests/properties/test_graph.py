@@ -18,7 +18,7 @@ from torch_geometric.data import Data
 from revgnn import Graph
 from revgnn.data import RandomPartition
 from revgnn.ops import Max, Sum, aggregate, edge_softmax, propagate
-from tests.properties.graphs import MATRIX_LAYOUTS, VECTOR_LAYOUTS, DrawnEdges, Edges, drawn_edges, edge_lists, laid_out, seeds
+from tests.properties.graphs import MATRIX_LAYOUTS, DrawnEdges, Edges, drawn_edges, edge_lists, laid_out, seeds
 from tests.properties.laws import expect, known_fault, law
 
 KEPT_AS_GIVEN = "Graph(indptr, src) keeps arrays whose layout the kernels do not expect"
@@ -30,7 +30,9 @@ def check_graph(graph: Graph, edges: Edges) -> None:
     dst = sorted(edges.dst)
     n, e = edges.num_nodes, len(dst)
     expect((graph.num_nodes, graph.num_edges) == (n, e), f"{graph} instead of {n} nodes and {e} edges")
-    expect(graph.indptr.tolist() == indptr and graph.src.tolist() == src, f"indptr {graph.indptr.tolist()}, src {graph.src.tolist()}")
+    expect(
+        graph.indptr.tolist() == indptr and graph.src.tolist() == src, f"indptr {graph.indptr.tolist()}, src {graph.src.tolist()}"
+    )
     expect(graph.dst.tolist() == dst, f"dst {graph.dst.tolist()}")
     expect(graph.edge_index.tolist() == [src, dst], f"edge_index {graph.edge_index.tolist()}")
     expect(graph.in_degree.tolist() == [dst.count(i) for i in range(n)], f"in_degree {graph.in_degree.tolist()}")
@@ -63,11 +65,15 @@ def check_kernels(graph: Graph, src: list[int], dst: list[int]) -> None:
     expect(np.allclose(shares.tolist(), wanted_shares), f"edge_softmax is {shares.tolist()}, not {wanted_shares}")
     backwards = graph.subgraph(torch.arange(n - 1, -1, -1))
     pairs = sorted((n - 1 - s, n - 1 - d) for s, d in zip(src, dst, strict=True))
-    expect(sorted(map(tuple, backwards.edge_index.t().tolist())) == pairs, f"subgraph in reverse is {backwards.edge_index.tolist()}")
+    expect(
+        sorted(map(tuple, backwards.edge_index.t().tolist())) == pairs, f"subgraph in reverse is {backwards.edge_index.tolist()}"
+    )
     if n >= 2:
         with RandomPartition(graph, 2, seed=n) as partition:
             parts = list(partition.epoch(0))
-        inside = sum(len({s in part, d in part}) == 1 for s, d in zip(src, dst, strict=True) for part in [set(parts[0].nodes.tolist())])
+        inside = sum(
+            len({s in part, d in part}) == 1 for s, d in zip(src, dst, strict=True) for part in [set(parts[0].nodes.tolist())]
+        )
         expect(sum(part.graph.num_edges for part in parts) == inside, f"the parts hold not {inside} edges")
 
 
@@ -89,7 +95,9 @@ def test_a_graph_is_what_its_compressed_arrays_say(layout: str, edges: Edges, wi
 def test_expanded_arrays_are_read_as_what_they_show(num_nodes: int, num_edges: int, source: int) -> None:
     """All edges come from one node and reach the last one: `src` is one number, and `indptr` zeros but for its end."""
     assume(source < num_nodes)
-    indptr = torch.zeros(1, dtype=torch.int64).expand(num_nodes + 1) if num_edges == 0 else torch.tensor([0] * num_nodes + [num_edges])
+    indptr = (
+        torch.zeros(1, dtype=torch.int64).expand(num_nodes + 1) if num_edges == 0 else torch.tensor([0] * num_nodes + [num_edges])
+    )
     src = torch.tensor([source], dtype=torch.int32).expand(num_edges)
     edges = Edges(num_nodes, (source,) * num_edges, (num_nodes - 1,) * num_edges)
     check_graph(Graph(indptr, src), edges)
@@ -270,13 +278,20 @@ def test_a_graph_is_what_pyg_says(form: str, edges: Edges) -> None:
     graph = Graph.of(given)
     if form in ("Data", "EdgeIndex"):  # the others bring the edges into an order of their own
         check_graph(graph, edges)
-    expect(sorted(map(tuple, graph.edge_index.t().tolist())) == sorted(zip(edges.src, edges.dst, strict=True)), f"{graph.edge_index}")
+    expect(
+        sorted(map(tuple, graph.edge_index.t().tolist())) == sorted(zip(edges.src, edges.dst, strict=True)), f"{graph.edge_index}"
+    )
 
 
 # --- what is made of a graph ----------------------------------------------------------------------------------------------------
 
 
-@law(cases=100, edges=edge_lists(min_nodes=1), picked=st.lists(st.integers(0, 8), unique=True), width=st.sampled_from([torch.int32, torch.int64]))
+@law(
+    cases=100,
+    edges=edge_lists(min_nodes=1),
+    picked=st.lists(st.integers(0, 8), unique=True),
+    width=st.sampled_from([torch.int32, torch.int64]),
+)
 def test_a_subgraph_has_the_edges_among_its_nodes(edges: Edges, picked: list[int], width: torch.dtype) -> None:
     picked = [i for i in picked if i < edges.num_nodes]
     attr = torch.arange(float(len(edges.src))).unsqueeze(1)
@@ -308,7 +323,9 @@ def test_self_loops_stand_once_at_each_node(edges: Edges) -> None:
 
 @law(
     cases=150,
-    column=st.lists(st.floats(width=32, allow_nan=False, allow_infinity=False) | st.integers(-40000, 40000).map(lambda i: i / 100), max_size=9),
+    column=st.lists(
+        st.floats(width=32, allow_nan=False, allow_infinity=False) | st.integers(-40000, 40000).map(lambda i: i / 100), max_size=9
+    ),
     kind=st.sampled_from(["auto", "int16", "float16", "bfloat16"]),
 )
 def test_features_in_16_bits_lose_nothing_in_silence(column: list[float], kind: Any) -> None:
