@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -26,8 +26,10 @@ class Damage:
     size: float
     value: int
 
-    def of(self, content: bytes) -> bytes:
-        at = min(int(self.place * len(content)), max(0, len(content) - 1))
+    def of(self, content: bytes, within: Sequence[int] | None = None) -> bytes:
+        """The changed bytes; `within` are the places that may be changed, all by default."""
+        places = range(len(content)) if within is None else within
+        at = places[int(self.place * len(places))] if places else 0
         length = max(1, int(self.size * len(content)))
         piece = content[at : at + length]
         match self.kind:
@@ -56,11 +58,13 @@ class Damage:
             case kind:
                 raise ValueError(kind)
 
-    def apply(self, path: Path) -> None:
-        path.write_bytes(self.of(path.read_bytes()))
+    def apply(self, path: Path, within: Sequence[int] | None = None) -> None:
+        path.write_bytes(self.of(path.read_bytes(), within))
 
 
-KINDS = ["flip"] * 6 + ["byte"] * 2 + ["cut", "lose the head", "remove", "repeat", "zero", "insert", "append", "text", "nothing"]
+STRUCTURAL = ["cut", "lose the head", "remove", "repeat", "insert", "append", "text", "nothing"]
+"""Changes of a file's length."""
+KINDS = ["flip"] * 6 + ["byte"] * 2 + ["zero", *STRUCTURAL]
 SHARE = st.floats(0, 1, exclude_max=True)
 
 
@@ -68,7 +72,7 @@ def damages(*kinds: str, places: st.SearchStrategy[float] = SHARE) -> st.SearchS
     return st.builds(Damage, st.sampled_from(kinds or KINDS), places, SHARE.map(lambda size: size**3), st.integers(0, 255))
 
 
-def read_or_refuse(read: Callable[[], T], *files: Path) -> T | None:
+def read_or_refuse(read: Callable[[], T], *files: Path | str) -> T | None:
     """Return what `read` does, or None if it refuses as it should: by one short line that names a file.
 
     Raises:
@@ -81,13 +85,13 @@ def read_or_refuse(read: Callable[[], T], *files: Path) -> T | None:
         return None
 
 
-def check_refusal(error: Exception, *files: Path) -> None:
+def check_refusal(error: Exception, *files: Path | str) -> None:
     """Assert that an error is one that the command line shows as a line: of a known kind, short, and with the name of a file."""
     kind, text = type(error).__name__, f"{getattr(error, 'filename', '') or ''} {error}"
     expect(isinstance(error, (ValueError, OSError)), f"ends in {kind}: {text[:500]}")
     expect(len(text) <= LONGEST_MESSAGE, f"a message of {len(text)} characters: {text[:300]} ...")
     named = any(str(file) in text for file in files)
-    expect(named, f"{kind} names none of {[file.name for file in files]}: {text[:500]}")
+    expect(named, f"{kind} names none of {[str(file) for file in files]}: {text[:500]}")
 
 
 def same(one: Any, other: Any) -> bool:

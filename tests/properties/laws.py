@@ -42,11 +42,12 @@ declared: list[int] = []
 """The cases of each law that was imported, parametrised laws counted once."""
 
 
-def law(*, cases: int, **strategies: SearchStrategy[Any]) -> Callable[[Body], Any]:
+def law(*, cases: int, exhaustive: bool = False, **strategies: SearchStrategy[Any]) -> Callable[[Body], Any]:
     """Decorator: a test that runs the function on generated cases in a worker process.
 
     Args:
         cases: in the default suite.
+        exhaustive: there are no more cases than these, so the slow suite draws no more.
         strategies: what to draw for each argument. Other arguments come from pytest: fixtures and parameters.
     """
 
@@ -63,7 +64,7 @@ def law(*, cases: int, **strategies: SearchStrategy[Any]) -> Callable[[Body], An
                 r"\W", "_", "_".join([body.__name__, *map(str, fixed.values())])
             )  # the key of hypothesis's database
             known_fault = request.node.get_closest_marker("xfail") is not None
-            wanted = cases * (THOROUGH if suite == "thorough" else 1)
+            wanted = cases * (THOROUGH if suite == "thorough" and not exhaustive else 1)
             try:
                 _settings(suite, wanted, shrink=not known_fault)(given(**strategies)(one))()
                 assert drawn >= wanted // 2, f"only {drawn} of {wanted} cases were drawn; the strategy is too narrow."
