@@ -34,20 +34,22 @@ from tests.properties.process import Worker
 THOROUGH = 45
 """How many times as many cases the slow suite draws."""
 WANTED = {"default": 2_000, "thorough": 100_000}
-"""Cases that all laws together draw at least. `test_budget.py` holds the suite to it."""
+"""Cases that all laws together draw at least. `test_suite.py` holds the suite to it."""
 
 Body = Callable[..., None]
 
-declared: list[int] = []
-"""The cases of each law that was imported, parametrised laws counted once."""
+declared: dict[str, int] = {}
+"""The cases of each law that was imported, by its name."""
+exhaustive: set[str] = set()
+"""Laws that have no more cases than these."""
 
 
-def law(*, cases: int, exhaustive: bool = False, **strategies: SearchStrategy[Any]) -> Callable[[Body], Any]:
+def law(*, cases: int, all_there_are: bool = False, **strategies: SearchStrategy[Any]) -> Callable[[Body], Any]:
     """Decorator: a test that runs the function on generated cases in a worker process.
 
     Args:
         cases: in the default suite.
-        exhaustive: there are no more cases than these, so the slow suite draws no more.
+        all_there_are: there are no more cases than these, so the slow suite draws no more.
         strategies: what to draw for each argument. Other arguments come from pytest: fixtures and parameters.
     """
 
@@ -64,7 +66,7 @@ def law(*, cases: int, exhaustive: bool = False, **strategies: SearchStrategy[An
                 r"\W", "_", "_".join([body.__name__, *map(str, fixed.values())])
             )  # the key of hypothesis's database
             known_fault = request.node.get_closest_marker("xfail") is not None
-            wanted = cases * (THOROUGH if suite == "thorough" and not exhaustive else 1)
+            wanted = cases * (THOROUGH if suite == "thorough" and not all_there_are else 1)
             try:
                 _settings(suite, wanted, shrink=not known_fault)(given(**strategies)(one))()
                 assert drawn >= wanted // 2, f"only {drawn} of {wanted} cases were drawn; the strategy is too narrow."
@@ -82,7 +84,9 @@ def law(*, cases: int, exhaustive: bool = False, **strategies: SearchStrategy[An
         others = [p for p in inspect.signature(body).parameters.values() if p.name not in strategies]
         own = [p for p in inspect.signature(test).parameters.values() if p.kind is not inspect.Parameter.VAR_KEYWORD]
         test.__signature__ = inspect.Signature([*own, *others])  # type: ignore[attr-defined]  # pytest reads what to pass from it
-        declared.append(cases)
+        declared[f"{body.__module__}.{body.__name__}"] = cases
+        if all_there_are:
+            exhaustive.add(f"{body.__module__}.{body.__name__}")
         thorough = pytest.param("thorough", marks=[pytest.mark.slow, pytest.mark.timeout(7200)])
         return pytest.mark.parametrize("suite", ["default", thorough])(test)
 

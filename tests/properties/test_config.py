@@ -244,7 +244,7 @@ FAULTS = {
 
 
 @pytest.mark.parametrize("name", [pytest.param(name, marks=known_fault(FAULTS[name])) if name in FAULTS else name for name in SPECIAL])
-@law(cases=3, exhaustive=True, after=st.sampled_from([b"", b"\n", b"\n# the end"]))
+@law(cases=3, all_there_are=True, after=st.sampled_from([b"", b"\n", b"\n# the end"]))
 def test_special_yaml_is_a_run_or_refused_shortly(name: str, after: bytes) -> None:
     config = read(SPECIAL[name] + after)
     expect(config is None or name != "a key twice", "accepted")

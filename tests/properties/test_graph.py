@@ -414,7 +414,7 @@ ENTRIES: dict[str, Any] = {
     "dtype",
     pytest.param("shape", marks=known_fault("permute_edges of a scalar is an IndexError")),
 ])  # fmt: skip
-@law(cases=60, exhaustive=True, entry=st.sampled_from(list(ENTRIES)), pick=st.integers(0, 5))
+@law(cases=60, all_there_are=True, entry=st.sampled_from(list(ENTRIES)), pick=st.integers(0, 5))
 def test_what_is_no_graph_is_refused_with_a_reason(kind: str, entry: str, pick: int) -> None:
     """By a `ValueError` or `TypeError`, not by an error from inside. What is accepted works."""
     names = list(STRANGERS[kind])
