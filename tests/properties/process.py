@@ -40,6 +40,10 @@ PRELOADED = [
 """What the server imports: all but our own package, whose kernels run on one thread in a process forked after its import."""
 
 
+STACK = "stack.txt"
+"""Where a process that crashes writes what it was doing."""
+
+
 class Worker:
     """Runs the bodies of laws in a process of its own."""
 
@@ -63,7 +67,7 @@ class Worker:
             # What the case before broke may only show now: try this one alone.
             again, _ = self._ask(case)
             blame = "this case alone" if again == "crashed" else "this case or those before it: alone it does not crash"
-            raise AssertionError(f"the process crashed ({text}) with {blame}: {name}({_shown(arguments)})")
+            raise AssertionError(f"the process crashed with {blame}: {name}({_shown(arguments)})\n{text}")
         if outcome == "rejected":
             assume(False)
         if outcome != "passed":
@@ -92,12 +96,13 @@ class Worker:
             self._process.join()
             code = self._process.exitcode
             self.close()
-            return "crashed", signal.Signals(-code).name if code < 0 else f"exit code {code}"
+            stack = (self._scratch / STACK).read_text().split("\n\n")[1:2]
+            return "crashed", "\n".join([signal.Signals(-code).name if code < 0 else f"exit code {code}", *stack])
 
     def start(self) -> None:
         """Start the process, and the server with the first one."""
-        for leftover in self._scratch.iterdir():  # of a process that crashed
-            shutil.rmtree(leftover, ignore_errors=True)
+        shutil.rmtree(self._scratch, ignore_errors=True)  # what a process that crashed has left
+        self._scratch.mkdir()
         self._connection, theirs = self._context.Pipe()
         self._process = self._context.Process(target=serve, args=(theirs, str(self._scratch)), daemon=True)
         self._process.start()
@@ -107,7 +112,8 @@ class Worker:
 def serve(connection: Connection, scratch: str) -> None:
     """Run cases until the connection closes. The worker's main function."""
     tempfile.tempdir = scratch
-    faulthandler.enable()
+    stack = open(Path(scratch) / STACK, "w")  # noqa: SIM115  (open until the process ends)
+    faulthandler.enable(stack)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     limit = _virtual_memory() + MEMORY
     resource.setrlimit(resource.RLIMIT_AS, (limit, limit))

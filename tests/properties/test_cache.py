@@ -85,7 +85,7 @@ def small_sets_are_cached(*, settled: bool) -> Iterator[None]:
 storages = st.sampled_from(["float32", "float16", "bfloat16"])
 
 
-@law(cases=40, recipe=recipes, storage=storages, settled=st.booleans())
+@law(cases=15, recipe=recipes, storage=storages, settled=st.booleans())
 def test_a_set_from_the_cache_is_the_set_that_was_read(recipe: Recipe, storage: str, settled: bool) -> None:
     with tempfile.TemporaryDirectory() as folder, small_sets_are_cached(settled=settled):
         kept = Cached(Path(folder), recipe, storage)
@@ -98,7 +98,7 @@ HEADER = 128
 """Bytes of an array's file that say its type and shape."""
 
 
-@law(cases=60, recipe=recipes, storage=storages, settled=st.booleans(), damage=damages(), which=st.integers(0, 30))
+@law(cases=30, recipe=recipes, storage=storages, settled=st.booleans(), damage=damages(), which=st.integers(0, 30))
 def test_damaged_arrays_are_noticed(recipe: Recipe, storage: str, settled: bool, damage: Damage, which: int) -> None:
     check_damage(recipe, storage, settled, damage, which, lambda file: file.suffix == ".npy", lambda size: range(HEADER, size))
 
@@ -109,12 +109,12 @@ def test_damaged_headers_of_arrays_are_noticed(recipe: Recipe, storage: str, set
     check_damage(recipe, storage, settled, damage, which, lambda file: file.suffix == ".npy", lambda size: range(HEADER))
 
 
-@law(cases=40, recipe=recipes, storage=storages, settled=st.booleans(), damage=damages(*STRUCTURAL))
+@law(cases=20, recipe=recipes, storage=storages, settled=st.booleans(), damage=damages(*STRUCTURAL))
 def test_a_manifest_cut_or_grown_is_noticed(recipe: Recipe, storage: str, settled: bool, damage: Damage) -> None:
     check_damage(recipe, storage, settled, damage, 0, lambda file: file.name == "manifest.json", range)
 
 
-@law(cases=40, recipe=recipes, storage=storages, damage=damages())
+@law(cases=15, recipe=recipes, storage=storages, damage=damages())
 def test_a_damaged_note_of_verification_is_noticed(recipe: Recipe, storage: str, damage: Damage) -> None:
     check_damage(recipe, storage, True, damage, 0, lambda file: file.name == "verified.json", range)
 
@@ -142,7 +142,7 @@ def check_damage(
 
 
 @pytest.mark.parametrize("change", ["gone", "a folder", "another's", "fewer bytes"])
-@law(cases=20, recipe=recipes, which=st.integers(0, 30))
+@law(cases=8, recipe=recipes, which=st.integers(0, 30))
 def test_a_cache_with_files_missing_or_mixed_up_is_rebuilt(change: str, recipe: Recipe, which: int) -> None:
     with tempfile.TemporaryDirectory() as folder, small_sets_are_cached(settled=True):
         kept = Cached(Path(folder), recipe, "float32")
@@ -172,7 +172,7 @@ def places(tree: Any, at: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
 
 
 @pytest.mark.parametrize("change", ["replaced", "removed"])
-@law(cases=60, recipe=recipes, storage=storages, settled=st.booleans(), pick=st.integers(0, 10_000), junk=st.sampled_from(JUNK))
+@law(cases=25, recipe=recipes, storage=storages, settled=st.booleans(), pick=st.integers(0, 10_000), junk=st.sampled_from(JUNK))
 def test_a_manifest_with_strange_values_is_noticed(change: str, recipe: Recipe, storage: str, settled: bool, pick: int, junk: Any) -> None:
     """Of what describes the files and the arrays."""
     with tempfile.TemporaryDirectory() as folder, small_sets_are_cached(settled=settled):
@@ -233,7 +233,7 @@ FORGED = ["indptr", "src", "edge_attr", "x", "y", "train_0", "test_0", "species"
     pytest.param(array, marks=known_fault("edge features need not have a row for each edge: kernels read beyond them"))
     if array == "edge_attr" else array for array in FORGED
 ])  # fmt: skip
-@law(cases=20, recipe=recipes, change=st.sampled_from(["fewer rows", "no rows", "more rows", "wider", "float64", "int32", "int8", "far"]))
+@law(cases=10, recipe=recipes, change=st.sampled_from(["fewer rows", "no rows", "more rows", "wider", "float64", "int32", "int8", "far"]))
 def test_arrays_that_do_not_fit_together_reach_no_kernel(array: str, recipe: Recipe, change: str) -> None:
     """The manifest agrees with the arrays, down to the checksum: as after a crash of a program that rewrites both."""
     recipe = Recipe(**{**vars(recipe), "features": True, "edge_features": 2, "species": True, "edges": max(20, recipe.edges)})

@@ -49,7 +49,7 @@ def made(description: dict[str, tuple[torch.dtype, tuple[int, ...], str]]) -> di
     return found
 
 
-@law(cases=80, description=described, note=notes)
+@law(cases=40, description=described, note=notes)
 def test_tensors_and_their_note_are_read_back(description: dict[str, Any], note: dict[str, Any]) -> None:
     tensors = made(description)
     with tempfile.TemporaryDirectory() as folder:
@@ -82,7 +82,7 @@ def test_tensors_that_were_read_do_not_need_their_file(description: dict[str, An
         expect(same(back, {name: tensors[name].contiguous() for name in back}), "the tensors have changed")
 
 
-@law(cases=60, description=described, note=notes, damage=damages(*STRUCTURAL))
+@law(cases=30, description=described, note=notes, damage=damages(*STRUCTURAL))
 def test_a_file_of_tensors_cut_or_grown_is_refused_or_the_same(description: dict[str, Any], note: dict[str, Any], damage: Damage) -> None:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "a.safetensors"
@@ -170,7 +170,7 @@ RESUMED = {
 
 
 @pytest.mark.parametrize("name", [pytest.param(name, marks=known_fault(fault)) if fault else name for name, fault in RESUMED.items()])
-@law(cases=12, damage=damages(*STRUCTURAL, "zero"), epochs=st.integers(2, 3))
+@law(cases=8, damage=damages(*STRUCTURAL, "zero"), epochs=st.integers(2, 3))
 def test_a_run_with_a_damaged_file_is_refused_or_resumes_to_the_same_result(name: str, damage: Damage, epochs: int) -> None:
     """To the epoch that is trained already, or one further."""
     with tempfile.TemporaryDirectory() as scratch:
@@ -186,7 +186,7 @@ def test_a_run_with_a_damaged_file_is_refused_or_resumes_to_the_same_result(name
 
 
 @pytest.mark.parametrize("name", ["best.safetensors", "config.yaml", "metrics.jsonl", "result.json", "environment.json", "last.safetensors"])
-@law(cases=12, damage=damages(*STRUCTURAL, "byte", "zero"))
+@law(cases=4, damage=damages(*STRUCTURAL, "byte", "zero"))
 def test_a_run_with_a_damaged_file_is_evaluated_or_refused(name: str, damage: Damage) -> None:
     with tempfile.TemporaryDirectory() as scratch:
         folder = write_files(scratch)
@@ -210,7 +210,7 @@ UNCHECKED = {
     pytest.param(part, change, marks=known_fault(UNCHECKED[part, change]) if (part, change) in UNCHECKED else ())
     for part in ("model", "optimizer", "rng") for change in CHANGES
 ])  # fmt: skip
-@law(cases=12, pick=st.integers(0, 10_000))
+@law(cases=6, pick=st.integers(0, 10_000))
 def test_a_state_with_another_tensor_is_refused(part: str, change: str, pick: int) -> None:
     with tempfile.TemporaryDirectory() as folder:
         path = write_files(folder) / "last.safetensors"

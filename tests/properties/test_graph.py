@@ -84,7 +84,7 @@ def check_kernels(graph: Graph, src: list[int], dst: list[int]) -> None:
     "contiguous", "offset", "unaligned", "read-only", "mapped",
     *(pytest.param(layout, marks=known_fault(KEPT_AS_GIVEN)) for layout in ("step", "column")),
 ])  # fmt: skip
-@law(cases=40, edges=edge_lists(min_nodes=2), width=st.sampled_from([np.int32, np.int64]))
+@law(cases=25, edges=edge_lists(min_nodes=2), width=st.sampled_from([np.int32, np.int64]))
 def test_a_graph_is_what_its_compressed_arrays_say(layout: str, edges: Edges, width: type[np.generic]) -> None:
     indptr, src = edges.compressed()
     check_graph(Graph(laid_out(np.array(indptr, np.int64), layout), laid_out(np.array(src, width), layout)), edges)
@@ -141,7 +141,7 @@ def check_accepted_if_valid(arrays: Compressed) -> None:
     check_kernels(graph, list(arrays.src), [i for i, (a, b) in enumerate(itertools.pairwise(arrays.indptr)) for _ in range(b - a)])
 
 
-@law(cases=120, arrays=nearly_compressed(st.integers(-3, 30)))
+@law(cases=80, arrays=nearly_compressed(st.integers(-3, 30)))
 def test_compressed_arrays_with_wrong_numbers_are_refused(arrays: Compressed) -> None:
     check_accepted_if_valid(arrays)
 
@@ -163,7 +163,7 @@ def test_differences_that_wrap_are_refused(jump: int, num_edges: int) -> None:
 
 
 @pytest.mark.parametrize("layout", MATRIX_LAYOUTS)
-@law(cases=20, edges=edge_lists(min_nodes=1), width=st.sampled_from([np.int32, np.int64]), K=st.integers(1, 3), named=st.booleans())
+@law(cases=12, edges=edge_lists(min_nodes=1), width=st.sampled_from([np.int32, np.int64]), K=st.integers(1, 3), named=st.booleans())
 def test_a_graph_is_what_its_edge_index_says(layout: str, edges: Edges, width: type, K: int, named: bool) -> None:
     num_nodes = edges.num_nodes
     if not named:  # isolated nodes at the end are lost
@@ -322,7 +322,7 @@ def test_self_loops_stand_once_at_each_node(edges: Edges) -> None:
 
 
 @law(
-    cases=150,
+    cases=80,
     column=st.lists(
         st.floats(width=32, allow_nan=False, allow_infinity=False) | st.integers(-40000, 40000).map(lambda i: i / 100), max_size=9
     ),

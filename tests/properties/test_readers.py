@@ -32,7 +32,7 @@ def read_all(layout: str, folder: Path) -> NodeDataset:
 # --- files as they should be ------------------------------------------------------------------------------------------------------
 
 
-@law(cases=60, recipe=recipes)
+@law(cases=30, recipe=recipes)
 def test_a_saved_set_is_read_back(recipe: Recipe) -> None:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "own.npz"
@@ -44,7 +44,7 @@ def test_a_saved_set_is_read_back(recipe: Recipe) -> None:
 
 
 @pytest.mark.parametrize("layout", ["ogb csv", "ogb binary"])
-@law(cases=20, recipe=recipes)
+@law(cases=12, recipe=recipes)
 def test_ogb_and_npz_files_of_one_set_are_read_alike(layout: str, recipe: Recipe) -> None:
     recipe = Recipe(**{**vars(recipe), "splits": 1, "edges": max(1, recipe.edges)})  # a csv without rows has no columns
     with tempfile.TemporaryDirectory() as name:
@@ -85,7 +85,7 @@ def stored(array: np.ndarray, dtype: str, order: str) -> np.ndarray:
     *(pytest.param(dtype, marks=known_fault("edges of another byte order end in an error of numba")) for dtype in SWAPPED_SIGNED),
 ])  # fmt: skip
 @law(
-    cases=6,
+    cases=5,
     recipe=recipes,
     labels=st.sampled_from([*INTEGERS, *SWAPPED]),
     numbers=st.sampled_from(FLOATS),
@@ -118,19 +118,24 @@ def test_no_way_to_store_numbers_changes_them(
 
 
 def regions(content: bytes) -> dict[str, list[int]]:
-    """The places of an .npz file by what stands there."""
+    """The places of an .npz file by what stands there. Lengths of names belong to the names."""
     with zipfile.ZipFile(io.BytesIO(content)) as archive:
         members = archive.infolist()
-        directory = archive.start_dir
-    headers: list[int] = []
-    data: list[int] = []
+        at = archive.start_dir
+    found: dict[str, list[int]] = {"data": [], "headers": [], "lengths": [], "directory": [], "names": []}
     for member in members:
         start = member.header_offset
-        lengths = int.from_bytes(content[start + 26 : start + 28], "little"), int.from_bytes(content[start + 28 : start + 30], "little")
+        lengths = [int.from_bytes(content[k : k + 2], "little") for k in (start + 26, start + 28)]
         inner = start + 30 + sum(lengths)
-        headers += range(start, inner)
-        data += range(inner, inner + member.compress_size)
-    return {"headers": headers, "data": data, "directory": list(range(directory, len(content)))}
+        found["lengths"] += range(start + 26, start + 30)
+        found["headers"] += [*range(start, start + 26), *range(start + 30, inner)]
+        found["data"] += range(inner, inner + member.compress_size)
+        length = len(member.filename)
+        found["names"] += [at + 28, at + 29, *range(at + 46, at + 46 + length)]
+        found["directory"] += [*range(at, at + 28), *range(at + 30, at + 46)]
+        at += 46 + length + len(member.extra) + len(member.comment)
+    found["directory"] += range(at, len(content))
+    return found
 
 
 def check_damage(layout: str, recipe: Recipe, damage: Damage, which: int = 0, region: str | None = None, protected: bool = True) -> None:
@@ -155,9 +160,9 @@ def test_a_file_cut_or_grown_is_refused_or_gives_the_same_data(layout: str, reci
 
 @pytest.mark.parametrize("layout", ["npz", "npz compressed"])
 @pytest.mark.parametrize("region", [
-    "data",
-    pytest.param("headers", marks=known_fault("an error of zipfile is passed on with all the bytes that it quotes")),
-    pytest.param("directory", marks=known_fault("an array whose name is not known is left out, such as one with a damaged name")),
+    "data", "headers", "directory",
+    pytest.param("lengths", marks=known_fault("an error of zipfile is passed on with all the bytes that it quotes")),
+    pytest.param("names", marks=known_fault("an array whose name is not known is left out, such as one with a damaged name")),
 ])  # fmt: skip
 @law(cases=60, recipe=recipes, damage=damages("flip", "byte"))
 def test_a_bit_that_flips_is_seen(layout: str, region: str, recipe: Recipe, damage: Damage) -> None:
@@ -171,7 +176,7 @@ def test_a_damaged_csv_is_seen(recipe: Recipe, damage: Damage, which: int) -> No
 
 
 @pytest.mark.parametrize("layout", ["ogb csv", "planetoid"])
-@law(cases=60, recipe=recipes, damage=damages(), which=st.integers(0, 20))
+@law(cases=25, recipe=recipes, damage=damages(), which=st.integers(0, 20))
 def test_a_damaged_file_without_a_checksum_ends_in_no_other_error(layout: str, recipe: Recipe, damage: Damage, which: int) -> None:
     """JSON and pickles: what is still well formed is read."""
     check_damage(layout, recipe, damage, which, protected=False)
@@ -256,7 +261,7 @@ small = recipes.map(lambda recipe: Recipe(**{**vars(recipe), "nodes": 14, "edges
     pytest.param(field, marks=known_fault("a num_classes or task_names of a wrong shape is a TypeError"))
     if field in ("num_classes", "task_names") else field for field in FIELDS
 ])  # fmt: skip
-@law(cases=30, recipe=small, kind=st.sampled_from(list(STRANGE)))
+@law(cases=15, recipe=small, kind=st.sampled_from(list(STRANGE)))
 def test_a_strange_array_is_refused_by_name_or_understood(field: str, recipe: Recipe, kind: str) -> None:
     """Whatever is accepted is a data set that can be used: its numbers are finite, its labels classes."""
     assume((field, kind) != ("edge_attr", "huge"))
@@ -401,7 +406,7 @@ def test_a_boolean_of_ogb_may_be_spelled_in_any_way(key: str, recipe: Recipe, va
 # --- node features in a file of their own -------------------------------------------------------------------------------------------
 
 
-@law(cases=80, damage=damages(), dtype=st.sampled_from(FLOATS), order=st.sampled_from(ORDERS), seed=st.integers(0, 2**32 - 1))
+@law(cases=30, damage=damages(), dtype=st.sampled_from(FLOATS), order=st.sampled_from(ORDERS), seed=st.integers(0, 2**32 - 1))
 def test_a_damaged_file_of_node_features_is_refused_or_finite(damage: Damage, dtype: str, order: str, seed: int) -> None:
     rng = np.random.default_rng(seed)
     with tempfile.TemporaryDirectory() as folder:
@@ -448,7 +453,7 @@ class Opens:
 
 @pytest.mark.parametrize("layout", ["planetoid", "ogb binary"])
 @law(
-    cases=20,
+    cases=12,
     how=st.sampled_from(["open", "eval", "mkdir", "system"]),
     protocol=st.integers(0, 5),
     which=st.integers(0, 6),
