@@ -68,8 +68,9 @@ KINDS = ["flip"] * 6 + ["byte"] * 2 + ["zero", *STRUCTURAL]
 SHARE = st.floats(0, 1, exclude_max=True)
 
 
-def damages(*kinds: str, places: st.SearchStrategy[float] = SHARE) -> st.SearchStrategy[Damage]:
-    return st.builds(Damage, st.sampled_from(kinds or KINDS), places, SHARE.map(lambda size: size**3), st.integers(0, 255))
+def damages(*kinds: str, values: st.SearchStrategy[int] | None = None) -> st.SearchStrategy[Damage]:
+    values = st.integers(0, 255) if values is None else values
+    return st.builds(Damage, st.sampled_from(kinds or KINDS), SHARE, SHARE.map(lambda size: size**3), values)
 
 
 def read_or_refuse(read: Callable[[], T], *files: Path | str) -> T | None:

@@ -17,6 +17,8 @@ Leaves = dict[str, Tensor]
 
 K = 3
 """Edge features. A kernel is compiled for each K and each number of channels, so the laws use few of them."""
+POWER_EPS = 0.1
+"""Least message of a power mean: of messages near 0 the gradients are large, and all digits of them are noise."""
 NARROW, WIDE = 7, 40
 """Numbers of channels: less than a vector, and several vectors with a rest."""
 
@@ -44,10 +46,12 @@ class Operator:
         return lambda leaves, backend: self.call(graph, leaves, backend)
 
 
-def _aggregation(how: Callable[[Any], Any], *, learned: bool = False, residual: bool = False) -> Operator:
+def _aggregation(
+    how: Callable[[Any], Any], *, learned: bool = False, residual: bool = False, eps: float = 1e-7
+) -> Operator:
     def call(graph: Graph, leaves: Leaves, backend: str | None) -> Tensor:
         tensors = {name: t for name, t in leaves.items() if name != "param"}
-        return aggregate(graph=graph, how=how(leaves.get("param")), residual=residual, backend=backend, **tensors)
+        return aggregate(graph=graph, how=how(leaves.get("param")), residual=residual, eps=eps, backend=backend, **tensors)
 
     return Operator(call, lambda n, e, c: {"x": (n, c), **({"param": ()} if learned else {})})
 
@@ -72,9 +76,9 @@ AGGREGATIONS: dict[str, Operator] = {
     "softmax": _aggregation(lambda _: Softmax(0.7)),
     "softmax learned": _aggregation(lambda p: Softmax(p), learned=True),
     "softmax semi-gradient": _aggregation(lambda _: Softmax(0.7, semi_gradient=True)),
-    "power": _aggregation(lambda _: Power(2.0)),
-    "power learned": _aggregation(lambda p: Power(p), learned=True),
-    "power clamped": _aggregation(lambda p: Power(p, clamp=(1e-7, 1.0)), learned=True),
+    "power": _aggregation(lambda _: Power(2.0), eps=POWER_EPS),
+    "power learned": _aggregation(lambda p: Power(p), learned=True, eps=POWER_EPS),
+    "power clamped": _aggregation(lambda p: Power(p, clamp=(1e-7, 1.0)), learned=True, eps=POWER_EPS),
 }
 OPERATORS: dict[str, Operator] = {
     **AGGREGATIONS,

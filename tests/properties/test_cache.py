@@ -104,7 +104,14 @@ def test_damaged_arrays_are_noticed(recipe: Recipe, storage: str, settled: bool,
 
 
 @known_fault("a damaged header of an array is an error of Python's tokenizer")
-@law(cases=60, recipe=recipes, storage=storages, settled=st.booleans(), damage=damages(), which=st.integers(0, 30))
+@law(
+    cases=60,
+    recipe=recipes,
+    storage=storages,
+    settled=st.booleans(),
+    damage=damages() | damages("byte", values=st.sampled_from(b"([{")),
+    which=st.integers(0, 30),
+)
 def test_damaged_headers_of_arrays_are_noticed(recipe: Recipe, storage: str, settled: bool, damage: Damage, which: int) -> None:
     check_damage(recipe, storage, settled, damage, which, lambda file: file.suffix == ".npy", lambda size: range(HEADER))
 
@@ -233,7 +240,7 @@ FORGED = ["indptr", "src", "edge_attr", "x", "y", "train_0", "test_0", "species"
     pytest.param(array, marks=known_fault("edge features need not have a row for each edge: kernels read beyond them"))
     if array == "edge_attr" else array for array in FORGED
 ])  # fmt: skip
-@law(cases=10, recipe=recipes, change=st.sampled_from(["fewer rows", "no rows", "more rows", "wider", "float64", "int32", "int8", "far"]))
+@law(cases=8, recipe=recipes, change=st.sampled_from(["fewer rows", "no rows", "more rows", "wider", "float64", "int32", "int8", "far"]))
 def test_arrays_that_do_not_fit_together_reach_no_kernel(array: str, recipe: Recipe, change: str) -> None:
     """The manifest agrees with the arrays, down to the checksum: as after a crash of a program that rewrites both."""
     recipe = Recipe(**{**vars(recipe), "features": True, "edge_features": 2, "species": True, "edges": max(20, recipe.edges)})

@@ -201,8 +201,8 @@ SPECIAL = {
     "a deep list": b"epochs: " + b"[" * 1200 + b"]" * 1200,
     "a deep mapping": b"{a: " * 1200 + b"1" + b"}" * 1200,
     "aliases that multiply": b"a: &a [x,x,x,x,x,x,x,x,x]\n" + b"".join(
-        f"{chr(98 + i)}: &{chr(98 + i)} [{','.join([f'*{chr(97 + i)}'] * 9)}]\n".encode() for i in range(6)
-    ) + b"epochs: *g\n",
+        f"{chr(98 + i)}: &{chr(98 + i)} [{','.join([f'*{chr(97 + i)}'] * 9)}]\n".encode() for i in range(4)
+    ) + b"epochs: *e\n",
     "an alias to itself": b"epochs: &a [*a]",
     "a key that is a list": b"[1, 2]: 3",
     "a key that is a mapping": b"? {a: 1}\n: 2",

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import pytest
 import torch
@@ -14,15 +15,64 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from revgnn import Graph
 from revgnn.nn import GENBlock, GENConv
 from revgnn.ops import Power, Softmax, advance, aggregate, retreat
-from tests.ops.compare import assert_matches_reference
+from revgnn.testing import assert_close_to_truth, nan_filled_empty
+from tests.ops.compare import assert_matches_reference, evaluate
 from tests.properties.graphs import MATRIX_LAYOUTS, DrawnEdges, Edges, Noise, drawn_edges, edge_lists, laid_out, noises, seeds
 from tests.properties.laws import expect, known_fault, law
-from tests.properties.operators import NARROW, OPERATORS, WIDE, K, Leaves, differing, run
+from tests.properties.operators import NARROW, OPERATORS, WIDE, K, Leaves, Operator, differing, run
 
 ON_GRAPHS = [name for name in OPERATORS if name not in ("norm_relu", "perceptron")]
 
 
 # --- the reference ----------------------------------------------------------------------------------------------------------------
+
+
+class Fault(NamedTuple):
+    """Results that are known to be further off than the rule of the house allows; removed with what is wrong."""
+
+    reason: str
+    covers: Callable[[str, str, Graph, str], bool]
+    """Of an operator, the kind of its noise, its graph and the name of a result."""
+    edges: st.SearchStrategy[Edges | DrawnEdges]
+    """Graphs that show it."""
+    operators: tuple[str, ...]
+    kinds: tuple[str, ...]
+
+
+def sums_edges(operator: str) -> bool:
+    return operator.endswith(", edges") and not operator.startswith("max")
+
+
+FAULTS = {
+    "bias": Fault(
+        "the gradient of the bias of many edges is off by more than twice plain torch's error",
+        lambda operator, kind, graph, name: name == "gradient of bias" and sums_edges(operator),
+        drawn_edges(100, 300, max_nodes=6),
+        ("sum, edges", "mean, edges"),
+        ("normal", "ties", "sparse"),
+    ),
+    "offset": Fault(
+        "the gradient of softmax loses the digits that all messages of a node have in common",
+        lambda operator, kind, graph, name: operator.startswith("softmax") and kind == "offset",
+        st.integers(2, 9).map(lambda count: Edges(1, (0,) * count, (0,) * count)),
+        ("softmax", "softmax learned"),
+        ("offset",),
+    ),
+    "exponent": Fault(
+        "the gradient of the exponent of a clamped power mean is off by more than twice plain torch's error",
+        lambda operator, kind, graph, name: name == "gradient of param" and operator == "power clamped, edges",
+        drawn_edges(300, 700, min_nodes=20, max_nodes=70),
+        ("power clamped, edges",),
+        ("one sign", "sparse", "normal"),
+    ),
+    "edge features": Fault(
+        "the gradient of max in the edge features, a sum over channels, is off by more than twice plain torch's error",
+        lambda operator, kind, graph, name: name == "gradient of edge_attr" and operator.startswith("max"),
+        edge_lists(min_nodes=2, max_nodes=2, max_edges=9),
+        ("max, edges", "max residual, edges"),
+        ("offset", "one sign"),
+    ),
+}
 
 
 @pytest.mark.parametrize("operator", OPERATORS)
@@ -33,25 +83,77 @@ ON_GRAPHS = [name for name in OPERATORS if name not in ("norm_relu", "perceptron
     channels=st.sampled_from([NARROW, WIDE]),
 )
 def test_kernels_match_the_reference_in_float32(operator: str, edges: Edges | DrawnEdges, noise: Noise, channels: int) -> None:
-    check_against_reference(operator, edges.graph(), noise, channels, torch.float32)
+    """By the rule of the house, but for `FAULTS`."""
+    graph = edges.graph()
+    wrong = judge(operator, graph, noise, channels)
+    unknown = [
+        text for name, text in wrong.items() if not any(fault.covers(operator, noise.kind, graph, name) for fault in FAULTS.values())
+    ]
+    expect(not unknown, "\n".join(unknown))
+
+
+@pytest.mark.parametrize("fault", [pytest.param(name, marks=known_fault(fault.reason)) for name, fault in FAULTS.items()])
+@law(
+    cases=120,
+    edges=st.fixed_dictionaries({name: fault.edges for name, fault in FAULTS.items()}),
+    pick=st.tuples(st.integers(0, 9), st.integers(0, 9)),
+    seed=seeds,
+)
+def test_kernels_match_the_reference_where_they_did_not(fault: str, edges: dict[str, Any], pick: tuple[int, int], seed: int) -> None:
+    known, graph = FAULTS[fault], edges[fault].graph()
+    operator, kind = known.operators[pick[0] % len(known.operators)], known.kinds[pick[1] % len(known.kinds)]
+    wrong = judge(operator, graph, Noise(kind, seed), WIDE if fault == "edge features" else NARROW)
+    covered = [text for name, text in wrong.items() if known.covers(operator, kind, graph, name)]
+    expect(not covered, f"{operator}, {kind}: {covered}")
 
 
 @pytest.mark.parametrize("operator", OPERATORS)
 @law(cases=3, edges=edge_lists(min_nodes=1) | drawn_edges(1, 300, max_nodes=40), noise=noises())
 def test_kernels_match_the_reference_in_float64(operator: str, edges: Edges | DrawnEdges, noise: Noise) -> None:
-    check_against_reference(operator, edges.graph(), noise, NARROW, torch.float64)
+    graph, chosen = edges.graph(), OPERATORS[operator]
+    assert_matches_reference(chosen.on(graph), *(chosen.leaves(graph, NARROW, noise, k) for k in range(4)), dtype=torch.float64)
 
 
-def check_against_reference(operator: str, graph: Graph, noise: Noise, channels: int, dtype: torch.dtype) -> None:
-    """By the rule of the house; see `tests.ops.compare`.
+def judge(operator: str, graph: Graph, noise: Noise, channels: int) -> dict[str, str]:
+    """Return what is further from the truth than the rule allows, by the name of the result; see `tests.ops.compare`.
 
-    The rule compares two rounding errors, and few numbers may show one by luck: what fails on 4 draws is judged again on 64.
+    The rule compares the largest of two sets of rounding errors. One of few numbers may be small by luck, so what fails on 4 draws
+    is judged again on more. Gradients at a kink, where the next float32 has another one, have no truth.
     """
     chosen = OPERATORS[operator]
-    try:
-        assert_matches_reference(chosen.on(graph), *(chosen.leaves(graph, channels, noise, k) for k in range(4)), dtype=dtype)
-    except AssertionError:
-        assert_matches_reference(chosen.on(graph), *(chosen.leaves(graph, channels, noise, k) for k in range(64)), dtype=dtype)
+    draws: list[Leaves] = []
+    for count in (4, 64, 256 if graph.num_edges * channels < 10_000 else 64):
+        draws = [chosen.leaves(graph, channels, noise, k) for k in range(count)]
+        wrong = further_off(chosen, graph, draws)
+        if not wrong:
+            return {}
+    smooth = [draw for draw in draws if not near_a_kink(chosen, graph, draw)]
+    return further_off(chosen, graph, smooth) if smooth else {}
+
+
+def further_off(operator: Operator, graph: Graph, draws: list[Leaves]) -> dict[str, str]:
+    call = operator.on(graph)
+    with nan_filled_empty():
+        ours = [evaluate(call, leaves, "cpu", torch.float32) for leaves in draws]
+    reference, truth = ([evaluate(call, leaves, "reference", dtype) for leaves in draws] for dtype in (torch.float32, torch.float64))
+    wrong = {}
+    for name in reference[0]:
+        results = [torch.stack([one[name] for one in found]) for found in (ours, reference, truth)]
+        if name == "gradient of param" and not results[2].any():  # terms that cancel to 0 leave no size to compare with
+            continue
+        try:
+            assert_close_to_truth(*results, name)
+        except AssertionError as error:
+            wrong[name] = str(error)
+    return wrong
+
+
+def near_a_kink(operator: Operator, graph: Graph, leaves: Leaves) -> bool:
+    """Whether float64 gradients change by a thousandth of the largest if the leaves do by some roundings of float32."""
+    generator = torch.Generator().manual_seed(0)
+    moved = {name: t * (1 + 1e-6 * torch.randn(t.shape, generator=generator, dtype=t.dtype)) for name, t in leaves.items()}
+    one, other = (evaluate(operator.on(graph), given, "reference", torch.float64) for given in (leaves, moved))
+    return any(bool((other[name] - t).abs().amax() > 1e-3 * t.abs().amax()) for name, t in one.items() if t.numel())
 
 
 @pytest.mark.parametrize("operator", [name for name in ON_GRAPHS if "param" not in OPERATORS[name].shapes(1, 1, 1)])
@@ -391,7 +493,7 @@ def wrong(tensor: Tensor, how: str) -> Any:
         "list": tensor.tolist,
         "longer": lambda: tensor.new_zeros(longer),
         "shorter": lambda: tensor[:-1] if tensor.dim() else tensor.new_zeros(0),
-        "fewer dimensions": lambda: tensor.flatten()[0],
+        "fewer dimensions": lambda: tensor.new_zeros(tensor.shape[1:]),
         "more dimensions": lambda: tensor.unsqueeze(0),
         "transposed": lambda: tensor.new_zeros(tensor.shape[::-1]),
         "empty": lambda: tensor.new_zeros(0),
