@@ -128,7 +128,9 @@ def write_ogb(folder: Path, recipe: Recipe, *, binary: bool) -> None:
         stored: dict[str, Any] = {k: v for k, v in optional.items() if v is not None}
         np.savez(raw / "data.npz", edge_index=arrays["edge_index"], **sizes, **stored)
         np.savez(raw / "node-label.npz", node_label=labels)
-        torch.save({k: torch.from_numpy(v) for k, v in zip(("train", "valid", "test"), nodes, strict=True)}, split / "split_dict.pt")
+        torch.save(
+            {k: torch.from_numpy(v) for k, v in zip(("train", "valid", "test"), nodes, strict=True)}, split / "split_dict.pt"
+        )
     else:
         write_csv(raw / "edge.csv.gz", arrays["edge_index"].T)
         write_csv(raw / "num-node-list.csv.gz", np.array([n]))
@@ -160,7 +162,14 @@ def write_planetoid(folder: Path, recipe: Recipe) -> None:
     x = scipy.sparse.csr_matrix((rng.random((n, 4)) < 0.5).astype(np.float32))
     y = np.eye(7, dtype=np.int32)[np.concatenate([np.arange(7), rng.integers(0, 7, n - 7)])]
     adjacency = {i: rng.integers(0, n, 3).tolist() for i in range(n)}
-    parts = {"x": x[:train], "y": y[:train], "allx": x[: n - tests], "ally": y[: n - tests], "tx": x[n - tests :], "ty": y[n - tests :]}
+    parts = {
+        "x": x[:train],
+        "y": y[:train],
+        "allx": x[: n - tests],
+        "ally": y[: n - tests],
+        "tx": x[n - tests :],
+        "ty": y[n - tests :],
+    }
     (folder / "raw").mkdir(parents=True)
     for part, value in {**parts, "graph": adjacency}.items():
         (folder / "raw" / f"ind.cora.{part}").write_bytes(pickle.dumps(value, protocol=2))

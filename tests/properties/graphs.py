@@ -103,7 +103,7 @@ def drawn_edges(min_edges: int, max_edges: int, min_nodes: int = 1, max_nodes: i
 
 seeds = st.integers(0, 2**32 - 1)
 
-# --- layouts -------------------------------------------------------------------------------------------------------------------
+# --- layouts --------------------------------------------------------------------------------------------------------------------
 
 VECTOR_LAYOUTS = ["contiguous", "offset", "step", "column", "unaligned", "read-only", "mapped"]
 MATRIX_LAYOUTS = [*VECTOR_LAYOUTS, "transposed", "wide rows"]
@@ -147,7 +147,7 @@ def laid_out(values: np.ndarray, layout: str) -> Tensor:
     return torch.from_numpy(found)
 
 
-# --- numbers -------------------------------------------------------------------------------------------------------------------
+# --- numbers --------------------------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)

@@ -14,8 +14,8 @@ A law's body runs in a worker process (`tests.properties.process`): a case that 
 takes plain values that can be pickled and printed. To try a case again, paste what the failure prints:
 `test_degrees_add_up.body(edges=Edges(...))`.
 
-A fault that is known is marked `@known_fault("what is wrong")` on a law, or on one parameter of it. The law then stops at the first
-case that shows the fault. Whoever mends it removes the mark: a law that holds although it is marked fails.
+A law that today's code breaks is marked `@known_fault("what is wrong")`, or one parameter of it is. It then stops at the first case
+that shows the fault. Remove the mark together with the fault: a law that holds although it is marked fails.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ def law(*, cases: int, all_there_are: bool = False, **strategies: SearchStrategy
 
     Args:
         cases: in the default suite.
-        all_there_are: there are no more cases than these, so the slow suite draws no more.
+        all_there_are: whether the strategies have no more cases than these; the slow suite then draws no more.
         strategies: what to draw for each argument. Other arguments come from pytest: fixtures and parameters.
     """
 
@@ -62,24 +62,19 @@ def law(*, cases: int, all_there_are: bool = False, **strategies: SearchStrategy
                 drawn += 1
                 worker.run(body.__module__, body.__name__, {**fixed, **generated})
 
-            one.__name__ = re.sub(
-                r"\W", "_", "_".join([body.__name__, *map(str, fixed.values())])
-            )  # the key of hypothesis's database
-            known_fault = request.node.get_closest_marker("xfail") is not None
+            # The key of hypothesis's database.
+            one.__name__ = re.sub(r"\W", "_", "_".join([body.__name__, *map(str, fixed.values())]))
+            is_known = request.node.get_closest_marker("xfail") is not None
             wanted = cases * (THOROUGH if suite == "thorough" and not all_there_are else 1)
             try:
-                _settings(suite, wanted, shrink=not known_fault)(given(**strategies)(one))()
+                _settings(suite, wanted, shrink=not is_known)(given(**strategies)(one))()
                 assert drawn >= wanted // 2, f"only {drawn} of {wanted} cases were drawn; the strategy is too narrow."
             finally:
                 record_property("generated_cases", drawn)
                 print(f"{one.__name__}: {drawn} generated cases")  # noqa: T201  (shown with -s)
 
-        test.__name__, test.__qualname__, test.__doc__, test.__module__ = (
-            body.__name__,
-            body.__name__,
-            body.__doc__,
-            body.__module__,
-        )
+        test.__name__ = test.__qualname__ = body.__name__
+        test.__doc__, test.__module__ = body.__doc__, body.__module__
         test.body = body  # type: ignore[attr-defined]  # for the worker, which finds it by its name
         others = [p for p in inspect.signature(body).parameters.values() if p.name not in strategies]
         own = [p for p in inspect.signature(test).parameters.values() if p.kind is not inspect.Parameter.VAR_KEYWORD]
@@ -94,7 +89,7 @@ def law(*, cases: int, all_there_are: bool = False, **strategies: SearchStrategy
 
 
 def known_fault(reason: str) -> pytest.MarkDecorator:
-    """Mark a law that a known fault breaks. An error of the law itself does not count as the fault."""
+    """Return the mark of a law that a known fault breaks. An error while cases are drawn does not count as the fault."""
     return pytest.mark.xfail(strict=True, raises=AssertionError, reason=reason)
 
 

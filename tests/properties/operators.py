@@ -46,9 +46,7 @@ class Operator:
         return lambda leaves, backend: self.call(graph, leaves, backend)
 
 
-def _aggregation(
-    how: Callable[[Any], Any], *, learned: bool = False, residual: bool = False, eps: float = 1e-7
-) -> Operator:
+def _aggregation(how: Callable[[Any], Any], *, learned: bool = False, residual: bool = False, eps: float = 1e-7) -> Operator:
     def call(graph: Graph, leaves: Leaves, backend: str | None) -> Tensor:
         tensors = {name: t for name, t in leaves.items() if name != "param"}
         return aggregate(graph=graph, how=how(leaves.get("param")), residual=residual, eps=eps, backend=backend, **tensors)
@@ -83,7 +81,9 @@ AGGREGATIONS: dict[str, Operator] = {
 OPERATORS: dict[str, Operator] = {
     **AGGREGATIONS,
     **{f"{name}, edges": _with_edges(operator) for name, operator in AGGREGATIONS.items()},
-    "propagate": Operator(lambda graph, leaves, backend: propagate(graph=graph, backend=backend, **leaves), lambda n, e, c: {"x": (n, c)}),
+    "propagate": Operator(
+        lambda graph, leaves, backend: propagate(graph=graph, backend=backend, **leaves), lambda n, e, c: {"x": (n, c)}
+    ),
     "propagate weighted": _propagation(Sum()),
     "propagate mean": _propagation(Mean()),
     "propagate heads": _propagation(Sum(), heads=2),
@@ -96,7 +96,8 @@ OPERATORS: dict[str, Operator] = {
     "perceptron": Operator(
         lambda _, leaves, backend: perceptron(**leaves, backend=backend),
         lambda n, e, c: {
-            "x": (n, 8), "weight_in": (16, 8), "bias_in": (16,), "gamma": (16,), "beta": (16,), "weight_out": (4, 16), "bias_out": (4,)
+            "x": (n, 8), "weight_in": (16, 8), "bias_in": (16,), "gamma": (16,), "beta": (16,),
+            "weight_out": (4, 16), "bias_out": (4,),
         },
     ),
 }  # fmt: skip
@@ -127,5 +128,6 @@ def differing(ours: Leaves, theirs: Leaves) -> str | None:
         same = (one.contiguous().view(kind) == other.contiguous().view(kind)) | (one.isnan() & other.isnan())
         if not same.all():
             where = tuple((~same).nonzero()[0].tolist())
-            return f"{name} at {where}: {float(one[where])!r} and {float(other[where])!r}; {int((~same).sum())} of {same.numel()} differ"
+            count = f"{int((~same).sum())} of {same.numel()} differ"
+            return f"{name} at {where}: {float(one[where])!r} and {float(other[where])!r}; {count}"
     return None

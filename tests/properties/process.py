@@ -1,6 +1,7 @@
-"""A process that runs cases, so that one that crashes or hangs costs a new process and not the test run.
+"""A process that runs cases: one that crashes or hangs ends this process, and not the test run.
 
-The process is forked from a server that has imported what takes long to import, and it takes case after case until one ends it.
+The process is forked from a server that has imported the packages that take long to import. It runs case after case. When it ends,
+a new one takes its place.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import pickle
 import resource
 import shutil
 import signal
+import sys
 import tempfile
 import traceback
 import warnings
@@ -26,7 +28,7 @@ from hypothesis.errors import UnsatisfiedAssumption
 SECONDS = 120
 """A case that takes longer hangs. The first one of a kind may have to compile kernels."""
 MEMORY = 8 << 30
-"""Bytes that a worker may ask for beyond what it has when it starts. A size out of a damaged file must not fill the machine."""
+"""Bytes that a worker may allocate, on Linux: a size read from a damaged file must not fill the machine."""
 PRELOADED = [
     "numba",
     "scipy.sparse",
@@ -38,10 +40,8 @@ PRELOADED = [
     "safetensors.torch",
 ]
 """What the server imports: all but our own package, whose kernels run on one thread in a process forked after its import."""
-
-
 STACK = "stack.txt"
-"""Where a process that crashes writes what it was doing."""
+"""File that a crashing process writes its stack to."""
 
 
 class Worker:
@@ -64,9 +64,9 @@ class Worker:
         case = pickle.dumps((module, name, arguments))
         outcome, text = self._ask(case)
         if outcome == "crashed":
-            # What the case before broke may only show now: try this one alone.
+            # An earlier case may have caused it: try this one alone.
             again, _ = self._ask(case)
-            blame = "this case alone" if again == "crashed" else "this case or those before it: alone it does not crash"
+            blame = "this case alone" if again == "crashed" else "this case or an earlier one: alone it does not crash"
             raise AssertionError(f"the process crashed with {blame}: {name}({_shown(arguments)})\n{text}")
         if outcome == "rejected":
             assume(False)
@@ -115,8 +115,9 @@ def serve(connection: Connection, scratch: str) -> None:
     stack = open(Path(scratch) / STACK, "w")  # noqa: SIM115  (open until the process ends)
     faulthandler.enable(stack)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    limit = _virtual_memory() + MEMORY
-    resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+    if sys.platform == "linux":
+        used = int(Path("/proc/self/statm").read_text().split()[0]) * os.sysconf("SC_PAGE_SIZE")
+        resource.setrlimit(resource.RLIMIT_AS, (used + MEMORY, used + MEMORY))
     while True:
         try:
             module, name, arguments = pickle.loads(connection.recv_bytes())  # noqa: S301  (from the test itself)
@@ -137,10 +138,6 @@ def _outcome(module: str, name: str, arguments: dict[str, Any]) -> tuple[str, st
     except BaseException:  # a law fails by whatever its body raises
         return "failed", traceback.format_exc(limit=-6)
     return "passed", ""
-
-
-def _virtual_memory() -> int:
-    return int(Path("/proc/self/statm").read_text().split()[0]) * os.sysconf("SC_PAGE_SIZE")
 
 
 def _shown(arguments: dict[str, Any]) -> str:

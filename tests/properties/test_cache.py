@@ -180,7 +180,9 @@ def places(tree: Any, at: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
 
 @pytest.mark.parametrize("change", ["replaced", "removed"])
 @law(cases=25, recipe=recipes, storage=storages, settled=st.booleans(), pick=st.integers(0, 10_000), junk=st.sampled_from(JUNK))
-def test_a_manifest_with_strange_values_is_noticed(change: str, recipe: Recipe, storage: str, settled: bool, pick: int, junk: Any) -> None:
+def test_a_manifest_with_strange_values_is_noticed(
+    change: str, recipe: Recipe, storage: str, settled: bool, pick: int, junk: Any
+) -> None:
     """Of what describes the files and the arrays."""
     with tempfile.TemporaryDirectory() as folder, small_sets_are_cached(settled=settled):
         kept = Cached(Path(folder), recipe, storage)
@@ -240,7 +242,11 @@ FORGED = ["indptr", "src", "edge_attr", "x", "y", "train_0", "test_0", "species"
     pytest.param(array, marks=known_fault("edge features need not have a row for each edge: kernels read beyond them"))
     if array == "edge_attr" else array for array in FORGED
 ])  # fmt: skip
-@law(cases=8, recipe=recipes, change=st.sampled_from(["fewer rows", "no rows", "more rows", "wider", "float64", "int32", "int8", "far"]))
+@law(
+    cases=8,
+    recipe=recipes,
+    change=st.sampled_from(["fewer rows", "no rows", "more rows", "wider", "float64", "int32", "int8", "far"]),
+)
 def test_arrays_that_do_not_fit_together_reach_no_kernel(array: str, recipe: Recipe, change: str) -> None:
     """The manifest agrees with the arrays, down to the checksum: as after a crash of a program that rewrites both."""
     recipe = Recipe(**{**vars(recipe), "features": True, "edge_features": 2, "species": True, "edges": max(20, recipe.edges)})
@@ -258,15 +264,28 @@ def test_arrays_that_do_not_fit_together_reach_no_kernel(array: str, recipe: Rec
             "float64": lambda: values.astype(np.float64),
             "int32": lambda: values.astype(np.int32),
             "int8": lambda: values.astype(np.int8),
-            "far": lambda: np.where(np.arange(len(values)).reshape(-1, *[1] * (values.ndim - 1)) % 3 == 1, 2**30, values).astype(values.dtype),
+            "far": lambda: np.where(np.arange(len(values)).reshape(-1, *[1] * (values.ndim - 1)) % 3 == 1, 2**30, values).astype(
+                values.dtype
+            ),
         }[change]()
         np.save(file, values)
-        about = {"dtype": values.dtype.str, "shape": values.shape, "crc32": [zlib.crc32(np.ascontiguousarray(values).tobytes())][: values.nbytes]}
-        assume(about["dtype"] != tree["arrays"][array]["dtype"] or list(values.shape) != tree["arrays"][array]["shape"] or change == "far")
+        about = {
+            "dtype": values.dtype.str,
+            "shape": values.shape,
+            "crc32": [zlib.crc32(np.ascontiguousarray(values).tobytes())][: values.nbytes],
+        }
+        assume(
+            about["dtype"] != tree["arrays"][array]["dtype"]
+            or list(values.shape) != tree["arrays"][array]["shape"]
+            or change == "far"
+        )
         tree["arrays"][array] = about
         manifest.write_text(json.dumps(tree))
         found = kept.open()
     graph = found.graph
     expect(graph.edge_attr is None or len(graph.edge_attr) == graph.num_edges, f"{graph.num_edges} edges have other features")
-    expect(graph.edge_attr is None or graph.edge_attr.is_floating_point() or graph.edge_attr.dtype == torch.int16, "features of another kind")
+    expect(
+        graph.edge_attr is None or graph.edge_attr.is_floating_point() or graph.edge_attr.dtype == torch.int16,
+        "features of another kind",
+    )
     use(found)

@@ -1,4 +1,4 @@
-"""Laws of a run's saved state: what is written is read back, and a damaged file is refused or the run goes on to the same result."""
+"""Laws of a saved run: what is written is read back; with a damaged file a run is refused, or goes on to the same result."""
 
 from __future__ import annotations
 
@@ -25,14 +25,28 @@ from revgnn.train.run.tensor_file import CheckpointError, read_tensors, write_te
 from tests.properties.damage import STRUCTURAL, Damage, check_refusal, damages, read_or_refuse, same
 from tests.properties.laws import expect, known_fault, law
 
-# --- files of tensors -------------------------------------------------------------------------------------------------------------
+# --- files of tensors -----------------------------------------------------------------------------------------------------------
 
-DTYPES = [torch.float32, torch.float64, torch.bfloat16, torch.float16, torch.int64, torch.int32, torch.int16, torch.uint8, torch.bool]
+DTYPES = [
+    torch.float32,
+    torch.float64,
+    torch.bfloat16,
+    torch.float16,
+    torch.int64,
+    torch.int32,
+    torch.int16,
+    torch.uint8,
+    torch.bool,
+]
 SHAPES = [(), (0,), (1,), (7,), (3, 4), (0, 5), (2, 3, 4)]
 json_values = st.none() | st.booleans() | st.integers(-(2**70), 2**70) | st.floats(allow_nan=False) | st.text(max_size=8)
-notes = st.dictionaries(st.text(max_size=5), st.recursive(json_values, lambda inner: st.lists(inner, max_size=3), max_leaves=4), max_size=4)
+notes = st.dictionaries(
+    st.text(max_size=5), st.recursive(json_values, lambda inner: st.lists(inner, max_size=3), max_leaves=4), max_size=4
+)
 tensor_names = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=8).filter(lambda name: name != "__metadata__")
-described = st.dictionaries(tensor_names, st.tuples(st.sampled_from(DTYPES), st.sampled_from(SHAPES), st.sampled_from(["", "t", "view"])), max_size=5)
+described = st.dictionaries(
+    tensor_names, st.tuples(st.sampled_from(DTYPES), st.sampled_from(SHAPES), st.sampled_from(["", "t", "view"])), max_size=5
+)
 
 
 def made(description: dict[str, tuple[torch.dtype, tuple[int, ...], str]]) -> dict[str, Tensor]:
@@ -83,7 +97,9 @@ def test_tensors_that_were_read_do_not_need_their_file(description: dict[str, An
 
 
 @law(cases=30, description=described, note=notes, damage=damages(*STRUCTURAL))
-def test_a_file_of_tensors_cut_or_grown_is_refused_or_the_same(description: dict[str, Any], note: dict[str, Any], damage: Damage) -> None:
+def test_a_file_of_tensors_cut_or_grown_is_refused_or_the_same(
+    description: dict[str, Any], note: dict[str, Any], damage: Damage
+) -> None:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "a.safetensors"
         write_tensors(path, made(description), note)
@@ -102,7 +118,7 @@ def clones(path: Path) -> dict[str, Tensor]:
     return {name: tensor.clone() for name, tensor in read_tensors(path)[0].items()}
 
 
-# --- a run ------------------------------------------------------------------------------------------------------------------------
+# --- a run ----------------------------------------------------------------------------------------------------------------------
 
 CONFIG = RunConfig(
     data=DataConfig(name="synthetic:nodes=200,degree=4"),
@@ -150,7 +166,9 @@ def write_files(folder: str) -> Path:
     return Path(folder)
 
 
-@pytest.mark.parametrize("region", ["tensors", pytest.param("header", marks=known_fault("the checksum leaves out the header and the note"))])
+@pytest.mark.parametrize(
+    "region", ["tensors", pytest.param("header", marks=known_fault("the checksum leaves out the header and the note"))]
+)
 @law(cases=30, name=st.sampled_from(["best.safetensors", "last.safetensors"]), damage=damages("flip", "byte"))
 def test_a_bit_that_flips_in_a_state_is_seen(region: str, name: str, damage: Damage) -> None:
     with tempfile.TemporaryDirectory() as scratch:
@@ -169,7 +187,9 @@ RESUMED = {
 """Files of a run, and what is wrong where they are damaged."""
 
 
-@pytest.mark.parametrize("name", [pytest.param(name, marks=known_fault(fault)) if fault else name for name, fault in RESUMED.items()])
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=known_fault(fault)) if fault else name for name, fault in RESUMED.items()]
+)
 @law(cases=6, damage=damages(*STRUCTURAL, "zero"), epochs=st.integers(2, 3))
 def test_a_run_with_a_damaged_file_is_refused_or_resumes_to_the_same_result(name: str, damage: Damage, epochs: int) -> None:
     """To the epoch that is trained already, or one further."""
@@ -185,7 +205,9 @@ def test_a_run_with_a_damaged_file_is_refused_or_resumes_to_the_same_result(name
     expect(same(found, unharmed(epochs)), f"another result: {found['result']}, not {unharmed(epochs)['result']}")
 
 
-@pytest.mark.parametrize("name", ["best.safetensors", "config.yaml", "metrics.jsonl", "result.json", "environment.json", "last.safetensors"])
+@pytest.mark.parametrize(
+    "name", ["best.safetensors", "config.yaml", "metrics.jsonl", "result.json", "environment.json", "last.safetensors"]
+)
 @law(cases=3, damage=damages(*STRUCTURAL, "byte", "zero"))
 def test_a_run_with_a_damaged_file_is_evaluated_or_refused(name: str, damage: Damage) -> None:
     with tempfile.TemporaryDirectory() as scratch:
@@ -195,7 +217,7 @@ def test_a_run_with_a_damaged_file_is_evaluated_or_refused(name: str, damage: Da
         read_or_refuse(lambda: evaluate_run(folder), folder)
 
 
-# --- a state that is well formed, but another's -------------------------------------------------------------------------------------
+# --- a state that is well formed, but another's ---------------------------------------------------------------------------------
 
 
 CHANGES = ["gone", "longer", "shorter", "another dtype", "one more"]

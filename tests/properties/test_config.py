@@ -27,7 +27,11 @@ VALUES = [
 ]
 plain_text = st.text(st.characters(exclude_categories=["Cc", "Cs", "Zl", "Zp"]), max_size=8)
 names = st.sampled_from(WORDS) | plain_text
-numbers = st.integers(-3, 300) | st.sampled_from([2**31, 2**63 - 1, 2**63, 10**30, -(10**30)]) | st.sampled_from([0.1, 0.5, 1.0, 1e-3, 1e308])
+numbers = (
+    st.integers(-3, 300)
+    | st.sampled_from([2**31, 2**63 - 1, 2**63, 10**30, -(10**30)])
+    | st.sampled_from([0.1, 0.5, 1.0, 1e-3, 1e308])
+)
 scalars = st.none() | st.booleans() | numbers | st.sampled_from(VALUES) | st.text(max_size=8)
 trees = st.recursive(scalars, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(names, inner, max_size=3), max_leaves=6)
 
@@ -57,7 +61,7 @@ def parse(values: Any) -> RunConfig | None:
         return None
 
 
-# --- trees ------------------------------------------------------------------------------------------------------------------------
+# --- trees ----------------------------------------------------------------------------------------------------------------------
 
 
 @law(cases=150, tree=st.dictionaries(names, trees, max_size=4))
@@ -111,7 +115,9 @@ def test_a_setting_changes_its_own_key_alone(key: str, value: Any) -> None:
     parent = key.rpartition(".")[0]
     new = f"{parent}." if flat.get(parent, 0) is None else f"{key}."  # a part that was left out comes with its defaults
     # The family has defaults of its own.
-    expect(all(k in (key, parent) or k.startswith(new) or key == "model.family" for k in changed), f"{key}={value!r} changes {changed}")
+    expect(
+        all(k in (key, parent) or k.startswith(new) or key == "model.family" for k in changed), f"{key}={value!r} changes {changed}"
+    )
     counted = {k for k in changed if k not in FREE_ON_RESUME | {"preset"}}
     expect(set(before.differences(after)) == counted, f"differences are {before.differences(after)}, not those of {counted}")
     expect((before.digest == after.digest) == (not counted), "the digest does not tell the runs apart")
@@ -161,7 +167,7 @@ def test_a_message_about_a_large_value_is_short(kind: str, size: int, key: str) 
         expect(len(str(error)) <= LONGEST_MESSAGE, f"a message of {len(str(error))} characters: {str(error)[:200]} ...")
 
 
-# --- YAML -------------------------------------------------------------------------------------------------------------------------
+# --- YAML -----------------------------------------------------------------------------------------------------------------------
 
 
 def read(text: str | bytes) -> RunConfig | None:
@@ -243,14 +249,16 @@ FAULTS = {
 """By the name of the text."""
 
 
-@pytest.mark.parametrize("name", [pytest.param(name, marks=known_fault(FAULTS[name])) if name in FAULTS else name for name in SPECIAL])
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=known_fault(FAULTS[name])) if name in FAULTS else name for name in SPECIAL]
+)
 @law(cases=3, all_there_are=True, after=st.sampled_from([b"", b"\n", b"\n# the end"]))
 def test_special_yaml_is_a_run_or_refused_shortly(name: str, after: bytes) -> None:
     config = read(SPECIAL[name] + after)
     expect(config is None or name != "a key twice", "accepted")
 
 
-# --- settings of the command line ---------------------------------------------------------------------------------------------------
+# --- settings of the command line -----------------------------------------------------------------------------------------------
 
 
 @law(

@@ -29,7 +29,7 @@ def read_all(layout: str, folder: Path) -> NodeDataset:
     return load(NAMES[layout], folder, cache=False)
 
 
-# --- files as they should be ------------------------------------------------------------------------------------------------------
+# --- files as they should be ----------------------------------------------------------------------------------------------------
 
 
 @law(cases=30, recipe=recipes)
@@ -54,7 +54,7 @@ def test_ogb_and_npz_files_of_one_set_are_read_alike(layout: str, recipe: Recipe
         ours, plain = read_all(layout, folder), read_npz(folder / "own.npz")
     for field in ("indptr", "src"):
         expect(torch.equal(getattr(ours.graph, field), getattr(plain.graph, field)), field)
-    close = dict(rtol=1e-4, atol=1e-5)  # a csv has six digits
+    close = {"rtol": 1e-4, "atol": 1e-5}  # a csv has six digits
     for field in ("x", "species", "y"):
         one, other = getattr(ours, field), getattr(plain, field)
         if field == "x" and not recipe.features:  # made of edge features or degrees
@@ -114,20 +114,20 @@ def test_no_way_to_store_numbers_changes_them(
     expect(changed is None, changed)
 
 
-# --- damaged files ----------------------------------------------------------------------------------------------------------------
+# --- damaged files --------------------------------------------------------------------------------------------------------------
 
 
 def regions(content: bytes) -> dict[str, list[int]]:
-    """The places of an .npz file by what stands there. Lengths of names belong to the names."""
+    """The places of an .npz file by what stands there. Lengths of names belong to the names in the directory; those in headers are
+    left out."""
     with zipfile.ZipFile(io.BytesIO(content)) as archive:
         members = archive.infolist()
         at = archive.start_dir
-    found: dict[str, list[int]] = {"data": [], "headers": [], "lengths": [], "directory": [], "names": []}
+    found: dict[str, list[int]] = {"data": [], "headers": [], "directory": [], "names": []}
     for member in members:
         start = member.header_offset
         lengths = [int.from_bytes(content[k : k + 2], "little") for k in (start + 26, start + 28)]
         inner = start + 30 + sum(lengths)
-        found["lengths"] += range(start + 26, start + 30)
         found["headers"] += [*range(start, start + 26), *range(start + 30, inner)]
         found["data"] += range(inner, inner + member.compress_size)
         length = len(member.filename)
@@ -138,7 +138,9 @@ def regions(content: bytes) -> dict[str, list[int]]:
     return found
 
 
-def check_damage(layout: str, recipe: Recipe, damage: Damage, which: int = 0, region: str | None = None, protected: bool = True) -> None:
+def check_damage(
+    layout: str, recipe: Recipe, damage: Damage, which: int = 0, region: str | None = None, protected: bool = True
+) -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         WRITERS[layout](folder, recipe)
@@ -161,12 +163,22 @@ def test_a_file_cut_or_grown_is_refused_or_gives_the_same_data(layout: str, reci
 @pytest.mark.parametrize("layout", ["npz", "npz compressed"])
 @pytest.mark.parametrize("region", [
     "data", "headers", "directory",
-    pytest.param("lengths", marks=known_fault("an error of zipfile is passed on with all the bytes that it quotes")),
     pytest.param("names", marks=known_fault("an array whose name is not known is left out, such as one with a damaged name")),
 ])  # fmt: skip
 @law(cases=40, recipe=recipes, damage=damages("flip", "byte"))
 def test_a_bit_that_flips_is_seen(layout: str, region: str, recipe: Recipe, damage: Damage) -> None:
     check_damage(layout, recipe, damage, region=region)
+
+
+@known_fault("an error of zipfile is passed on with all the bytes that it quotes")
+@law(cases=10, recipe=recipes, length=st.integers(2**12, 2**16 - 1))
+def test_a_header_with_another_length_of_its_name_makes_a_short_message(recipe: Recipe, length: int) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "own.npz"
+        write_npz(path, recipe)
+        content = path.read_bytes()
+        path.write_bytes(content[:26] + length.to_bytes(2, "little") + content[28:])
+        expect(read_or_refuse(lambda: read_npz(path), path) is None, "accepted")
 
 
 @known_fault("a damaged csv.gz ends in zlib.error")
@@ -182,7 +194,7 @@ def test_a_damaged_file_without_a_checksum_ends_in_no_other_error(layout: str, r
     check_damage(layout, recipe, damage, which, protected=False)
 
 
-# --- files that say something else ------------------------------------------------------------------------------------------------
+# --- files that say something else ----------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("array", ["x", "edge_attr", "species", "valid_mask", "test_mask"])
@@ -216,6 +228,13 @@ def test_an_array_that_is_there_twice_is_refused(recipe: Recipe, array: str, las
         expect(read_or_refuse(lambda: read_npz(path), path) is None, f"{array} is there twice, and read")
 
 
+def claim(shape: tuple[int, ...]) -> bytes:
+    """A file of an array of this shape, without its numbers."""
+    file = io.BytesIO()
+    np.lib.format.write_array_header_1_0(file, {"descr": "<f8", "fortran_order": False, "shape": shape})
+    return file.getvalue()
+
+
 STRANGE: dict[str, Any] = {
     "objects": np.array([{}, None], object),
     "a scalar": np.array(3),
@@ -237,9 +256,9 @@ STRANGE: dict[str, Any] = {
     "no rows": np.zeros((0, 14)),
     "cube": np.zeros((2, 14, 2)),
     "a row": np.arange(14)[None] % 3,
-    "a claim of 2**40 rows": b"\x93NUMPY\x01\x00F\x00{'descr': '<f8', 'fortran_order': False, 'shape': (1099511627776,), }".ljust(80) + b"\n",
-    "a claim of -1 rows": b"\x93NUMPY\x01\x00F\x00{'descr': '<f8', 'fortran_order': False, 'shape': (-1, 3), }".ljust(79) + b"\n",
-    "a claim that wraps": b"\x93NUMPY\x01\x00v\x00{'descr': '<f8', 'fortran_order': False, 'shape': (4294967296, 4294967296), }".ljust(127) + b"\n",
+    "a claim of 2**40 rows": claim((2**40,)),
+    "a claim of -1 rows": claim((-1, 3)),
+    "a claim that wraps": claim((2**32, 2**32)),
 }
 """What may stand in the place of an array of 14 rows."""
 NO_ARRAYS: dict[str, bytes] = {
@@ -274,7 +293,9 @@ def test_a_single_task_name_is_refused_or_understood(recipe: Recipe, name: str |
     check_strange(recipe, "task_names", np.array(name))
 
 
-@pytest.mark.parametrize("field", ["x", pytest.param("edge_attr", marks=known_fault("edge features beyond float32 become infinite"))])
+@pytest.mark.parametrize(
+    "field", ["x", pytest.param("edge_attr", marks=known_fault("edge features beyond float32 become infinite"))]
+)
 @law(cases=20, recipe=small, value=st.floats(1e39, 1e308), negative=st.booleans(), place=st.integers(0, 13))
 def test_numbers_beyond_float32_are_refused(field: str, recipe: Recipe, value: float, negative: bool, place: int) -> None:
     array = np.zeros((14, 2))
@@ -306,12 +327,16 @@ def check_strange(recipe: Recipe, field: str, strange: Any) -> None:
         expect(found.x is None or bool(found.x.isfinite().all()), "features are not finite")
         attr = found.graph.edge_features()
         expect(attr is None or bool(attr.isfinite().all()), "edge features are not finite")
-        expect(found.task == "multilabel" or found.num_outputs <= found.num_nodes, f"{found.num_outputs} classes of {found.num_nodes} nodes")
+        expect(
+            found.task == "multilabel" or found.num_outputs <= found.num_nodes,
+            f"{found.num_outputs} classes of {found.num_nodes} nodes",
+        )
 
 
 @pytest.mark.parametrize("word", [
     "True", "true", "1", pytest.param("False", marks=known_fault("the word False counts as true")),
-    pytest.param("no", marks=known_fault("the word no counts as true")), pytest.param("0", marks=known_fault("the text 0 counts as true")),
+    pytest.param("no", marks=known_fault("the word no counts as true")),
+    pytest.param("0", marks=known_fault("the text 0 counts as true")),
 ])  # fmt: skip
 @law(cases=5, recipe=small)
 def test_undirected_in_words_means_what_it_says(word: str, recipe: Recipe) -> None:
@@ -329,7 +354,7 @@ CLASSES = st.integers(-3, 3) | st.sampled_from([0.5, 1e10, 2020, 65535, 65536, 2
 
 
 @pytest.mark.parametrize("kind", [
-    pytest.param(kind, marks=known_fault("labels far beyond the number of nodes are taken for classes")) for kind in ("i8", "f8", "u2")
+    pytest.param(kind, marks=known_fault("labels beyond the number of nodes are taken for classes")) for kind in ("i8", "f8", "u2")
 ])  # fmt: skip
 @law(cases=60, changes=st.lists(st.tuples(st.integers(0, 13), CLASSES), max_size=3), seed=st.integers(0, 99))
 def test_labels_are_classes_or_refused(kind: str, changes: list[tuple[int, float]], seed: int) -> None:
@@ -357,7 +382,7 @@ def test_labels_are_classes_or_refused(kind: str, changes: list[tuple[int, float
         expect(found.num_outputs <= found.num_nodes, f"{found.num_outputs} classes of {found.num_nodes} nodes")
 
 
-# --- OGB's folders ----------------------------------------------------------------------------------------------------------------
+# --- OGB's folders --------------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("binary", [False, True])
@@ -409,7 +434,7 @@ def test_a_boolean_of_ogb_may_be_spelled_in_any_way(key: str, recipe: Recipe, va
     expect(changed is None, changed)
 
 
-# --- node features in a file of their own -------------------------------------------------------------------------------------------
+# --- node features in a file of their own ---------------------------------------------------------------------------------------
 
 
 @law(cases=30, damage=damages(), dtype=st.sampled_from(FLOATS), order=st.sampled_from(ORDERS), seed=st.integers(0, 2**32 - 1))
@@ -428,7 +453,12 @@ def test_a_damaged_file_of_node_features_is_refused_or_finite(damage: Damage, dt
 
 
 @known_fault("the message about features that are not finite does not name their file")
-@law(cases=15, value=st.sampled_from([float("nan"), float("inf"), -float("inf")]), node=st.integers(0, 199), dtype=st.sampled_from(FLOATS))
+@law(
+    cases=15,
+    value=st.sampled_from([float("nan"), float("inf"), -float("inf")]),
+    node=st.integers(0, 199),
+    dtype=st.sampled_from(FLOATS),
+)
 def test_features_that_are_not_finite_are_refused_by_the_name_of_their_file(value: float, node: int, dtype: str) -> None:
     features = np.zeros((200, 2), dtype)
     features[node, node % 2] = value
@@ -439,7 +469,7 @@ def test_features_that_are_not_finite_are_refused_by_the_name_of_their_file(valu
         expect(read_or_refuse(lambda: load_dataset(config), path) is None, "accepted")
 
 
-# --- pickles ----------------------------------------------------------------------------------------------------------------------
+# --- pickles --------------------------------------------------------------------------------------------------------------------
 
 
 class Opens:
