@@ -12,9 +12,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from revgnn.kernels.cpu.blocks import blocks, num_blocks, weighted_blocks
+from revgnn.kernels.cpu.blocks import blocks, weighted_blocks
 from revgnn.kernels.cpu.elements import ELEMENTS
-from revgnn.kernels.cpu.kernel import Kernel, kernel, read, size, write
+from revgnn.kernels.cpu.kernel import Kernel, kernel, num_blocks, read, size, write
 from revgnn.kernels.cpu.simd import add, exp2_falling, fma, load, log2, splat, store
 
 LANES = 16 * 12

@@ -26,7 +26,7 @@ from benchmarks.checks import check_aggregate, check_strategies
 from benchmarks.layer_clock import BACKWARD_WEIGHT, LayerClock
 from benchmarks.networks import SPECIES, TASKS, Shape, revgnn_model
 from revgnn.data.generated.full_size import full_size
-from revgnn.data.readers.edges import features_of
+from revgnn.data.node_features import default_node_features
 from revgnn.graph import Graph
 from revgnn.memory import PeakMemory
 from revgnn.models import num_parameters
@@ -154,7 +154,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     model = revgnn_model(Shape.of(args), graph).train(not args.inference)
     nodes = graph.num_nodes
     # unscaled, sums over some 600 edges exceed the range of the grid, and the first forward pass would run twice
-    x = scaled(features_of(graph), "standard")
+    x = scaled(default_node_features(graph), "standard")
     inputs = Inputs(x, torch.randint(SPECIES, (nodes,)), torch.randint(2, (nodes, TASKS)).float())
     keys = ("nodes", "edges", "edge_storage", "channels", "groups", "depth", "inference")
     with harness.result_line("full-batch", {**{key: getattr(args, key) for key in keys}, "dtype": "float32"}, args) as result:

@@ -15,10 +15,9 @@ from torch import Tensor
 from revgnn.graph import Graph
 from revgnn.ops import edge_softmax, propagate
 from revgnn.testing import NamedGraph, awkward_graphs
+from tests.ops.cases import call_perceptron, perceptron_leaves
 from tests.ops.compare import assert_matches_reference
 from tests.ops.test_aggregate import REDUCERS, draws, learns, op_on
-from tests.ops.test_perceptron import leaves_of
-from tests.ops.test_perceptron import op as perceptron_on
 
 ROOT = Path(__file__).resolve().parents[1]
 CHANNELS = 40
@@ -37,8 +36,8 @@ def check_kernels(device: torch.device, quick: bool) -> list[str]:
             check_bfloat16(checks, name, graph.to(device))
     for widths in WIDTHS[:1] if quick else WIDTHS:
         for rows in ROWS[:2] if quick else ROWS:
-            layers = [leaves_of(rows, *widths, seed) for seed in range(3)]
-            checks.against_reference(f"perceptron, {rows} rows of {widths}", perceptron_on, *layers)
+            layers = [perceptron_leaves(rows, *widths, seed) for seed in range(3)]
+            checks.against_reference(f"perceptron, {rows} rows of {widths}", call_perceptron, *layers)
     return checks.wrong
 
 

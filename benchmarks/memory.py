@@ -22,8 +22,9 @@ from benchmarks.networks import Batch, Shape, add_size_options, index_by_source,
 from benchmarks.peers.pyg import Variant
 from benchmarks.peers.trials import Peer
 from revgnn.data.generated.synthetic import proteins_shaped
-from revgnn.experiments.paper import get_table
-from revgnn.experiments.paper.measure import generated_batch, step_memory
+from revgnn.experiments import get_table
+from revgnn.experiments.measure.batch import generated_batch
+from revgnn.experiments.measure.step import step_memory
 
 TABLE = "table2"
 QUICK = {"nodes": 200, "edges": 3000, "shapes": ["16x2x2"], "rows": ["RevGNN-64"]}
@@ -63,7 +64,8 @@ def measure_row(name: str, args: argparse.Namespace) -> dict[str, Any]:
     found = step_memory(row.run, generated_batch(args.nodes, args.edges)).as_dict()
     published = row.published.memory_gb
     return {
-        "row": row.name, "preset": row.preset, **found, "published_bytes": None if published is None else round(published * 1e9),
+        "row": row.name, "preset": row.preset.name, **found,
+        "published_bytes": None if published is None else round(published * 1e9),
         "times_less": None if published is None else published * 1e9 / found["peak_bytes"],
     }  # fmt: skip
 

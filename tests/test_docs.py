@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from revgnn import Graph
-from revgnn.experiments.presets import get_preset
+from revgnn.experiments import get_preset
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from benchmarks.harness import Spread
-from revgnn.train.run.files import replacing
+from revgnn.files import replacing
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -17,8 +17,8 @@ from typing import Any
 
 import torch
 
+from revgnn.files import replacing
 from revgnn.train.run import environment
-from revgnn.train.run.files import replacing
 
 _ROOT = Path(__file__).resolve().parents[2]
 RESULTS = _ROOT / "benchmarks" / "results"

@@ -132,7 +132,7 @@ def test_hooks_are_gone_afterwards():
     args = full_batch.parse(["--quick"])
     graph = full_batch.full_size(args.nodes, args.edges)
     model = revgnn_model(Shape.of(args), graph)
-    x = full_batch.features_of(graph)
+    x = full_batch.default_node_features(graph)
     inputs = full_batch.Inputs(x, torch.zeros(200, dtype=torch.int64), torch.zeros(200, TASKS))
     full_batch.run(args, graph, model, inputs, {"layer_seconds": {"forward": [], "backward": []}})
     assert not any(module._forward_hooks for module in model.modules())

@@ -58,8 +58,8 @@ def repeat_a_node(part: Part) -> Part:
     ],
 )
 def test_wrong_parts_give_no_figures(monkeypatch, capsys, tmp_path, spoil, message):
-    right = RandomPartition._part
-    monkeypatch.setattr(RandomPartition, "_part", lambda *args, **kwargs: spoil(right(*args, **kwargs)))
+    right = RandomPartition._cut
+    monkeypatch.setattr(RandomPartition, "_cut", lambda *args, **kwargs: spoil(right(*args, **kwargs)))
     assert partition.main(["--quick", "--results", str(tmp_path)]) == 1
     printed = capsys.readouterr()
     assert printed.out == ""
@@ -69,11 +69,11 @@ def test_wrong_parts_give_no_figures(monkeypatch, capsys, tmp_path, spoil, messa
 
 def test_a_node_in_two_parts_is_found(monkeypatch):
     graph = full_size(200, 4000)
-    right = RandomPartition._part
+    right = RandomPartition._cut
     # the second of three parts is not compared edge by edge
     monkeypatch.setattr(
         RandomPartition,
-        "_part",
+        "_cut",
         lambda self, draw, index, threads=1: repeat_a_node(right(self, draw, index)) if index == 1 else right(self, draw, index),
     )
     with pytest.raises(AssertionError, match=r"node \d+ is in [02] parts"):

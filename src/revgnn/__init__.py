@@ -11,15 +11,14 @@ from revgnn._lazy import lazy_names
 from revgnn._version import __version__
 
 if TYPE_CHECKING:
-    from revgnn.capture import CapturedStep
+    from revgnn.capture import CapturedStep, CaptureError
     from revgnn.graph import Graph
     from revgnn.memory import PeakMemory
-    from revgnn.models import ModelConfig, build_model, num_parameters
-    from revgnn.nn import EdgeEncoding, GATConv, GCNConv, GENBlock, GENConv, PreActivation, SAGEConv, shared_dropout_mask
+    from revgnn.models import ModelConfig, build_model, num_parameters, shared_dropout_mask
+    from revgnn.nn import EdgeEncoding, GATConv, GCNConv, GENBlock, GENConv, PreActivation, SAGEConv
     from revgnn.stack import (
         AdditiveCoupling,
         Backprop,
-        CaptureError,
         Checkpoint,
         PerGroup,
         PerLayer,
@@ -64,15 +63,14 @@ __all__ = [
 ]
 
 _HOMES = {
-    "revgnn.capture": ("CapturedStep",),
+    "revgnn.capture": ("CaptureError", "CapturedStep"),
     "revgnn.graph": ("Graph",),
     "revgnn.memory": ("PeakMemory",),
-    "revgnn.models": ("ModelConfig", "build_model", "num_parameters"),
-    "revgnn.nn": ("EdgeEncoding", "GATConv", "GCNConv", "GENBlock", "GENConv", "PreActivation", "SAGEConv", "shared_dropout_mask"),
+    "revgnn.models": ("ModelConfig", "build_model", "num_parameters", "shared_dropout_mask"),
+    "revgnn.nn": ("EdgeEncoding", "GATConv", "GCNConv", "GENBlock", "GENConv", "PreActivation", "SAGEConv"),
     "revgnn.stack": (
         "AdditiveCoupling",
         "Backprop",
-        "CaptureError",
         "Checkpoint",
         "PerGroup",
         "PerLayer",

@@ -1,4 +1,4 @@
-"""A step that is to be recorded reads nothing on the host, seeds nothing, and computes what the ordinary step does."""
+"""A step that is recorded reads nothing on the host, seeds no generator, and computes what the ordinary step computes."""
 
 from __future__ import annotations
 
@@ -13,13 +13,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from revgnn.capture import CapturedStep
-from revgnn.capture import captured_step as module
+from revgnn import shared_dropout_mask
+from revgnn.capture import CapturedStep, CaptureError
+from revgnn.capture.deferred import deferred_host_access
 from revgnn.capture.host_reads import NoHostReads
-from revgnn.nn import GATConv, GENConv, PreActivation, shared_dropout_mask
+from revgnn.capture.recording import Recording, mode_of
+from revgnn.nn import GATConv, GENConv, PreActivation
 from revgnn.stack import (
     Backprop,
-    CaptureError,
     Checkpoint,
     PerGroup,
     ResidualStack,
@@ -28,34 +29,32 @@ from revgnn.stack import (
     Stack,
     StateRangeError,
 )
-from revgnn.stack.recordable import recordable, refuse_recording
-from tests.stack.conftest import gen_stack
-from tests.stack.test_safety import Grow
+from tests.stack.networks import Scale, gen_stack
 
 STRATEGIES = [Backprop(), Reversible(), Reversible(segments=2), Checkpoint(), Checkpoint(every=3)]
 ids = {"ids": str}
 
 
-class Sealed:
-    """A generator that can be drawn from and looked at, and neither seeded nor, unless allowed, set."""
+class GuardedGenerator:
+    """A generator that may not be seeded, and may be set only if that is allowed."""
 
-    def __init__(self, generator: torch.Generator, *, may_go_back: bool) -> None:
+    def __init__(self, generator: torch.Generator, *, may_be_set: bool) -> None:
         self.get_state = generator.get_state
-        self.went_back = 0
-        self._generator, self._may_go_back = generator, may_go_back
+        self.times_set = 0
+        self._generator, self._may_be_set = generator, may_be_set
 
     def manual_seed(self, seed: int) -> None:
-        raise AssertionError("a generator is seeded within a step that is to be recorded")
+        raise AssertionError("a generator is seeded within a step that is recorded")
 
     def set_state(self, state: Tensor) -> None:
-        assert self._may_go_back, "a generator is set though no block draws"
-        self.went_back += 1
+        assert self._may_be_set, "a generator is set though no block draws"
+        self.times_set += 1
         self._generator.set_state(state)
 
 
 @pytest.fixture
 def unseeded(monkeypatch: pytest.MonkeyPatch):
-    """What an ordinary step computes if its stacks draw no seed, so that what else is drawn is what a recorded step draws."""
+    """Run an ordinary step whose stacks draw no seed, so that it draws the same numbers after them as a recorded step."""
 
     def run(step: Callable[..., Any], *inputs: Tensor) -> Any:
         with monkeypatch.context() as patch:
@@ -66,7 +65,7 @@ def unseeded(monkeypatch: pytest.MonkeyPatch):
 
 
 def make_step(stack: nn.Module, graph: Any, *, dropout: float = 0.0, groups: int = 2, **kwargs: Any) -> CapturedStep:
-    """Mask, stack, loss, backward, clipping; returns the loss, the state and the norm."""
+    """Return a step of mask, stack, loss, backward pass and clipping. It returns the loss, the state and the norm."""
 
     def step(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         if dropout:
@@ -81,14 +80,14 @@ def make_step(stack: nn.Module, graph: Any, *, dropout: float = 0.0, groups: int
 
 
 def results(stack: nn.Module, outputs: Any) -> list[Tensor]:
-    """All that a step leaves, buffers and the next random number included."""
+    """Return outputs, gradients, buffers and the next random number after a step."""
     grads = [p.grad.clone() for p in stack.parameters() if p.grad is not None]
     return [*(t.clone() for t in outputs), *grads, *(b.clone() for b in stack.buffers()), torch.rand(1)]
 
 
-def assert_same(mine: list[Tensor], theirs: list[Tensor]) -> None:
-    assert len(mine) == len(theirs)
-    assert all(torch.equal(a, b) for a, b in zip(mine, theirs, strict=True))
+def assert_same(ours: list[Tensor], expected: list[Tensor]) -> None:
+    assert len(ours) == len(expected)
+    assert all(torch.equal(a, b) for a, b in zip(ours, expected, strict=True))
 
 
 @pytest.fixture
@@ -101,7 +100,7 @@ def data() -> tuple[Tensor, Tensor]:
 @pytest.mark.parametrize("norm", ["layer", "batch"])
 @pytest.mark.parametrize("state", ["grid", "float64", "plain"])
 def test_a_rehearsal_is_the_ordinary_step(strategy, norm, state, data, random_graph, unseeded, monkeypatch) -> None:
-    """Values, gradients, statistics and what is drawn next, bit for bit; nothing is read, seeded, or taken back."""
+    """Values, gradients, statistics and the next random number are equal; nothing is read, and no generator is seeded or set."""
     found = []
     for rehearsed in (False, True):
         stack = gen_stack(6, 2, 8, norm=norm, gradient=strategy, state=state)
@@ -109,7 +108,7 @@ def test_a_rehearsal_is_the_ordinary_step(strategy, norm, state, data, random_gr
         torch.manual_seed(1)
         if rehearsed:
             with monkeypatch.context() as patch:
-                patch.setattr(torch, "default_generator", Sealed(torch.default_generator, may_go_back=False))
+                patch.setattr(torch, "default_generator", GuardedGenerator(torch.default_generator, may_be_set=False))
                 outputs = step.rehearse(*data)
         else:
             outputs = unseeded(step, *data)
@@ -119,23 +118,23 @@ def test_a_rehearsal_is_the_ordinary_step(strategy, norm, state, data, random_gr
 
 
 @pytest.mark.parametrize("strategy", STRATEGIES[1:], **ids)
-def test_blocks_that_draw_their_own_numbers_are_handled_exactly(strategy, data, random_graph, monkeypatch) -> None:
-    """The second evaluation draws what the first one drew, by going back and not by a seed; gradients are Backprop's."""
+def test_gradients_are_exact_if_blocks_draw_random_numbers(strategy, data, random_graph, monkeypatch) -> None:
+    """The generator is set back for the second evaluation, not seeded; gradients are those of `Backprop`."""
     found = []
     for gradient in (Backprop(), strategy):
         stack = gen_stack(6, 2, 8, dropout=0.3, gradient=gradient)
         torch.manual_seed(1)
         with monkeypatch.context() as patch:
-            sealed = Sealed(torch.default_generator, may_go_back=True)
-            patch.setattr(torch, "default_generator", sealed)
+            guarded = GuardedGenerator(torch.default_generator, may_be_set=True)
+            patch.setattr(torch, "default_generator", guarded)
             outputs = make_step(stack, random_graph).rehearse(*data)
-        assert (sealed.went_back > 0) == gradient.recomputes
+        assert (guarded.times_set > 0) == gradient.recomputes
         found.append(results(stack, outputs))
     assert_same(*found)
     assert make_step(gen_stack(6, 2, 8, dropout=0.3), random_graph).rehearse(*data)[0] != found[0][0]
 
 
-def test_attention_dropout_too(data, random_graph) -> None:
+def test_gradients_are_exact_with_attention_dropout(data, random_graph) -> None:
     found = []
     for gradient in (Backprop(), Reversible()):
         torch.manual_seed(0)
@@ -146,7 +145,7 @@ def test_attention_dropout_too(data, random_graph) -> None:
 
 
 @pytest.mark.parametrize("strategy", [Reversible(), Checkpoint()], **ids)
-def test_numbers_that_blocks_drew_are_not_drawn_again_by_others(strategy) -> None:
+def test_random_numbers_of_blocks_are_not_drawn_again_elsewhere(strategy) -> None:
     drawn = []
 
     class Noise(nn.Module):
@@ -198,7 +197,7 @@ class GENConvBlock(PreActivation):
 
 
 def test_on_the_cpu_a_call_is_the_step_as_it_is(data, random_graph) -> None:
-    """With its seeds, and gradients in place of those that were there."""
+    """It draws its seeds, and replaces gradients."""
     found = []
     for captured in (True, False):
         stack = gen_stack(4, 2, 8, norm="batch", dropout=0.2)
@@ -230,15 +229,15 @@ def test_a_state_beyond_any_grid_raises_once_the_step_is_over(bad: float) -> Non
     for run in (step, step.rehearse):
         with pytest.raises(StateRangeError, match="reached a magnitude of"):
             run(torch.full((3, 4), bad))
-    assert backward == [True], "the rehearsal looks after the backward pass, the step as it is within the forward pass"
+    assert backward == [True], "a rehearsal checks after the backward pass, the ordinary step in the forward pass"
 
 
 def test_a_state_that_outgrows_its_grid_is_run_again_on_a_coarser_one(unseeded) -> None:
-    """As an ordinary step: with its warning, its statistics moved once, and its random numbers."""
+    """As an ordinary step does: with a warning, one update of the statistics, and the same random numbers."""
     found = []
     for rehearsed in (False, True):
         torch.manual_seed(0)
-        stack = ReversibleStack([[nn.Sequential(nn.BatchNorm1d(2), Grow(900.0)) for _ in range(2)] for _ in range(2)])
+        stack = ReversibleStack([[nn.Sequential(nn.BatchNorm1d(2), Scale(900.0)) for _ in range(2)] for _ in range(2)])
         step = CapturedStep(step_of(stack), stack)
         torch.manual_seed(1)
         with pytest.warns(UserWarning, match="Going on"):
@@ -262,17 +261,17 @@ def step_of(stack: nn.Module):
     return step
 
 
-def test_without_a_grid_or_without_gradients_there_is_nothing_to_look_at(data, random_graph) -> None:
+def test_without_a_grid_or_without_gradients_no_range_is_checked(data, random_graph) -> None:
     for state in ("plain", "grid"):
         stack = gen_stack(2, 2, 8, state=state)
-        with recordable() as checks, torch.set_grad_enabled(state == "plain"):
+        with deferred_host_access(stack) as checks, torch.set_grad_enabled(state == "plain"):
             stack(data[0], random_graph)
             checks.gather()
         checks.verify()
 
 
 @pytest.mark.parametrize("strategy", [Backprop(), Reversible(), Checkpoint()], **ids)
-def test_batch_norm_moves_once(strategy, data, random_graph) -> None:
+def test_batch_norm_updates_its_statistics_once(strategy, data, random_graph) -> None:
     stack = gen_stack(3, 2, 8, norm="batch", gradient=strategy)
     make_step(stack, random_graph).rehearse(*data)
     assert {int(b) for name, b in stack.named_buffers() if name.endswith("num_batches_tracked")} == {1}
@@ -318,10 +317,10 @@ def test_reading_on_the_host_is_refused(read, where: str) -> None:
     CapturedStep(step, stack)(x)
     with pytest.raises(CaptureError, match=r"aten::\w+ cannot be recorded in a CUDA graph: .*\.item\(\)"):
         CapturedStep(step, stack).rehearse(x)
-    stack(x)  # nothing stays behind
+    stack(x)  # an ordinary run, as before
 
 
-def test_what_does_not_wait_is_not_refused() -> None:
+def test_operators_that_do_not_wait_are_not_refused() -> None:
     t, index = torch.randn(6, 3), torch.tensor([0, 2])
     with NoHostReads():
         assert t[index].shape == (2, 3)
@@ -330,7 +329,7 @@ def test_what_does_not_wait_is_not_refused() -> None:
         assert torch.repeat_interleave(index, index, output_size=2).shape == (2,)
 
 
-def test_steps_that_do_too_much_are_refused(data, random_graph) -> None:
+def test_bad_steps_and_inputs_are_refused(data, random_graph) -> None:
     stack = gen_stack(2, 2, 8)
     optimizer = torch.optim.SGD(stack.parameters(), 0.1)
 
@@ -349,15 +348,35 @@ def test_steps_that_do_too_much_are_refused(data, random_graph) -> None:
         CapturedStep(lambda x, graph: x, stack)(data[0], random_graph)
     with pytest.raises(ValueError, match=r"on the device of its model, cpu, but input 0 is a tensor on meta"):
         CapturedStep(lambda x: x, stack)(data[0].to("meta"))
-    with pytest.raises(ValueError, match=r"parameters on one device is wanted, got none"):
+    with pytest.raises(ValueError, match=r"must be on one device, got none"):
         CapturedStep(lambda x: x, nn.ReLU())
     with torch.autocast("cpu", torch.bfloat16), pytest.raises(CaptureError, match="enter autocast inside"):
         CapturedStep(lambda x: x, stack)(data[0])
-    with recordable(), pytest.raises(CaptureError, match="inside another"):
+    with deferred_host_access(stack), pytest.raises(CaptureError, match="inside another"):
         CapturedStep(lambda x: x, stack).rehearse(data[0])
 
 
-def test_a_block_with_a_state_of_its_own_is_refused_by_name() -> None:
+def test_a_stack_outside_the_model_is_refused() -> None:
+    """It is not found among the modules of the model, so it draws a seed on the host."""
+    linear, stack = nn.Linear(4, 4), ReversibleStack([[nn.Linear(2, 2), nn.Linear(2, 2)]])
+    with pytest.raises(CaptureError, match="reads a value on the host"):
+        CapturedStep(lambda x: stack(linear(x)).sum().backward(), linear).rehearse(torch.randn(3, 4))
+
+
+def test_stacks_access_the_host_again_after_a_rehearsal_that_fails() -> None:
+    stack = ReversibleStack([[nn.Linear(2, 2), nn.Linear(2, 2)]])
+    before = stack.host_access
+
+    def fails(x: Tensor) -> None:
+        assert stack.host_access is not before
+        raise ArithmeticError
+
+    with pytest.raises(ArithmeticError):
+        CapturedStep(fails, stack).rehearse(torch.randn(3, 4))
+    assert stack.host_access is before
+
+
+def test_a_block_that_changes_its_buffer_is_refused() -> None:
     class Counts(nn.Module):
         def __init__(self) -> None:
             super().__init__()
@@ -373,7 +392,7 @@ def test_a_block_with_a_state_of_its_own_is_refused_by_name() -> None:
         CapturedStep(lambda x: stack(x).sum().backward(), stack).rehearse(torch.randn(3, 4))
 
 
-def test_under_autocast_inside(data, random_graph) -> None:
+def test_gradients_are_exact_under_autocast(data, random_graph) -> None:
     found = []
     for gradient in (Backprop(), Reversible(), Checkpoint()):
         stack = gen_stack(6, 2, 8, dropout=0.2, gradient=gradient)
@@ -391,33 +410,33 @@ def test_under_autocast_inside(data, random_graph) -> None:
     assert_same(found[0], found[2])
 
 
-# --- warm-up, recording, replay, with a graph that is a Python function -----------------------------------------------------------
+# --- warm-up, recording and replay, with a Python function in place of a graph ----------------------------------------------------
 
 
-class Pretended:
-    """In place of a CUDA graph: a replay runs the step on the recorded inputs, and writes to the recorded tensors."""
+class SimulatedGraph:
+    """A captured step whose replays run the step on the recorded inputs and write to the recorded tensors."""
 
     def __init__(self, step: CapturedStep, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.step, self.recorded, self.replayed, self.tried = step, 0, 0, []
-        trial = step._trial
+        self.step, self.recorded, self.replayed, self.watched = step, 0, 0, []
+        run_as_recorded = step._run_as_recorded
 
         def noted(device: torch.device, inputs: tuple[Tensor, ...], watch: Any) -> Any:
-            self.tried.append(isinstance(watch, NoHostReads))
-            return trial(device, inputs, watch)
+            self.watched.append(isinstance(watch, NoHostReads))
+            return run_as_recorded(device, inputs, watch)
 
-        monkeypatch.setattr(step, "_aside", lambda work: work())
+        monkeypatch.setattr(step, "_on_side_stream", lambda work: work())
         monkeypatch.setattr(step, "_record", self.record)
-        monkeypatch.setattr(step, "_trial", noted)
+        monkeypatch.setattr(step, "_run_as_recorded", noted)
 
     def __call__(self, *inputs: Tensor) -> Any:
-        return self.step._on_cuda(*self.step._check(inputs))
+        return self.step._call_on_cuda(*self.step._check(inputs))
 
-    def record(self, inputs: tuple[Tensor, ...]) -> Any:
+    def record(self, inputs: tuple[Tensor, ...]) -> Recording:
         self.recorded += 1
         step, static = self.step, tuple(t.clone() for t in inputs)
         parameters = [p for p in step.model.parameters() if p.requires_grad]
         before, buffers = torch.get_rng_state(), [b.clone() for b in step.model.buffers()]
-        with recordable() as checks:
+        with deferred_host_access(step.model) as checks:
             outputs = step._run(static)
             checks.gather()
         torch.set_rng_state(before)
@@ -428,28 +447,29 @@ class Pretended:
         def replay() -> None:
             self.replayed += 1
             kept = [p.grad for p in parameters]
-            with recordable() as again:
-                new = step._run(static)
-                again.gather()
-            made = [(old, p.grad) for old, p in zip(grads, parameters, strict=True)]
-            for old, now in [*zip(outputs, new, strict=True), *made, (checks._gathered, again._gathered)]:
+            with deferred_host_access(step.model) as new_checks:
+                new_outputs = step._run(static)
+                new_checks.gather()
+            new_grads = [p.grad for p in parameters]
+            static_and_new = [*zip(outputs, new_outputs, strict=True), *zip(grads, new_grads, strict=True)]
+            for old, new in [*static_and_new, (checks._gathered, new_checks._gathered)]:
                 if old is not None:
-                    old.copy_(now)
+                    old.copy_(new)
             for p, grad in zip(parameters, kept, strict=True):
                 p.grad = grad
 
+        graph: Any = SimpleNamespace(replay=replay)
         addresses = [p.data_ptr() for p in parameters]
-        mode = module._mode(step.model)
-        return module._Recording(SimpleNamespace(replay=replay), static, outputs, checks, parameters, addresses, grads, mode)
+        return Recording(graph, static, outputs, checks, parameters, addresses, grads, mode_of(step.model))
 
 
 def test_every_call_is_one_step(data, random_graph, monkeypatch, unseeded) -> None:
-    """Three run it, two of them watched; the fourth records. Seven calls are seven ordinary steps, weights and inputs changing."""
+    """Three calls run the step, two of them watched; the fourth records it. Seven calls are seven ordinary steps."""
     found = []
     for captured in (True, False):
         stack = gen_stack(3, 2, 8, norm="batch")
         step = make_step(stack, random_graph, dropout=0.3)
-        call = Pretended(step, monkeypatch) if captured else lambda *inputs, step=step: unseeded(step, *inputs)
+        call = SimulatedGraph(step, monkeypatch) if captured else lambda *inputs, step=step: unseeded(step, *inputs)
         optimizer = torch.optim.Adam(stack.parameters(), 0.01)
         torch.manual_seed(1)
         outputs = []
@@ -458,13 +478,13 @@ def test_every_call_is_one_step(data, random_graph, monkeypatch, unseeded) -> No
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
         if captured:
-            assert (call.tried, call.recorded, call.replayed) == ([False, True, True], 1, 4)
+            assert (call.watched, call.recorded, call.replayed) == ([False, True, True], 1, 4)
         found.append([*outputs, *stack.parameters(), *stack.buffers(), torch.rand(1)])
     assert_same(*found)
 
 
-def test_results_of_a_replay_are_not_overwritten_by_the_next(data, random_graph, monkeypatch) -> None:
-    call = Pretended(make_step(gen_stack(2, 2, 8), random_graph), monkeypatch)
+def test_the_next_replay_does_not_overwrite_results(data, random_graph, monkeypatch) -> None:
+    call = SimulatedGraph(make_step(gen_stack(2, 2, 8), random_graph), monkeypatch)
     for _ in range(4):
         first = call(*data)
     copies = [t.clone() for t in first]
@@ -475,15 +495,15 @@ def test_results_of_a_replay_are_not_overwritten_by_the_next(data, random_graph,
 
 def test_a_replay_whose_state_outgrows_the_grid_is_run_again(monkeypatch) -> None:
     torch.manual_seed(0)
-    stack = ReversibleStack([[nn.Sequential(nn.BatchNorm1d(2), Grow(1.0)) for _ in range(2)] for _ in range(2)])
-    call = Pretended(CapturedStep(step_of(stack), stack), monkeypatch)
+    stack = ReversibleStack([[nn.Sequential(nn.BatchNorm1d(2), Scale(1.0)) for _ in range(2)] for _ in range(2)])
+    call = SimulatedGraph(CapturedStep(step_of(stack), stack), monkeypatch)
     x = torch.randn(10, 4)
     for _ in range(4):
         call(x)
     with torch.no_grad():
-        for grow in stack.modules():
-            if isinstance(grow, Grow):
-                grow.factor.fill_(900.0)
+        for scale in stack.modules():
+            if isinstance(scale, Scale):
+                scale.factor.fill_(900.0)
     with pytest.warns(UserWarning, match="Going on"):
         _, h = call(x)
     assert h.abs().max() > 1024
@@ -499,9 +519,9 @@ def test_a_replay_whose_state_outgrows_the_grid_is_run_again(monkeypatch) -> Non
         call(torch.full_like(x, float("nan")))
 
 
-def test_what_is_not_as_it_was_recorded(data, random_graph, monkeypatch) -> None:
+def test_calls_that_differ_from_the_recording(data, random_graph, monkeypatch) -> None:
     stack = gen_stack(2, 2, 8)
-    call = Pretended(make_step(stack, random_graph), monkeypatch)
+    call = SimulatedGraph(make_step(stack, random_graph), monkeypatch)
     for _ in range(4):
         call(*data)
     with pytest.raises(CaptureError, match=r"recorded for inputs \['float32 \(60, 16\)'.*got \['float64 \(60, 16\)'"):
@@ -523,31 +543,31 @@ def test_what_is_not_as_it_was_recorded(data, random_graph, monkeypatch) -> None
 
 @pytest.fixture
 def no_device(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """In place of `torch.cuda`: what is asked of it, in order. A graph that is replayed does nothing."""
-    asked: list[str] = []
+    """Replace `torch.cuda`, and return the calls to it in order. Replaying a graph does nothing."""
+    calls: list[str] = []
 
     class Stream:
         def wait_stream(self, other: Stream) -> None:
-            asked.append("wait")
+            calls.append("wait")
 
     @contextmanager
     def entered(name: str) -> Iterator[None]:
-        asked.append(name)
+        calls.append(name)
         yield
-        asked.append(f"end of {name}")
+        calls.append(f"end of {name}")
 
     monkeypatch.setattr(torch.cuda, "Stream", Stream)
     monkeypatch.setattr(torch.cuda, "current_stream", Stream)
     monkeypatch.setattr(torch.cuda, "stream", lambda stream: entered("stream"))
     monkeypatch.setattr(torch.cuda, "graph", lambda graph, stream: entered("graph"))
-    monkeypatch.setattr(torch.cuda, "CUDAGraph", lambda: SimpleNamespace(replay=lambda: asked.append("replay")))
-    return asked
+    monkeypatch.setattr(torch.cuda, "CUDAGraph", lambda: SimpleNamespace(replay=lambda: calls.append("replay")))
+    return calls
 
 
-def test_what_is_asked_of_a_device(data, random_graph, no_device) -> None:
+def test_calls_to_a_device(data, random_graph, no_device) -> None:
     stack = gen_stack(2, 2, 8)
     step = make_step(stack, random_graph)
-    call = lambda: step._on_cuda(*step._check(data))  # noqa: E731
+    call = lambda: step._call_on_cuda(*step._check(data))  # noqa: E731
     for n in range(1, 4):
         call()
         assert no_device == ["wait", "stream", "end of stream", "wait"] * n
@@ -566,7 +586,7 @@ def test_what_is_asked_of_a_device(data, random_graph, no_device) -> None:
 def test_errors_while_recording(no_device, monkeypatch) -> None:
     linear = nn.Linear(2, 2)
     step = CapturedStep(lambda x: linear(x), linear)
-    call = lambda: step._on_cuda(*step._check((torch.ones(1, 2),)))  # noqa: E731
+    call = lambda: step._call_on_cuda(*step._check((torch.ones(1, 2),)))  # noqa: E731
     for _ in range(3):
         call()
 
@@ -579,17 +599,18 @@ def test_errors_while_recording(no_device, monkeypatch) -> None:
     step.step = fails
     with pytest.raises(CaptureError, match=r"could not be recorded: operation not permitted when stream is capturing\. Within it"):
         call()
-    step.step = lambda x: refuse_recording("this", "a reason")
+    linear.capture_obstacle = lambda: "this cannot be recorded in a CUDA graph: a reason."
     with pytest.raises(CaptureError, match=r"^this cannot be recorded in a CUDA graph: a reason\.$"):
         call()
+    del linear.capture_obstacle
     step.step = lambda x: linear(x)
     call()
     assert step._recording is not None
 
 
-def test_a_step_that_cannot_be_recorded_is_refused_each_time(monkeypatch) -> None:
+def test_a_step_that_reads_on_the_host_is_refused_in_each_call(monkeypatch) -> None:
     linear = nn.Linear(2, 2)
-    call = Pretended(CapturedStep(lambda x: linear(x) * linear(x).sum().item(), linear), monkeypatch)
+    call = SimulatedGraph(CapturedStep(lambda x: linear(x) * linear(x).sum().item(), linear), monkeypatch)
     call(torch.ones(1, 2))
     for _ in range(5):
         with pytest.raises(CaptureError, match="reads a value on the host"):
@@ -607,7 +628,7 @@ def test_frozen_and_unused_parameters(data, random_graph, monkeypatch) -> None:
         loss.backward()
         return (loss,)
 
-    call = Pretended(CapturedStep(step, stack), monkeypatch)
+    call = SimulatedGraph(CapturedStep(step, stack), monkeypatch)
     for _ in range(5):
         (loss,) = call(*data)
     (expected,) = step(*data)

@@ -1,4 +1,4 @@
-"""Whole networks as steps that are to be recorded, on the CPU's operators and on the host code of the GPU's."""
+"""Steps of whole networks as they are recorded, with the operators of the CPU and with the host code of those of the GPU."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from torch import Tensor
 from torch.utils._python_dispatch import _disable_current_modes
 
 from revgnn import CapturedStep, CaptureError, Graph, ModelConfig, StateRangeError, build_model
+from revgnn.capture.deferred import deferred_host_access
 from revgnn.capture.host_reads import NoHostReads
 from revgnn.kernels import backends
 from revgnn.nn.encoder import one_hot
 from revgnn.ops.grid import reference as grid_reference
-from revgnn.stack.recordable import recordable
-from revgnn.train.objective import objective
+from revgnn.train.task import objective
 
 CUDA = torch.cuda.is_available()
 SPECIES = 4
@@ -38,7 +38,7 @@ MODELS: dict[str, dict[str, Any]] = {
 
 
 def make(graph: Graph, device: str = "cpu", task: str = "multilabel", **config: Any) -> tuple[CapturedStep, list[Tensor]]:
-    """A step of training as `revgnn train` takes it, and its inputs."""
+    """Return a training step as `revgnn train` takes it, and its inputs."""
     torch.manual_seed(0)
     model = build_model(
         ModelConfig(**{"channels": 16, "depth": 4, "dropout": 0.3, **config}),
@@ -62,20 +62,21 @@ def make(graph: Graph, device: str = "cpu", task: str = "multilabel", **config: 
     return CapturedStep(step, model), [t.to(device) for t in (x, species, y)]
 
 
-def left_by(step: CapturedStep, outputs: Any) -> list[Tensor]:
+def results(step: CapturedStep, outputs: Any) -> list[Tensor]:
+    """Return outputs, gradients and buffers after a step."""
     grads = [p.grad.clone() for p in step.model.parameters() if p.grad is not None]
     return [*(t.clone() for t in outputs), *grads, *(b.clone() for b in step.model.buffers())]
 
 
-def assert_same(mine: list[Tensor], theirs: list[Tensor]) -> None:
-    assert len(mine) == len(theirs)
-    for n, (a, b) in enumerate(zip(mine, theirs, strict=True)):
+def assert_same(ours: list[Tensor], expected: list[Tensor]) -> None:
+    assert len(ours) == len(expected)
+    for n, (a, b) in enumerate(zip(ours, expected, strict=True)):
         assert torch.equal(a, b), f"tensor {n} differs by {(a - b).abs().max()}"
 
 
 @pytest.fixture
 def graph() -> Graph:
-    """10 nodes, 60 edges: a hub that 40 enter, one that 30 leave, doubled edges, self-loops; nothing reaches the last node."""
+    """10 nodes, 60 edges: 40 edges into one node, 30 out of another, doubled edges, self-loops; the last node has no edges."""
     torch.manual_seed(0)
     ends = torch.randint(0, 9, (2, 60))
     ends[1, :40] = 2
@@ -86,28 +87,28 @@ def graph() -> Graph:
 @pytest.mark.parametrize("config", MODELS.values(), ids=MODELS.keys())
 @pytest.mark.parametrize("task", ["multilabel", "multiclass"])
 def test_a_network_can_be_rehearsed_and_computes_the_same(config, task, graph, monkeypatch) -> None:
-    """Bit for bit what an ordinary step computes, but for blocks that draw numbers: those are other ones."""
+    """The bits are those of an ordinary step, unless blocks draw random numbers: these differ."""
     found = []
     for rehearsed in (False, True):
         step, inputs = make(graph, task=task, **config)
         torch.manual_seed(1)
         with monkeypatch.context() as patch:
-            if not rehearsed:  # so that what follows the stack draws the same
+            if not rehearsed:  # an ordinary step draws a seed; without it, both steps draw the same numbers after the stack
                 patch.setattr(torch, "randint", lambda *args, **kwargs: torch.tensor(5))
             outputs = (step.rehearse if rehearsed else step)(*inputs)
-        found.append(left_by(step, outputs))
+        found.append(results(step, outputs))
     assert len(found[0]) == len(found[1])
     if config.get("shared_dropout", True) and not config.get("attention_dropout"):
         assert_same(*found)
 
 
 @pytest.mark.parametrize("config", [{"shared_dropout": False}, MODELS["attention"]], ids=str)
-def test_blocks_with_dropout_of_their_own_have_exact_gradients(config, graph) -> None:
+def test_gradients_are_exact_if_blocks_draw_their_own_dropout(config, graph) -> None:
     found = []
     for gradient in ("backprop", "reversible"):
         step, inputs = make(graph, **{**config, "gradient": gradient})
         torch.manual_seed(1)
-        found.append(left_by(step, step.rehearse(*inputs)))
+        found.append(results(step, step.rehearse(*inputs)))
     assert_same(*found)
 
 
@@ -121,6 +122,20 @@ def test_networks_that_decide_on_the_host_are_refused(graph) -> None:
     step(*inputs)
 
 
+def test_a_repeated_block_can_be_rehearsed_and_computes_the_same(graph, monkeypatch) -> None:
+    """An equilibrium network with `gradient="backprop"` solves nothing."""
+    found = []
+    for rehearsed in (False, True):
+        step, inputs = make(graph, family="equilibrium", gradient="backprop", dropout=0.3)
+        torch.manual_seed(1)
+        with monkeypatch.context() as patch:
+            if not rehearsed:
+                patch.setattr(torch, "randint", lambda *args, **kwargs: torch.tensor(5))
+            outputs = (step.rehearse if rehearsed else step)(*inputs)
+        found.append(results(step, outputs))
+    assert_same(*found)
+
+
 def test_one_hot() -> None:
     species = torch.tensor([2, 0, 3, 3])
     assert torch.equal(one_hot(species, 4, torch.float64), torch.nn.functional.one_hot(species, 4).double())
@@ -129,24 +144,24 @@ def test_one_hot() -> None:
             one_hot(torch.tensor([bad]), 4, torch.float32)
 
 
-# --- the host code of the GPU's operators, their kernels interpreted --------------------------------------------------------------
+# --- the host code of the GPU operators, with interpreted kernels -----------------------------------------------------------------
 
 
 class Strict(NoHostReads):
-    """Sees on the CPU what would be a copy to a GPU: a tensor made of numbers of the host."""
+    """Refuses, on the CPU, what would be a copy to a GPU: a tensor made of numbers of the host."""
 
-    def complaint(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> str | None:
+    def obstacle(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> str | None:
         if func.name() == "aten::lift_fresh":
             return "it makes a tensor of numbers of the host"
-        return super().complaint(func, args, kwargs)
+        return super().obstacle(func, args, kwargs)
 
 
 @pytest.fixture
 def on_gpu_code(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Operators on the CPU take the way of a GPU, under `Strict` inside too; the names of those that were called."""
+    """Run the GPU code of operators on the CPU, under `Strict`. Yields the names of the functions that were called."""
     called: list[str] = []
     choose = backends.choose
-    monkeypatch.setattr(backends, "choose", lambda backend, device: choose(backend or "gpu", device))
+    monkeypatch.setattr(backends, "choose", lambda backend, device, *obstacle: choose(backend or "gpu", device, *obstacle))
     monkeypatch.setattr("revgnn.kernels.gpu.split_rows.SPLIT", 16)
     for op, functions in {
         "aggregate": ("forward", "backward"),
@@ -174,7 +189,7 @@ def _watched(function: Any, name: str, called: list[str]) -> Any:
 
 
 def _unwatched(launch: Any) -> Any:
-    """What the interpreter does in place of a kernel is none of ours."""
+    """Return `launch` without `Strict`: the interpreter itself may read on the host."""
 
     def run(*args: Any, **kwargs: Any) -> None:
         with _disable_current_modes():
@@ -186,15 +201,15 @@ def _unwatched(launch: Any) -> Any:
 @pytest.mark.skipif(CUDA or not backends.has_triton(), reason="for Triton's interpreter")
 @pytest.mark.filterwarnings("ignore:.*encountered in:RuntimeWarning")  # NumPy, in the interpreter
 @pytest.mark.parametrize("config", ["reversible", "softmax, learned", "power, learned", "attention"])
-def test_operators_of_the_gpu_read_nothing_either(config: str, on_gpu_code, monkeypatch) -> None:
+def test_gpu_operators_do_not_read_on_the_host(config: str, on_gpu_code, monkeypatch) -> None:
     monkeypatch.setattr("revgnn.capture.captured_step.NoHostReads", Strict)
     ends = torch.randint(0, 4, (2, 12))
     ends[1, 3:], ends[0, 6:] = 2, 1
     graph = Graph.from_edge_index(ends, 5, torch.rand(12, 3))
-    assert graph.by_source.dst.numel()  # what a graph works out on first use is there before a step is rehearsed
+    assert graph.by_source.dst.numel()  # computed on first use: before the step is rehearsed
     step, inputs = make(graph, **{**MODELS[config], "depth": 2})
     outputs = step.rehearse(*inputs)
-    assert all(t.isfinite().all() for t in left_by(step, outputs))
+    assert all(t.isfinite().all() for t in results(step, outputs))
     ops = ("propagate", "edge_softmax") if config == "attention" else ("aggregate", "norm_relu", "perceptron")
     assert {f"{op}.{way}" for op in ops for way in ("forward", "backward")} <= set(on_gpu_code)
     assert "grid.advance" in on_gpu_code
@@ -203,28 +218,28 @@ def test_operators_of_the_gpu_read_nothing_either(config: str, on_gpu_code, monk
 @pytest.mark.parametrize("config", MODELS.values(), ids=MODELS.keys())
 @pytest.mark.parametrize("task", ["multilabel", "multiclass"])
 def test_nothing_is_copied_to_or_from_a_device(config, task, graph, monkeypatch) -> None:
-    """On the meta device, which has no values: what a step makes on the host and takes there stands out, backward pass included."""
+    """On the meta device, which has no values, a copy of values from the host is refused, also in the backward pass."""
     choose = backends.choose
-    monkeypatch.setattr(backends, "choose", lambda backend, device: choose("reference", device) if backend else "gpu")
+    monkeypatch.setattr(backends, "choose", lambda backend, device, *_: choose("reference", device) if backend else "gpu")
     monkeypatch.setattr("revgnn.ops.grid.gpu.advance", grid_reference.advance)
-    monkeypatch.setattr(torch, "is_autocast_enabled", lambda kind: False)  # there is none on this device
+    monkeypatch.setattr(torch, "is_autocast_enabled", lambda kind: False)  # this device has no autocast
     monkeypatch.setattr(torch, "autocast", lambda kind, enabled: contextlib.nullcontext())
     assert graph.by_source.dst.numel()
     step, inputs = make(graph, "meta", task=task, **config)
-    with recordable() as checks, NoHostReads():
+    with deferred_host_access(step.model) as checks, NoHostReads():
         outputs = step._run(tuple(inputs))
         checks.gather()
-    assert {t.device.type for t in left_by(step, outputs)} == {"meta"}
+    assert {t.device.type for t in results(step, outputs)} == {"meta"}
 
 
-def test_copies_stand_out() -> None:
+def test_copies_are_refused() -> None:
     t = torch.empty(3, device="meta")
-    for mistake in (lambda: t + torch.tensor([1.0] * 3).to("meta"), lambda: torch.zeros(3).copy_(t), lambda: torch.zeros(3).to(t)):
+    for copy in (lambda: t + torch.tensor([1.0] * 3).to("meta"), lambda: torch.zeros(3).copy_(t), lambda: torch.zeros(3).to(t)):
         with NoHostReads(), pytest.raises(CaptureError, match="copies from one device"):
-            mistake()
+            copy()
 
 
-def test_the_strict_one_sees_host_numbers() -> None:
+def test_strict_refuses_tensors_of_host_numbers() -> None:
     with Strict(), pytest.raises(CaptureError, match="numbers of the host"):
         torch.tensor([1.0, 2.0])
 
@@ -233,7 +248,7 @@ def test_the_strict_one_sees_host_numbers() -> None:
 
 
 def train(step: CapturedStep, inputs: list[Tensor], *, captured: bool, steps: int = 8) -> list[Tensor]:
-    """Weights and inputs change from step to step; all that can be told apart."""
+    """Train with weights and inputs that change from step to step. Return everything that can be compared."""
     optimizer = torch.optim.SGD(step.model.parameters(), 0.05)
     torch.manual_seed(1)
     found = []
@@ -254,7 +269,7 @@ def train(step: CapturedStep, inputs: list[Tensor], *, captured: bool, steps: in
 @pytest.mark.parametrize("dropout", [0.0, 0.3])
 @pytest.mark.parametrize("config", [name for name in MODELS if name not in ("dropout in each block", "attention", "revgat")])
 def test_replays_are_ordinary_steps_on_the_gpu(config: str, dropout: float, graph) -> None:
-    """Bit for bit, with a shared mask too: a replay takes torch's generator on as far as the step does."""
+    """Bit for bit, also with a shared mask: a replay advances torch's generator as far as the step does."""
     runs = []
     for captured in (False, True):
         step, inputs = make(graph, "cuda", **{**MODELS[config], "dropout": dropout})
@@ -263,7 +278,7 @@ def test_replays_are_ordinary_steps_on_the_gpu(config: str, dropout: float, grap
 
 
 @pytest.mark.gpu
-def test_masks_are_new_in_each_replay_on_the_gpu(graph) -> None:
+def test_each_replay_draws_new_masks_on_the_gpu(graph) -> None:
     step, inputs = make(graph, "cuda", dropout=0.5)
     losses = [float(step(*inputs)[0]) for _ in range(10)]
     assert len(set(losses)) == 10
@@ -283,7 +298,7 @@ def test_dropout_in_blocks_is_exact_in_replays_on_the_gpu(gradient: str, graph) 
             torch.manual_seed(n)
             outputs = step(*inputs)
         assert step._recording is not None
-        runs.append(left_by(step, outputs))
+        runs.append(results(step, outputs))
     assert_same(*runs)
     losses = {float(step(*inputs)[0]) for _ in range(4)}
     assert len(losses) == 4
@@ -292,13 +307,13 @@ def test_dropout_in_blocks_is_exact_in_replays_on_the_gpu(gradient: str, graph) 
 @pytest.mark.gpu
 @pytest.mark.parametrize("config", ["attention", "revgat"])
 def test_attention_can_be_recorded_on_the_gpu(config: str, graph) -> None:
-    """Its gradients are sums in any order there (`index_select`), so they are compared to rounding."""
+    """Its gradients are sums in no fixed order (`index_select`), so they are compared up to rounding."""
     runs = []
     for captured in (False, True):
         step, inputs = make(graph, "cuda", **{**MODELS[config], "attention_dropout": 0.0})
         runs.append(train(step, inputs, captured=captured)[: 3 * 8])
-    for mine, theirs in zip(*runs, strict=True):
-        torch.testing.assert_close(mine, theirs, rtol=1e-3, atol=1e-4)
+    for launched, replayed in zip(*runs, strict=True):
+        torch.testing.assert_close(launched, replayed, rtol=1e-3, atol=1e-4)
     step, inputs = make(graph, "cuda", **{**MODELS[config], "attention_dropout": 0.5, "dropout": 0.0})
     assert len({float(step(*inputs)[0]) for _ in range(8)}) == 8
 
@@ -310,17 +325,17 @@ def test_under_bf16_autocast_on_the_gpu(graph) -> None:
         step, inputs = make(graph, "cuda")
         whole = step.step
 
-        def under(*inputs: Tensor, whole=whole) -> Any:
+        def under_autocast(*inputs: Tensor, whole=whole) -> Any:
             with torch.autocast("cuda", torch.bfloat16):
                 return whole(*inputs)
 
-        step.step = under
+        step.step = under_autocast
         runs.append(train(step, inputs, captured=captured))
     assert_same(*runs)
 
 
 @pytest.mark.gpu
-def test_the_range_is_looked_at_after_a_replay_on_the_gpu(graph) -> None:
+def test_the_range_is_checked_after_a_replay_on_the_gpu(graph) -> None:
     step, (x, species, y) = make(graph, "cuda", norm="batch")
     for _ in range(5):
         step(x, species, y)
@@ -338,7 +353,7 @@ def test_the_range_is_looked_at_after_a_replay_on_the_gpu(graph) -> None:
 
 
 @pytest.mark.gpu
-def test_replays_need_no_further_memory_on_the_gpu(graph) -> None:
+def test_replays_allocate_nothing_on_the_gpu(graph) -> None:
     step, inputs = make(graph, "cuda", depth=12)
     for _ in range(5):
         step(*inputs)
@@ -355,7 +370,7 @@ def test_replays_need_no_further_memory_on_the_gpu(graph) -> None:
 
 @pytest.mark.gpu
 def test_a_recording_is_flat_in_depth_on_the_gpu() -> None:
-    """A graph has a pool of its own, in which blocks are used again within the step as they are outside."""
+    """The memory pool of a graph reuses blocks within the step, as the allocator does outside."""
     torch.manual_seed(0)
     graph = Graph.from_edge_index(torch.randint(0, 5_000, (2, 20_000)), 5_000, torch.rand(20_000, 3))
     pools = []

@@ -1,4 +1,4 @@
-"""No test of a data set may read or write the user's own cache."""
+"""A cache of its own for every test of a data set, so that none uses the cache of the user."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The cache gives back what was read, notices every change, and never stands in the way."""
+"""The cache returns what was read and notices every change, and a cache that fails does not stop `load`."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def _cache_small_sets_too(monkeypatch):
 
 
 class Source:
-    """A file with a reader that counts how often it is asked."""
+    """A file with a reader that counts its calls."""
 
     def __init__(self, folder) -> None:
         self.path = folder / "set.bin"
@@ -51,7 +51,7 @@ def _only_folder(cache_root):
     return folder
 
 
-def test_the_second_time_nothing_is_read(source, cache_root):
+def test_the_second_load_does_not_read_the_source(source, cache_root):
     first, second = source.load(), source.load()
     assert source.reads == 1
     assert _same(first, second)
@@ -95,6 +95,25 @@ def _flip_a_byte(folder, name):
     (folder / name).write_bytes(blob)
 
 
+def _write_header(path, text):
+    blob = bytearray(path.read_bytes())
+    blob[10 : 10 + len(text)] = text
+    path.write_bytes(blob)
+
+
+def _promise_rows(path):
+    path.write_bytes(path.read_bytes().replace(b"(300, ", b"(999, ", 1))
+
+
+def _shorten(folder, name):
+    """Remove the last row of an array, and make the manifest agree."""
+    array = np.load(folder / f"{name}.npy")[:-1]
+    np.save(folder / f"{name}.npy", array)
+    manifest = json.loads((folder / "manifest.json").read_text())
+    manifest["arrays"][name] |= {"shape": list(array.shape), "crc32": cache_module._checksums(array)}
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+
+
 DAMAGE = {
     "a flipped byte among the sources": (lambda f: _flip_a_byte(f, "src.npy"), "checksum of src.npy is wrong"),
     "a flipped byte among the features": (lambda f: _flip_a_byte(f, "edge_attr.npy"), "checksum of edge_attr.npy is wrong"),
@@ -102,7 +121,12 @@ DAMAGE = {
     "an array of another shape": (lambda f: np.save(f / "y.npy", np.ones(3)), "y.npy is float64 of shape"),
     "a missing array": (lambda f: (f / "indptr.npy").unlink(), "damaged"),
     "a missing manifest": (lambda f: (f / "manifest.json").unlink(), "damaged"),
-    "a manifest that is no JSON": (lambda f: (f / "manifest.json").write_text("{"), "damaged"),
+    "a manifest that is not JSON": (lambda f: (f / "manifest.json").write_text("{"), "damaged"),
+    "a manifest that nests": (lambda f: (f / "manifest.json").write_text("[" * 100_000), "damaged"),
+    "a damaged header": (lambda f: _write_header(f / "x.npy", b"(" * 60), "the header of x.npy is damaged"),
+    "a header without sense": (lambda f: _write_header(f / "x.npy", b"\x00\xff{'descr': 1}"), "the header of x.npy is damaged"),
+    "more rows than bytes": (lambda f: _promise_rows(f / "x.npy"), "x.npy is truncated"),
+    "fewer rows of edge features than edges": (lambda f: _shorten(f, "edge_attr"), "edge_attr has shape"),
     "a manifest of something else": (lambda f: (f / "manifest.json").write_text("[1]"), "damaged"),
 }
 
@@ -160,8 +184,8 @@ def test_a_set_is_verified_once(source, monkeypatch):
     assert _same(first, again)
 
 
-def test_a_set_that_has_only_just_changed_is_verified_again(source, cache_root, monkeypatch):
-    """Within a tick of the file system's clock it could change once more, unnoticed."""
+def test_a_set_that_has_just_changed_is_verified_again(source, cache_root, monkeypatch):
+    """Within a tick of the file system's clock another change would not alter its times."""
     monkeypatch.setattr(cache_module, "_SETTLED_NS", 3600 * 10**9)
     source.load()
     source.load()
@@ -169,7 +193,7 @@ def test_a_set_that_has_only_just_changed_is_verified_again(source, cache_root, 
 
 
 @pytest.mark.parametrize("name", ["src.npy", "edge_attr.npy", "indptr.npy"])
-def test_what_changes_after_it_was_verified_is_noticed(source, cache_root, monkeypatch, caplog, name):
+def test_a_change_after_verification_is_noticed(source, cache_root, monkeypatch, caplog, name):
     monkeypatch.setattr(cache_module, "_SETTLED_NS", 0)
     first = source.load()
     source.load()
@@ -177,26 +201,26 @@ def test_what_changes_after_it_was_verified_is_noticed(source, cache_root, monke
     assert (folder / "verified.json").exists()
     before = (folder / name).stat()
     _flip_a_byte(folder, name)
-    os.utime(folder / name, ns=(before.st_atime_ns, before.st_mtime_ns))  # as if it had not changed
+    os.utime(folder / name, ns=(before.st_atime_ns, before.st_mtime_ns))  # the time of change as before
     while (folder / name).stat().st_ctime_ns == before.st_ctime_ns:  # within a tick of the file system's clock
         os.utime(folder / name, ns=(before.st_atime_ns, before.st_mtime_ns))
     assert _same(first, source.load())
     assert f"the checksum of {name} is wrong" in caplog.text
 
 
-@pytest.mark.parametrize("note", ["", "[]", "{}", '{"src.npy": [1, 2, 3, 4]}'])
-def test_a_note_that_does_not_fit_means_verifying(source, cache_root, monkeypatch, note):
+@pytest.mark.parametrize("record", ["", "[]", "{}", '{"src.npy": [1, 2, 3, 4]}'])
+def test_with_a_wrong_record_the_set_is_verified_again(source, cache_root, monkeypatch, record):
     monkeypatch.setattr(cache_module, "_SETTLED_NS", 0)
     source.load()
     source.load()
-    (_only_folder(cache_root) / "verified.json").write_text(note)
+    (_only_folder(cache_root) / "verified.json").write_text(record)
     verification = Verification(monkeypatch)
     source.load()
     assert verification.count > 0
 
 
 @pytest.mark.parametrize("storage", ["auto", "float16", "bfloat16"])
-def test_edge_features_in_16_bits_are_cached_so(tmp_path, cache_root, storage):
+def test_edge_features_in_16_bits_are_cached_in_16_bits(tmp_path, cache_root, storage):
     save_npz(generate(300), tmp_path / "set.npz")
     plain = load("set.npz", tmp_path)
     first, again = (load("set.npz", tmp_path, edge_storage=storage) for _ in range(2))
@@ -204,7 +228,7 @@ def test_edge_features_in_16_bits_are_cached_so(tmp_path, cache_root, storage):
     assert again.graph.edge_attr.dtype == first.graph.edge_attr.dtype != torch.float32
     assert again.graph.edge_scale == first.graph.edge_scale
     assert _same(first, again)
-    assert torch.equal(plain.x, again.x)  # made of the exact features
+    assert torch.equal(plain.x, again.x)  # made from the exact features
     if storage == "auto":
         assert torch.equal(again.graph.edge_features(), plain.graph.edge_attr)
 
@@ -217,12 +241,24 @@ def test_another_format_is_rebuilt(source, monkeypatch, caplog):
     assert "it has format" in caplog.text
 
 
-def test_a_cache_that_cannot_be_written_costs_a_warning(source, tmp_path, monkeypatch, caplog):
+def test_a_cache_that_cannot_be_written_is_a_warning(source, tmp_path, monkeypatch, caplog):
     blocked = tmp_path / "a file"
     blocked.write_text("")
     monkeypatch.setenv("REVGNN_CACHE", str(blocked / "inside"))
     assert source.load().num_nodes == 300
     assert "could not be cached" in caplog.text
+
+
+def test_without_a_home_nothing_is_cached(source, monkeypatch, caplog):
+    def no_home():
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.delenv("REVGNN_CACHE")
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.setattr(cache_module.Path, "home", no_home)
+    with caplog.at_level(logging.WARNING):
+        source.load()
+    assert "is not cached: Could not determine home directory" in caplog.text
 
 
 def test_nothing_is_left_behind_when_writing_fails(source, cache_root, monkeypatch):

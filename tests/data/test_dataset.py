@@ -1,4 +1,4 @@
-"""A data set says what is wrong with it when it is made."""
+"""`NodeDataset` refuses inconsistent data when it is made, with a message that says what is wrong."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def multilabel(**changes) -> NodeDataset:
     return dataset(**({"y": y, "task": "multilabel", "num_outputs": 2, "metric": "rocauc"} | changes))
 
 
-def test_what_it_knows():
+def test_properties_and_summary():
     data = dataset(
         splits=(split(), split(train=(1, 2), valid=()[:0], test=(3,))), species=torch.zeros(N, dtype=torch.int64), num_species=2
     )
@@ -88,7 +88,7 @@ def test_refuses(changes, message):
         dataset(**changes)
 
 
-def test_the_sum_of_finite_features_may_be_beyond_float32():
+def test_the_sum_of_finite_features_may_overflow_float32():
     assert dataset(x=torch.full((N, 2), 3e38)).in_channels == 2
 
 
@@ -106,6 +106,6 @@ def test_refuses_labels(changes, message):
         multilabel(**changes)
 
 
-def test_one_value_in_training_is_a_warning_for_one_of_several_labels():
+def test_a_label_that_is_constant_in_training_is_a_warning_if_there_are_others():
     with pytest.warns(UserWarning, match=r"1 of 2 labels have one value in training \(b\)"):
         multilabel(splits=(split(train=(0, 2), valid=(1,)),), task_names=("a", "b"))

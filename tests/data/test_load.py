@@ -1,20 +1,29 @@
-"""What `load` says to names, roots and files that are not what it needs; and fetching them."""
+"""Errors of `load` for wrong names, roots and damaged files; downloads."""
 
 from __future__ import annotations
 
+import gzip
 import hashlib
+import http.server
+import json
 import os
 import pickle
 import shutil
+import threading
 import zipfile
 
 import numpy as np
 import pytest
 import torch
 
-from revgnn.data import load
-from revgnn.data.download import fetch
-from revgnn.data.readers.ogb import OFFICIAL, read_ogb, read_split
+from revgnn.data import cache, download, load
+from revgnn.data.download import download_file
+from revgnn.data.readers import unpickle
+from revgnn.data.readers.csv import read_csv
+from revgnn.data.readers.ogb import read_ogb
+from revgnn.data.readers.ogb_files import read_split
+from revgnn.data.readers.ogb_meta import OFFICIAL, read_meta
+from revgnn.data.readers.pyg import read_pyg
 from revgnn.data.readers.unpickle import read_pickle
 
 
@@ -23,25 +32,25 @@ from revgnn.data.readers.unpickle import read_pickle
     [
         ("tolokrs", "unknown data set 'tolokrs'; did you mean tolokers"),
         ("Amazon_Ratngs", "did you mean amazon-ratings"),
-        ("zzzz", "`revgnn datasets` lists those there are"),
+        ("zzzz", "`revgnn datasets` lists the known ones"),
         ("nowhere.npz", "there is no file nowhere.npz"),
         ("cora", "cora is not there: looked for cora/raw/ind.cora.x in .* pass download=True"),
         ("ogbn-proteins", "ogbn-proteins is not there: .*ogbn_proteins/raw/edge.csv.gz .*pass download=True"),
         ("ogbn-mine", "ogbn-mine is not there: .*not an official set"),
     ],
 )
-def test_names_that_lead_nowhere(tmp_path, name, message):
+def test_unknown_names_and_missing_files(tmp_path, name, message):
     with pytest.raises(ValueError, match=message) as error:
         load(name, tmp_path)
     assert "\n" not in str(error.value)
 
 
-def test_a_root_that_is_no_folder(tmp_path):
+def test_a_root_that_is_not_a_folder(tmp_path):
     with pytest.raises(ValueError, match=r"the root .*absent is not a folder"):
         load("cora", tmp_path / "absent")
 
 
-def test_a_folder_of_something_else(tmp_path):
+def test_a_folder_in_another_layout(tmp_path):
     (tmp_path / "things").mkdir()
     with pytest.raises(ValueError, match="is a folder without raw/"):
         load(str(tmp_path / "things"))
@@ -65,14 +74,14 @@ def tolokers(copy_of_real_data):
     return copy_of_real_data("ogb/ogbn_tolokers") / "ogb" / "ogbn_tolokers"
 
 
-def _cut_off(path):
+def _truncate(path):
     path.write_bytes(path.read_bytes()[:-1000])
 
 
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
-        (lambda f: _cut_off(f / "raw" / "edge.csv.gz"), "edge.csv.gz cannot be read as a csv of int64"),
+        (lambda f: _truncate(f / "raw" / "edge.csv.gz"), "edge.csv.gz cannot be read as a csv of int64"),
         (lambda f: (f / "raw" / "edge.csv.gz").write_bytes(b"0,1\n"), "edge.csv.gz cannot be read"),
         (lambda f: (f / "raw" / "node-label.csv.gz").unlink(), "there is no file .*node-label.csv.gz"),
         (lambda f: shutil.copy(f / "raw/num-node-list.csv.gz", f / "raw/num-edge-list.csv.gz"), "437301 edges, but .* says 12381"),
@@ -90,6 +99,140 @@ def test_damaged_ogb_folders(humanppi, damage, message):
         read_ogb(humanppi, "ogbn-humanppi")
 
 
+@pytest.mark.parametrize("stored", ["True", True, "true", 1, False])
+def test_booleans_of_the_meta_data_in_any_spelling(humanppi, stored):
+    path = humanppi / "meta_dict.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"add_inverse_edge": stored}))
+    assert read_ogb(humanppi, "ogbn-humanppi").graph.num_edges == (874_602 if stored else 437_301)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("[" * 100_000, "cannot be read"),
+        ("[]", "it must hold an object, got list"),
+        ('{"num tasks": 1, "num classes": Infinity}', "cannot be read"),
+    ],
+)
+def test_damaged_meta_data(tmp_path, text, message):
+    (tmp_path / "meta_dict.json").write_text(text)
+    with pytest.raises(ValueError, match=message) as error:
+        read_meta(tmp_path, "ogbn-mine")
+    assert "meta_dict.json" in str(error.value)
+
+
+def test_a_boolean_that_is_none(humanppi):
+    path = humanppi / "meta_dict.json"
+    path.write_text(path.read_text().replace('"add_inverse_edge": "True"', '"add_inverse_edge": "perhaps"'))
+    with pytest.raises(ValueError, match="'add_inverse_edge' must be true or false, got 'perhaps'"):
+        read_ogb(humanppi, "ogbn-humanppi")
+
+
+def _own_set_in_ogb_layout(folder, **changes):
+    """Write a set as OGB's DatasetSaver does, with its meta data beside the folder."""
+    rng = np.random.default_rng(0)
+    (folder / "raw").mkdir(parents=True)
+    (folder / "split" / "random").mkdir(parents=True)
+    sizes = {"num_nodes_list": np.array([60]), "num_edges_list": np.array([300])}
+    arrays = {"edge_index": rng.integers(0, 60, (2, 300)), "node_feat": rng.normal(size=(60, 4)), **sizes}
+    labels = rng.integers(0, 3, (60, 1))
+    np.savez(folder / "raw" / "data.npz", **{key: value for key, value in (arrays | changes).items() if key != "node_label"})
+    np.savez(folder / "raw" / "node-label.npz", node_label=changes.get("node_label", labels))
+    parts = {"train": np.arange(30), "valid": np.arange(30, 45), "test": np.arange(45, 60)}
+    torch.save(parts, folder / "split" / "random" / "split_dict.pt")
+    meta = {"num tasks": 1, "num classes": 3, "task type": "multiclass classification", "eval metric": "acc", "split": "random"}
+    meta |= {"add_inverse_edge": "False", "binary": "True", "is hetero": "False", "dir_path": f"submission/{folder.name}"}
+    torch.save(meta, folder.parent / "meta_dict.pt")
+
+
+def test_a_set_as_the_dataset_saver_of_ogb_leaves_it(tmp_path):
+    folder = tmp_path / "ogbn_own"
+    _own_set_in_ogb_layout(folder)
+    data = load(str(folder), cache=False)
+    assert (data.num_nodes, data.graph.num_edges, data.num_outputs, data.task) == (60, 300, 3, "multiclass")
+    folder.rename(tmp_path / "ogbn_other")
+    with pytest.raises(ValueError, match=r"meta_dict.pt cannot be read: it describes the folder 'ogbn_own', not 'ogbn_other'"):
+        load(str(tmp_path / "ogbn_other"), cache=False)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"node_label": np.full((60, 1), 0.5)}, "label 0.5 of node 0 is not a class"),
+        ({"node_label": np.full((60, 1), np.inf)}, "label inf of node 0 is not a class"),
+        ({"node_label": np.array(["a"] * 60)}, "labels must be numbers"),
+        ({"node_feat": np.full((60, 2), 1e300)}, "too large for float32"),
+        ({"node_species": np.full(60, 0.5)}, "must be integers"),
+        ({"num_nodes_list": np.array([60.5])}, "must hold integers"),
+    ],
+)
+def test_arrays_of_ogb_that_would_lose_something(tmp_path, changes, message):
+    _own_set_in_ogb_layout(tmp_path / "ogbn_own", **changes)
+    with pytest.raises(ValueError, match=message) as error:
+        load(str(tmp_path / "ogbn_own"), cache=False)
+    assert str(tmp_path) in str(error.value)
+
+
+def test_named_splits_are_kept_apart_in_the_cache(tmp_path, monkeypatch):
+    folder = tmp_path / "ogbn_own"
+    _own_set_in_ogb_layout(folder)
+    monkeypatch.setattr(cache, "MIN_BYTES", 0)
+    (folder / "split" / "other").mkdir()
+    parts = {"train": np.arange(20), "valid": np.arange(20, 45), "test": np.arange(45, 60)}
+    torch.save(parts, folder / "split" / "other" / "split_dict.pt")
+    for split, nodes in ((0, 30), ("other", 20), ("random", 30), ("other", 20)):
+        assert len(load(str(folder), split=split).split.train) == nodes
+
+
+def test_a_transposed_list_of_edges(humanppi):
+    with gzip.open(humanppi / "raw" / "edge.csv.gz", "wt") as file:
+        file.write("0,1,2\n1,2,0\n")
+    with pytest.raises(ValueError, match=r"edge.csv.gz has 3 columns; it must have two"):
+        read_ogb(humanppi, "ogbn-humanppi")
+
+
+def test_every_flipped_bit_of_a_csv_is_noticed(tmp_path):
+    path = tmp_path / "edge.csv.gz"
+    path.write_bytes(gzip.compress("\n".join(f"{i},{i + 1}" for i in range(200)).encode(), mtime=0))
+    whole, expected = path.read_bytes(), read_csv(path, np.int64)
+    for position in range(0, len(whole), 3):
+        blob = bytearray(whole)
+        blob[position] ^= 1 << position % 8
+        path.write_bytes(blob)
+        try:
+            found = read_csv(path, np.int64)
+        except ValueError as error:
+            found = expected if "edge.csv.gz" in str(error) else None
+        assert np.array_equal(found, expected)  # a few bits of gzip's header mean nothing
+
+
+@pytest.mark.parametrize(
+    ("content", "kind"),
+    [
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n", "a Git LFS pointer"),
+        (b"<!DOCTYPE html><html></html>", "an HTML page"),
+        (pickle.dumps({"x": 1}), "a pickle"),
+        (b"MATLAB 5.0 MAT-file, Platform: GLNXA64", "a MATLAB file"),
+        (b"", "an empty file"),
+    ],
+)
+@pytest.mark.parametrize("name", ["graph.npz", "graph.mat"])
+def test_a_file_in_another_format(tmp_path, content, kind, name):
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(ValueError, match=f"{name}.* cannot be read.* it looks like {kind}.* Readable are an .npz file") as error:
+        load(str(tmp_path / name))
+    assert "\n" not in str(error.value)
+
+
+def test_a_folder_in_the_layout_of_pytorch_geometric_by_its_path(real_data, tmp_path):
+    folder = next(path.parent.parent for path in real_data.rglob("ind.cora.x"))
+    assert load(str(folder.resolve()), cache=False).num_nodes == 2_708
+    (tmp_path / "raw").mkdir()
+    (tmp_path / "raw" / "ind.citeseer.x").touch()
+    with pytest.raises(ValueError, match=r"citeseer in .* is incomplete"):
+        load(str(tmp_path))
+
+
 def test_tasks_that_cannot_be_trained(humanppi):
     meta = humanppi / "meta_dict.json"
     meta.write_text(meta.read_text().replace("binary classification", "regression"))
@@ -97,7 +240,7 @@ def test_tasks_that_cannot_be_trained(humanppi):
         read_ogb(humanppi, "ogbn-humanppi")
 
 
-class Hostile:
+class Malicious:
     def __reduce__(self):
         return os.system, ("touch harmed",)
 
@@ -105,7 +248,7 @@ class Hostile:
 def test_a_split_is_never_unpickled(tolokers, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     path = tolokers / "split" / "platonov0" / "split_dict.pt"
-    torch.save({"train": Hostile()}, path)
+    torch.save({"train": Malicious()}, path)
     with pytest.raises(ValueError, match="cannot be read as a split of plain arrays"):
         read_split(tolokers, "platonov0")
     assert not (tmp_path / "harmed").exists()
@@ -117,11 +260,11 @@ def test_a_split_is_never_unpickled(tolokers, monkeypatch, tmp_path):
 @pytest.mark.parametrize(
     ("stored", "message"),
     [
-        (Hostile(), "it names posix.system, which no data file needs"),
-        (np.array([{}, 1], dtype=object), "no array of numbers"),
+        (Malicious(), "it names posix.system, which is not allowed in a data file"),
+        (np.array([{}, 1], dtype=object), "not an array of numbers"),
     ],
 )
-def test_a_planetoid_file_runs_nothing(tmp_path, monkeypatch, stored, message):
+def test_a_planetoid_file_runs_no_code(tmp_path, monkeypatch, stored, message):
     monkeypatch.chdir(tmp_path)
     path = tmp_path / "ind.cora.x"
     path.write_bytes(pickle.dumps(stored, protocol=2))
@@ -143,12 +286,27 @@ def test_a_sparse_matrix_with_indices_out_of_range_is_refused(tmp_path):
         read_pickle(path)
 
 
+def test_a_pickle_cannot_change_the_reader(tmp_path):
+    path = tmp_path / "ind.cora.graph"
+    for name in (b"numpy\nndarray", b"numpy.core.multiarray\n_reconstruct", b"scipy.sparse.csr\ncsr_matrix"):
+        # The class or function itself, and a state for it: None, and attributes to set.
+        path.write_bytes(b"c" + name + b"\n(N}S'planted'\nI1\nstb.")
+        try:
+            read_pickle(path)
+        except ValueError as error:
+            assert "cannot be read as a Planetoid file" in str(error)  # noqa: PT017
+        for thing in unpickle._ALLOWED.values():
+            assert not hasattr(thing, "planted")
+
+
 def test_planetoid_files_that_do_not_fit_together(copy_of_real_data):
     root = copy_of_real_data("planetoid/Cora")
     raw = root / "planetoid" / "Cora" / "raw"
-    _cut = (raw / "ind.cora.test.index").read_text().splitlines()[:10]
-    (raw / "ind.cora.test.index").write_text("\n".join(_cut))
+    lines = (raw / "ind.cora.test.index").read_text().splitlines()[:10]
+    (raw / "ind.cora.test.index").write_text("\n".join(lines))
     with pytest.raises(ValueError, match="do not fit together as a Planetoid set"):
+        read_pyg(raw.parent, "cora")
+    with pytest.raises(ValueError, match=r"ind.cora.test.index is not the published file of cora: its sha256 is"):
         load("cora", root)
     (raw / "ind.cora.ty").unlink()
     with pytest.raises(ValueError, match=r"incomplete: raw/ind.cora.ty missing"):
@@ -166,7 +324,7 @@ def test_an_amazon_file_with_damaged_indices(copy_of_real_data):
         load("computers", root)
 
 
-# --- fetching, from a folder that stands in for the net -------------------------------------------------------------------
+# --- downloads, from a local folder instead of the network ----------------------------------------------------------------
 
 
 def test_download_of_an_ogb_set(real_data, tmp_path, monkeypatch):
@@ -177,7 +335,7 @@ def test_download_of_an_ogb_set(real_data, tmp_path, monkeypatch):
     monkeypatch.setitem(OFFICIAL, "ogbn-arxiv", OFFICIAL["ogbn-arxiv"]._replace(url=archive.as_uri()))
     root = tmp_path / "root"
     with pytest.raises(ValueError, match="self-loops would have no edge features"):
-        load("ogbn-arxiv", root, download=True)  # it is fetched, and only then found to be another set
+        load("ogbn-arxiv", root, download=True)  # the download succeeds; reading then finds another set
     assert load("ogbn-arxiv", root, self_loops=False).graph.num_edges == 874_602
     assert [p.name for p in root.iterdir()] == ["ogbn_arxiv"]
 
@@ -187,21 +345,69 @@ def test_download_of_an_archive_without_the_folder(tmp_path, monkeypatch):
     with zipfile.ZipFile(archive, "w") as file:
         file.writestr("other/readme", "")
     monkeypatch.setitem(OFFICIAL, "ogbn-arxiv", OFFICIAL["ogbn-arxiv"]._replace(url=archive.as_uri()))
-    with pytest.raises(ValueError, match="holds no folder arxiv"):
+    with pytest.raises(ValueError, match="has no folder arxiv"):
         load("ogbn-arxiv", tmp_path / "root", download=True)
-    archive.write_bytes(b"no zip")
-    with pytest.raises(ValueError, match="is no zip archive"):
+    archive.write_bytes(b"not a zip")
+    with pytest.raises(ValueError, match="is not a zip archive"):
         load("ogbn-arxiv", tmp_path / "root", download=True)
     assert list((tmp_path / "root").iterdir()) == []
 
 
-def test_fetch_checks_what_came(tmp_path):
+def test_downloads_are_checked(tmp_path):
     source, target = tmp_path / "source", tmp_path / "folder" / "target"
     source.write_bytes(b"graph")
     with pytest.raises(ValueError, match="sent other data than expected"):
-        fetch(source.as_uri(), target, sha256="0" * 64)
+        download_file(source.as_uri(), target, sha256="0" * 64)
     with pytest.raises(ValueError, match=r"could not be downloaded: .* put it at"):
-        fetch((tmp_path / "absent").as_uri(), target)
+        download_file((tmp_path / "absent").as_uri(), target)
     assert list(target.parent.iterdir()) == []
-    fetch(source.as_uri(), target, sha256=hashlib.sha256(b"graph").hexdigest())
+    download_file(source.as_uri(), target, sha256=hashlib.sha256(b"graph").hexdigest())
     assert target.read_bytes() == b"graph"
+
+
+class _Server(http.server.BaseHTTPRequestHandler):
+    """Announces 100 bytes, sends 10, and closes the connection."""
+
+    def do_GET(self):
+        self.send_response(200)
+        self.send_header("Content-Length", "100")
+        self.end_headers()
+        self.wfile.write(b"0123456789")
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+def test_a_connection_cut_short_leaves_nothing(tmp_path):
+    with http.server.HTTPServer(("127.0.0.1", 0), _Server) as server:
+        thread = threading.Thread(target=server.handle_request)
+        thread.start()
+        with pytest.raises(ValueError, match="10 of 100 bytes; the connection was cut short"):
+            download_file(f"http://127.0.0.1:{server.server_port}/x", tmp_path / "x")
+        thread.join()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_downloads_have_a_largest_size(tmp_path, monkeypatch):
+    archive = tmp_path / "archive.zip"
+    with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as file:
+        file.writestr("arxiv/raw/zeros", bytes(100_000))
+    monkeypatch.setattr(download, "MAX_BYTES", 50_000)
+    with pytest.raises(ValueError, match="would unpack to 100,000 bytes, more than 50,000"):
+        download.download_folder(archive.as_uri(), "arxiv", tmp_path / "root" / "arxiv")
+    monkeypatch.setattr(download, "MAX_BYTES", 50)
+    with pytest.raises(ValueError, match="sends more than 50 bytes"):
+        download_file(archive.as_uri(), tmp_path / "root" / "x")
+    assert list((tmp_path / "root").iterdir()) == []
+
+
+def test_an_archive_cut_in_the_middle(tmp_path):
+    archive = tmp_path / "archive.zip"
+    with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as file:
+        file.writestr("arxiv/raw/numbers", np.random.default_rng(0).bytes(20_000))
+    whole = archive.read_bytes()
+    for blob in (whole[:9_000], whole[:9_000] + bytes(100) + whole[9_100:]):
+        archive.write_bytes(blob)
+        with pytest.raises(ValueError, match="not a zip archive that can be unpacked"):
+            download.download_folder(archive.as_uri(), "arxiv", tmp_path / "root" / "arxiv")
+    assert list((tmp_path / "root").iterdir()) == []

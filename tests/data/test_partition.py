@@ -1,16 +1,19 @@
-"""Random partitions: each node once, each part the sub-graph it claims to be, the same from the same (seed, epoch)."""
+"""Random partitions: each node in one part, each part equal to the sub-graph, the same parts for the same (seed, epoch)."""
 
 from __future__ import annotations
 
+import os
+import signal
 import threading
 
 import numpy as np
 import pytest
 import torch
+from torch.utils.data import DataLoader, IterableDataset
 
 from revgnn.data import RandomPartition, generate, load, proteins_shaped
 from revgnn.data import cut as cut_module
-from revgnn.data.cut import Draw, cut
+from revgnn.data.cut import Assignment, cut_part
 from revgnn.graph import Graph
 
 
@@ -64,19 +67,19 @@ def test_parts_of_a_real_graph_with_edge_features(real_data):
     graph = load("ogbn-humanppi", real_data, cache=False).graph
     for part in RandomPartition(graph, 10, seed=0).epoch(0):
         assert_is_subgraph(part, graph)
-    # Each of the P^2 pairs of parts holds about as many edges, and P of them are kept.
+    # The P^2 pairs of parts have about the same number of edges each, and P of them are kept.
     kept = sum(part.graph.num_edges for part in RandomPartition(graph, 10).epoch(1))
     assert kept / graph.num_edges == pytest.approx(0.1, rel=0.1)
 
 
-def test_many_blocks_on_many_threads_cut_as_one_does(monkeypatch):
+def test_many_blocks_on_many_threads_give_the_same_part(monkeypatch):
     graph = proteins_shaped(1000, 40_001, 0)
     values = np.random.default_rng(1).random((40_001, 3))
-    draw = Draw.of(np.random.default_rng(0).permutation(1000), np.array([0, 300, 301, 1000]))
-    one = [cut(graph.indptr.numpy(), graph.src.numpy(), values, draw, part) for part in range(3)]
+    assignment = Assignment.from_order(np.random.default_rng(0).permutation(1000), np.array([0, 300, 301, 1000]))
+    one = [cut_part(graph.indptr.numpy(), graph.src.numpy(), values, assignment, part) for part in range(3)]
     monkeypatch.setattr(cut_module, "_BLOCK_EDGES", 700)
-    many = [cut(graph.indptr.numpy(), graph.src.numpy(), values, draw, part, threads=3) for part in range(3)]
-    assert all(np.array_equal(a, b) for few, lots in zip(one, many, strict=True) for a, b in zip(few, lots, strict=True))
+    many = [cut_part(graph.indptr.numpy(), graph.src.numpy(), values, assignment, part, threads=3) for part in range(3)]
+    assert all(np.array_equal(a, b) for ours, other in zip(one, many, strict=True) for a, b in zip(ours, other, strict=True))
     assert one[2].src.size > 0
 
 
@@ -109,14 +112,14 @@ def _nodes(partition: RandomPartition, epoch: int) -> list[list[int]]:
     return [part.nodes.tolist() for part in partition.epoch(epoch)]
 
 
-def test_seed_and_epoch_alone_decide():
+def test_parts_depend_on_seed_and_epoch_alone():
     graph = proteins_shaped(200, 2000)
-    walked = RandomPartition(graph, 4, seed=7)
+    used = RandomPartition(graph, 4, seed=7)
     for epoch in range(3):
-        list(walked.prefetching(epoch))
-    assert _nodes(walked, 9) == _nodes(RandomPartition(graph, 4, seed=7), 9)
-    assert _nodes(walked, 9) != _nodes(walked, 8)
-    assert _nodes(walked, 9) != _nodes(RandomPartition(graph, 4, seed=8), 9)
+        list(used.prefetching(epoch))
+    assert _nodes(used, 9) == _nodes(RandomPartition(graph, 4, seed=7), 9)
+    assert _nodes(used, 9) != _nodes(used, 8)
+    assert _nodes(used, 9) != _nodes(RandomPartition(graph, 4, seed=8), 9)
 
 
 @pytest.mark.parametrize("epochs", [(0, 1, 2), (5, 3, 3, 4), (0, 2)], ids=str)
@@ -132,28 +135,28 @@ def test_prefetching_gives_the_same_parts(epochs):
                 assert torch.equal(a.graph.edge_attr, b.graph.edge_attr)
 
 
-def test_an_epoch_may_begin_in_the_middle():
+def test_an_epoch_may_start_at_any_part():
     partition = RandomPartition(proteins_shaped(300, 3000), 4)
     rest = [part.nodes.tolist() for part in partition.epoch(2)][3:]
     assert [part.nodes.tolist() for part in partition.epoch(2, start=3)] == rest
     assert [part.nodes.tolist() for part in partition.prefetching(2, start=3)] == rest
 
 
-def test_each_part_is_ready_before_it_is_asked_for(monkeypatch):
-    """Whoever takes longer over a part than the background over the next one never waits, the next epoch's first included."""
+def test_each_part_is_prepared_before_it_is_asked_for(monkeypatch):
+    """A consumer that is slower than the preparation never waits, not even for the first part of the next epoch."""
     partition = RandomPartition(proteins_shaped(300, 3000), 3)
-    made, ready, inner = [], threading.Semaphore(0), partition._part
+    made, ready, inner = [], threading.Semaphore(0), partition._cut
 
-    def spy(draw, index, threads=1):
-        out = inner(draw, index, threads)
+    def spy(assignment, index, threads=1):
+        out = inner(assignment, index, threads)
         made.append((index, threading.current_thread() is threading.main_thread(), threads))
         ready.release()
         return out
 
-    monkeypatch.setattr(partition, "_part", spy)
+    monkeypatch.setattr(partition, "_cut", spy)
     for epoch in range(2):
         for index, _ in enumerate(partition.prefetching(epoch)):
-            # The part in use and the one after it; never a third.
+            # The part in use and the next one, never more.
             assert ready.acquire(timeout=30)
             if epoch == 0 and index == 0:
                 assert ready.acquire(timeout=30)
@@ -165,14 +168,14 @@ def test_each_part_is_ready_before_it_is_asked_for(monkeypatch):
 
 def test_an_error_in_the_background_reaches_the_consumer(monkeypatch):
     partition = RandomPartition(proteins_shaped(300, 3000), 2)
-    inner = partition._part
+    inner = partition._cut
 
-    def fails(draw, index, threads=1):
+    def fails(assignment, index, threads=1):
         if index == 1:
             raise MemoryError("no room")
-        return inner(draw, index, threads)
+        return inner(assignment, index, threads)
 
-    monkeypatch.setattr(partition, "_part", fails)
+    monkeypatch.setattr(partition, "_cut", fails)
     parts = partition.prefetching(0)
     next(parts)
     with pytest.raises(MemoryError, match="no room"):
@@ -204,3 +207,37 @@ def test_bad_arguments(parts, seed, message):
 def test_bad_epoch():
     with pytest.raises(ValueError, match="epoch must be 0 or more"):
         RandomPartition(_graph([(0, 1)], 3), 2).epoch(-1)
+
+
+# --- other processes ------------------------------------------------------------------------------------------------------
+
+
+class _SumsOfParts(IterableDataset):
+    def __init__(self, partition: RandomPartition) -> None:
+        self.partition = partition
+
+    def __iter__(self):
+        return (int(part.nodes.sum()) for part in self.partition.prefetching(0))
+
+
+@pytest.mark.parametrize("method", ["fork", "spawn"])
+def test_prefetching_in_workers_after_prefetching_here(method):
+    with RandomPartition(Graph.from_edge_index(torch.randint(0, 200, (2, 2000)), 200), 5) as partition:
+        expected = list(_SumsOfParts(partition))
+        loader = DataLoader(_SumsOfParts(partition), batch_size=None, num_workers=1, timeout=60, multiprocessing_context=method)
+        assert list(loader) == expected
+        assert list(_SumsOfParts(partition)) == expected
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+def test_a_fork_in_the_middle_of_an_epoch():
+    with RandomPartition(Graph.from_edge_index(torch.randint(0, 200, (2, 2000)), 200), 5) as partition:
+        expected = [part.nodes.tolist() for part in partition.epoch(0)]
+        parts = partition.prefetching(0)
+        assert next(parts).nodes.tolist() == expected[0]
+        child = os.fork()
+        if child == 0:
+            signal.alarm(30)
+            os._exit(0 if [part.nodes.tolist() for part in parts] == expected[1:] else 1)
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+        assert [part.nodes.tolist() for part in parts] == expected[1:]

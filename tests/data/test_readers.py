@@ -1,4 +1,4 @@
-"""Real data sets, held against the published counts and against what PyTorch Geometric and OGB make of the same files."""
+"""Real data sets compared with the published counts, and with the results of PyTorch Geometric and OGB on the same files."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ import scipy.sparse
 import torch
 
 from revgnn.data import NodeDataset, catalogue, load
-from revgnn.data.readers.ogb import OFFICIAL, read_ogb
+from revgnn.data.readers.ogb import read_ogb
+from revgnn.data.readers.ogb_meta import OFFICIAL
 from revgnn.graph import Graph
 
 # name, nodes, undirected edges, node features, edge features, task, outputs, splits, sizes of the first split
@@ -45,7 +46,7 @@ def test_counts(real_data, name, nodes, edges, features, edge_features, task, ou
 
 
 @pytest.mark.parametrize("entry", catalogue(), ids=lambda entry: entry.name)
-def test_the_catalogue_says_what_is_there(real_data, entry):
+def test_the_catalogue_agrees_with_the_files(real_data, entry):
     try:
         data = load(entry.name, real_data, cache=False)
     except ValueError as error:
@@ -61,12 +62,12 @@ def test_the_catalogue_says_what_is_there(real_data, entry):
 
 def assert_same_edges(graph: Graph, edge_index: torch.Tensor, edge_attr: torch.Tensor | None = None) -> None:
     theirs = Graph.from_edge_index(edge_index, graph.num_nodes, edge_attr)
-    # Doubled edges aside, the order within a destination is free.
-    mine, other = (np.lexsort((g.src.numpy(), g.dst.numpy())) for g in (graph, theirs))
+    # Apart from doubled edges, the order within a destination does not matter.
+    ours_order, theirs_order = (np.lexsort((g.src.numpy(), g.dst.numpy())) for g in (graph, theirs))
     assert torch.equal(graph.indptr, theirs.indptr)
-    assert torch.equal(graph.src[mine], theirs.src[other])
+    assert torch.equal(graph.src[ours_order], theirs.src[theirs_order])
     if edge_attr is not None:
-        assert torch.equal(graph.edge_attr[mine], theirs.edge_attr[other])
+        assert torch.equal(graph.edge_attr[ours_order], theirs.edge_attr[theirs_order])
 
 
 def assert_same_splits(data: NodeDataset, train: torch.Tensor, valid: torch.Tensor, test: torch.Tensor) -> None:
@@ -107,9 +108,9 @@ def test_equals_ogb(copy_of_real_data, name):
     data = load(name, folder, cache=False)
     meta = json.loads((folder / "meta_dict.json").read_text()) | {"dir_path": str(folder)}
     multiarray = np._core.multiarray
-    # ogb 1.3.6 loads its own files without saying which classes they hold.
-    admitted = [DataEdgeAttr, DataTensorAttr, GlobalStorage, multiarray.scalar, multiarray._reconstruct]
-    with torch.serialization.safe_globals([*admitted, np.ndarray, np.dtype, type(np.dtype(np.int64))]):
+    # ogb 1.3.6 does not tell torch.load which classes its files hold.
+    allowed = [DataEdgeAttr, DataTensorAttr, GlobalStorage, multiarray.scalar, multiarray._reconstruct]
+    with torch.serialization.safe_globals([*allowed, np.ndarray, np.dtype, type(np.dtype(np.int64))]):
         theirs = ogb.PygNodePropPredDataset(name, meta_dict=meta)
         other, split = theirs[0], theirs.get_idx_split()
     assert_same_edges(data.graph, other.edge_index, other.edge_attr)
@@ -124,7 +125,7 @@ def test_equals_ogb(copy_of_real_data, name):
         assert (data.num_species, int(data.species.max())) == (1, 0)
 
 
-def test_the_official_sets_are_what_ogb_says():
+def test_the_official_sets_agree_with_ogb():
     ogb = pytest.importorskip("ogb.nodeproppred")
     pandas = pytest.importorskip("pandas")
     from pathlib import Path
@@ -216,7 +217,7 @@ def test_planetoid_with_gaps_among_its_test_nodes_equals_pytorch_geometric(tmp_p
     assert torch.equal(data.x, other.x)
     assert torch.equal(data.y[labelled], other.y[labelled])
     assert bool((data.y[~labelled] == -1).all())
-    # Their file's directions are taken as they are, ours completed: the gaps' neighbours name them, not the other way round.
+    # PyTorch Geometric keeps the directions of the file; ours adds the reverse edges, which the missing nodes do not have.
     both = torch.cat([other.edge_index, other.edge_index.flip(0)], dim=1).unique(dim=1)
     assert_same_edges(data.graph, both)
     for ours, mask in zip((data.split.train, data.split.test), (other.train_mask, other.test_mask), strict=True):

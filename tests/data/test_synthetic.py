@@ -1,4 +1,4 @@
-"""The generated graphs: as large as asked for, and a task that rewards depth."""
+"""Generated graphs: the requested size, and a task that needs several rounds of messages."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from revgnn.data import NodeDataset, generate, load, proteins_shaped
 from revgnn.data.generated.synthetic import HOPS
 
 
-def test_generate_gives_what_it_promises():
+def test_generate_returns_what_it_documents():
     data = generate(1200, degree=16, tasks=5, species=3, seed=4)
     graph = data.graph
     assert (data.num_nodes, data.num_outputs, data.num_species, data.in_channels) == (1200, 5, 3, 8)
@@ -39,14 +39,14 @@ def test_the_same_arguments_give_the_same_data():
 
 
 def _score_of_linear_model(data: NodeDataset, rounds: int) -> float:
-    """Test ROC-AUC of ridge regression on the features after 0, 1, .. `rounds` rounds of averaging over neighbours."""
+    """Return the test ROC-AUC of ridge regression on features averaged over neighbours 0, 1, ... and `rounds` times."""
     graph = data.graph
     h = data.x / graph.in_degree.clamp(min=1).unsqueeze(1)
-    seen = []
+    averaged = []
     for _ in range(rounds + 1):
-        seen.append(h)
+        averaged.append(h)
         h = torch.zeros_like(h).index_add_(0, graph.dst, h[graph.src]) * graph.inv_degree.unsqueeze(1)
-    z = torch.cat(seen, dim=1).double()
+    z = torch.cat(averaged, dim=1).double()
     train, test = data.split.train, data.split.test
     z = (z - z[train].mean(0)) / z[train].std(0)
     gram = z[train].T @ z[train] + 3.0 * torch.eye(z.shape[1], dtype=torch.float64)
@@ -55,7 +55,7 @@ def _score_of_linear_model(data: NodeDataset, rounds: int) -> float:
 
 
 @pytest.mark.parametrize("seed", [0, 1])
-def test_features_alone_do_not_suffice_and_depth_pays(seed):
+def test_more_rounds_of_messages_score_better(seed):
     data = generate(3000, tasks=24, seed=seed)
     own, one, most = (_score_of_linear_model(data, rounds) for rounds in (0, 1, max(HOPS)))
     assert own < 0.7

@@ -1,4 +1,4 @@
-"""A reversible solve has the gradient of storing all its iterations, to the last bit, and says so when it does not."""
+"""A reversible solve has the gradient of storing all its iterations, to the last bit; if it cannot, it raises."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from revgnn.equilibrium import Implicit, SolveRecord, equilibrium, reversible_equilibrium, unrolled
-from revgnn.equilibrium.reversible_solve import _Solve
-from revgnn.equilibrium.solvers import Anderson, ReversibleRelaxation, Status, Trail
+from revgnn.equilibrium.reversible_solve import ReversibleSolve
+from revgnn.equilibrium.solvers import Anderson, ReversibleRelaxation, Status
 from revgnn.equilibrium.solvers.exact import BITS
 from revgnn.graph import Graph
 from revgnn.memory import PeakMemory
@@ -29,7 +29,7 @@ CHANNELS = 6
 
 
 class Contraction(nn.Module):
-    """z to tanh(z W + x) with an own scale for x, and a parameter that nothing uses."""
+    """z to tanh(z W + b + s x), with a learned scale s, and a parameter that is not used."""
 
     def __init__(self, channels: int = CHANNELS, dropout: float = 0.0) -> None:
         super().__init__()
@@ -44,9 +44,9 @@ class Contraction(nn.Module):
 
 
 class Stored(nn.Module):
-    """The same iterations in plain float64 operations, all of them stored: a loop for autograd.
+    """The same iterations in plain float64 operations, differentiated by autograd, which stores all of them.
 
-    Whatever an evaluation uses gets a node of its own, so that gradients that meet there are summed first.
+    Each tensor that an evaluation uses gets a node of its own, where the gradients of one evaluation are summed first.
     """
 
     def __init__(self, block: nn.Module, solver: ReversibleRelaxation, autocast: bool = False) -> None:
@@ -58,9 +58,9 @@ class Stored(nn.Module):
         golden = 0x9E3779B97F4A7C15
         b, exact = self.solver.relaxation, self.solver.exact
         start = grid.round_to_grid(z0.double(), BITS)
-        here, other = start.view_as(z0), start.view_as(z0)
+        newest, older = start.view_as(z0), start.view_as(z0)
         for n in range(self.solver.max_steps - 1):
-            z = here.to(z0.dtype).view_as(z0)
+            z = newest.to(z0.dtype).view_as(z0)
             parameters = {name: p.view_as(p) for name, p in self.block.named_parameters()}
             aliased = tuple(a.view_as(a) if isinstance(a, Tensor) else a for a in args)
             torch.manual_seed((seed + golden) % 2**63)
@@ -69,10 +69,10 @@ class Stored(nn.Module):
             g = f if self.solver.damping == 1 else torch.lerp(z, f, self.solver.damping)
             age = n // 2
             if age and age % exact.period == 0:
-                other = grid.round_to_grid(other, BITS)
-            here, other = (1 - b) * other + b * grid.round_to_grid(g.double(), BITS), here
+                older = grid.round_to_grid(older, BITS)
+            newest, older = (1 - b) * older + b * grid.round_to_grid(g.double(), BITS), newest
         torch.set_rng_state(state)
-        return here.to(z0.dtype)
+        return newest.to(z0.dtype)
 
 
 class Reversed(Stored):
@@ -84,7 +84,7 @@ class Reversed(Stored):
 
 
 def outcome(module: nn.Module, z0: Tensor, *args: Any, seed: int = 3, **kwargs: Any) -> list[Tensor | None]:
-    """The value, and the gradients of the state, of the tensors among the arguments and of the parameters."""
+    """Return the value, the next random number, and the gradients of the state, the arguments and the parameters."""
     z0 = z0.detach().clone().requires_grad_()
     args = tuple(a.detach().clone().requires_grad_() if isinstance(a, Tensor) else a for a in args)
     inputs = [z0, *[a for a in args if isinstance(a, Tensor)], *module.parameters()]
@@ -96,14 +96,14 @@ def outcome(module: nn.Module, z0: Tensor, *args: Any, seed: int = 3, **kwargs: 
     return [z.detach(), after, *grads]
 
 
-def assert_same(mine: list[Tensor | None], theirs: list[Tensor | None]) -> None:
-    for n, (a, b) in enumerate(zip(mine, theirs, strict=True)):
+def assert_same(ours: list[Tensor | None], expected: list[Tensor | None]) -> None:
+    for n, (a, b) in enumerate(zip(ours, expected, strict=True)):
         assert (a is None) == (b is None), n
         assert a is None or torch.equal(a, b), f"{n}: {(a - b).abs().max()} apart"
 
 
 def fixed(steps: int, **kwargs: Any) -> ReversibleRelaxation:
-    """As many evaluations, whatever the residual."""
+    """Return a solver of this many evaluations at any residual."""
     return ReversibleRelaxation(steps, rtol=0.0, **kwargs)
 
 
@@ -132,7 +132,7 @@ def paper_block(aggregation: str, edge_dim: int | None, channels: int = 16) -> E
 
 
 @pytest.mark.parametrize("aggregation", ["max", "mean", "softmax"])
-def test_over_the_paper_s_block_on_a_real_graph(aggregation: str, tolokers: Graph) -> None:
+def test_with_the_block_of_the_paper_on_a_real_graph(aggregation: str, tolokers: Graph) -> None:
     block, solver = paper_block(aggregation, None), fixed(30)
     x, mask = torch.randn(300, 16), torch.empty(300, 16).bernoulli_(0.7).div_(0.7)
     z0 = torch.zeros(300, 16)
@@ -142,7 +142,7 @@ def test_over_the_paper_s_block_on_a_real_graph(aggregation: str, tolokers: Grap
 
 
 class WithEdges(nn.Module):
-    """The paper's block, with the encoded edge features made inside of an encoder's tensors that are arguments."""
+    """The block of the paper. It makes the encoded edge features of the tensors of an encoder, which are arguments."""
 
     def __init__(self, aggregation: str) -> None:
         super().__init__()
@@ -160,20 +160,20 @@ def test_edge_features_and_awkward_graphs(named: NamedGraph, aggregation: str) -
     assert_same(outcome(Reversed(block, solver), *args), outcome(Stored(block, solver), *args))
 
 
-def test_dropout_inside_is_drawn_once_a_solve_and_again_when_it_is_taken_back() -> None:
+def test_dropout_is_drawn_once_a_solve_and_again_in_the_backward_pass() -> None:
     block, solver = Contraction(dropout=0.4), fixed(20)
     x, z0 = torch.randn(9, CHANNELS), torch.randn(9, CHANNELS)
-    mine = outcome(Reversed(block, solver), z0, x)
-    assert_same(mine, outcome(Stored(block, solver), z0, x))
-    assert not torch.equal(mine[0], outcome(Reversed(block, solver), z0, x, seed=4)[0])  # pyright: ignore[reportArgumentType]
+    ours = outcome(Reversed(block, solver), z0, x)
+    assert_same(ours, outcome(Stored(block, solver), z0, x))
+    assert not torch.equal(ours[0], outcome(Reversed(block, solver), z0, x, seed=4)[0])  # pyright: ignore[reportArgumentType]
 
 
 def test_bf16_autocast() -> None:
     block, solver = Contraction(), fixed(20)
     x, z0 = torch.randn(9, CHANNELS), torch.randn(9, CHANNELS)
-    mine = outcome(Reversed(block, solver, autocast=True), z0, x)
-    assert_same(mine, outcome(Stored(block, solver, autocast=True), z0, x))
-    assert not torch.equal(mine[0], outcome(Reversed(block, solver), z0, x)[0])  # pyright: ignore[reportArgumentType]
+    ours = outcome(Reversed(block, solver, autocast=True), z0, x)
+    assert_same(ours, outcome(Stored(block, solver, autocast=True), z0, x))
+    assert not torch.equal(ours[0], outcome(Reversed(block, solver), z0, x)[0])  # pyright: ignore[reportArgumentType]
 
 
 # --- the solution -----------------------------------------------------------------------------------------------------------------
@@ -200,21 +200,21 @@ def gradients(block: nn.Module, x: Tensor, z: Tensor) -> list[Tensor | None]:
 
 @pytest.mark.parametrize(("damping", "relaxation"), [(1.0, 0.5), (0.75, 0.875), (0.5, 0.75)])
 def test_agrees_with_a_converged_unroll_and_with_the_implicit_gradient(damping, relaxation, block, x) -> None:
-    truth = unrolled(lambda z: block(z, x), torch.zeros_like(x), steps=300)
-    exact = gradients(block, x, truth)
+    expected = unrolled(lambda z: block(z, x), torch.zeros_like(x), steps=300)
+    exact = gradients(block, x, expected)
     tight = Anderson(200, 1e-13)
     implicit = gradients(block, x, equilibrium(lambda z: block(z, x), torch.zeros_like(x), solver=tight, gradient=Implicit(tight)))
     ours = solved(block, x, fixed(400, damping=damping, relaxation=relaxation))
-    torch.testing.assert_close(ours, truth, rtol=0, atol=1e-8)  # f is rounded to 2^-32
-    for mine, stored, other in zip(gradients(block, x, ours), exact, implicit, strict=True):
-        assert (mine is None) == (stored is None)
-        assert mine is None or (mine - stored).abs().max() <= 1e-7 * stored.abs().max()
-        assert mine is None or (mine - other).abs().max() <= 1e-7 * other.abs().max()
+    torch.testing.assert_close(ours, expected, rtol=0, atol=1e-8)  # f is rounded to 2^-32
+    for grad, stored, other in zip(gradients(block, x, ours), exact, implicit, strict=True):
+        assert (grad is None) == (stored is None)
+        assert grad is None or (grad - stored).abs().max() <= 1e-7 * stored.abs().max()
+        assert grad is None or (grad - other).abs().max() <= 1e-7 * other.abs().max()
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
-def test_gradients_are_right_however_few_the_iterations(dtype: torch.dtype) -> None:
-    """Finite differences see the value alone. f is linear, so a large step has no error but rounding."""
+def test_gradients_are_exact_after_few_iterations(dtype: torch.dtype) -> None:
+    """Compared with finite differences of the value. f is linear, so a large difference has only rounding errors."""
     weight = (torch.randn(4, 4, dtype=dtype) / 4).requires_grad_()
 
     class Linear(nn.Module):
@@ -284,7 +284,7 @@ def test_leaving_the_range_ends_the_solve_and_gradients_are_still_exact() -> Non
 
 
 class Moving(Contraction):
-    """Gives another value from the n-th evaluation on, by as little as one bit of one element."""
+    """From the n-th evaluation on, one element of its value has another last bit."""
 
     def __init__(self, n: int) -> None:
         super().__init__()
@@ -301,37 +301,38 @@ class Moving(Contraction):
 
 
 @pytest.mark.parametrize("n", [10, 15, 18])
-def test_a_block_that_gives_another_value_when_it_is_evaluated_again_is_caught(n: int) -> None:
+def test_a_block_that_gives_another_value_in_the_second_evaluation_is_refused(n: int) -> None:
     x = torch.randn(9, CHANNELS, requires_grad=True)
     z = solved(Moving(n), x, fixed(10))
-    with pytest.raises(RuntimeError, match=r"not taken back to where it began: the state arrived at is up to \S+ away"):
+    with pytest.raises(RuntimeError, match=r"did not end at the initial state, but up to \S+ away"):
         z.sum().backward()
 
 
-@pytest.mark.parametrize("place", [0, 1])
-def test_a_state_that_is_perturbed_is_caught(place: int, block, x, monkeypatch) -> None:
-    backward = _Solve.backward
+@pytest.mark.parametrize("place", [1, 2])
+def test_a_perturbed_state_is_refused(place: int, block, x, monkeypatch) -> None:
+    """The saved tensors are the initial state, the two states of the solver, and the bits cut off."""
+    backward = ReversibleSolve.backward
 
-    def perturbed(self: _Solve, trail: Trail, *args: Any) -> Any:
-        states = [trail.here.clone(), trail.other.clone()]
-        states[place].view(-1)[3] += 2.0**-40
-        return backward(self, trail._replace(here=states[0], other=states[1]), *args)
+    def perturbed(self: ReversibleSolve, saved: tuple[Tensor, ...], *args: Any) -> Tensor:
+        tensors = [t.clone() for t in saved]
+        tensors[place].view(-1)[3] += 2.0**-40
+        return backward(self, tuple(tensors), *args)
 
-    monkeypatch.setattr(_Solve, "backward", perturbed)
-    with pytest.raises(RuntimeError, match="not taken back to where it began"):
+    monkeypatch.setattr(ReversibleSolve, "backward", perturbed)
+    with pytest.raises(RuntimeError, match="did not end at the initial state"):
         solved(block, x, fixed(12)).sum().backward()
 
 
 def test_a_tensor_whose_gradient_would_be_lost_is_refused(block, x) -> None:
-    class Stranger(nn.Module):
+    class Closure(nn.Module):
         def forward(self, z: Tensor) -> Tensor:
             return block(z, x)
 
-    with pytest.raises(RuntimeError, match=r"Stranger uses a tensor .* neither one of its parameters nor an argument"):
-        reversible_equilibrium(Stranger(), torch.zeros_like(x), solver=fixed(5))
+    with pytest.raises(RuntimeError, match=r"Closure uses a tensor .* neither one of its parameters nor an argument"):
+        reversible_equilibrium(Closure(), torch.zeros_like(x), solver=fixed(5))
 
 
-def test_a_stranger_that_appears_later_is_refused_too(x) -> None:
+def test_a_hidden_dependency_that_appears_later_is_refused(x) -> None:
     class Late(Contraction):
         extra: Tensor | None = None
 
@@ -349,7 +350,7 @@ def test_a_stranger_that_appears_later_is_refused_too(x) -> None:
 @pytest.mark.parametrize(
     "module", [nn.BatchNorm1d(CHANNELS), nn.utils.parametrizations.spectral_norm(nn.Linear(CHANNELS, CHANNELS))]
 )
-def test_a_buffer_that_moves_is_refused(module: nn.Module) -> None:
+def test_a_block_that_changes_its_buffer_is_refused(module: nn.Module) -> None:
     with pytest.raises(ValueError, match=r"changes its buffer '.*(num_batches_tracked|_u|_v)'"):
         reversible_equilibrium(module, torch.zeros(9, CHANNELS), solver=fixed(5))
 
@@ -360,7 +361,7 @@ def test_double_backward_is_refused(block, x) -> None:
 
 
 @pytest.mark.parametrize("what", ["parameter", "argument"])
-def test_what_is_changed_before_the_backward_pass_is_noticed(what: str, block, x) -> None:
+def test_tensors_changed_before_the_backward_pass_are_refused(what: str, block, x) -> None:
     argument = x * 1.0
     z = solved(block, argument)
     with torch.no_grad():
@@ -376,7 +377,7 @@ def test_backward_twice_with_retain_graph(block, x) -> None:
     assert all(torch.equal(a, b) for a, b in zip(first, second, strict=True))
 
 
-def test_the_result_may_be_changed_in_place_and_the_start_is_not(block, x) -> None:
+def test_the_result_may_be_changed_in_place(block, x) -> None:
     z0 = torch.randn_like(x)
     copied = z0.clone()
 
@@ -384,8 +385,8 @@ def test_the_result_may_be_changed_in_place_and_the_start_is_not(block, x) -> No
         return reversible_equilibrium(block, z0, x, solver=fixed(9))
 
     plain = gradients(block, x, solve() * 2)
-    for mine, theirs in zip(gradients(block, x, solve().mul_(2)), plain, strict=True):
-        assert mine is None if theirs is None else torch.equal(mine, theirs)
+    for a, b in zip(gradients(block, x, solve().mul_(2)), plain, strict=True):
+        assert a is None if b is None else torch.equal(a, b)
     assert torch.equal(z0, copied)
 
 
@@ -397,7 +398,7 @@ def test_frozen_parameters_and_inputs_get_none(block, x) -> None:
     assert block.unused.grad is None
 
 
-def test_hooks_see_a_whole_gradient_once(block, x) -> None:
+def test_tensor_hooks_run_once_with_the_whole_gradient(block, x) -> None:
     encoded, seen = x * 1.0, []
     for tensor in (block.linear.weight, encoded):
         tensor.register_hook(lambda grad: seen.append(grad.clone()))
@@ -414,12 +415,12 @@ def test_a_start_at_the_solution_is_still_differentiated(block, x) -> None:
     assert record.forward.status is Status.CONVERGED
     assert record.forward.steps == 3
     expected = gradients(block, x, Stored(block, fixed(3))(z0, x))
-    for mine, theirs in zip(gradients(block, x, z), expected, strict=True):
-        assert mine is None if theirs is None else torch.equal(mine, theirs)
+    for a, b in zip(gradients(block, x, z), expected, strict=True):
+        assert a is None if b is None else torch.equal(a, b)
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, 1e3])
-def test_a_step_that_leaves_the_range_at_once_is_an_error(value: float, x) -> None:
+def test_a_first_evaluation_out_of_range_is_an_error(value: float, x) -> None:
     class Broken(Contraction):
         def forward(self, z: Tensor, x: Tensor) -> Tensor:
             return super().forward(z, x) + value
@@ -442,5 +443,5 @@ def test_memory_grows_by_a_few_bits_an_evaluation(relaxation: float) -> None:
         return memory.peak_bytes
 
     few, many = peak(30), peak(174)
-    # an int16 each time; storing all iterations takes a float32 an evaluation for the states alone
+    # an int16 for each period; to store all iterations takes a float32 an evaluation for the states alone
     assert many - few == 2 * x.numel() * (174 - 30) / fixed(30, relaxation=relaxation).exact.period

@@ -1,4 +1,4 @@
-"""Edge features in 16 bits: what comes back, what is refused, and that everybody who reads them knows."""
+"""Edge features in 16 bits: exact or rounded as documented, refused if they do not fit, and decoded wherever they are used."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import torch
 
 from revgnn import ModelConfig, build_model
 from revgnn.data import generate, load, read_npz, save_npz
-from revgnn.data.readers.edges import features_of
+from revgnn.data.node_features import default_node_features
 from revgnn.graph import Graph
 from revgnn.graph.edge_storage import SCALES, compress, decode
 from revgnn.nn import GENConv
@@ -31,9 +31,9 @@ every_graph = pytest.mark.parametrize("graph", [graph for _, graph in CASES], id
 
 
 @pytest.mark.parametrize("scale", SCALES)
-def test_every_decimal_that_fits_comes_back_to_the_last_bit(scale):
+def test_every_decimal_that_fits_is_recovered_exactly(scale):
     whole = np.arange(-32767, 32768)
-    decimals = (whole / round(1 / scale)).astype(np.float32)  # what a parser makes of "0.123"
+    decimals = (whole / round(1 / scale)).astype(np.float32)  # as a parser reads "0.123"
     values = torch.from_numpy(decimals).unsqueeze(1)
     stored, found = compress(values, 1.0, "int16")
     assert (found, stored.dtype) == (scale, torch.int16)
@@ -50,7 +50,7 @@ def test_a_human_interaction_graph_is_halved_without_loss(real_data):
 
 
 @every_graph
-def test_what_is_made_of_a_compressed_graph_holds_the_same_features(graph):
+def test_graphs_made_from_a_compressed_graph_have_the_same_features(graph):
     small = graph.compressed()
     if graph.num_edges:
         assert (small.edge_attr.dtype, small.edge_scale) == (torch.int16, 0.001)
@@ -67,7 +67,7 @@ def test_what_is_made_of_a_compressed_graph_holds_the_same_features(graph):
     for ours, plain in pairs:
         assert torch.equal(ours.src, plain.src)
         assert torch.equal(ours.edge_features(), plain.edge_attr)
-    torch.testing.assert_close(features_of(small), features_of(graph), rtol=0, atol=0)
+    torch.testing.assert_close(default_node_features(small), default_node_features(graph), rtol=0, atol=0)
     assert small.edge_features(torch.float64).dtype == torch.float64
 
 
@@ -78,9 +78,11 @@ def test_half_precision_rounds_once(graph, kind):
     assert (small.edge_attr.dtype, small.edge_scale) == (HALVES[kind], 1.0)
     assert torch.equal(small.edge_attr, graph.edge_attr.to(HALVES[kind]))
     assert torch.equal(small.edge_features(torch.float32), small.edge_attr.float())
-    assert small.compressed() is small  # auto loses nothing more
+    assert small.compressed() is small  # auto does not round again
     assert torch.equal(graph.compressed().compressed(kind).edge_attr, small.edge_attr)
-    torch.testing.assert_close(features_of(small), features_of(graph.with_edge_attr(small.edge_attr.float())), rtol=0, atol=0)
+    torch.testing.assert_close(
+        default_node_features(small), default_node_features(graph.with_edge_attr(small.edge_attr.float())), rtol=0, atol=0
+    )
 
 
 def test_auto_is_never_lossy():
@@ -92,16 +94,16 @@ def test_auto_is_never_lossy():
     assert large.compressed() is large
     double = graph.with_edge_attr(torch.tensor([0.5, 0.25, 1.0], dtype=torch.float64))
     assert double.compressed() is double
-    with pytest.raises(ValueError, match=r"int16 stands for float32 features, got torch.float64"):
+    with pytest.raises(ValueError, match=r"int16 replaces float32 features, got torch.float64"):
         double.compressed("int16")
     plain = graph.with_edge_attr(None)
     assert plain.compressed("int16") is plain
     assert plain.edge_features() is None
 
 
-def test_what_is_refused():
+def test_features_and_scales_that_do_not_fit_are_refused():
     graph = Graph.from_edge_index(torch.tensor([[0, 1], [1, 0]]), 2, torch.tensor([1.0, 70_000.0]))
-    with pytest.raises(ValueError, match=r"edge_attr of edge \d is \[70000.0\], beyond torch.float16"):
+    with pytest.raises(ValueError, match=r"edge_attr of edge \d is \[70000.0\], outside the range of torch.float16"):
         graph.compressed("float16")
     assert torch.isfinite(graph.compressed("bfloat16").edge_attr).all()
     with pytest.raises(ValueError, match="unknown storage 'int8'"):
@@ -118,8 +120,8 @@ def test_what_is_refused():
         graph.with_edge_attr(whole, edge_scale=0.1).with_self_loops(0.25)
 
 
-def test_features_not_finite_are_found_in_any_block(monkeypatch):
-    monkeypatch.setattr("revgnn.graph.edge_storage._BLOCK", 4)
+def test_features_that_are_not_finite_are_found_in_any_block(monkeypatch):
+    monkeypatch.setattr("revgnn.graph.edge_storage._BLOCK_ROWS", 4)
     features = torch.ones(11, 2)
     features[9, 1] = float("inf")
     with pytest.raises(ValueError, match=r"edge_attr of edge 9 is \[1.0, inf\]"):
@@ -133,7 +135,7 @@ def test_features_not_finite_are_found_in_any_block(monkeypatch):
 @pytest.mark.parametrize("how", [Max(), Softmax(0.7)], ids=str)
 @pytest.mark.parametrize("kind", ["int16", "float16", "bfloat16"])
 def test_aggregation_of_compressed_features(graph, how, kind):
-    """The kernels are judged by plain torch on the features as they are stored, and that by what it gives on decoded ones."""
+    """Compare the kernels with plain torch on the stored features, and plain torch with its result on decoded ones."""
     small = graph.compressed(kind) if graph.num_edges else graph
     draws = [(torch.randn(graph.num_nodes, 5), torch.randn(3, 5), torch.randn(5)) for _ in range(16)]
 
@@ -161,7 +163,7 @@ def test_aggregation_refuses_other_integers():
         aggregate(torch.ones(graph.num_nodes, 2), graph, features, torch.ones(3, 2))
 
 
-def test_networks_give_what_they_give_on_plain_features():
+def test_networks_give_the_same_on_compressed_features():
     data = generate(300)
     small = data.graph.compressed()
     assert small.edge_attr.dtype == torch.int16
@@ -171,13 +173,13 @@ def test_networks_give_what_they_give_on_plain_features():
     model.double()
     x = data.x.double()
     plain = data.graph.with_edge_attr(data.graph.edge_attr.double())
-    torch.testing.assert_close(model(small, x), model(plain, x), rtol=1e-5, atol=1e-6)  # float32 decimals beside float64 ones
+    torch.testing.assert_close(model(small, x), model(plain, x), rtol=1e-5, atol=1e-6)  # decimals in float32 against float64
     model.float()
     model(small, data.x).sum().backward()
     assert model.edges.weight.grad.abs().sum() > 0
 
 
-def test_a_convolution_given_the_features_themselves():
+def test_a_convolution_accepts_stored_and_decoded_features():
     graph = CASES[-2][1]
     small = graph.compressed()
     conv = GENConv(4, 4, edge_dim=3)
@@ -188,7 +190,7 @@ def test_a_convolution_given_the_features_themselves():
         conv(x, graph, small.edge_attr)
 
 
-def test_a_saved_file_holds_the_features_as_numbers(tmp_path):
+def test_a_saved_file_holds_decoded_features(tmp_path):
     data = generate(300)
     save_npz(replace(data, graph=data.graph.compressed()), tmp_path / "set.npz")
     assert torch.equal(read_npz(tmp_path / "set.npz").graph.edge_attr, data.graph.edge_attr)
@@ -211,6 +213,6 @@ def test_a_run_trains_on_compressed_features(storage):
     assert len(losses) == 2
 
 
-def test_a_storage_that_is_unknown():
+def test_an_unknown_storage_is_refused():
     with pytest.raises(ValueError, match="edge_storage must be one of float32, auto, float16, bfloat16, got 'int8'"):
         load("synthetic:nodes=300", edge_storage="int8")

@@ -1,4 +1,4 @@
-"""`Graph`: whatever it is made of, the same edges; and what it refuses."""
+"""`Graph`: the same edges from every source, and an error for every bad input."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from torch_geometric.data import Data
 from torch_geometric.utils import add_remaining_self_loops, subgraph
 
 from revgnn.graph import Graph
+from revgnn.ops.aggregate import aggregate
 from revgnn.testing import awkward_graphs
 
 GRAPHS = [case.graph for case in awkward_graphs(num_edge_features=3)]
@@ -19,7 +20,7 @@ every_graph = pytest.mark.parametrize("graph", GRAPHS, ids=NAMES)
 
 
 def edges(graph: Graph) -> list[tuple[float, ...]]:
-    """Every edge with its features, in an order of its own."""
+    """Return every edge with its features, sorted."""
     features = torch.zeros(graph.num_edges, 0) if graph.edge_attr is None else graph.edge_attr
     return sorted((*pair, *row) for pair, row in zip(graph.edge_index.t().tolist(), features.tolist(), strict=True))
 
@@ -110,18 +111,18 @@ def test_changing_edge_features_keeps_what_was_computed() -> None:
     assert graph.with_edge_attr(None).num_edge_features == 0
 
 
-def test_moving_to_where_it_is_changes_nothing() -> None:
+def test_moving_to_the_same_device_returns_the_graph() -> None:
     assert GRAPHS[0].to("cpu") is GRAPHS[0]
 
 
 @pytest.mark.gpu
-def test_moving_there_and_back() -> None:
+def test_moving_to_the_gpu_and_back() -> None:
     for graph in GRAPHS:
         _ = graph.by_source
-        there = graph.to("cuda")
-        assert there.device.type == "cuda"
-        assert edges(there.to("cpu")) == edges(graph)
-        assert edges(there.subgraph(torch.arange(graph.num_nodes // 2)).to("cpu")) == edges(
+        on_gpu = graph.to("cuda")
+        assert on_gpu.device.type == "cuda"
+        assert edges(on_gpu.to("cpu")) == edges(graph)
+        assert edges(on_gpu.subgraph(torch.arange(graph.num_nodes // 2)).to("cpu")) == edges(
             graph.subgraph(torch.arange(graph.num_nodes // 2))
         )
 
@@ -141,7 +142,7 @@ def test_bad_edges(index: torch.Tensor, message: str) -> None:
 
 
 def test_bad_edge_features(edge_index) -> None:
-    with pytest.raises(ValueError, match=r"shape \(6, K\), one row an edge, got \(5, 1\)"):
+    with pytest.raises(ValueError, match=r"shape \(6, K\), one row for each edge, got \(5, 1\)"):
         Graph.from_edge_index(edge_index, 6, torch.zeros(5))
     with pytest.raises(ValueError, match=r"edge_attr of edge 2 is \[1.0, nan\]"):
         Graph.from_edge_index(
@@ -164,7 +165,7 @@ def test_bad_subgraphs_and_sources() -> None:
     graph = Graph.from_edge_index(torch.tensor([[0], [1]]), 4)
     with pytest.raises(ValueError, match="node 2 is named more than once"):
         graph.subgraph(torch.tensor([1, 2, 2]))
-    with pytest.raises(ValueError, match=r"nodes\[1\] 7, but the graph has 4 nodes"):
+    with pytest.raises(ValueError, match=r"nodes\[1\] is 7, but the graph has 4 nodes"):
         graph.subgraph(torch.tensor([1, 7]))
     with pytest.raises(ValueError, match="must be square"):
         Graph.from_sparse(scipy.sparse.csr_array((2, 3)))
@@ -174,3 +175,67 @@ def test_bad_subgraphs_and_sources() -> None:
         Graph.from_sparse(torch.eye(3))
     with pytest.raises(ValueError, match="neither edge_index nor adj_t"):
         Graph.from_data(Data(num_nodes=3))
+
+
+# --- arrays in an unusual layout ------------------------------------------------------------------------------------------
+
+
+def _layouts(tensor: torch.Tensor) -> dict[str, torch.Tensor]:
+    """The same values in memory that is not in order."""
+    every_second = torch.stack([tensor, tensor], dim=1).flatten(0, 1)[::2]
+    read_only = tensor.numpy().copy()
+    read_only.setflags(write=False)
+    last_first = tensor.movedim(0, -1).contiguous().movedim(-1, 0)
+    return {"every second": every_second, "read-only": torch.from_numpy(read_only), "last dimension first": last_first}
+
+
+@pytest.mark.filterwarnings("ignore:The given NumPy array is not writable")
+@pytest.mark.parametrize("layout", ["every second", "read-only", "last dimension first"])
+def test_arrays_in_any_layout_give_the_same_sums(layout):
+    indptr, src = torch.tensor([0, 2, 3, 6]), torch.tensor([1, 2, 0, 0, 1, 2], dtype=torch.int32)
+    edge_attr, x = torch.rand(6, 3), torch.rand(3, 4)
+    weight = torch.rand(3, 4)
+    plain = Graph(indptr, src, edge_attr)
+    other = Graph(*(_layouts(t)[layout] for t in (indptr, src, edge_attr)))
+    assert all(t.is_contiguous() for t in (other.indptr, other.src, other.edge_attr))
+    replaced = Graph(indptr, src).with_edge_attr(_layouts(edge_attr)[layout])
+    built = Graph.from_edge_index(_layouts(plain.edge_index)[layout], 3, _layouts(edge_attr)[layout])
+    expected = aggregate(x, plain, plain.edge_attr, weight)
+    for graph in (other, replaced, built):
+        assert torch.equal(aggregate(x, graph, graph.edge_attr, weight), expected)
+        assert torch.equal(graph.by_source.edge, plain.by_source.edge)
+
+
+def test_expanded_arrays_give_the_same_sums():
+    graph = Graph(torch.tensor([0, 1, 2, 3]), torch.tensor(1, dtype=torch.int32).expand(3), torch.ones(1, 2).expand(3, 2))
+    assert graph.src.is_contiguous()
+    assert graph.edge_attr.is_contiguous()
+    out = aggregate(torch.tensor([[1.0], [2.0], [3.0]]), graph, graph.edge_attr, torch.zeros(2, 1), eps=0.0)
+    assert out.tolist() == [[2.0]] * 3
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"),
+    [
+        ((None, torch.tensor([0])), TypeError, "indptr must be a tensor, got NoneType"),
+        ((torch.tensor([0, 1]), [0]), TypeError, "src must be a tensor, got list"),
+        ((torch.tensor([0, 1]).to("meta"), torch.tensor([0])), ValueError, "indptr is a meta tensor"),
+        ((torch.tensor([0, 1]), torch.tensor([0]).to("meta")), ValueError, "src is a meta tensor"),
+        ((torch.tensor([0, 1]), torch.tensor([0]), torch.ones(1, 1, device="meta")), ValueError, "edge_attr is a meta tensor"),
+        ((torch.tensor([0, 2**62 + 2**61, -(2**62), 1]), torch.tensor([0])), ValueError, "indptr must ascend"),
+    ],
+)
+def test_refuses_what_has_no_contents(arguments, error, message):
+    with pytest.raises(error, match=message):
+        Graph(*arguments)
+
+
+def test_edge_index_must_have_contents():
+    with pytest.raises(TypeError, match="edge_index must be a tensor, got NoneType"):
+        Graph.from_edge_index(None)
+    with pytest.raises(ValueError, match="edge_index is a meta tensor"):
+        Graph.from_edge_index(torch.zeros(2, 3, dtype=torch.int64, device="meta"))
+    with pytest.raises(ValueError, match=r"num_nodes must be an integer, got 2\.5"):
+        Graph.from_edge_index(torch.zeros(2, 3, dtype=torch.int64), 2.5)
+    with pytest.raises(ValueError, match=r"edge_ids\[1\] is 7"):
+        Graph(torch.tensor([0, 2]), torch.tensor([0, 0]), edge_ids=torch.tensor([0, 7]))

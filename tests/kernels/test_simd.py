@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 from numba import njit
 
-from revgnn.kernels.cpu import simd
 from revgnn.kernels.cpu.simd import (
     add,
     add_product,
@@ -322,7 +321,3 @@ def test_vectors_of_different_lanes_do_not_mix() -> None:
 
     with pytest.raises(Exception, match="vectors of equal lanes wanted"):
         compute()
-
-
-def test_revision_is_that_of_the_file() -> None:
-    assert isinstance(simd.REVISION, int)

@@ -6,7 +6,6 @@ import math
 import warnings
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
@@ -119,14 +118,6 @@ def test_anderson_does_not_stall_far_from_the_solution(aggregation: str, seed: i
 
 
 # --- gradient ------------------------------------------------------------------------------------------------------------------
-
-
-@pytest.fixture(scope="module")
-def tolokers(real_data) -> Graph:
-    """300 nodes of a real graph and the edges between them."""
-    with np.load(real_data / "heterophilous/tolokers/raw/tolokers.npz") as z:
-        edges = torch.from_numpy(z["edges"]).t().long()
-    return Graph.from_edge_index(torch.cat([edges, edges.flip(0)], 1), 11_758).subgraph(torch.arange(300))
 
 
 @pytest.mark.parametrize("aggregation", ["max", "mean", "softmax"])

@@ -11,14 +11,14 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from revgnn.experiments.presets.networks import arxiv, products, revgat
+from revgnn.experiments import get_preset
 from revgnn.graph import Graph
 from revgnn.models import ModelConfig, RevGAT, build_model, num_parameters
 from revgnn.nn import GATConv, gat
 from revgnn.testing import NamedGraph, awkward_graphs, peak_bytes
 from tests.nn.peers import cora
 from tests.nn.test_gat import dense
-from tests.stack.conftest import Outcome, outcome
+from tests.stack.networks import Outcome, outcome
 
 PAPER = {"family": "revgat", "destination": False, "symmetric": True, "edge_dropout": 0.3, "input_dropout": 0.25, "dropout": 0.5}
 SMALL = {**PAPER, "depth": 5, "channels": 24, "heads": 3, "groups": 2}
@@ -91,7 +91,7 @@ def test_one_dropout_mask_for_all_layers(graph: Graph) -> None:
 
 
 def test_starts_as_the_authors_do() -> None:
-    model = build_model(revgat(), in_channels=168, out_channels=40)
+    model = build_model(get_preset("revgat").model, in_channels=168, out_channels=40)
     for conv in (m for m in model.modules() if isinstance(m, GATConv)):
         rows, columns = conv.lin.weight.shape
         expected = (2 * 2 / (rows + columns)) ** 0.5
@@ -313,64 +313,14 @@ def test_no_tensor_of_edges_heads_and_channels(dense_graph: Graph) -> None:
     assert peak < 12_000 * 192 * 4
 
 
-# --- parameters -----------------------------------------------------------------------------------------------------------------
+# --- published networks ---------------------------------------------------------------------------------------------------------
 
 
-def count(config: ModelConfig, in_channels: int, out_channels: int) -> int:
-    return num_parameters(build_model(config, in_channels=in_channels, out_channels=out_channels))
-
-
-def revgat_formula(inputs: int, channels: int, depth: int, groups: int, classes: int) -> int:
-    width = channels // groups
-    inner = groups * (2 * width + 2 * width * width + width)  # norm; map and residual map; attention vectors
-    return (2 * inputs + 1) * channels + (depth - 2) * inner + 2 * channels + (2 * channels + 1) * classes + classes
-
-
-@pytest.mark.parametrize(
-    ("config", "inputs", "published"),
-    [
-        (revgat(), 168, 2_098_256),
-        (revgat(hidden=356), 168, 3_879_056),  # printed as 3.88M
-        (revgat(depth=2), 808, 1_304_912),
-        (revgat(groups=1), 168, 3_867_728),
-    ],
-    ids=["RevGAT", "RevGAT-Wide", "GIANT-XRT + RevGAT", "ResGAT"],
-)
-def test_parameters_of_revgat(config: ModelConfig, inputs: int, published: int) -> None:
-    formula = revgat_formula(inputs, config.channels, config.depth, config.groups, 40)
-    assert count(config, inputs, 40) == formula == published
-
-
-@pytest.mark.parametrize(
-    ("config", "parameters"),
-    [
-        (arxiv("gcn"), 262_056),  # RevGCN-Deep, printed as 262k
-        (arxiv("gcn", family="residual"), 491_176),
-        (arxiv("sage"), 491_432),
-        (arxiv("sage", family="residual"), 949_928),
-        (arxiv("gen"), 262_056),
-        (arxiv("gen", family="residual"), 491_176),  # DeeperGCN on this set
-    ],
-    ids=lambda v: f"{v.conv}-{v.family}" if isinstance(v, ModelConfig) else "",
-)
-def test_parameters_on_arxiv(config: ModelConfig, parameters: int) -> None:
-    assert count(config, 128, 40) == parameters
-
-
-@pytest.mark.parametrize("norm", ["batch", "layer"])
-@pytest.mark.parametrize(("depth", "parameters"), [(112, 2_945_007), (7, 206_607)])
-def test_parameters_on_products(norm: str, depth: int, parameters: int) -> None:
-    assert count(products(depth=depth, norm=norm), 100, 47) == parameters
-
-
-@pytest.mark.parametrize(
-    "config",
-    [revgat(), arxiv("gcn"), arxiv("sage", family="residual"), arxiv("gen"), products()],
-    ids=lambda c: f"{c.family}-{c.conv}",
-)
-def test_published_networks_learn(config: ModelConfig, graph: Graph) -> None:
+@pytest.mark.parametrize("preset", ["revgat", "arxiv-revgcn", "arxiv-ressage", "arxiv-revgen", "products-revgnn-112"])
+def test_published_networks_learn(preset: str, graph: Graph) -> None:
     """With less depth and fewer channels than published."""
-    model = build_model(config.model_copy(update={"depth": 4, "channels": 24}), in_channels=6, out_channels=4)
+    config = get_preset(preset).model.model_copy(update={"depth": 4, "channels": 24})
+    model = build_model(config, in_channels=6, out_channels=4)
     model(graph, torch.randn(NODES, 6)).square().sum().backward()
     for name, parameter in model.named_parameters():
         assert parameter.grad is not None, name
@@ -380,7 +330,7 @@ def test_published_networks_learn(config: ModelConfig, graph: Graph) -> None:
 def test_the_guide_builds_it(graph: Graph) -> None:
     guide = Path(__file__).parents[2] / "docs" / "guide.md"
     blocks = re.findall(r"```python\n(.*?)```", guide.read_text(encoding="utf-8"), re.DOTALL)
-    (code,) = (block for block in blocks if "revgat()" in block)
+    (code,) = (block for block in blocks if 'get_preset("revgat")' in block)
     names: dict[str, Any] = {"graph": graph, "x": torch.rand(NODES, 168)}
     exec(compile(code, "guide.md", "exec"), names)
     assert names["logits"].shape == (NODES, 40)

@@ -9,6 +9,12 @@ import torch
 from torch import Tensor
 
 from revgnn.graph import Graph
+from revgnn.ops.aggregate import contract as aggregation
+from revgnn.ops.aggregate.reducers import from_text
+from revgnn.ops.edge_softmax import contract as softmax
+from revgnn.ops.norm_relu import contract as norm
+from revgnn.ops.perceptron import contract as mlp
+from revgnn.ops.propagate import contract as propagation
 
 SHARED = 99 * 1024
 """Bytes that a program may have on any GPU from sm_80 on; on 8.0 and 9.0 themselves there are more."""
@@ -31,8 +37,14 @@ def compile_all(capability: int) -> int:
 
     def compile_instead(kernel: Any, grid: Any, like: Tensor, warps: int, *arguments: Any, **constants: Any) -> None:
         """In place of `launch`: sees the same arguments, and specialises on them as a launch would."""
-        types, known, hints = {}, dict(constants), {}
-        for n, (name, value) in enumerate(zip([p.name for p in kernel.params], arguments, strict=False)):
+        names = [p.name for p in kernel.params]
+        given = dict(zip(names, arguments, strict=False)) | constants
+        fixed = {p.name for p in kernel.params if p.is_constexpr}
+        types, known, hints = {}, {name: given[name] for name in names if name in fixed}, {}
+        for n, name in enumerate(names):
+            if name in fixed:
+                continue
+            value = given[name]
             if isinstance(value, Tensor):
                 types[name], hints[(n,)] = POINTERS[value.dtype], [["tt.divisibility", 16]]
             elif value == 1:
@@ -51,16 +63,19 @@ def compile_all(capability: int) -> int:
             assert built.metadata.shared <= SHARED, f"{kernel.fn.__name__} wants {built.metadata.shared} bytes of shared memory"
             compiled.add(key)
 
-    ops = {name: importlib.import_module(f"revgnn.ops.{name}.gpu") for name in ("aggregate", "propagate", "edge_softmax", "grid")}
-    ops |= {name: importlib.import_module(f"revgnn.ops.{name}.gpu") for name in ("norm_relu", "perceptron")}
-    for module in ops.values():
-        module.launch = compile_instead
+    ops = {name: importlib.import_module(f"revgnn.ops.{name}.gpu") for name in OPERATORS}
+    for module in (*ops.values(), importlib.import_module("revgnn.kernels.gpu.split_rows")):
+        if "launch" in vars(module):
+            vars(module)["launch"] = compile_instead
     _call_all(**ops)
     return len(compiled)
 
 
+OPERATORS = ("aggregate", "propagate", "edge_softmax", "grid", "norm_relu", "perceptron")
+
+
 def _call_all(aggregate: Any, propagate: Any, edge_softmax: Any, grid: Any, norm_relu: Any, perceptron: Any) -> None:
-    """Results are whatever lay in memory; only what is launched counts."""
+    """Call the kernels of every operator on uninitialised memory; only what is launched matters."""
     graph = Graph.from_edge_index(torch.randint(0, 9, (2, 600)), 10)
     structure, by_source = (graph.indptr, graph.src), tuple(graph.by_source)
     wide, narrow, unlimited = (32, 8, torch.float32), (7, 3, torch.float64), (float("-inf"), float("inf"))
@@ -75,23 +90,27 @@ def _call_all(aggregate: Any, propagate: Any, edge_softmax: Any, grid: Any, norm
         x, a = torch.empty(10, channels, dtype=dtype), torch.empty(600, features, dtype=dtype)
         edges = (a, torch.empty(features, channels, dtype=dtype)) if features else (None, None)
         message = (*edges, torch.empty(channels, dtype=dtype))
-        saved = aggregate.forward(x, *structure, *message, kind, 1.0, 1e-7, clamp, True)
-        wants = (features > 0, features > 0)
-        aggregate.backward(x, x, *structure, by_source, *message, saved, kind, 1.0, 1e-7, clamp, *wants)
+        inputs = aggregation.Inputs(x, *message, None, *structure, *by_source)
+        spec = aggregation.Spec(from_text(f"{kind} 1.0 {clamp[0]} {clamp[1]}"), 1e-7, wanted=("x", "edge_attr", "weight"))
+        _, saved = aggregate.forward(inputs, spec)
+        aggregate.backward(x, inputs, saved, spec)
     for heads, channels, dtype in ((1, 32, torch.float32), (3, 250, torch.float32), (2, 7, torch.float64)):
         x, weight = torch.empty(10, heads, channels, dtype=dtype), torch.empty(600, heads, dtype=dtype)
         for w in (None, weight):
-            propagate.forward(x, *structure, w, True)
-            propagate.backward(x, x, w, *structure, by_source, True, True, w is not None)
-        edge_softmax.backward(weight, edge_softmax.forward(weight, graph.indptr), graph.indptr)
+            inputs = propagation.Inputs(x, w, *structure, *by_source)
+            spec = propagation.Spec(True, wanted=("x",) if w is None else ("x", "weight"))
+            propagate.forward(inputs, spec)
+            propagate.backward(x, inputs, propagation.Saved(), spec)
+        scores = softmax.Inputs(weight, graph.indptr)
+        edge_softmax.backward(weight, scores, edge_softmax.forward(scores, softmax.Spec())[1], softmax.Spec())
     for dtype, bits in ((torch.float32, 14), (torch.float64, 40), (torch.float32, None)):
         for change in (torch.empty(100, dtype=dtype), torch.empty(100, dtype=torch.bfloat16)):
             grid.advance(torch.empty(100, dtype=dtype), change, bits, 1.0)
     for channels, dtype in ((1, torch.float32), (40, torch.bfloat16), (448, torch.float64), (4096, torch.float32)):
         x, w = torch.empty(20, channels, dtype=dtype), torch.empty(channels)
         for mask in (None, torch.empty(20, channels)):
-            _, mean, rstd = norm_relu.forward(x, w, w, mask, 1e-5)
-            norm_relu.backward(x, x, mean, rstd, w, w, mask)
+            inputs, spec = norm.Inputs(x, w, w, mask), norm.Spec(1e-5)
+            norm_relu.backward(x, inputs, norm_relu.forward(inputs, spec)[1], spec)
     for rows, widths, dtype in (
         (1, (5, 7, 3), torch.float32),
         *((13_253, (channels, 2 * channels, channels), torch.float32) for channels in (32, 40, 56, 112)),
@@ -103,5 +122,6 @@ def _call_all(aggregate: Any, propagate: Any, edge_softmax: Any, grid: Any, norm
             torch.empty(shape, dtype=dtype)
             for shape in ((rows, channels), (rows, width), (hidden, channels), *[(hidden,)] * 3, (width, hidden), (width,))
         )
-        perceptron.forward(x, *layer, 1e-5)
-        perceptron.backward(grad, x, *layer[:-1], 1e-5)
+        inputs, spec = mlp.Inputs(x, *layer), mlp.Spec(1e-5)
+        perceptron.forward(inputs, spec)
+        perceptron.backward(grad, inputs, mlp.Saved(), spec)

@@ -2,34 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import pytest
 import torch
 from torch import Tensor
 
 from revgnn.graph import Graph
 from revgnn.ops import edge_softmax
-from revgnn.ops.edge_softmax import api
-from revgnn.testing import NamedGraph, awkward_graphs
+from revgnn.testing import NamedGraph
+from tests.ops.cases import GRAPHS, softmax_on, softmax_scores
 from tests.ops.compare import assert_matches_reference
 
-GRAPHS = awkward_graphs()
 BACKENDS = ["cpu", "reference"]
-
-
-def scores_for(graph: Graph, heads: int, seed: int = 0) -> Tensor:
-    return 3 * torch.randn(graph.num_edges, heads, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
-
-
-def op_on(graph: Graph) -> Callable[[dict[str, Tensor], str], Tensor]:
-    return lambda leaves, backend: edge_softmax(leaves["scores"], graph, backend=backend)
 
 
 @pytest.mark.parametrize("named", GRAPHS, ids=str)
 def test_reference_is_the_softmax_of_each_node_and_passes_gradcheck(named: NamedGraph) -> None:
     graph = named.graph
-    scores = scores_for(graph, 2)
+    scores = softmax_scores(graph, 2)
     out = edge_softmax(scores, graph, backend="reference")
     for i in range(graph.num_nodes):
         into = slice(int(graph.indptr[i]), int(graph.indptr[i + 1]))
@@ -39,23 +28,15 @@ def test_reference_is_the_softmax_of_each_node_and_passes_gradcheck(named: Named
         assert torch.autograd.gradcheck(function, (scores.requires_grad_(),), fast_mode=True)
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
-@pytest.mark.parametrize("heads", [1, 3, 8])
-def test_kernels_match_the_reference(heads: int, dtype: torch.dtype) -> None:
-    for named in GRAPHS:
-        draws = [{"scores": scores_for(named.graph, heads, seed)} for seed in range(4)]
-        assert_matches_reference(op_on(named.graph), *draws, dtype=dtype)
-
-
 def test_many_heads() -> None:
     graph = dict(GRAPHS)["power law"]
-    assert_matches_reference(op_on(graph), {"scores": scores_for(graph, 131)}, dtype=torch.float32)
+    assert_matches_reference(softmax_on(graph), {"scores": softmax_scores(graph, 131)}, dtype=torch.float32)
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_scores_of_any_size(backend: str) -> None:
     graph = dict(GRAPHS)["complete"]
-    scores = scores_for(graph, 3).float()
+    scores = softmax_scores(graph, 3).float()
     expected = edge_softmax(scores, graph, backend=backend)
     shifted = edge_softmax(scores * 1e4 + 3e38, graph, backend=backend)
     assert torch.isfinite(shifted).all()
@@ -69,7 +50,7 @@ def test_scores_of_any_size(backend: str) -> None:
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_minus_infinity_is_an_absent_edge(backend: str) -> None:
     graph = dict(GRAPHS)["complete"]
-    scores, absent = scores_for(graph, 3), torch.zeros(17 * 17, 1, dtype=torch.bool)
+    scores, absent = softmax_scores(graph, 3), torch.zeros(17 * 17, 1, dtype=torch.bool)
     absent[::3] = True
     absent[34:51] = True
     leaf = scores.clone().requires_grad_()
@@ -88,7 +69,7 @@ def test_minus_infinity_is_an_absent_edge(backend: str) -> None:
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_nan_spreads_over_its_node_alone(backend: str) -> None:
     graph = dict(GRAPHS)["complete"]
-    scores = scores_for(graph, 3)
+    scores = softmax_scores(graph, 3)
     scores[40, 1] = float("nan")
     out = edge_softmax(scores, graph, backend=backend).reshape(17, 17, 3)
     assert out[2, :, 1].isnan().all()
@@ -98,13 +79,13 @@ def test_nan_spreads_over_its_node_alone(backend: str) -> None:
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)
 def test_half_precision_is_computed_in_float32_and_rounded_once(dtype: torch.dtype) -> None:
     graph = dict(GRAPHS)["power law"]
-    scores = scores_for(graph, 3).to(dtype)
+    scores = softmax_scores(graph, 3).to(dtype)
     assert torch.equal(edge_softmax(scores, graph), edge_softmax(scores.float(), graph).to(dtype))
 
 
 def test_any_number_of_threads_gives_the_same_bits() -> None:
     graph = Graph.from_edge_index(torch.randint(0, 700, (2, 90_000)), 700)
-    scores = scores_for(graph, 3).float().requires_grad_()
+    scores = softmax_scores(graph, 3).float().requires_grad_()
     threads = torch.get_num_threads()
     results = []
     try:
@@ -116,14 +97,6 @@ def test_any_number_of_threads_gives_the_same_bits() -> None:
         torch.set_num_threads(threads)
     for other in results[1:]:
         assert all(torch.equal(a, b) for a, b in zip(results[0], other, strict=True))
-
-
-def test_opcheck_and_compile() -> None:
-    graph = dict(GRAPHS)["power law"]
-    scores = scores_for(graph, 3).requires_grad_()
-    torch.library.opcheck(api._forward.registered, (scores, graph.indptr, False))
-    compiled = torch.compile(lambda s: edge_softmax(s.tanh(), graph), fullgraph=True, backend="aot_eager")
-    torch.testing.assert_close(compiled(scores), edge_softmax(scores.tanh(), graph))
 
 
 @pytest.mark.parametrize(

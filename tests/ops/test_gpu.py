@@ -1,7 +1,7 @@
-"""The Triton kernels compute what the reference defines.
+"""Properties of the Triton kernels beyond `test_backends.py`, which compares them with the reference.
 
 On a machine with a GPU they are compiled and these tests are among those marked `gpu`. Elsewhere Triton's interpreter runs them on
-the CPU, a program after the other, so graphs are tiny and blocks of edges are cut short enough to split their hubs.
+the CPU, one program at a time, so graphs are tiny, and blocks of edges are short enough that hubs are split.
 """
 
 from __future__ import annotations
@@ -19,27 +19,18 @@ from torch import Tensor
 
 from revgnn.graph import Graph
 from revgnn.kernels import backends
-from revgnn.ops import Max, Mean, Softmax, Sum, aggregate, edge_softmax, grid, perceptron, propagate
+from revgnn.ops import Max, Mean, Softmax, aggregate, edge_softmax, grid, norm_relu, perceptron
 from revgnn.ops.grid import reference as grid_reference
-from revgnn.testing import assert_close_to_truth, awkward_graphs, nan_filled_empty
+from revgnn.ops.norm_relu.contract import Inputs, Spec
+from tests.ops.cases import call_perceptron, perceptron_leaves, tangle
 from tests.ops.compare import Leaves, assert_matches_reference
-from tests.ops.test_aggregate import REDUCERS, K, inputs, learns, op_on
-from tests.ops.test_perceptron import leaves_of
-from tests.ops.test_perceptron import op as perceptron_on
+from tests.ops.test_aggregate import REDUCERS, inputs, learns, op_on
 
 CUDA = torch.cuda.is_available()
 DEVICE = torch.device("cuda" if CUDA else "cpu")
 needs_triton = pytest.mark.skipif(not backends.has_triton(), reason="triton is not installed")
 pytestmark = [pytest.mark.gpu] if CUDA else []
 pytestmark.append(pytest.mark.filterwarnings("ignore:.*encountered in:RuntimeWarning"))  # NumPy, in the interpreter
-
-
-def tangle() -> Graph:
-    """10 nodes, 60 edges: a hub that 40 enter, one that 30 leave, doubled edges, self-loops; nothing reaches the last node."""
-    ends = torch.randint(0, 9, (2, 60), generator=torch.Generator().manual_seed(0))
-    ends[1, :40] = 2
-    ends[0, 30:] = 5
-    return Graph.from_edge_index(ends, 10).to(DEVICE)
 
 
 def on_device(leaves: Leaves) -> Leaves:
@@ -53,34 +44,6 @@ def _short_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 # --- aggregate ---------------------------------------------------------------------------------------------------------------
-
-
-@needs_triton
-@pytest.mark.parametrize("reducer", REDUCERS)
-def test_aggregate(reducer: str) -> None:
-    graph = tangle()
-    leaves = on_device(inputs(graph, 40, edges=True, param=learns(reducer)))
-    assert_matches_reference(op_on(graph, reducer), leaves, dtype=torch.float32, backend="gpu")
-
-
-@needs_triton
-@pytest.mark.parametrize("reducer", ["max", "mean", "softmax, learned", "power, clamped"])
-def test_aggregate_in_float64(reducer: str) -> None:
-    graph = tangle()
-    leaves = on_device(inputs(graph, 7, edges=True, param=learns(reducer)))
-    assert_matches_reference(op_on(graph, reducer), leaves, dtype=torch.float64, backend="gpu")
-
-
-@needs_triton
-@pytest.mark.parametrize("reducer", ["max", "sum", "softmax", "power"])
-@pytest.mark.parametrize(
-    "name", ["no edges", "single node, self-loop", "doubled edges"] if not CUDA else [n for n, _ in awkward_graphs()]
-)
-def test_aggregate_without_edge_features(name: str, reducer: str) -> None:
-    graph = dict(awkward_graphs())[name].to(DEVICE)
-    assert_matches_reference(
-        op_on(graph, reducer), on_device(inputs(graph, 40, edges=False, param=False)), dtype=torch.float32, backend="gpu"
-    )
 
 
 @needs_triton
@@ -115,7 +78,7 @@ def test_first_of_equal_messages_wins_in_a_split_row_too() -> None:
 @pytest.mark.parametrize("reducer", ["sum", "max", "softmax", "power, learned"])
 @pytest.mark.parametrize("special", [float("nan"), float("inf")])
 def test_special_values_spread_as_in_torch(reducer: str, special: float) -> None:
-    graph = tangle()
+    graph = tangle().to(DEVICE)
     leaves = on_device(inputs(graph, 7, edges=False, param=True))
     leaves["x"][3, 2] = leaves["x"][5, 5] = special
     with torch.no_grad():
@@ -127,64 +90,19 @@ def test_special_values_spread_as_in_torch(reducer: str, special: float) -> None
 
 @needs_triton
 def test_half_precision_is_computed_in_float32_and_rounded_once() -> None:
-    graph = tangle()
+    graph = tangle().to(DEVICE)
     leaves = {name: t.bfloat16() for name, t in on_device(inputs(graph, 40, edges=True, param=False)).items()}
     wide = {name: t.float() for name, t in leaves.items()}
     out, expected = (aggregate(**t, graph=graph, how=Mean(), backend="gpu") for t in (leaves, wide))
     assert torch.equal(out, expected.bfloat16())
 
 
-@needs_triton
-@pytest.mark.parametrize("kind", ["max", "mean", "softmax", "power"])
-def test_outputs_are_what_the_compiler_is_told(kind: str) -> None:
-    api = importlib.import_module("revgnn.ops.aggregate.api")
-    graph = Graph.from_edge_index(torch.tensor([[0, 1], [1, 1]]), 3, torch.rand(2, K)).to(DEVICE)
-    t = on_device({name: t.float() for name, t in inputs(graph, 5, edges=True, param=False).items()})
-    limits = (float("-inf"), float("inf"))
-    arguments = (
-        *t.values(), None, graph.indptr, graph.src, list(graph.by_source), kind, 1.0, 1e-7, *limits, True, False, True,
-    )  # fmt: skip
-    torch.library.opcheck(api._forward.registered, arguments, test_utils=("test_schema", "test_faketensor"))
-    saved = list(api._forward(*arguments))
-    wanted = (torch.ones(3, 5, device=DEVICE), *t.values(), None, graph.indptr, graph.src, list(graph.by_source), saved)
-    torch.library.opcheck(
-        api._backward.registered,
-        (*wanted, kind, 1.0, 1e-7, *limits, False, True, True, True),
-        test_utils=("test_schema", "test_faketensor"),
-    )
-
-
-# --- propagate, edge_softmax -------------------------------------------------------------------------------------------------
-
-
-@needs_triton
-@pytest.mark.parametrize(
-    ("shape", "weighted", "how"), [((7,), False, Mean()), ((7,), True, Sum()), ((3, 40), True, Mean())], ids=str
-)
-def test_propagate(shape: tuple[int, ...], weighted: bool, how: Sum | Mean) -> None:
-    graph = tangle()
-    rng = torch.Generator().manual_seed(0)
-    leaves = {"x": torch.randn(10, *shape, generator=rng, dtype=torch.float64)}
-    if weighted:
-        leaves["weight"] = torch.randn(60, *shape[:-1], generator=rng, dtype=torch.float64)
-    op = lambda leaves, backend: propagate(graph=graph, how=how, backend=backend, **leaves)  # noqa: E731
-    assert_matches_reference(op, on_device(leaves), dtype=torch.float32, backend="gpu")
-    if shape == (7,):
-        assert_matches_reference(op, on_device(leaves), dtype=torch.float64, backend="gpu")
-
-
-@needs_triton
-@pytest.mark.parametrize(("heads", "dtype"), [(3, torch.float32), (1, torch.float64)], ids=str)
-def test_edge_softmax(heads: int, dtype: torch.dtype) -> None:
-    graph = tangle()
-    scores = 3 * torch.randn(60, heads, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-    op = lambda leaves, backend: edge_softmax(leaves["scores"], graph, backend=backend)  # noqa: E731
-    assert_matches_reference(op, on_device({"scores": scores}), dtype=dtype, backend="gpu")
+# --- edge_softmax -------------------------------------------------------------------------------------------------------------
 
 
 @needs_triton
 def test_edge_softmax_of_absent_edges_and_nan() -> None:
-    graph = tangle()
+    graph = tangle().to(DEVICE)
     scores = torch.randn(60, 3, generator=torch.Generator().manual_seed(0)).to(DEVICE)
     scores[::3] = float("-inf")
     scores[graph.dst == 0] = float("-inf")
@@ -217,47 +135,19 @@ def test_sums_on_the_grid_equal_the_reference(bits: int | None, dtype: torch.dty
 
 
 @needs_triton
-@pytest.mark.parametrize("masked", [False, True], ids=["plain", "masked"])
-@pytest.mark.parametrize("channels", [40, 131, 600])
-def test_norm_relu(channels: int, masked: bool) -> None:
+def test_norm_relu_of_half_precision_is_computed_in_float32() -> None:
     gpu = importlib.import_module("revgnn.ops.norm_relu.gpu")
-    rng = torch.Generator().manual_seed(0)
-    x, w, b, upstream = (
-        torch.randn(shape, generator=rng, dtype=torch.float64).to(DEVICE)
-        for shape in ((37, channels), channels, channels, (37, channels))
-    )
-    mask = (torch.rand(37, channels, generator=rng) > 0.1).double().to(DEVICE) / 0.9 if masked else None
-
-    def plain(dtype: torch.dtype) -> list[Tensor]:
-        leaves = [t.to(dtype).requires_grad_() for t in (x, w, b)]
-        out = torch.nn.functional.layer_norm(leaves[0], (channels,), *leaves[1:], 1e-5).relu()
-        out = out if mask is None else out * mask.to(dtype)
-        return [out.detach(), *torch.autograd.grad(out, leaves, upstream.to(dtype))]
-
-    def fused(dtype: torch.dtype) -> list[Tensor]:
-        v, weight, bias, grad = (t.to(dtype) for t in (x, w, b, upstream))
-        m = None if mask is None else mask.to(dtype)
-        with nan_filled_empty():
-            out, mean, rstd = gpu.forward(v, weight, bias, m, 1e-5)
-            return [out, *gpu.backward(grad, v, mean, rstd, weight, bias, m)]
-
-    truth = plain(torch.float64)
-    for name, ours, theirs, exact in zip(
-        ("out", "x", "weight", "bias"), fused(torch.float32), plain(torch.float32), truth, strict=True
-    ):
-        assert_close_to_truth(ours, theirs, exact, name)
-    for ours, exact in zip(fused(torch.float64), truth, strict=True):
-        torch.testing.assert_close(ours, exact, rtol=0, atol=1e-12)
-    half, wide = (gpu.forward(x.to(dtype), w.float(), b.float(), None, 1e-5)[0] for dtype in (torch.bfloat16, torch.float32))
+    x, w, b = (torch.randn(shape, device=DEVICE) for shape in ((37, 40), (40,), (40,)))
+    half, wide = (gpu.forward(Inputs(v, w, b, None), Spec(1e-5))[0] for v in (x.bfloat16(), x))
     assert half.dtype == torch.bfloat16
     torch.testing.assert_close(half.float(), wide, rtol=2.0**-7, atol=2.0**-5)
 
 
 @needs_triton
 def test_a_row_that_is_too_wide_is_refused() -> None:
-    gpu = importlib.import_module("revgnn.ops.norm_relu.gpu")
-    with pytest.raises(ValueError, match="at most 4096 channels a row, got 4097"):
-        gpu.forward(torch.zeros(2, 4097), torch.zeros(4097), torch.zeros(4097), None, 1e-5)
+    wide = torch.zeros(2, 4097, device=DEVICE)
+    with pytest.raises(ValueError, match="up to 4096 channels, got 4097; use 'reference'"):
+        norm_relu(wide, wide[0], wide[0], backend="gpu")
 
 
 # --- perceptron --------------------------------------------------------------------------------------------------------------
@@ -269,64 +159,50 @@ def test_a_row_that_is_too_wide_is_refused() -> None:
     [
         (1, (5, 7, 3), torch.float32),
         (150, (5, 7, 3), torch.float32),
-        (33, (40, 80, 24), torch.float32),
         (37, (20, 132, 12), torch.float32),
         (1, (5, 7, 3), torch.float64),
         (37, (17, 66, 33), torch.float64),
     ],
     ids=str,
 )
-def test_perceptron(rows: int, widths: tuple[int, int, int], dtype: torch.dtype) -> None:
-    draws = (on_device(leaves_of(rows, *widths, seed)) for seed in range(2))
-    assert_matches_reference(perceptron_on, *draws, dtype=dtype, backend="gpu")
+def test_perceptron_of_any_width(rows: int, widths: tuple[int, int, int], dtype: torch.dtype) -> None:
+    draws = (on_device(perceptron_leaves(rows, *widths, seed)) for seed in range(2))
+    assert_matches_reference(call_perceptron, *draws, dtype=dtype, backend="gpu")
 
 
 @needs_triton
 @pytest.mark.parametrize("rows", [550, pytest.param(13_253, marks=pytest.mark.gpu)])
 def test_perceptron_of_programs_that_take_several_turns(rows: int) -> None:
     """Each adds to what it has already written; the last program has fewer rows, and it all comes out the same a second time."""
-    leaves = on_device(leaves_of(rows, 32, 64, 32))
-    assert_matches_reference(perceptron_on, leaves, dtype=torch.float32, backend="gpu")
-    first, second = (_evaluate_in_float32(perceptron_on, leaves) for _ in range(2))
+    leaves = on_device(perceptron_leaves(rows, 32, 64, 32))
+    assert_matches_reference(call_perceptron, leaves, dtype=torch.float32, backend="gpu")
+    first, second = (_evaluate_in_float32(call_perceptron, leaves) for _ in range(2))
     assert all(torch.equal(a, b) for a, b in zip(first, second, strict=True))
 
 
 @needs_triton
 @pytest.mark.parametrize("special", [float("nan"), float("inf")])
 def test_special_values_stay_in_their_row_of_a_perceptron(special: float) -> None:
-    leaves = on_device({name: t.float() for name, t in leaves_of(40, 8, 16, 8).items()})
+    leaves = on_device({name: t.float() for name, t in perceptron_leaves(40, 8, 16, 8).items()})
     leaves["x"][7, 3] = special
-    out = perceptron_on(leaves, "gpu")
-    assert torch.equal(out.isnan(), perceptron_on(leaves, "reference").isnan())
+    out = call_perceptron(leaves, "gpu")
+    assert torch.equal(out.isnan(), call_perceptron(leaves, "reference").isnan())
     assert out[7].isnan().all()
     assert torch.isfinite(out[torch.arange(40) != 7]).all()
     leaves["x"] = leaves["x"][:0]
-    assert perceptron_on(leaves, "gpu").shape == (0, 8)
+    assert call_perceptron(leaves, "gpu").shape == (0, 8)
 
 
 @needs_triton
 def test_perceptrons_that_are_too_wide_take_the_reference(monkeypatch: pytest.MonkeyPatch) -> None:
-    gpu, api = (importlib.import_module(f"revgnn.ops.perceptron.{name}") for name in ("gpu", "api"))
-    assert gpu.WIDEST == api.WIDEST_ON_GPU
-    monkeypatch.setattr(backends, "choose", lambda backend, device: backend or "gpu")
+    monkeypatch.setattr(backends, "_default", lambda device: "gpu")
     for hidden, dtype, widest in ((257, torch.float32, 256), (129, torch.float64, 128)):
-        wide = on_device({name: t.to(dtype) for name, t in leaves_of(5, 7, hidden, 7).items()}).values()
+        wide = on_device({name: t.to(dtype) for name, t in perceptron_leaves(5, 7, hidden, 7).items()}).values()
         assert torch.equal(perceptron(*wide), perceptron(*wide, backend="reference"))
         with pytest.raises(ValueError, match=f"gpu kernel takes widths up to {widest} in {dtype}, got 7, {hidden} and 7; use 'ref"):
             perceptron(*wide, backend="gpu")
-        with pytest.raises(ValueError, match=f"at most {widest} channels a layer in {dtype}, got {hidden}; use the reference"):
-            gpu.forward(*wide, 1e-5)
-    odd = on_device({name: t.float() for name, t in leaves_of(5, 7, 14, 7).items()}).values()
+    odd = on_device({name: t.float() for name, t in perceptron_leaves(5, 7, 14, 7).items()}).values()
     assert torch.equal(perceptron(*odd), perceptron(*odd, backend="gpu"))
-
-
-@needs_triton
-def test_outputs_of_a_perceptron_are_what_the_compiler_is_told() -> None:
-    api = importlib.import_module("revgnn.ops.perceptron.api")
-    *inputs, bias_out = on_device({name: t.float() for name, t in leaves_of(5, 7, 14, 3).items()}).values()
-    tests = ("test_schema", "test_faketensor")
-    torch.library.opcheck(api._forward.registered, (*inputs, bias_out, 1e-5, True), test_utils=tests)
-    torch.library.opcheck(api._backward.registered, (torch.ones(5, 3, device=DEVICE), *inputs, 1e-5, True), test_utils=tests)
 
 
 # --- which kernels run -------------------------------------------------------------------------------------------------------
@@ -348,7 +224,7 @@ def test_a_backend_that_cannot_run_is_refused(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(backends, "has_triton", lambda: False)
     with pytest.raises(ValueError, match="needs triton, which is not installed"):
         backends.choose("gpu", cuda)
-    backends._say_slow.cache_clear()
+    backends._warn_of_slow_path.cache_clear()
     with pytest.warns(UserWarning, match="triton is not installed, so operators on CUDA run in plain torch") as said:
         assert [backends.choose(None, cuda) for _ in range(2)] == ["reference"] * 2
     assert len(said) == 1
@@ -417,11 +293,11 @@ def _evaluate_in_float32(op: Callable[[Leaves, str], Tensor], leaves: Leaves) ->
 @needs_triton
 @pytest.mark.gpu
 def test_gpu_is_the_default_on_cuda() -> None:
-    graph = tangle()
+    graph = tangle().to(DEVICE)
     x = torch.randn(10, 40, device="cuda")
     for how in (Max(), Softmax(0.7)):
         assert torch.equal(aggregate(x, graph, how=how), aggregate(x, graph, how=how, backend="gpu"))
-    layers = on_device({name: t.float() for name, t in leaves_of(10, 40, 80, 40).items()}).values()
+    layers = on_device({name: t.float() for name, t in perceptron_leaves(10, 40, 80, 40).items()}).values()
     assert torch.equal(perceptron(*layers), perceptron(*layers, backend="gpu"))
     state, change = torch.randn(10, 40, device="cuda"), torch.randn(10, 40, device="cuda")
     there, peak = grid.advance(state.mul(64).round().div(64), change, 14)

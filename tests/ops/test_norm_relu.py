@@ -8,43 +8,17 @@ from torch import Tensor
 
 from revgnn.ops import norm_relu
 from revgnn.testing import peak_bytes
-from tests.ops.compare import Op, assert_matches_reference
-
-
-def leaves_of(rows: int, channels: int, seed: int = 0) -> dict[str, Tensor]:
-    generator = torch.Generator().manual_seed(seed)
-    shapes = {"x": (rows, channels), "weight": (channels,), "bias": (channels,)}
-    return {name: 2 * torch.randn(shape, generator=generator, dtype=torch.float64) + 0.5 for name, shape in shapes.items()}
-
-
-def op(mask: Tensor | None) -> Op:
-    def call(leaves: dict[str, Tensor], backend: str) -> Tensor:
-        x = leaves["x"]
-        return norm_relu(x, leaves["weight"], leaves["bias"], None if mask is None else mask.to(x.dtype), backend=backend)
-
-    return call
-
-
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
-@pytest.mark.parametrize("channels", [1, 7, 16, 40, 112])
-def test_kernels_match_the_reference(channels: int, dtype: torch.dtype) -> None:
-    for rows in (1, 3, 200):
-        mask = torch.empty(rows, channels, dtype=torch.float64).bernoulli_(0.8) / 0.8
-        for factors in (None, mask):
-            draws = [leaves_of(rows, channels, seed) for seed in range(4)]
-            if channels == 1:  # a row of one is its own mean: what is left is the rounding of a difference, on both sides
-                draws = [{**leaves, "x": torch.full_like(leaves["x"], 0.5)} for leaves in draws]
-            assert_matches_reference(op(factors), *draws, dtype=dtype)
+from tests.ops.cases import norm_relu_leaves
 
 
 def test_gradients_by_finite_differences() -> None:
     mask = torch.tensor([[2.0, 0.0, 2.0], [0.0, 2.0, 2.0]], dtype=torch.float64)
-    leaves = [t.requires_grad_() for t in leaves_of(2, 3).values()]
+    leaves = [t.requires_grad_() for t in norm_relu_leaves(2, 3).values()]
     assert torch.autograd.gradcheck(lambda *t: norm_relu(*t, mask), leaves)
 
 
 def test_any_number_of_threads_gives_the_same_bits() -> None:
-    leaves = [t.float().requires_grad_() for t in leaves_of(5000, 24).values()]
+    leaves = [t.float().requires_grad_() for t in norm_relu_leaves(5000, 24).values()]
 
     def run() -> list[Tensor]:
         out = norm_relu(*leaves)

@@ -8,44 +8,22 @@ from torch import Tensor
 
 from revgnn.ops import perceptron
 from revgnn.testing import peak_bytes
-from tests.ops.compare import Op, assert_matches_reference
-
-NAMES = ("x", "weight_in", "bias_in", "gamma", "beta", "weight_out", "bias_out")
-
-
-def leaves_of(rows: int, channels: int, hidden: int, width: int, seed: int = 0) -> dict[str, Tensor]:
-    generator = torch.Generator().manual_seed(seed)
-    shapes = [(rows, channels), (hidden, channels), (hidden,), (hidden,), (hidden,), (width, hidden), (width,)]
-    draws = (torch.randn(shape, generator=generator, dtype=torch.float64) for shape in shapes)
-    return {name: t / t.shape[-1] ** 0.5 if name.startswith("weight") else t for name, t in zip(NAMES, draws, strict=True)}
-
-
-def op(leaves: dict[str, Tensor], backend: str) -> Tensor:
-    return perceptron(*leaves.values(), backend=backend)
-
-
-CALL: Op = op
-
-
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
-@pytest.mark.parametrize("widths", [(4, 8, 4), (32, 64, 32), (40, 80, 40), (56, 112, 56), (20, 132, 12)], ids=str)
-def test_kernels_match_the_reference(widths: tuple[int, int, int], dtype: torch.dtype) -> None:
-    for rows in (1, 47, 48, 150):
-        assert_matches_reference(CALL, *[leaves_of(rows, *widths, seed) for seed in range(4)], dtype=dtype)
+from tests.ops.cases import call_perceptron, perceptron_leaves
+from tests.ops.compare import assert_matches_reference
 
 
 def test_wide_layers() -> None:
     for rows in (1, 17):
-        assert_matches_reference(CALL, leaves_of(rows, 4, 300, 28), dtype=torch.float64)
+        assert_matches_reference(call_perceptron, perceptron_leaves(rows, 4, 300, 28), dtype=torch.float64)
 
 
 def test_gradients_by_finite_differences() -> None:
-    leaves = [t.requires_grad_() for t in leaves_of(3, 4, 8, 4).values()]
+    leaves = [t.requires_grad_() for t in perceptron_leaves(3, 4, 8, 4).values()]
     assert torch.autograd.gradcheck(perceptron, leaves)
 
 
 def test_any_number_of_threads_gives_the_same_bits() -> None:
-    leaves = [t.float().requires_grad_() for t in leaves_of(3001, 32, 64, 32).values()]
+    leaves = [t.float().requires_grad_() for t in perceptron_leaves(3001, 32, 64, 32).values()]
 
     def run() -> list[Tensor]:
         out = perceptron(*leaves)
@@ -62,7 +40,7 @@ def test_any_number_of_threads_gives_the_same_bits() -> None:
 
 
 def test_a_row_does_not_depend_on_where_it_stands() -> None:
-    x, *rest = (t.float().requires_grad_() for t in leaves_of(100, 40, 80, 40).values())
+    x, *rest = (t.float().requires_grad_() for t in perceptron_leaves(100, 40, 80, 40).values())
     grad = torch.randn(100, 40, generator=torch.Generator().manual_seed(2))
     out = perceptron(x, *rest)
     (grad_x,) = torch.autograd.grad(out, x, grad)
@@ -75,7 +53,7 @@ def test_a_row_does_not_depend_on_where_it_stands() -> None:
 
 
 def test_the_hidden_layer_is_never_built() -> None:
-    x, *rest = (t.float().requires_grad_() for t in leaves_of(20_000, 16, 32, 16).values())
+    x, *rest = (t.float().requires_grad_() for t in perceptron_leaves(20_000, 16, 32, 16).values())
     perceptron(x, *rest).sum().backward()
 
     def step() -> None:
@@ -87,7 +65,7 @@ def test_the_hidden_layer_is_never_built() -> None:
 
 
 def test_nan_stays_in_its_row() -> None:
-    x, *rest = (t.float() for t in leaves_of(50, 8, 16, 8).values())
+    x, *rest = (t.float() for t in perceptron_leaves(50, 8, 16, 8).values())
     x[7, 3] = float("nan")
     out = perceptron(x, *rest)
     assert out[7].isnan().all()
@@ -96,7 +74,7 @@ def test_nan_stays_in_its_row() -> None:
 
 
 def test_other_widths_take_the_reference_and_bad_input_is_refused() -> None:
-    leaves = [t.float() for t in leaves_of(5, 7, 14, 7).values()]
+    leaves = [t.float() for t in perceptron_leaves(5, 7, 14, 7).values()]
     assert torch.equal(perceptron(*leaves), perceptron(*leaves, backend="reference"))
     with pytest.raises(ValueError, match="multiples of 4 up to 1024, got 7, 14 and 7"):
         perceptron(*leaves, backend="cpu")

@@ -2,46 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from torch import Tensor
 
 from revgnn.graph import Graph
 from revgnn.ops import Max, Mean, Sum, propagate
-from revgnn.ops.propagate import api
-from revgnn.testing import NamedGraph, awkward_graphs, peak_bytes
+from revgnn.testing import NamedGraph, peak_bytes
+from tests.ops.cases import GRAPHS, propagate_leaves, propagate_on
 from tests.ops.compare import assert_matches_reference
-
-GRAPHS = awkward_graphs()
-
-
-def inputs(graph: Graph, shape: tuple[int, ...], *, weighted: bool, seed: int = 0) -> dict[str, Tensor]:
-    rng = torch.Generator().manual_seed(seed)
-    leaves = {"x": torch.randn(graph.num_nodes, *shape, generator=rng, dtype=torch.float64)}
-    if weighted:
-        leaves["weight"] = torch.randn(graph.num_edges, *shape[:-1], generator=rng, dtype=torch.float64)
-    return leaves
-
-
-def op_on(graph: Graph, how: Sum | Mean) -> Callable[[dict[str, Tensor], str], Tensor]:
-    return lambda leaves, backend: propagate(graph=graph, how=how, backend=backend, **leaves)
 
 
 def assert_kernels_match(graph: Graph, shape: tuple[int, ...], how: Sum | Mean, weighted: bool, dtype: torch.dtype) -> None:
-    draws = [inputs(graph, shape, weighted=weighted, seed=seed) for seed in range(4)]
-    assert_matches_reference(op_on(graph, how), *draws, dtype=dtype)
+    draws = [propagate_leaves(graph, shape, weighted=weighted, seed=seed) for seed in range(4)]
+    assert_matches_reference(propagate_on(graph, how), *draws, dtype=dtype)
 
 
 @pytest.mark.parametrize("named", GRAPHS, ids=str)
 @pytest.mark.parametrize("how", [Sum(), Mean()], ids=str)
 def test_reference_is_the_weighted_adjacency_and_passes_gradcheck(named: NamedGraph, how: Sum | Mean) -> None:
     graph = named.graph
-    leaves = inputs(graph, (2, 3), weighted=True)
+    leaves = propagate_leaves(graph, (2, 3), weighted=True)
     adjacency = torch.zeros(2, graph.num_nodes, graph.num_nodes, dtype=torch.float64)
     for e in range(graph.num_edges):
         adjacency[:, graph.dst[e], graph.src[e]] += leaves["weight"][e]
@@ -51,15 +35,6 @@ def test_reference_is_the_weighted_adjacency_and_passes_gradcheck(named: NamedGr
     torch.testing.assert_close(propagate(**leaves, graph=graph, how=how, backend="reference"), expected)
     tensors = tuple(t.requires_grad_() for t in leaves.values())
     assert torch.autograd.gradcheck(lambda x, w: propagate(x, graph, w, how=how, backend="reference"), tensors, fast_mode=True)
-
-
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
-@pytest.mark.parametrize("weighted", [False, True], ids=["plain", "weighted"])
-@pytest.mark.parametrize("how", [Sum(), Mean()], ids=str)
-def test_kernels_match_the_reference(how: Sum | Mean, weighted: bool, dtype: torch.dtype) -> None:
-    for named in GRAPHS:
-        assert_kernels_match(named.graph, (3, 7), how, weighted, dtype)
-        assert_kernels_match(named.graph, (7,), how, weighted, dtype)
 
 
 @pytest.mark.parametrize("shape", [(1,), (40,), (131,), (2, 1), (2, 131)], ids=str)
@@ -81,7 +56,7 @@ def test_nothing_to_propagate(shape: tuple[int, int, int]) -> None:
 @pytest.mark.parametrize("wanted", ["x", "weight"])
 def test_only_the_gradient_that_is_wanted(wanted: str) -> None:
     graph = dict(GRAPHS)["power law"]
-    leaves = inputs(graph, (3, 7), weighted=True)
+    leaves = propagate_leaves(graph, (3, 7), weighted=True)
     leaves[wanted].requires_grad_()
     ours, theirs = (
         torch.autograd.grad(propagate(**leaves, graph=graph, backend=backend).square().sum(), leaves[wanted])[0]
@@ -100,7 +75,7 @@ def test_layout_of_the_input_does_not_matter() -> None:
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)
 def test_half_precision_is_computed_in_float32_and_rounded_once(dtype: torch.dtype) -> None:
     graph = dict(GRAPHS)["power law"]
-    leaves = {name: t.to(dtype) for name, t in inputs(graph, (3, 7), weighted=True).items()}
+    leaves = {name: t.to(dtype) for name, t in propagate_leaves(graph, (3, 7), weighted=True).items()}
     out = propagate(**leaves, graph=graph)
     assert torch.equal(out, propagate(**{name: t.float() for name, t in leaves.items()}, graph=graph).to(dtype))
 
@@ -108,7 +83,7 @@ def test_half_precision_is_computed_in_float32_and_rounded_once(dtype: torch.dty
 def test_any_number_of_threads_gives_the_same_bits() -> None:
     ends = torch.from_numpy((700 * np.random.default_rng(0).random((2, 90_000)) ** 2).astype(np.int64))
     graph = Graph.from_edge_index(ends, 700)
-    leaves = {name: t.float().requires_grad_() for name, t in inputs(graph, (3, 7), weighted=True).items()}
+    leaves = {name: t.float().requires_grad_() for name, t in propagate_leaves(graph, (3, 7), weighted=True).items()}
     threads = torch.get_num_threads()
     results = []
     try:
@@ -143,32 +118,7 @@ def test_real_graph(real_data: Path) -> None:
     graph = Graph.from_edge_index(torch.cat([edges, edges.flip(1)]).t(), features.shape[0])
     x = features[:, :7].unsqueeze(1).expand(-1, 3, -1)
     weight = torch.rand(graph.num_edges, 3, dtype=torch.float64) / graph.in_degree[graph.dst].unsqueeze(1)
-    assert_matches_reference(op_on(graph, Sum()), {"x": x, "weight": weight}, dtype=torch.float32)
-
-
-@pytest.mark.parametrize("weighted", [False, True], ids=["plain", "weighted"])
-def test_opcheck(weighted: bool) -> None:
-    graph = dict(GRAPHS)["power law"]
-    t = {name: t.requires_grad_() for name, t in inputs(graph, (3, 7), weighted=weighted).items()}
-    torch.library.opcheck(
-        api._forward.registered, (t["x"], t.get("weight"), graph.indptr, graph.src, list(graph.by_source), True, False)
-    )
-
-
-def test_compiles_into_one_graph() -> None:
-    graph = dict(GRAPHS)["power law"]
-    leaves = inputs(graph, (3, 7), weighted=True)
-
-    def model(x: Tensor, weight: Tensor) -> Tensor:
-        return propagate(x.tanh(), graph, weight).square()
-
-    results = []
-    for function in (model, torch.compile(model, fullgraph=True, backend="aot_eager")):
-        tensors = [t.clone().requires_grad_() for t in leaves.values()]
-        out = function(*tensors)
-        results.append([out, *torch.autograd.grad(out.sum(), tensors)])
-    for eager, compiled in zip(*results, strict=True):
-        torch.testing.assert_close(compiled, eager)
+    assert_matches_reference(propagate_on(graph, Sum()), {"x": x, "weight": weight}, dtype=torch.float32)
 
 
 @pytest.mark.parametrize(

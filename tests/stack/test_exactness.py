@@ -7,7 +7,8 @@ import torch
 from torch import nn
 from torch_geometric.nn import GATConv, SAGEConv
 
-from revgnn.nn import GENConv, PreActivation, shared_dropout_mask
+from revgnn import shared_dropout_mask
+from revgnn.nn import GENConv, PreActivation
 from revgnn.stack import (
     AdditiveCoupling,
     Backprop,
@@ -19,20 +20,20 @@ from revgnn.stack import (
     ReversibleStack,
     Stack,
 )
-from tests.stack.conftest import gen_stack, outcome
+from tests.stack.networks import gen_stack, outcome
 
 RECOMPUTING: list[GradientStrategy] = [Reversible(), Reversible(segments=3), Checkpoint(), Checkpoint(every=4)]
 
 
 def assert_exact(stack: Stack, x, *args, grads: bool = True, strategies=RECOMPUTING, **kwargs) -> None:
     stack.gradient = Backprop()
-    truth = outcome(stack, x, *args, **kwargs)
-    assert truth.value.isfinite().all()
-    assert any(g is not None and g.abs().max() > 0 for g in truth.grads)
+    expected = outcome(stack, x, *args, **kwargs)
+    assert expected.value.isfinite().all()
+    assert any(g is not None and g.abs().max() > 0 for g in expected.grads)
     for strategy in strategies:
         strategy.check(stack.sequence)
         stack.gradient = strategy
-        outcome(stack, x, *args, **kwargs).assert_same(truth, grads=grads)
+        outcome(stack, x, *args, **kwargs).assert_same(expected, grads=grads)
 
 
 @pytest.mark.parametrize("depth", [28, 112, 448, 1001])
@@ -65,7 +66,7 @@ def test_under_autocast(norm: str, autocast: torch.dtype, tolokers) -> None:
 
 @pytest.mark.parametrize("autocast", HALF, ids=str)
 def test_a_residual_stack_under_autocast(autocast: torch.dtype, tolokers) -> None:
-    """Recomputed from checkpoints."""
+    """With checkpoints."""
     torch.manual_seed(0)
     blocks = [PreActivation(GENConv(16, 16), dropout=0.1) for _ in range(12)]
     strategies: list[GradientStrategy] = [Checkpoint(), Checkpoint(every=1), Checkpoint(every=5)]
@@ -74,7 +75,7 @@ def test_a_residual_stack_under_autocast(autocast: torch.dtype, tolokers) -> Non
 
 @pytest.mark.parametrize("autocast", HALF, ids=str)
 def test_scaled_gradients_that_overflow_are_the_same_too(autocast: torch.dtype, tolokers) -> None:
-    """What a loss scale is lowered by must not depend on the strategy: both see the same infinities."""
+    """Whether a loss scale is lowered must not depend on the strategy: all of them give the same infinities."""
     stack = gen_stack(12, 2, 8)
     results = []
     for strategy in (Backprop(), Reversible(), Checkpoint()):
@@ -87,8 +88,8 @@ def test_scaled_gradients_that_overflow_are_the_same_too(autocast: torch.dtype, 
         results.append([x.grad, *(p.grad for p in stack.parameters())])
     assert all(g.isfinite().all() for g in results[0]) == (autocast == torch.bfloat16)
     for other in results[1:]:
-        for mine, theirs in zip(results[0], other, strict=True):
-            assert torch.equal(mine.nan_to_num(7.0, 8.0, 9.0), theirs.nan_to_num(7.0, 8.0, 9.0))
+        for a, b in zip(results[0], other, strict=True):
+            assert torch.equal(a.nan_to_num(7.0, 8.0, 9.0), b.nan_to_num(7.0, 8.0, 9.0))
 
 
 def test_pyg_attention_with_dropout_in_it(tolokers) -> None:
@@ -97,22 +98,22 @@ def test_pyg_attention_with_dropout_in_it(tolokers) -> None:
 
 
 def test_pyg_sage_without_a_norm(tolokers) -> None:
-    """Its input has two uses in the block. Small weights, or twelve layers without a norm would overflow."""
+    """It uses its input twice. The input is small: without a norm, twelve layers would overflow."""
     blocks = [[SAGEConv(8, 8) for _ in range(2)] for _ in range(12)]
     assert_exact(ReversibleStack(blocks), torch.randn(300, 16) / 8, tolokers.edge_index)
 
 
 @pytest.mark.parametrize("autocast", [None, *HALF], ids=str)
 def test_tied_layers(autocast: torch.dtype | None, tolokers) -> None:
-    """The stack keeps autocast from caching weights, so even a shared weight gets its gradient as a sum in float32."""
+    """The stack turns the cache of autocast off, so the gradient of a shared weight too is a sum in float32."""
     torch.manual_seed(0)
     unit = [AdditiveCoupling([PreActivation(GENConv(8, 8), dropout=0.1) for _ in range(2)]) for _ in range(2)]
     assert_exact(Stack(unit, repeats=28), torch.randn(300, 16), tolokers, autocast=autocast, strategies=[Reversible()])
 
 
 @pytest.mark.parametrize("strategy", [Reversible(segments=3), Checkpoint()], ids=str)
-def test_tied_layers_in_pieces(strategy: GradientStrategy, tolokers) -> None:
-    """The sum over a shared weight's uses is taken piece by piece then: its order differs, and nothing else."""
+def test_tied_layers_in_several_segments(strategy: GradientStrategy, tolokers) -> None:
+    """The gradients of a shared weight are summed segment by segment: only the order of the sum differs."""
     torch.manual_seed(0)
     unit = [AdditiveCoupling([PreActivation(GENConv(8, 8)) for _ in range(2)])]
     results = []
@@ -120,9 +121,9 @@ def test_tied_layers_in_pieces(strategy: GradientStrategy, tolokers) -> None:
         stack = Stack(unit, repeats=12, gradient=gradient).double()
         torch.manual_seed(1)
         results.append(outcome(stack, torch.randn(300, 16, dtype=torch.float64), tolokers))
-    truth, other = results
-    assert torch.equal(truth.grad_x, other.grad_x)
-    for a, b in zip(truth.grads, other.grads, strict=True):
+    expected, other = results
+    assert torch.equal(expected.grad_x, other.grad_x)
+    for a, b in zip(expected.grads, other.grads, strict=True):
         torch.testing.assert_close(a, b, rtol=1e-12, atol=1e-12 * float(a.abs().max()))
 
 
@@ -148,8 +149,8 @@ def test_a_network_in_float64(random_graph) -> None:
     assert_exact(gen_stack(28, 2, 8).double(), torch.randn(60, 16, dtype=torch.float64), random_graph)
 
 
-def test_shared_tensors_get_their_gradients(random_graph) -> None:
-    """A tensor that all layers are given is an input of the stack: its gradient is the sum over all blocks."""
+def test_arguments_get_their_gradients(random_graph) -> None:
+    """A tensor that all blocks are given is an input of the stack: its gradient is the sum over all blocks."""
 
     class Scaled(nn.Module):
         def __init__(self) -> None:
@@ -171,11 +172,11 @@ def test_shared_tensors_get_their_gradients(random_graph) -> None:
         out = stack(x, random_graph, extra={"scale": base.tanh(), "shift": [shift]})
         results.append((out.detach(), *torch.autograd.grad(out.square().sum(), [x, base, shift])))
     for strategy, other in zip(RECOMPUTING, results[1:], strict=True):
-        for mine, theirs in zip(results[0], other, strict=True):
+        for a, b in zip(results[0], other, strict=True):
             if strategy == Reversible():
-                assert torch.equal(mine, theirs)
-            else:  # summed piece by piece
-                torch.testing.assert_close(mine, theirs, rtol=1e-5, atol=1e-5 * float(mine.abs().max()))
+                assert torch.equal(a, b)
+            else:  # summed segment by segment
+                torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-5 * float(a.abs().max()))
 
 
 def test_any_module_is_a_block() -> None:
@@ -188,12 +189,12 @@ def test_any_module_is_a_block() -> None:
 
 
 def test_in_plain_floating_point_the_inverse_drifts(random_graph) -> None:
-    """What the grid is for: on the same input the value is the same, but gradients agree only roughly."""
+    """This is why the state is kept on a grid: without it the values are equal, but the gradients only roughly."""
     x = torch.randn(60, 16)
     stack = gen_stack(112, 2, 8, state="plain", gradient=Backprop())
-    truth = outcome(stack, x, random_graph)
+    expected = outcome(stack, x, random_graph)
     stack.gradient = Reversible()
     reversed_ = outcome(stack, x, random_graph)
-    assert torch.equal(truth.value, reversed_.value)
-    differ = [not torch.equal(a, b) for a, b in zip(truth.grads, reversed_.grads, strict=True) if a is not None and b is not None]
-    assert any(differ)
+    assert torch.equal(expected.value, reversed_.value)
+    pairs = zip(expected.grads, reversed_.grads, strict=True)
+    assert any(not torch.equal(a, b) for a, b in pairs if a is not None and b is not None)

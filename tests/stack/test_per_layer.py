@@ -1,4 +1,4 @@
-"""Values that belong to a layer reach all its blocks, at every place the layer stands in, and again in the backward pass."""
+"""`PerLayer` values reach all blocks of their layer, at every place of a tied layer, and again in the backward pass."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ STRATEGIES: list[GradientStrategy] = [Backprop(), Reversible(), Reversible(segme
 
 
 class Noisy(nn.Module):
-    """Adds noise of a seed it is given, and notes which."""
+    """Adds noise of a given seed, and records the seed and the group."""
 
     def __init__(self, seen: list[tuple[int, str]]) -> None:
         super().__init__()
@@ -36,7 +36,7 @@ class Noisy(nn.Module):
 
 @pytest.mark.parametrize("strategy", STRATEGIES, ids=str)
 def test_each_block_gets_the_value_of_its_layer(strategy: GradientStrategy) -> None:
-    """Two layers repeated twice are four places: a tied layer is given another value each time."""
+    """Two layers repeated twice have four places. A tied layer is given another value at each place."""
     seen: list[tuple[int, str]] = []
     stack = Stack([AdditiveCoupling([Noisy(seen), Noisy(seen)]) for _ in range(2)], repeats=2, gradient=strategy)
     out = stack(torch.randn(5, 6), seed=PerLayer([7, 8, 9, 10]), group=PerGroup(["first", "second"]))
@@ -61,8 +61,8 @@ def test_tensors_of_a_layer_get_their_gradients(strategy: GradientStrategy) -> N
     for shift in shifts:
         a = a + (b + shift).tanh()
         b = b + (a + shift).tanh()
-    for ours, truth in zip(grads, torch.autograd.grad(torch.cat([a, b], 1).square().sum(), shifts), strict=True):
-        torch.testing.assert_close(ours, truth)
+    for ours, expected in zip(grads, torch.autograd.grad(torch.cat([a, b], 1).square().sum(), shifts), strict=True):
+        torch.testing.assert_close(ours, expected)
 
 
 def test_as_many_values_as_layers() -> None:

@@ -1,4 +1,4 @@
-"""What users put inside a stack, and do around it, that reversible networks elsewhere get wrong."""
+"""What users do inside and around a stack, and other reversible networks get wrong."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from revgnn.stack import (
     Stack,
     StateRangeError,
 )
-from tests.stack.conftest import gen_stack
+from tests.stack.networks import Scale, gen_stack
 
 RECOMPUTING = [Reversible(), Checkpoint(), Reversible(segments=2)]
 ids = {"ids": str}
@@ -35,7 +35,7 @@ def x() -> torch.Tensor:
 @pytest.mark.parametrize("strategy", RECOMPUTING, **ids)
 def test_the_input_stays_readable(strategy, x, random_graph) -> None:
     stack = gen_stack(4, 2, 8, gradient=strategy)
-    h = torch.relu(x.clone().requires_grad_())  # an activation, which autograd keeps for its own backward pass
+    h = torch.relu(x.clone().requires_grad_())  # an activation, which autograd saves for its own backward pass
     copy = h.detach().clone()
     out = stack(h, random_graph)
     assert torch.equal(h, copy)
@@ -73,7 +73,7 @@ def test_double_backward_is_refused(strategy, x, random_graph) -> None:
 
 
 @pytest.mark.parametrize("strategy", RECOMPUTING, **ids)
-def test_parameters_changed_before_backward_are_noticed(strategy, x, random_graph) -> None:
+def test_parameters_changed_before_backward_are_refused(strategy, x, random_graph) -> None:
     stack = gen_stack(3, 2, 8, gradient=strategy)
     loss = stack(x, random_graph).sum()
     with torch.no_grad():
@@ -83,7 +83,7 @@ def test_parameters_changed_before_backward_are_noticed(strategy, x, random_grap
 
 
 @pytest.mark.parametrize("strategy", [Backprop(), *RECOMPUTING], **ids)
-def test_batch_norm_moves_once_a_step(strategy, x, random_graph) -> None:
+def test_batch_norm_updates_its_statistics_once_a_step(strategy, x, random_graph) -> None:
     stack = gen_stack(3, 2, 8, norm="batch", gradient=strategy)
     stack(x, random_graph).sum().backward()
     counts = {int(b) for name, b in stack.named_buffers() if name.endswith("num_batches_tracked")}
@@ -104,7 +104,7 @@ def test_each_block_is_evaluated_exactly_twice(strategy, x, random_graph) -> Non
 
 
 @pytest.mark.parametrize("strategy", RECOMPUTING, **ids)
-def test_what_a_hook_has_seen_is_not_changed_later(strategy, x, random_graph) -> None:
+def test_tensors_that_a_hook_has_seen_do_not_change_later(strategy, x, random_graph) -> None:
     stack = gen_stack(4, 2, 8, gradient=strategy)
     seen = []
     stack.layers[0].blocks[1].register_forward_hook(
@@ -140,7 +140,7 @@ def test_torch_manual_seed_governs_dropout(x, random_graph) -> None:
     assert not torch.equal(first, second)
 
 
-def test_layers_do_not_share_dropout_by_accident() -> None:
+def test_each_block_draws_numbers_of_its_own() -> None:
     class Noise(nn.Module):
         def forward(self, y):
             drawn.append(torch.rand(4))
@@ -188,18 +188,18 @@ def test_a_block_that_changes_the_width(x) -> None:
         ReversibleStack([[nn.Linear(8, 9), nn.Linear(8, 8)]])(x)
 
 
-def test_side_inputs_are_cut_only_if_asked(x) -> None:
-    """Not whenever their last size happens to equal the number of channels."""
+def test_arguments_are_split_only_if_they_are_per_group(x) -> None:
+    """Not if their last size happens to equal the number of channels."""
 
-    class Looks(nn.Module):
+    class Checks(nn.Module):
         def forward(self, y, whole, part):
             assert whole.shape == (60, 16)
             assert part.shape == (1,)
             return y * part
 
-    ReversibleStack([[Looks(), Looks()]])(x, torch.randn(60, 16), PerGroup([torch.ones(1), torch.zeros(1)]))
+    ReversibleStack([[Checks(), Checks()]])(x, torch.randn(60, 16), PerGroup([torch.ones(1), torch.zeros(1)]))
     with pytest.raises(ValueError, match="one value for each of the 2 groups, got 3"):
-        ReversibleStack([[Looks(), Looks()]])(x, torch.randn(60, 16), PerGroup([1, 2, 3]))
+        ReversibleStack([[Checks(), Checks()]])(x, torch.randn(60, 16), PerGroup([1, 2, 3]))
 
 
 def test_a_strategy_that_does_not_fit_is_refused_at_construction() -> None:
@@ -213,7 +213,7 @@ def test_a_strategy_that_does_not_fit_is_refused_at_construction() -> None:
         Stack([Residual(nn.Linear(4, 4)), AdditiveCoupling([nn.Linear(4, 4), nn.Linear(4, 4)])])
 
 
-def test_a_block_with_a_state_of_its_own_is_refused(x) -> None:
+def test_a_block_that_changes_its_buffer_is_refused(x) -> None:
     class Counts(nn.Module):
         def __init__(self) -> None:
             super().__init__()
@@ -230,18 +230,9 @@ def test_a_block_with_a_state_of_its_own_is_refused(x) -> None:
     ReversibleStack(blocks, gradient=Backprop())(x).sum().backward()
 
 
-class Grow(nn.Module):
-    def __init__(self, factor: float) -> None:
-        super().__init__()
-        self.factor = nn.Parameter(torch.tensor(factor))
-
-    def forward(self, y):
-        return y * self.factor
-
-
 def test_a_state_that_outgrows_its_grid_moves_to_a_coarser_one() -> None:
     x = torch.rand(10, 4) + 0.5
-    stack = ReversibleStack([[Grow(1.5), Grow(1.5)] for _ in range(6)])
+    stack = ReversibleStack([[Scale(1.5), Scale(1.5)] for _ in range(6)])
     with pytest.warns(UserWarning, match=r"exact below 1024 only.*Going on with 2\^-"):
         stack(x)
     assert stack.coarsened > 0
@@ -253,13 +244,13 @@ def test_a_state_that_outgrows_its_grid_moves_to_a_coarser_one() -> None:
             grads.append(torch.autograd.grad(stack(x).sum(), list(stack.parameters())))
     assert all(torch.equal(a, b) for a, b in zip(*grads, strict=True))
 
-    copy = ReversibleStack([[Grow(1.5), Grow(1.5)] for _ in range(6)])
+    copy = ReversibleStack([[Scale(1.5), Scale(1.5)] for _ in range(6)])
     copy.load_state_dict(stack.state_dict())
     assert copy.coarsened == stack.coarsened
 
 
-def test_moving_to_a_coarser_grid_moves_batch_norm_once() -> None:
-    stack = ReversibleStack([[nn.Sequential(nn.BatchNorm1d(2), Grow(900.0)) for _ in range(2)] for _ in range(2)])
+def test_a_coarser_grid_does_not_update_batch_norm_twice() -> None:
+    stack = ReversibleStack([[nn.Sequential(nn.BatchNorm1d(2), Scale(900.0)) for _ in range(2)] for _ in range(2)])
     with pytest.warns(UserWarning, match="Going on"):
         stack(torch.randn(10, 4))
     assert {int(m.num_batches_tracked) for m in stack.modules() if isinstance(m, nn.BatchNorm1d)} == {1}
@@ -284,7 +275,7 @@ def test_tensor_hooks_on_parameters_run_once(x, random_graph) -> None:
 
 
 def test_backward_inside_autocast(x, random_graph) -> None:
-    """Weights that autocast has cast without gradients must not be taken from its cache in the backward pass."""
+    """The backward pass must not use weights from the cache of autocast: they were cast without gradients."""
     grads = []
     for strategy in (Backprop(), Reversible(), Checkpoint()):
         stack = gen_stack(3, 2, 8, gradient=strategy)
@@ -302,8 +293,8 @@ def test_a_tied_block_of_pre_activation_and_gen(random_graph, x) -> None:
     assert all(p.grad is not None for p in block.parameters())
 
 
-def test_a_tensor_that_comes_in_by_the_back_door_is_refused(x) -> None:
-    """A gradient that recomputing cannot return must not vanish in silence."""
+def test_a_hidden_dependency_is_refused(x) -> None:
+    """A gradient that the recomputation cannot return must not be lost without an error."""
     hidden = torch.randn(8, requires_grad=True)
 
     class Closure(nn.Module):
@@ -312,5 +303,5 @@ def test_a_tensor_that_comes_in_by_the_back_door_is_refused(x) -> None:
 
     stack = ReversibleStack([[Closure(), Closure()]])
     for _ in range(2):  # not only the first time
-        with pytest.raises(RuntimeError, match="pass it along as an argument"):
+        with pytest.raises(RuntimeError, match="pass it as an argument"):
             stack(x.requires_grad_()).sum().backward()

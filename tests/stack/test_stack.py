@@ -1,4 +1,4 @@
-"""Layers and blocks by their formulas."""
+"""Layers and stacks are their formulas."""
 
 from __future__ import annotations
 
@@ -6,8 +6,6 @@ import pytest
 import torch
 from torch import nn
 
-from revgnn.graph import Graph
-from revgnn.nn import GENConv, PreActivation, shared_dropout_mask
 from revgnn.stack import AdditiveCoupling, Backprop, Residual, ResidualStack, ReversibleStack, Stack, run_stack
 
 
@@ -26,14 +24,14 @@ def test_coupling_is_its_formula(groups: int) -> None:
 
 
 @pytest.mark.parametrize("groups", [2, 3, 5])
-def test_coupling_walks_back(groups: int) -> None:
+def test_coupling_is_reversed(groups: int) -> None:
     """In float64 the inverse returns the input."""
     layer = AdditiveCoupling([nn.Sequential(nn.Linear(4, 4), nn.Tanh()).double() for _ in range(groups)])
     x = [torch.randn(7, 4, dtype=torch.float64) for _ in range(groups)]
     with torch.no_grad():
-        state = layer.walk(x, lambda i, part, y: part + layer.blocks[i](y))
+        state = layer.advance(x, lambda i, part, y: part + layer.blocks[i](y))
         grads = [torch.zeros_like(part) for part in x]
-        layer.walk_back(state, grads, lambda i, new, y, _: (new - layer.blocks[i](y), None))
+        layer.reverse(state, grads, lambda i, new, y, _: (new - layer.blocks[i](y), None))
     for before, after in zip(x, state, strict=True):
         torch.testing.assert_close(after, before, rtol=0, atol=1e-14)
 
@@ -41,46 +39,6 @@ def test_coupling_walks_back(groups: int) -> None:
 def test_residual_is_its_formula() -> None:
     block, x = nn.Linear(4, 4).double(), torch.randn(7, 4, dtype=torch.float64)
     torch.testing.assert_close(run_stack([Residual(block)], x, gradient=Backprop()), x + block(x))
-
-
-def test_pre_activation_is_its_formula() -> None:
-    graph = Graph.from_edge_index(torch.randint(0, 9, (2, 30)), 9)
-    block = PreActivation(GENConv(6, 6)).double()
-    x, mask = torch.randn(9, 6, dtype=torch.float64), shared_dropout_mask((9, 6), 0.5).double()
-    h = torch.relu(block.norm(x)) * mask
-    expected = block.conv(h, graph)
-    torch.testing.assert_close(block(x, graph, mask=mask), expected, rtol=1e-13, atol=1e-13)
-    # where somebody listens to the modules, they are called one by one
-    heard = []
-    block.norm.register_forward_hook(lambda *_: heard.append("norm"))
-    assert torch.equal(block(x, graph, mask=mask), expected)
-    assert heard == ["norm"]
-
-
-def test_perceptron_of_gen_conv_is_its_layers() -> None:
-    graph = Graph.from_edge_index(torch.randint(0, 9, (2, 30)), 9)
-    conv = GENConv(8, 8).double()
-    x = torch.randn(9, 8, dtype=torch.float64)
-    together = conv(x, graph)
-    heard = []
-    conv.mlp[2].register_forward_hook(lambda *_: heard.append("relu"))
-    torch.testing.assert_close(together, conv(x, graph), rtol=1e-13, atol=1e-13)
-    assert heard == ["relu"]
-
-
-def test_pre_activation_finds_the_width_of_a_conv_or_says_so() -> None:
-    assert PreActivation(GENConv(6, 6)).norm.normalized_shape == (6,)
-    assert isinstance(PreActivation(nn.Identity(), "none", channels=3).norm, nn.Identity)
-    with pytest.raises(ValueError, match="Identity does not say how wide its input is; pass channels="):
-        PreActivation(nn.Identity())
-    with pytest.raises(ValueError, match="unknown norm 'instance'"):
-        PreActivation(GENConv(6, 6), "instance")
-
-
-def test_shared_mask_keeps_the_mean() -> None:
-    mask = shared_dropout_mask((1000, 100), 0.2)
-    assert set(mask.unique().tolist()) == {0.0, 1.25}
-    assert abs(float(mask.mean()) - 1.0) < 0.01
 
 
 def test_repeats_are_the_same_layers_again() -> None:

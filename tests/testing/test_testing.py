@@ -1,4 +1,4 @@
-"""The assertions must fail when they should: a check that lets everything pass is worse than none."""
+"""The assertions fail when they should, and pass when they should."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class TestCloseToTruth:
     def truth(self) -> Tensor:
         return torch.randn(50, 7, dtype=torch.float64)
 
-    def test_accepts_what_plain_torch_does_itself(self, truth: Tensor):
+    def test_accepts_the_result_of_plain_torch(self, truth: Tensor):
         reference = truth.float()
         assert_close_to_truth(reference.clone(), reference, truth)
 
@@ -73,11 +73,11 @@ class TestCloseToTruth:
         ours[2, 1] = torch.nan
         with pytest.raises(AssertionError, match=r"is nan at \(2, 1\)"):
             assert_close_to_truth(ours, truth.float(), truth)
-        # Not even where the reference fails as well.
+        # Also if the reference is NaN as well.
         with pytest.raises(AssertionError, match="is nan"):
             assert_close_to_truth(ours, ours.clone(), truth)
 
-    def test_infinities_have_their_place_and_sign(self, truth: Tensor):
+    def test_infinities_must_agree_in_place_and_sign(self, truth: Tensor):
         truth[1, 1] = torch.inf
         assert_close_to_truth(truth.float(), truth.float(), truth)
         ours = truth.float()
@@ -129,13 +129,13 @@ class TestGradients:
         assert found["output"].dtype == torch.bfloat16
         assert_gradients_equal(copy.deepcopy(net), net, x, 0.5, autocast=torch.bfloat16)
 
-    def test_all_there_is_to_compare(self, x: Tensor):
+    def test_returns_output_gradients_and_buffers(self, x: Tensor):
         found = gradients_of(Net(), x, 0.5)
         assert {"output", "input 0", "parameter body.0.weight", "parameter unused", "buffer body.1.running_mean"} <= found.keys()
         assert found["parameter unused"] is None
         assert found["parameter body.0.weight"] is not None
 
-    def test_the_callers_random_state_stays(self, x: Tensor):
+    def test_the_random_state_of_the_caller_does_not_change(self, x: Tensor):
         net = Net()
         before = torch.get_rng_state()
         gradients_of(net, x, 0.5)
@@ -205,7 +205,8 @@ def test_empty_memory_is_nan():
             assert fresh.isnan().all()
         assert unwritten(torch.ones(5)).isnan().all()
         assert (torch.empty(5, dtype=torch.int64) == torch.iinfo(torch.int64).max).all()
-        torch.ones(3).put_(torch.tensor([0, 0]), torch.ones(2))  # has no deterministic form: neither an error nor a warning
+        # `put_` has no deterministic implementation: neither an error nor a warning.
+        torch.ones(3).put_(torch.tensor([0, 0]), torch.ones(2))
     assert settings == (torch.are_deterministic_algorithms_enabled(), torch.utils.deterministic.fill_uninitialized_memory)
 
 

@@ -18,7 +18,7 @@ from revgnn.train.run import loop
 from revgnn.train.run.events import EpochEnded, Event, Started, Stepped
 from revgnn.train.run.folder import RunFolder, RunFolderError
 from revgnn.train.run.loop import train
-from revgnn.train.run.precision import Diverged
+from revgnn.train.run.optimization import Diverged
 from revgnn.train.run.session import Session, prepare, training_step
 from revgnn.train.run.tensor_file import CheckpointError, read_tensors
 

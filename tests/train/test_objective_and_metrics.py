@@ -9,8 +9,7 @@ import torch.nn.functional as F
 from sklearn.metrics import f1_score
 
 from revgnn.train.metrics import MetricError, check_scorable, score
-from revgnn.train.objective import objective
-from revgnn.train.task import num_labelled
+from revgnn.train.task import num_labelled, objective
 
 N, T = 200, 6
 

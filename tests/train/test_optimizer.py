@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from revgnn.train.config import OptimConfig, RunConfig
-from revgnn.train.run.optimizer import learning_rate
+from revgnn.train.run.optimization import learning_rate
 from revgnn.train.run.session import prepare, training_step
 
 

@@ -15,7 +15,7 @@ from revgnn.train.inference.predict import predict_run
 from revgnn.train.run.events import Event, Stepped
 from revgnn.train.run.folder import RunFolder
 from revgnn.train.run.loop import Interrupted, train
-from revgnn.train.run.precision import Diverged, LossScaler
+from revgnn.train.run.optimization import Diverged, LossScaler
 from revgnn.train.run.session import Session, prepare, training_step
 from revgnn.train.run.tensor_file import read_tensors
 from tests.train.test_resume import assert_same_run

@@ -83,10 +83,10 @@ def test_too_few_views_for_a_spread_write_nothing(run: Path, tmp_path: Path) -> 
 
 def test_classes_of_a_real_graph(real_data: Path, tmp_path: Path) -> None:
     """Cora: seven classes, one temperature."""
-    from revgnn.experiments.presets.compose import compose
+    from revgnn.experiments.compose import compose
 
     settings = ["model.depth=3", "model.channels=16", "optim.lr=0.02", "evaluation.every=15", "optim.schedule=constant"]
-    config = compose("cora", preset="revgnn-7", root=real_data, settings=settings, epochs=30, device="cpu")
+    config = compose("cora", preset="revgnn-7", root=real_data, settings=settings, changes={"epochs": 30, "device": "cpu"})
     train(config, tmp_path / "a")
     report = predict_run(tmp_path / "a", tmp_path / "p.npz", calibrate=True)
     arrays = arrays_of(tmp_path / "p.npz")

@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 import torch
 
-from revgnn.train.run.files import replacing, write_text
 from revgnn.train.run.tensor_file import CheckpointError, read_tensors, write_tensors
 
 SHARED = torch.arange(12.0).view(3, 4)
@@ -69,23 +68,3 @@ def test_a_file_of_another_program_is_refused(tmp_path: Path) -> None:
 def test_a_missing_file(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="does not exist"):
         read_tensors(tmp_path / "c.safetensors")
-
-
-def test_the_old_file_stays_if_writing_fails(path: Path) -> None:
-    before = path.read_bytes()
-
-    def write_half() -> None:
-        with replacing(path) as temporary:
-            temporary.write_bytes(b"half")
-            raise RuntimeError("full")
-
-    with pytest.raises(RuntimeError, match="full"):
-        write_half()
-    assert path.read_bytes() == before
-    assert [p.name for p in path.parent.iterdir()] == [path.name]
-
-
-def test_write_text_replaces(tmp_path: Path) -> None:
-    for text in ("one", "two"):
-        write_text(tmp_path / "a.txt", text)
-        assert (tmp_path / "a.txt").read_text() == text

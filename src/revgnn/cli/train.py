@@ -43,7 +43,7 @@ def train(
 
     Example: revgnn train tolokers --root DIR --preset revgnn-28 --out runs/a
     """
-    from revgnn.experiments.presets.compose import compose, default_folder
+    from revgnn.experiments.compose import compose, default_folder
 
     if resume and out is not None and dataset is preset is config is None:
         config = _saved_config(out)
@@ -55,10 +55,7 @@ def train(
         download=download,
         teacher=teacher,
         settings=settings or (),
-        epochs=epochs,
-        seed=seed,
-        device=device,
-        amp=amp,
+        changes={"epochs": epochs, "seed": seed, "device": device, "amp": amp},
     )
     # The configuration is valid. Only what follows imports torch.
     from revgnn.train.sweeps import choose_seeds, choose_splits

@@ -1,12 +1,12 @@
-"""Loaded data sets kept as plain arrays that the next start maps into memory: no parsing, no sorting, no copy.
+"""A cache of loaded data sets: plain arrays, which the next start maps into memory without parsing, sorting or copying.
 
-A cached set is a folder with one `.npy` file an array and `manifest.json`, which says of which source files (size and time of
-change), options and format version it is, and the checksums of all arrays. It is written under another name and renamed. A folder
-that does not fit its sources is rebuilt, and so is one with a wrong checksum: indices from it reach kernels that trust them.
+A cached set is a folder with one `.npy` file for each array and a `manifest.json`: the source files (size and time of change),
+the options, the format version and the checksums of all arrays. The folder is written in one step. It is rebuilt if the sources
+or options have changed or a checksum is wrong, because kernels rely on its indices.
 
-Checksums and indices are verified by reading every array once, a block at a time. Then `verified.json` says in which state (size,
-times of change, inode) the files were, and as long as they are in it, opening the set reads nothing but headers and what belongs to
-nodes: the graph may be larger than memory.
+To verify a set, every array is read once, a block at a time: checksums and indices. Then `verified.json` records the state of
+the files (size, times of change, inode). While the files keep that state, opening the set reads only headers and the arrays of
+nodes, so that the graph may be larger than memory.
 """
 
 from __future__ import annotations
@@ -15,8 +15,6 @@ import hashlib
 import json
 import logging
 import os
-import shutil
-import tempfile
 import time
 import zlib
 from collections.abc import Callable, Iterable, Mapping
@@ -29,16 +27,17 @@ import torch
 
 from revgnn.data.dataset import NodeDataset, Split
 from revgnn.data.mapped import map_array
+from revgnn.files import replacing_folder, write_text
 from revgnn.graph import Graph
 
 CACHE_VARIABLE = "REVGNN_CACHE"
-FORMAT = 2
-"""Raised whenever a reader or this layout changes what would be stored."""
+FORMAT = 3
+"""Version of the format; to be raised when a reader or this layout changes what would be stored."""
 MIN_BYTES = 16 << 20
-"""Smaller sets are read as fast from their own files."""
+"""Smaller sets are not cached: reading their own files is as fast."""
 _CHUNK = 64 << 20
 _SETTLED_NS = 2_000_000_000
-"""A file that changed less than this ago may change again within the same tick of its clock, and nobody would see it."""
+"""A file that changed less than this ago may change again within the same tick of its clock, which its times would not show."""
 _VERIFIED = "verified.json"
 
 _log = logging.getLogger("revgnn.data")
@@ -46,48 +45,60 @@ _log = logging.getLogger("revgnn.data")
 _FIELDS = ("name", "task", "num_outputs", "metric", "num_species", "task_names", "source", "licence")
 
 
-class _Unfit(Exception):
-    """The cached folder is not what is wanted; the message says why."""
+class _UnusableCache(Exception):
+    """Raised if a cached folder is damaged or was made from something else; the message gives the reason."""
 
 
 def cache_folder() -> Path:
-    """`$REVGNN_CACHE`, or `revgnn` in the user's cache folder (`$XDG_CACHE_HOME`, `~/.cache`)."""
+    """Return `$REVGNN_CACHE`, or `revgnn` in the user's cache folder (`$XDG_CACHE_HOME`, `~/.cache`)."""
     chosen = os.environ.get(CACHE_VARIABLE)
     return Path(chosen) if chosen else Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "revgnn"
 
 
 def cached(
-    read: Callable[[], NodeDataset], source: Path, files: Iterable[Path], options: Mapping[str, Any], *, root: Path | None = None
+    read: Callable[[], NodeDataset],
+    source: Path,
+    files: Iterable[Path],
+    options: Mapping[str, Any],
+    *,
+    root: Path | None = None,
+    split: int = 0,
 ) -> NodeDataset:
-    """What `read()` gives, from the cache where it is there and fits.
+    """Return the result of `read()`, from the cache if it is there and still valid.
+
+    A cache that cannot be written leads to a warning; the data set is returned all the same.
 
     Args:
         read: reads the data set from its own files.
-        source: the data set's file or folder; with `options` it tells cached sets apart.
-        files: what was read: a change of size or time of any of them makes the cached set stale.
-        options: whatever else the result depends on; JSON values.
-        root: in place of `cache_folder()`.
-
-    A cache that cannot be written costs a warning, never the data set.
+        source: the data set's file or folder. Together with `options` it identifies a cached set.
+        files: the files that `read` reads. If the size or time of change of any of them differs, the set is read again.
+        options: everything else that the result depends on, as JSON values.
+        root: folder of the cache, instead of `cache_folder()`.
+        split: number of the split in use; `read` uses the same.
     """
-    stamp = {"format": FORMAT, "source": str(source.resolve()), "options": dict(options), "files": _stamps(files)}
-    key = hashlib.sha256(json.dumps([stamp["source"], stamp["options"]], sort_keys=True).encode()).hexdigest()[:16]
-    folder = (root or cache_folder()) / f"{source.stem}-{key}"
+    origin = {"format": FORMAT, "source": str(source.resolve()), "options": dict(options), "files": _file_states(files)}
+    key = hashlib.sha256(json.dumps([origin["source"], origin["options"]], sort_keys=True).encode()).hexdigest()[:16]
+    try:
+        folder = (root or cache_folder()) / f"{source.stem}-{key}"
+    except RuntimeError as error:  # the user has no home folder
+        _log.warning("%s is not cached: %s; $%s names a folder for the cache", source, error, CACHE_VARIABLE)
+        return read()
     if folder.is_dir():
         try:
-            return _open(folder, stamp)
-        except _Unfit as reason:
+            return _open(folder, origin, split)
+        except _UnusableCache as reason:
             _log.warning("the cached %s is not used: %s; reading %s again", folder.name, reason, source)
     dataset = read()
     if sum(array.nbytes for array in _arrays_of(dataset).values()) >= MIN_BYTES:
         try:
-            _write(dataset, folder, stamp)
+            _write(dataset, folder, origin)
         except OSError as error:
             _log.warning("%s could not be cached in %s: %s; $%s names another folder", dataset.name, folder, error, CACHE_VARIABLE)
     return dataset
 
 
-def _stamps(files: Iterable[Path]) -> dict[str, list[int]]:
+def _file_states(files: Iterable[Path]) -> dict[str, list[int]]:
+    """Return size and time of change of each file."""
     stats = {str(path.resolve()): path.stat() for path in sorted(files)}
     return {path: [stat.st_size, stat.st_mtime_ns] for path, stat in stats.items()}
 
@@ -98,7 +109,7 @@ def _stamps(files: Iterable[Path]) -> dict[str, list[int]]:
 def _arrays_of(dataset: NodeDataset) -> dict[str, np.ndarray]:
     graph, edge_attr = dataset.graph, dataset.graph.edge_attr
     if edge_attr is not None and edge_attr.dtype == torch.bfloat16:
-        edge_attr = edge_attr.view(torch.int16)  # NumPy has no such type; the manifest says which it was
+        edge_attr = edge_attr.view(torch.int16)  # NumPy has no bfloat16; the manifest records it
     tensors = {"indptr": graph.indptr, "src": graph.src, "edge_attr": edge_attr, "x": dataset.x, "species": dataset.species}
     tensors["y"] = dataset.y
     for number, split in enumerate(dataset.splits):
@@ -106,28 +117,21 @@ def _arrays_of(dataset: NodeDataset) -> dict[str, np.ndarray]:
     return {name: tensor.contiguous().numpy() for name, tensor in tensors.items() if tensor is not None}
 
 
-def _write(dataset: NodeDataset, folder: Path, stamp: dict[str, Any]) -> None:
+def _write(dataset: NodeDataset, folder: Path, origin: dict[str, Any]) -> None:
     folder.parent.mkdir(parents=True, exist_ok=True)
-    arrays = _arrays_of(dataset)
-    fields = {field: getattr(dataset, field) for field in _FIELDS}
     edge_attr = dataset.graph.edge_attr
     edges = {"scale": dataset.graph.edge_scale, "bfloat16": edge_attr is not None and edge_attr.dtype == torch.bfloat16}
-    manifest = stamp | {"fields": fields, "num_splits": len(dataset.splits), "edges": edges, "arrays": {}}
-    scratch = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))
-    try:
-        for name, array in arrays.items():
-            np.save(scratch / f"{name}.npy", array, allow_pickle=False)
+    fields = {field: getattr(dataset, field) for field in _FIELDS}
+    manifest = origin | {"fields": fields, "num_splits": len(dataset.splits), "edges": edges, "arrays": {}}
+    with replacing_folder(folder) as temporary:
+        for name, array in _arrays_of(dataset).items():
+            np.save(temporary / f"{name}.npy", array, allow_pickle=False)
             manifest["arrays"][name] = {"dtype": array.dtype.str, "shape": array.shape, "crc32": _checksums(array)}
-        (scratch / "manifest.json").write_text(json.dumps(manifest, indent=1), encoding="utf-8")
-        # A folder cannot replace one that is not empty. What another process has mapped stays readable to it.
-        shutil.rmtree(folder, ignore_errors=True)
-        os.replace(scratch, folder)
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
+        (temporary / "manifest.json").write_text(json.dumps(manifest, indent=1), encoding="utf-8")
 
 
 def _checksums(array: np.ndarray) -> list[int]:
-    """CRC-32 of each 64 MiB, several at a time (zlib releases the interpreter lock)."""
+    """Return the CRC-32 of each 64 MiB, several at a time (zlib releases the interpreter lock)."""
     flat = array.reshape(-1).view(np.uint8)
     with ThreadPoolExecutor(torch.get_num_threads()) as pool:
         return list(pool.map(lambda start: zlib.crc32(flat[start : start + _CHUNK].data), range(0, flat.size, _CHUNK)))
@@ -136,69 +140,72 @@ def _checksums(array: np.ndarray) -> list[int]:
 # --- reading ------------------------------------------------------------------------------------------------------------
 
 
-def _open(folder: Path, stamp: dict[str, Any]) -> NodeDataset:
+def _open(folder: Path, origin: dict[str, Any], split: int) -> NodeDataset:
     try:
         manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
         if manifest["format"] != FORMAT:
-            raise _Unfit(f"it has format {manifest['format']}, not {FORMAT}")
-        if any(manifest[part] != stamp[part] for part in ("files", "options", "source")):
-            raise _Unfit("the data have changed since")
-        state = _state_of(folder, manifest["arrays"])
-        verified = _was_verified(folder, state)
-        tensors = {name: _map(folder / f"{name}.npy", about, verified) for name, about in manifest["arrays"].items()}
-        fields = manifest["fields"]
-        if fields["task_names"] is not None:
-            fields["task_names"] = tuple(fields["task_names"])
-        edge_attr = tensors.get("edge_attr")
-        if edge_attr is not None and manifest["edges"]["bfloat16"]:
-            edge_attr = edge_attr.view(torch.bfloat16)
-        # The structure is checked like any other, so that a kernel can trust it; the features are what their checksums say.
-        structure = Graph(tensors["indptr"], tensors["src"], validate=not verified)
-        graph = Graph(structure.indptr, structure.src, edge_attr, edge_scale=float(manifest["edges"]["scale"]), validate=False)
-        splits = tuple(
-            Split(tensors[f"train_{s}"], tensors[f"valid_{s}"], tensors[f"test_{s}"]) for s in range(manifest["num_splits"])
-        )
-        dataset = NodeDataset(
-            **fields, graph=graph, x=tensors.get("x"), species=tensors.get("species"), y=tensors["y"], splits=splits
-        )
+            raise _UnusableCache(f"it has format {manifest['format']}, not {FORMAT}")
+        if any(manifest[part] != origin[part] for part in ("files", "options", "source")):
+            raise _UnusableCache("the data have changed since")
+        state = _verified_state(folder, manifest["arrays"])
+        verified = _is_verified(folder, state)
+        tensors = {name: _map_tensor(folder / f"{name}.npy", about, verified) for name, about in manifest["arrays"].items()}
+        dataset = _make_dataset(manifest, tensors, split, validate=not verified)
         if not verified:
-            _remember_verified(folder, state)
+            _record_verified(folder, state)
         return dataset
-    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:  # a damaged file or manifest
-        raise _Unfit(f"it is damaged ({error})") from None
+    except _UnusableCache:
+        raise
+    except Exception as error:  # a damaged file or manifest can cause any
+        raise _UnusableCache(f"it is damaged ({type(error).__name__}: {str(error)[:200]})") from None
 
 
-def _map(path: Path, about: dict[str, Any], verified: bool) -> torch.Tensor:
+def _make_dataset(manifest: dict[str, Any], tensors: dict[str, torch.Tensor], split: int, *, validate: bool) -> NodeDataset:
+    fields = manifest["fields"]
+    if fields["task_names"] is not None:
+        fields["task_names"] = tuple(fields["task_names"])
+    edge_attr = tensors.get("edge_attr")
+    if edge_attr is not None and manifest["edges"]["bfloat16"]:
+        edge_attr = edge_attr.view(torch.bfloat16)
+    if edge_attr is not None and (edge_attr.dim() != 2 or edge_attr.shape[0] != len(tensors["src"])):
+        raise _UnusableCache(f"edge_attr has shape {tuple(edge_attr.shape)} for {len(tensors['src'])} edges")
+    # The indices are checked like those of any graph, because kernels rely on them. For the features the checksums are enough.
+    structure = Graph(tensors["indptr"], tensors["src"], validate=validate)
+    graph = Graph(structure.indptr, structure.src, edge_attr, edge_scale=float(manifest["edges"]["scale"]), validate=False)
+    splits = tuple(Split(tensors[f"train_{s}"], tensors[f"valid_{s}"], tensors[f"test_{s}"]) for s in range(manifest["num_splits"]))
+    x, species = tensors.get("x"), tensors.get("species")
+    return NodeDataset(**fields, graph=graph, x=x, species=species, y=tensors["y"], splits=splits, split_index=split)
+
+
+def _map_tensor(path: Path, about: dict[str, Any], verified: bool) -> torch.Tensor:
     array = map_array(path)
     if array.dtype.str != about["dtype"] or list(array.shape) != list(about["shape"]):
-        raise _Unfit(f"{path.name} is {array.dtype} of shape {array.shape}")
+        raise _UnusableCache(f"{path.name} is {array.dtype} of shape {array.shape}")
     if not verified and _checksums(array) != about["crc32"]:
-        raise _Unfit(f"the checksum of {path.name} is wrong")
+        raise _UnusableCache(f"the checksum of {path.name} is wrong")
     return torch.from_numpy(array)
 
 
-# --- verified once ------------------------------------------------------------------------------------------------------
+# --- the record of a verified set ---------------------------------------------------------------------------------------
 
 
-def _state_of(folder: Path, arrays: Iterable[str]) -> dict[str, list[int]]:
-    """What changes with the contents of a file: its size, the times of change of contents and inode, the inode."""
+def _verified_state(folder: Path, arrays: Iterable[str]) -> dict[str, list[int]]:
+    """Return for each file what changes with its contents: size, times of change of contents and inode, inode."""
     stats = {name: (folder / name).stat() for name in ("manifest.json", *(f"{array}.npy" for array in arrays))}
     return {name: [stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino] for name, stat in stats.items()}
 
 
-def _was_verified(folder: Path, state: dict[str, list[int]]) -> bool:
+def _is_verified(folder: Path, state: dict[str, list[int]]) -> bool:
     try:
         return json.loads((folder / _VERIFIED).read_text(encoding="utf-8")) == state
-    except (OSError, ValueError):  # never verified, or the note is damaged: verify
+    except (OSError, ValueError):  # never verified, or the record is damaged
         return False
 
 
-def _remember_verified(folder: Path, state: dict[str, list[int]]) -> None:
+def _record_verified(folder: Path, state: dict[str, list[int]]) -> None:
     if time.time_ns() - max(max(mtime, ctime) for _, mtime, ctime, _ in state.values()) < _SETTLED_NS:
         return
     try:
-        with tempfile.NamedTemporaryFile("w", dir=folder, prefix=f".{_VERIFIED}.", delete=False, encoding="utf-8") as note:
-            json.dump(state, note)
-        os.replace(note.name, folder / _VERIFIED)
+        write_text(folder / _VERIFIED, json.dumps(state))
     except OSError as error:
         _log.debug("%s: %s; the set will be verified again", folder, error)

@@ -1,4 +1,4 @@
-"""The data sets that have a name: where each comes from, under which terms, how large it is. Tests hold the counts to the files."""
+"""The named data sets: source, licence and sizes of each. Tests compare the counts with the files."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ class Entry:
     """A named data set.
 
     Attributes:
-        name: what `load` takes, in any letter case.
-        kind: the family, which settles its files and reader.
-        num_nodes: N, 0 where it is up to the caller.
+        name: the name that `load` accepts, in any letter case.
+        kind: the family, which determines the files and the reader.
+        num_nodes: N, 0 if the caller chooses it.
         num_edges: directed edges after loading with the default options, reverse edges and self-loops included.
         num_features: node features after loading.
         num_edge_features: K.
         task, num_outputs, metric: as in `NodeDataset`.
-        splits: what the splits are.
-        source, licence: where it comes from and under which terms.
-        sha256: checksums of raw files by name, as far as known; a download is held to them.
+        splits: the kind of splits.
+        source, licence: where the data come from, and the terms of use.
+        sha256: name and checksum of raw files, if known; downloads are checked against them.
     """
 
     name: str
@@ -83,16 +83,16 @@ _ENTRIES = (
 
 
 def catalogue() -> tuple[Entry, ...]:
-    """All named data sets. Files of one's own and other folders in OGB's layout need no entry."""
+    """Return all named data sets. Users' own files and other folders in OGB's layout need no entry."""
     return _ENTRIES
 
 
 def find_entry(name: str) -> Entry | None:
-    """The entry of that name; letter case does not matter, nor does `_` instead of `-`."""
+    """Return the entry of that name, or None; letter case does not matter, and `_` counts as `-`."""
     plain = name.casefold().replace("_", "-")
     return next((entry for entry in _ENTRIES if entry.name == plain), None)
 
 
 def nearest_names(name: str) -> list[str]:
-    """Up to three names like the one given, the nearest first."""
+    """Return at most three names similar to the given one, the nearest first."""
     return difflib.get_close_matches(name.casefold().replace("_", "-"), [entry.name for entry in _ENTRIES], n=3, cutoff=0.5)

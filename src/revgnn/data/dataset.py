@@ -1,4 +1,4 @@
-"""What a node data set is: a graph, features, labels and splits, checked once when it is made."""
+"""The class `NodeDataset`: a graph with features, labels and splits, checked once when it is made."""
 
 from __future__ import annotations
 
@@ -16,10 +16,12 @@ Metric = Literal["rocauc", "accuracy", "f1"]
 
 DEFAULT_METRIC: dict[Task, Metric] = {"multiclass": "accuracy", "binary": "rocauc", "multilabel": "rocauc"}
 
+_PARTS = ("train", "valid", "test")
+
 
 @dataclass(frozen=True, eq=False)
 class Split:
-    """Which nodes train, choose and judge a model: int64 index tensors, disjoint."""
+    """The nodes for training, validation and test: int64 index tensors, disjoint."""
 
     train: Tensor
     valid: Tensor
@@ -31,25 +33,26 @@ class NodeDataset:
     """One graph with features, labels and splits for node classification.
 
     Attributes:
-        name: as it was asked for.
-        graph: N nodes, with edge features (E, K) or without.
-        x: float32, (N, F), the nodes' own features, or None where `species` is all there is.
+        name: as the user gave it.
+        graph: N nodes, with or without edge features (E, K).
+        x: float32, (N, F), the nodes' own features, or None if there is only `species`.
         species: int64, (N,), a category of each node in `[0, num_species)`, or None.
         num_species: number of categories, 0 without `species`.
         y: int64, (N,), the class (multiclass) or 0 / 1 (binary), -1 = unlabelled;
             float32, (N, T), 0 / 1, NaN = unlabelled (multilabel).
-        task: what `y` is.
-        num_outputs: logits a model gives each node: the number of classes, 1 for binary, T for multilabel.
-        metric: how the set is scored by custom.
-        splits: the splits that come with the set, at least one.
+        task: the kind of labels in `y`.
+        num_outputs: logits of a model for each node: the number of classes, 1 for binary, T for multilabel.
+        metric: the usual score of this set.
+        splits: the splits of the set, at least one.
         split_index: the split in use, see `split`.
-        task_names: what the T columns of `y` are called, or None.
-        source: where the data comes from.
-        licence: under which terms.
+        task_names: names of the T columns of `y`, or None.
+        source: where the data come from.
+        licence: the terms of use.
 
     Raises:
-        ValueError: where a shape, a dtype or a value is not what is said here: features that are not finite, labels out of range,
-            a split with no training nodes, splits that overlap, one class alone among the training nodes.
+        ValueError: if a shape, a dtype or a value is not as documented here: features that are not finite, labels out of range,
+            splits that overlap; for the split in use, no training nodes, nodes without a label, training nodes that all have the
+            same class.
     """
 
     name: str
@@ -78,7 +81,7 @@ class NodeDataset:
 
     @property
     def in_channels(self) -> int:
-        """F, 0 where nodes have no features of their own."""
+        """F, or 0 if nodes have no features of their own."""
         return 0 if self.x is None else self.x.shape[1]
 
     @property
@@ -91,11 +94,11 @@ class NodeDataset:
         return self.splits[self.split_index]
 
     def with_split(self, index: int) -> NodeDataset:
-        """The same data with another of its splits in use."""
+        """Return the same data with another of its splits in use."""
         return replace(self, split_index=index)
 
     def summary(self) -> str:
-        """One line: sizes, task, split."""
+        """Return sizes, task and split in one line."""
         inputs = [f"{self.in_channels:,} node features"] if self.x is not None else []
         inputs += [f"{self.num_species:,} species"] if self.species is not None else []
         inputs += [f"{self.num_edge_features:,} edge features"] if self.num_edge_features else []
@@ -118,7 +121,7 @@ def _check_features(data: NodeDataset) -> None:
     if data.x is not None:
         if data.x.dim() != 2 or data.x.shape[0] != num_nodes or data.x.dtype != torch.float32:
             raise ValueError(f"{data.name}: x must be float32 of shape ({num_nodes}, F), got {_describe(data.x)}.")
-        # The sum is not finite where an entry is not, and costs no (N, F) mask; a finite x may overflow it, hence the second look.
+        # The sum is not finite if an entry is not, and needs no (N, F) mask. Finite entries may overflow it: then check each.
         if not bool(data.x.sum(dtype=torch.float64).isfinite()):
             bad = (~data.x.isfinite()).nonzero()
             if len(bad):
@@ -141,7 +144,7 @@ def _check_labels(data: NodeDataset) -> None:
     if data.task not in get_args(Task):
         raise ValueError(f"{data.name}: task must be one of {', '.join(get_args(Task))}, got {data.task!r}.")
     if data.metric not in get_args(Metric):
-        raise ValueError(f"{data.name}: metric must be one of {', '.join(get_args(Metric))}, got {data.metric!r}.")
+        raise ValueError(f"{data.name}: metric must be one of {', '.join(get_args(Metric))}, got {data.metric[:50]!r}.")
     if (data.metric, data.task) in {("rocauc", "multiclass"), ("accuracy", "multilabel")}:
         raise ValueError(f"{data.name}: metric {data.metric} does not fit {data.task} labels; use {DEFAULT_METRIC[data.task]}.")
     num_nodes, y = data.graph.num_nodes, data.y
@@ -179,24 +182,30 @@ def _check_splits(data: NodeDataset) -> None:
         raise ValueError(f"{data.name} has {len(data.splits)} split(s), 0 to {len(data.splits) - 1}; got split {data.split_index}.")
     for number, split in enumerate(data.splits):
         where = f"{data.name}, split {number}"
-        if split.train.numel() == 0:
-            raise ValueError(f"{where}: no training nodes; name at least one, with its label.")
         role = torch.zeros(data.graph.num_nodes, dtype=torch.uint8)
-        for bit, part in enumerate(("train", "valid", "test")):
-            _mark(role, getattr(split, part), bit, f"{where}, {part}")
-        twice = ((role & (role - 1)) != 0).nonzero()  # more than one bit set
-        if len(twice):
-            parts = [p for bit, p in enumerate(("train", "valid", "test")) if int(role[twice[0]]) >> bit & 1]
-            raise ValueError(f"{where}: node {int(twice[0])} is in {' and '.join(parts)}; the three must be disjoint.")
-        if data.task != "multilabel":
-            unlabelled = ((role != 0) & (data.y < 0)).nonzero()
-            if len(unlabelled):
-                raise ValueError(f"{where}: node {int(unlabelled[0])} has no label (-1); leave unlabelled nodes out of the splits.")
-        _check_not_constant(data, data.y[split.train], where)
+        for bit, part in enumerate(_PARTS):
+            _set_bit_of_nodes(role, bit, getattr(split, part), f"{where}, {part}")
+        shared = ((role & (role - 1)) != 0).nonzero()  # more than one bit set
+        if len(shared):
+            parts = [p for bit, p in enumerate(_PARTS) if int(role[shared[0]]) >> bit & 1]
+            raise ValueError(f"{where}: node {int(shared[0])} is in {' and '.join(parts)}; the three must be disjoint.")
+        if number == data.split_index:
+            _check_trainable(data, role, where)
 
 
-def _mark(role: Tensor, nodes: Tensor, bit: int, where: str) -> None:
-    """Set `bit` of every node named, refusing what is no list of distinct nodes."""
+def _check_trainable(data: NodeDataset, role: Tensor, where: str) -> None:
+    """Raise `ValueError` if the labels of the split in use do not suffice; `role` (uint8, (N,)) is 0 for nodes outside it."""
+    if data.split.train.numel() == 0:
+        raise ValueError(f"{where}: no training nodes; name at least one, with its label.")
+    if data.task != "multilabel":
+        unlabelled = ((role != 0) & (data.y < 0)).nonzero()
+        if len(unlabelled):
+            raise ValueError(f"{where}: node {int(unlabelled[0])} has no label (-1); remove unlabelled nodes from the splits.")
+    _check_not_constant(data, data.y[data.split.train], where)
+
+
+def _set_bit_of_nodes(role: Tensor, bit: int, nodes: Tensor, where: str) -> None:
+    """Set `bit` of `role` (uint8, (N,)) for each of `nodes`; raise `ValueError` unless they are distinct nodes of the graph."""
     if nodes.dim() != 1 or nodes.dtype != torch.int64:
         raise ValueError(f"{where}: nodes must be a vector of int64, got {_describe(nodes)}.")
     bad = ((nodes < 0) | (nodes >= role.numel())).nonzero()
@@ -209,15 +218,16 @@ def _mark(role: Tensor, nodes: Tensor, bit: int, where: str) -> None:
 
 
 def _check_not_constant(data: NodeDataset, y: Tensor, where: str) -> None:
+    """Raise `ValueError` if all training labels are equal; warn if that is so for some labels of a multilabel set."""
     if data.task == "multilabel":
         constant = (((y == 0).sum(0) == 0) | ((y == 1).sum(0) == 0)).nonzero().flatten().tolist()
         if constant:
             named = [data.task_names[t] for t in constant] if data.task_names else [str(t) for t in constant]
             shown = ", ".join(named[:5]) + (", ..." if len(named) > 5 else "")
             message = f"{where}: {len(constant)} of {data.num_outputs} labels have one value in training ({shown})."
-            warnings.warn(message, stacklevel=5)
+            warnings.warn(message, stacklevel=6)
     elif bool((y == y[0]).all()):
-        raise ValueError(f"{where}: every training node has label {int(y[0])}; a classifier needs nodes of two classes at least.")
+        raise ValueError(f"{where}: every training node has label {int(y[0])}; a classifier needs nodes of at least two classes.")
 
 
 def _describe(tensor: Tensor) -> str:

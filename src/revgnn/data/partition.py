@@ -1,7 +1,8 @@
-"""Random partition of a graph into parts, anew each epoch: the paper's mini-batches on ogbn-proteins and ogbn-products."""
+"""Random partition of a graph into parts, a new one each epoch: the paper's mini-batches on ogbn-proteins and ogbn-products."""
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Callable, Generator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -12,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from revgnn.data.cut import Draw, Piece, cut
+from revgnn.data.cut import Assignment, cut_part
 from revgnn.graph import Graph
 
 T = TypeVar("T")
@@ -20,10 +21,9 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, eq=False)
 class Part:
-    """A part of a graph: `nodes` (int64, (M,), ascending) of the whole, and the edges among them, `nodes[i]` renamed `i`.
+    """A part of a graph: `nodes` (int64, (M,), ascending) of the whole, and the edges between them, with `nodes[i]` as node `i`.
 
-    The edges of `graph` carry their features and keep the whole graph's order within a destination, so that
-    `graph` equals `whole.subgraph(nodes)`.
+    The edges have their features and keep the whole graph's order within a destination: `graph` equals `whole.subgraph(nodes)`.
     """
 
     nodes: Tensor
@@ -31,15 +31,16 @@ class Part:
 
 
 class RandomPartition:
-    """Cuts a graph into `parts` random parts, differently every epoch, reproducibly from `(seed, epoch)` alone.
+    """Random parts of a graph, different ones each epoch, determined by `(seed, epoch)` alone.
 
-    A random permutation of the nodes, `numpy.random.default_rng([seed, epoch]).permutation(N)`, is cut into runs of equal
-    size (give or take one node). The authors' code draws each node's part independently instead, so that its parts differ in
-    size by about sqrt(N / P); equal parts make steps of equal cost and memory. Edges between parts are dropped for the epoch.
+    A random permutation of the nodes, `numpy.random.default_rng([seed, epoch]).permutation(N)`, is cut into `parts` runs whose
+    sizes differ by at most one node. Deviation: the authors' code draws each node's part independently, so that its parts differ
+    in size by about sqrt(N / P); with equal parts all steps need the same time and memory. Edges between parts are dropped for
+    the epoch.
 
-    A part is cut when its turn comes, by a walk over the edges of its own nodes: P parts together read each edge once. Memory:
-    the part that is out, and the next one while prefetching; never a copy of the whole, nor anything of its number of edges, so
-    the graph may be a file mapped into memory. With one part the graph itself is handed out.
+    A part is cut when it is asked for, in one pass over the edges of its own nodes: P parts together read each edge once. In
+    memory are the part in use and, while prefetching, the next one; never a copy of the whole graph or an array with a number for
+    each of its edges. So the graph may be a memory-mapped file. With one part the graph itself is returned.
 
     Example:
         >>> partition = RandomPartition(graph, parts=10, seed=0)
@@ -58,33 +59,36 @@ class RandomPartition:
         if seed < 0:
             raise ValueError(f"seed must be 0 or more, got {seed}.")
         if parts > 1 and graph.device.type != "cpu":
-            raise ValueError(f"a graph is cut on the CPU, but this one is on {graph.device}; cut it there and move each part.")
+            raise ValueError(f"a graph is cut on the CPU, but this one is on {graph.device}; cut it first, then move each part.")
         self.graph = graph
         self.parts = parts
         self.seed = seed
-        self._lock = threading.Lock()
-        self._worker: ThreadPoolExecutor | None = None
-        self._next: tuple[int, Future[tuple[Draw, Part]]] | None = None
+        self._start_background()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # What is prepared and the thread that prepares it stay in their process.
+        return type(self), (self.graph, self.parts, self.seed)
 
     def epoch(self, epoch: int, *, start: int = 0) -> Generator[Part, None, None]:
-        """The parts of one epoch, from part `start` on, each prepared when it is asked for."""
+        """Return the parts of one epoch, from part `start` on. Each is cut when it is asked for."""
         _check_epoch(epoch)
-        return self._one_by_one(epoch, start)
+        return self._cut_on_demand(epoch, start)
 
     def prefetching(self, epoch: int, *, start: int = 0) -> Generator[Part, None, None]:
-        """The same parts, each prepared on a background thread while the one before is in use, from epoch to epoch.
+        """Return the same parts. A background thread cuts each while the one before is in use, also across epochs.
 
-        One part is ahead, so a consumer waits only where its step is shorter than one part's preparation, which takes one thread.
-        What goes wrong in the background is raised here, in the consumer. The iterator may be left or closed at any time;
-        `close()` drops what is prepared for the next epoch.
+        One part is prepared ahead, by one thread, so that a consumer waits only if its step is shorter than that preparation.
+        An error in the background is raised here, in the consumer. A forked process starts a thread of its own. The iterator may
+        be abandoned or closed at any time; `close()` drops what is prepared for the next epoch.
         """
         _check_epoch(epoch)
-        return self._one_by_one(epoch, start) if self.parts == 1 else self._ahead(epoch, start)
+        return self._cut_on_demand(epoch, start) if self.parts == 1 else self._cut_ahead(epoch, start)
 
     def close(self) -> None:
-        """Drop what was prepared and let the background thread end. The partition stays usable."""
+        """Drop what was prepared and end the background thread. The partition can still be used."""
+        self._start_anew_after_fork()
         with self._lock:
-            worker, self._worker, self._next = self._worker, None, None
+            worker, self._worker, self._next_epoch = self._worker, None, None
         if worker is not None:
             worker.shutdown(wait=True, cancel_futures=True)
 
@@ -96,54 +100,71 @@ class RandomPartition:
 
     # --- one epoch ------------------------------------------------------------------------------------------------------
 
-    def _one_by_one(self, epoch: int, start: int) -> Generator[Part, None, None]:
+    def _cut_on_demand(self, epoch: int, start: int) -> Generator[Part, None, None]:
         if self.parts == 1:
             if start == 0:
                 yield Part(torch.arange(self.graph.num_nodes), self.graph)
             return
-        draw = self._draw(epoch)
+        assignment = self._assign(epoch)
         for index in range(start, self.parts):
-            yield self._part(draw, index, threads=torch.get_num_threads())
+            yield self._cut(assignment, index, threads=torch.get_num_threads())
 
-    def _ahead(self, epoch: int, start: int) -> Generator[Part, None, None]:
+    def _cut_ahead(self, epoch: int, start: int) -> Generator[Part, None, None]:
         if start >= self.parts:
             return
-        # Where nothing is prepared nobody trains meanwhile: use all threads.
-        draw, part = self._take_next(epoch, start) or self._begin(epoch, start, threads=torch.get_num_threads())
+        self._start_anew_after_fork()
+        process = os.getpid()
+        # If nothing is prepared, no training step runs meanwhile: use all threads.
+        assignment, part = self._take_prepared(epoch, start) or self._first_part(epoch, start, threads=torch.get_num_threads())
         upcoming: Future[Any] | None = None
         try:
             for index in range(start + 1, self.parts):
-                upcoming = self._submit(self._part, draw, index)
+                upcoming = self._submit(self._cut, assignment, index)
                 yield part
-                part = upcoming.result()
-            self._prepare(epoch + 1)
+                if process == os.getpid():
+                    part = upcoming.result()
+                else:  # forked while the part was in use: the thread that cuts the next one is the parent's
+                    self._start_anew_after_fork()
+                    process, upcoming, part = os.getpid(), None, self._cut(assignment, index)
+            self._prepare_epoch(epoch + 1)
             yield part
         finally:
             if upcoming is not None:
-                upcoming.cancel()  # means nothing to one that is done
+                upcoming.cancel()  # has no effect on one that is done
 
-    def _draw(self, epoch: int) -> Draw:
+    def _assign(self, epoch: int) -> Assignment:
         num_nodes = self.graph.num_nodes
         bounds = np.arange(self.parts + 1, dtype=np.int64) * num_nodes // self.parts
-        return Draw.of(np.random.default_rng([self.seed, epoch]).permutation(num_nodes), bounds)
+        return Assignment.from_order(np.random.default_rng([self.seed, epoch]).permutation(num_nodes), bounds)
 
-    def _part(self, draw: Draw, index: int, threads: int = 1) -> Part:
-        """One thread by default, as in the background: the cores belong to the training step."""
+    def _cut(self, assignment: Assignment, index: int, threads: int = 1) -> Part:
+        """Cut part `index`. In the background one thread is enough: the cores belong to the training step."""
         graph = self.graph
         values = None if graph.edge_attr is None else _as_numpy(graph.edge_attr.detach())
-        piece: Piece = cut(graph.indptr.numpy(), graph.src.numpy(), values, draw, index, threads)
+        arrays = cut_part(graph.indptr.numpy(), graph.src.numpy(), values, assignment, index, threads)
         features = None
-        if piece.values is not None and graph.edge_attr is not None:
-            features = torch.from_numpy(piece.values).view(graph.edge_attr.dtype)
-        indptr, src = torch.from_numpy(piece.indptr), torch.from_numpy(piece.src)
-        nodes = torch.from_numpy(draw.nodes[slice(*draw.bounds[index : index + 2])])
+        if arrays.values is not None and graph.edge_attr is not None:
+            features = torch.from_numpy(arrays.values).view(graph.edge_attr.dtype)
+        indptr, src = torch.from_numpy(arrays.indptr), torch.from_numpy(arrays.src)
+        nodes = torch.from_numpy(assignment.nodes[slice(*assignment.bounds[index : index + 2])])
         return Part(nodes, Graph(indptr, src, features, edge_scale=graph.edge_scale, validate=False))
 
-    def _begin(self, epoch: int, start: int = 0, threads: int = 1) -> tuple[Draw, Part]:
-        draw = self._draw(epoch)
-        return draw, self._part(draw, start, threads)
+    def _first_part(self, epoch: int, start: int = 0, threads: int = 1) -> tuple[Assignment, Part]:
+        assignment = self._assign(epoch)
+        return assignment, self._cut(assignment, start, threads)
 
-    # --- the background -------------------------------------------------------------------------------------------------
+    # --- background thread ----------------------------------------------------------------------------------------------
+
+    def _start_background(self) -> None:
+        self._process = os.getpid()
+        self._lock = threading.Lock()
+        self._worker: ThreadPoolExecutor | None = None
+        self._next_epoch: tuple[int, Future[tuple[Assignment, Part]]] | None = None
+
+    def _start_anew_after_fork(self) -> None:
+        """Forget the parent's thread, which does not exist in a forked process, and its lock, which nothing would release there."""
+        if self._process != os.getpid():
+            self._start_background()
 
     def _submit(self, work: Callable[..., T], *arguments: Any) -> Future[T]:
         with self._lock:
@@ -151,14 +172,15 @@ class RandomPartition:
                 self._worker = ThreadPoolExecutor(1, thread_name_prefix="revgnn-partition")
             return self._worker.submit(work, *arguments)
 
-    def _prepare(self, epoch: int) -> None:
-        prepared = (epoch, self._submit(self._begin, epoch))
+    def _prepare_epoch(self, epoch: int) -> None:
+        prepared = (epoch, self._submit(self._first_part, epoch))
         with self._lock:
-            self._next = prepared
+            self._next_epoch = prepared
 
-    def _take_next(self, epoch: int, start: int) -> tuple[Draw, Part] | None:
+    def _take_prepared(self, epoch: int, start: int) -> tuple[Assignment, Part] | None:
+        """Return the assignment and first part prepared for this epoch, or None."""
         with self._lock:
-            prepared, self._next = self._next, None
+            prepared, self._next_epoch = self._next_epoch, None
         if prepared is None:
             return None
         if prepared[0] != epoch or start != 0:
@@ -168,7 +190,7 @@ class RandomPartition:
 
 
 def _as_numpy(features: Tensor) -> np.ndarray:
-    """The same memory; bfloat16, which NumPy lacks, as integers of its bits."""
+    """Return the same memory as an array; bfloat16, which NumPy does not have, as int16 with the same bits."""
     return (features.view(torch.int16) if features.dtype == torch.bfloat16 else features).numpy()
 
 

@@ -1,25 +1,18 @@
-"""Equilibria: solvers, and how a solution is differentiated. Knows no graphs."""
+"""Equilibria: solvers of z = f(z), and how a solution is differentiated. They know no graphs."""
 
-from revgnn.equilibrium.implicit import (
-    AbstractEquilibriumGradient,
-    Implicit,
-    Phantom,
-    SolveRecord,
-    equilibrium,
-    one_step,
-    unrolled,
-)
+from revgnn.equilibrium.gradient import AbstractEquilibriumGradient, Implicit, Phantom, one_step
 from revgnn.equilibrium.jacobian import jacobian_penalty
+from revgnn.equilibrium.record import SolveRecord, SolveStatistics
 from revgnn.equilibrium.reversible_solve import reversible_equilibrium
-from revgnn.equilibrium.tally import Solves, SolveTally
+from revgnn.equilibrium.solve import equilibrium
+from revgnn.equilibrium.unroll import unrolled
 
 __all__ = [
     "AbstractEquilibriumGradient",
     "Implicit",
     "Phantom",
     "SolveRecord",
-    "SolveTally",
-    "Solves",
+    "SolveStatistics",
     "equilibrium",
     "jacobian_penalty",
     "one_step",

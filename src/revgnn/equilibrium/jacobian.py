@@ -7,24 +7,25 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from revgnn.equilibrium.implicit import repeatable
 from revgnn.equilibrium.solvers import Step
+from revgnn.equilibrium.unroll import repeatable
 from revgnn.stack.replay import Conditions
 
 
 def jacobian_penalty(step: Step, z: Tensor, *, probes: int = 1) -> Tensor:
-    r"""Estimate of $\lVert J \rVert_F^2 / n$, the mean squared singular value of $J = \partial f / \partial z$, differentiable
-    by what f depends on (Bai et al. 2021, arXiv:2106.14342).
+    r"""Estimate $\lVert J \rVert_F^2 / n$, the mean squared singular value of $J = \partial f / \partial z$ (Bai et al. 2021,
+    arXiv:2106.14342).
 
-    Hutchinson's estimator $\mathbb{E}\, \lVert J \epsilon \rVert^2$ with $\epsilon \sim N(0, I)$. $J \epsilon$ is a forward
-    difference of two evaluations, $(f(z + h \epsilon) - f(z)) / h$, so f needs no second derivatives; h is the square root of
-    the dtype's precision times the root mean square of z, where truncation and rounding are about the same. Without a kink of f
-    between the two it is exact to about three digits in float32. Autocast is off inside.
+    The estimate is differentiable with respect to what f depends on. It is Hutchinson's estimator
+    $\mathbb{E}\, \lVert J \epsilon \rVert^2$ with $\epsilon \sim N(0, I)$. $J \epsilon$ is a forward difference of two evaluations,
+    $(f(z + h \epsilon) - f(z)) / h$, so f needs no second derivatives. h is the square root of the dtype's precision times the root
+    mean square of z, where truncation and rounding are about equal. If f has no kink between the two evaluations, the difference is
+    exact to about three digits in float32. Autocast is off inside.
 
     Args:
         step: f.
-        z: where, of n elements; taken as a constant.
-        probes: draws of epsilon, each an evaluation more.
+        z: the state, of n elements; taken as a constant.
+        probes: number of draws of epsilon. Each takes one more evaluation.
 
     Returns:
         A scalar in the dtype of `z`. Memory: probes + 1 evaluations of f.
@@ -32,12 +33,12 @@ def jacobian_penalty(step: Step, z: Tensor, *, probes: int = 1) -> Tensor:
     if probes < 1:
         raise ValueError(f"probes must be 1 or more, got {probes}.")
     z = z.detach()
-    # A difference this small would drown in the rounding of autocast.
+    # The rounding of autocast is larger than so small a difference.
     conditions = replace(Conditions.now(z.device), autocast=None)
     draws = [torch.randn_like(z) for _ in range(probes)]
     h = torch.finfo(z.dtype).eps ** 0.5 * z.square().mean().sqrt().clamp_min(1e-3)
-    with conditions.own_random_state():
-        again = repeatable(step, conditions)
-        f = again(z)
-        squares = [((again(z + h * epsilon) - f) / h).square().mean() for epsilon in draws]
+    with conditions.around_pass():
+        evaluate = repeatable(step, conditions)
+        f = evaluate(z)
+        squares = [((evaluate(z + h * epsilon) - f) / h).square().mean() for epsilon in draws]
     return torch.stack(squares).mean()

@@ -1,4 +1,4 @@
-"""The adjacency that every operator walks: one immutable `Graph`, its index, and how edge features are stored."""
+"""The graph that every operator works on: `Graph`, its index arrays, its checks, and the storage of edge features."""
 
 from revgnn.graph.graph import Graph
 

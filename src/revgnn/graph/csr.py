@@ -1,22 +1,26 @@
-"""Compressed index arrays on the CPU: grouping, transposing, selecting and cutting, in one pass over the edges each.
+"""Compressed index arrays on the CPU: grouping, transposing and selecting, each in one or two passes over the edges.
 
-Everything here works on plain NumPy arrays and is compiled by numba on first use (the result is cached on disk).
-A *compressed* graph is `indptr` (int64, N + 1) with `src` (int32 or int64, E): the edges into node `i` are the
-positions `indptr[i]` to `indptr[i + 1]`. Inputs are trusted: `revgnn.graph` validates before it calls.
+All functions work on NumPy arrays. numba compiles them on first use and caches the result on disk. A *compressed* graph is
+`indptr` (int64, N + 1) with `src` (int32 or int64, E): the edges into node `i` are the positions `indptr[i]` to `indptr[i + 1]`.
+Inputs are not checked here: `revgnn.graph` checks them before it calls.
 """
 
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
+
+from revgnn.kernels.cpu.cache import cached_njit
 
 IndexArray = np.ndarray
 """An int32 or int64 array."""
 
 
-@njit(cache=True, nogil=True)
+@cached_njit(nogil=True)
 def group_by(keys: IndexArray, num_groups: int) -> tuple[np.ndarray, np.ndarray]:
-    """Stable counting sort: `indptr` (int64, num_groups + 1) and `order` (int64), so that `keys[order]` ascends."""
+    """Sort positions by key with a stable counting sort.
+
+    Returns `indptr` (int64, num_groups + 1) and `order` (int64), so that `keys[order]` ascends.
+    """
     indptr = np.zeros(num_groups + 1, np.int64)
     for key in keys:
         indptr[key + 1] += 1
@@ -31,12 +35,14 @@ def group_by(keys: IndexArray, num_groups: int) -> tuple[np.ndarray, np.ndarray]
     return indptr, order
 
 
-@njit(cache=True, nogil=True)
-def both_ways(src: IndexArray, dst: IndexArray, num_nodes: int, stored: IndexArray) -> tuple[np.ndarray, IndexArray]:
-    """Each edge and its reverse, compressed by destination, in the order in which edge 0, its reverse, edge 1, ... arrive.
+@cached_njit(nogil=True)
+def compress_with_reverse(
+    src: IndexArray, dst: IndexArray, num_nodes: int, edge_ids: IndexArray | None = None
+) -> tuple[np.ndarray, IndexArray]:
+    """Compress each edge and its reverse by destination, in the order edge 0, its reverse, edge 1, its reverse, ...
 
-    Returns `(indptr, out)`, where `out` (dtype of `src`) holds the sources. Into `stored` (twice as many as there are edges) comes
-    which of the given edges each is, or is the reverse of.
+    Returns `(indptr, sources)`, `sources` in the dtype of `src`. If `edge_ids` (2 E entries) is given, it receives for each
+    position the number of the given edge that is stored there or whose reverse is.
     """
     indptr = np.zeros(num_nodes + 1, np.int64)
     for e in range(src.size):
@@ -45,35 +51,36 @@ def both_ways(src: IndexArray, dst: IndexArray, num_nodes: int, stored: IndexArr
     for i in range(num_nodes):
         indptr[i + 1] += indptr[i]
     cursor = indptr[:-1].copy()
-    out = np.empty(2 * src.size, src.dtype)
+    sources = np.empty(2 * src.size, src.dtype)
     for e in range(src.size):
         a, b = src[e], dst[e]
         p = cursor[b]
         cursor[b] = p + 1
-        out[p] = a
-        stored[p] = e
-        p = cursor[a]
-        cursor[a] = p + 1
-        out[p] = b
-        stored[p] = e
-    return indptr, out
+        q = cursor[a]
+        cursor[a] = q + 1
+        sources[p] = a
+        sources[q] = b
+        if edge_ids is not None:
+            edge_ids[p] = e
+            edge_ids[q] = e
+    return indptr, sources
 
 
-@njit(cache=True, nogil=True)
+@cached_njit(nogil=True)
 def transpose(indptr: np.ndarray, src: IndexArray) -> tuple[np.ndarray, IndexArray, IndexArray]:
-    """The same edges compressed by source.
+    """Compress the same edges by source.
 
     Returns `(indptr_out, dst, edge)`: the edges out of node `j` are the positions `indptr_out[j]` to `indptr_out[j + 1]`;
-    `dst` (dtype of `src`) ascends within a node and `edge` is each edge's position in the destination order
-    (dtype of `src`: the caller sees to it that E fits).
+    `dst` (dtype of `src`) ascends within a node; `edge` (dtype of `src`, in which E must fit) is each edge's position in
+    destination order.
     """
     num_nodes = indptr.size - 1
-    out = np.zeros(num_nodes + 1, np.int64)
+    indptr_out = np.zeros(num_nodes + 1, np.int64)
     for j in src:
-        out[j + 1] += 1
+        indptr_out[j + 1] += 1
     for j in range(num_nodes):
-        out[j + 1] += out[j]
-    cursor = out[:-1].copy()
+        indptr_out[j + 1] += indptr_out[j]
+    cursor = indptr_out[:-1].copy()
     dst = np.empty_like(src)
     edge = np.empty_like(src)
     for i in range(num_nodes):
@@ -82,41 +89,41 @@ def transpose(indptr: np.ndarray, src: IndexArray) -> tuple[np.ndarray, IndexArr
             cursor[src[e]] = p + 1
             dst[p] = i
             edge[p] = e
-    return out, dst, edge
+    return indptr_out, dst, edge
 
 
-@njit(cache=True, nogil=True)
+@cached_njit(nogil=True)
 def first_out_of_range(index: IndexArray, num_nodes: int) -> int:
-    """Position of the first entry outside `[0, num_nodes)`, or -1."""
+    """Return the position of the first entry outside `[0, num_nodes)`, or -1."""
     for e in range(index.size):
         if index[e] < 0 or index[e] >= num_nodes:
             return e
     return -1
 
 
-@njit(cache=True, nogil=True)
+@cached_njit(nogil=True)
 def select_nodes(
     indptr: np.ndarray, src: IndexArray, nodes: np.ndarray, new_id: np.ndarray
 ) -> tuple[np.ndarray, IndexArray, np.ndarray]:
-    """The sub-graph on `nodes` (int64, distinct), relabelled to `0 .. len(nodes) - 1` in the given order.
+    """Return the sub-graph on `nodes` (int64, distinct), renumbered `0 .. len(nodes) - 1` in the given order.
 
-    `new_id` (int64, N) is each node's new label or -1. Returns `(indptr, src, edge)` where `edge` (int64) is each kept edge's
+    `new_id` (int64, N) is each node's new number or -1. Returns `(indptr, src, edge)`, where `edge` (int64) is each kept edge's
     position in the full graph. Edges keep their order within a destination.
     """
-    out = np.zeros(nodes.size + 1, np.int64)
+    kept_indptr = np.zeros(nodes.size + 1, np.int64)
     for i in range(nodes.size):
         count = 0
         for e in range(indptr[nodes[i]], indptr[nodes[i] + 1]):
             count += new_id[src[e]] >= 0
-        out[i + 1] = out[i] + count
-    kept = np.empty(out[-1], src.dtype)
-    edge = np.empty(out[-1], np.int64)
+        kept_indptr[i + 1] = kept_indptr[i] + count
+    kept_src = np.empty(kept_indptr[-1], src.dtype)
+    edge = np.empty(kept_indptr[-1], np.int64)
     for i in range(nodes.size):
-        p = out[i]
+        p = kept_indptr[i]
         for e in range(indptr[nodes[i]], indptr[nodes[i] + 1]):
             j = new_id[src[e]]
             if j >= 0:
-                kept[p] = j
+                kept_src[p] = j
                 edge[p] = e
                 p += 1
-    return out, kept, edge
+    return kept_indptr, kept_src, edge

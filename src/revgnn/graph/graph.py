@@ -1,50 +1,34 @@
-"""One immutable adjacency, validated once, so that no kernel ever reads out of bounds."""
+"""The class `Graph`: one immutable adjacency, checked once when it is made, so that no kernel reads out of bounds."""
 
 from __future__ import annotations
 
-import math
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any
 
-import numpy as np
+import scipy.sparse
 import torch
 from torch import Tensor
 from torch_geometric import EdgeIndex
+from torch_geometric.data import Data
 
-from revgnn.graph import csr, edge_storage
-
-if TYPE_CHECKING:
-    from torch_geometric.data import Data
-
-
-class BySource(NamedTuple):
-    """The edges of a `Graph` once more, compressed by source: what a deterministic backward pass walks.
-
-    The edges out of node `j` are the positions `indptr[j]` to `indptr[j + 1]`. Within a node `dst` ascends.
-    """
-
-    indptr: Tensor
-    """int64, (N + 1,)."""
-    dst: Tensor
-    """int32 or int64, (E,)."""
-    edge: Tensor
-    """int32 or int64, (E,): the edge's position in the graph's own (destination) order."""
+from revgnn.graph import conversions, edge_storage, index, validation
+from revgnn.graph.index import BySource
 
 
 class Graph:
     """A directed graph compressed by destination, with optional edge features in the same order.
 
     Build one with `Graph.from_edge_index`, `Graph.from_data`, `Graph.from_sparse`, or `Graph.of` for any of these.
-    Isolated nodes, no edges at all, doubled edges and self-loops are legal. The arrays are shared, never copied, by `to`,
-    `with_edge_attr` and the kernels: treat them as read-only.
+    Isolated nodes, graphs without edges, doubled edges and self-loops are legal. `to`, `with_edge_attr` and the kernels share the
+    arrays and never copy them: treat them as read-only.
 
     Attributes:
         indptr: int64, (N + 1,). The edges into node `i` are the positions `indptr[i]` to `indptr[i + 1]`.
-        src: int32 (int64 where N >= 2**31), (E,). Source of each edge, in destination order.
-        edge_attr: floating point or int16, (E, K), or None. Features of each edge, in destination order; where they are int16
-            the features are `edge_attr * edge_scale`. `edge_features()` is floating point in any case.
+        src: int32 (int64 if N >= 2**31), (E,). Source of each edge, in destination order.
+        edge_attr: floating point or int16, (E, K), or None. Features of each edge, in destination order. If they are int16, the
+            features are `edge_attr * edge_scale`; `edge_features()` is always floating point.
         edge_scale: 1.0 unless `edge_attr` is int16. See `compressed`.
         edge_ids: int64, (E,), or None. Position of each edge in the `edge_index` this graph was built from
-            (None: it already was in destination order). `permute_edges` uses it.
+            (None: the edges were in destination order already). `permute_edges` uses it.
     """
 
     __slots__ = ("_by_source", "_dst", "_inv_degree", "edge_attr", "edge_ids", "edge_scale", "indptr", "src")
@@ -59,16 +43,24 @@ class Graph:
         edge_ids: Tensor | None = None,
         validate: bool = True,
     ) -> None:
-        """Wrap arrays that already are in destination order.
+        """Wrap arrays that are in destination order already.
 
-        The checks walk over the arrays once, without a copy: those of a file mapped into memory are read, not held.
+        The checks read the arrays once and copy nothing that is contiguous already: an array in a memory-mapped file may be larger
+        than memory. Kernels read memory in order, so that other layouts are copied.
 
         Raises:
-            ValueError: if a dtype, a shape, an index or an edge feature is not what the class documents, naming the first bad edge.
+            TypeError: if `indptr`, `src` or `edge_attr` is not a tensor.
+            ValueError: if a dtype, a shape, an index or an edge feature is not as the class documents; names the first bad edge.
         """
         if validate:
-            _check_compressed(indptr, src)
-            edge_storage.check(edge_attr, edge_scale, src.numel())
+            validation.check_tensor(indptr, "indptr")
+            validation.check_tensor(src, "src")
+            validation.check_compressed(indptr, src)
+            validation.check_edge_values(edge_attr, "edge_attr", src)
+            edge_storage.check_edge_attr(edge_attr, edge_scale, src.numel())
+            validation.check_edge_ids(edge_ids, src)
+            indptr, src = indptr.contiguous(), src.contiguous()
+            edge_attr = None if edge_attr is None else edge_attr.contiguous()
         self.indptr = indptr
         self.src = src
         self.edge_attr = edge_attr
@@ -84,41 +76,34 @@ class Graph:
     def from_edge_index(
         cls, edge_index: Tensor, num_nodes: int | None = None, edge_attr: Tensor | None = None, *, edge_scale: float = 1.0
     ) -> Graph:
-        """From source and destination of every edge.
+        """Build a graph from the source and destination of every edge.
 
         Args:
             edge_index: integer, (2, E): row 0 the sources, row 1 the destinations (PyTorch Geometric's `source_to_target`).
-            num_nodes: N. Default: the largest index plus one, which loses isolated nodes at the end.
+            num_nodes: N. Default: the largest index plus one, which drops isolated nodes at the end.
             edge_attr: floating point or int16, (E,) or (E, K), in the order of `edge_index`.
-            edge_scale: what int16 features are multiples of.
+            edge_scale: the factor of int16 features: the features are `edge_attr * edge_scale`.
 
         Raises:
-            ValueError: wrong dtype or shape, an index outside `[0, num_nodes)` (the first bad edge is named), features not finite.
+            ValueError: if a dtype or shape is wrong, an index is outside `[0, num_nodes)` (names the first bad edge), or a feature
+                is not finite.
         """
-        if edge_index.dim() != 2 or edge_index.shape[0] != 2:
-            raise ValueError(f"edge_index must have shape (2, E), got {tuple(edge_index.shape)}; transpose it if it is (E, 2).")
-        if edge_index.dtype not in (torch.int64, torch.int32):
-            raise ValueError(f"edge_index must be int64 or int32, got {edge_index.dtype}; convert it with edge_index.long().")
+        validation.check_tensor(edge_index, "edge_index")
         edge_index = edge_index.detach().as_subclass(Tensor)
-        num_edges = edge_index.shape[1]
-        inferred = int(edge_index.max()) + 1 if num_edges else 0
-        num_nodes = inferred if num_nodes is None else int(num_nodes)
-        if num_nodes < 0:
-            raise ValueError(f"num_nodes must be 0 or more, got {num_nodes}.")
-        _check_range(edge_index[0], num_nodes, "source")
-        _check_range(edge_index[1], num_nodes, "destination")
-        edge_attr = _as_edge_matrix(edge_attr)
-        edge_storage.check(edge_attr, edge_scale, num_edges)
+        num_nodes = validation.check_edge_index(edge_index, num_nodes)
+        validation.check_edge_values(edge_attr, "edge_attr", edge_index)
+        edge_attr = edge_storage.as_matrix(edge_attr)
+        edge_storage.check_edge_attr(edge_attr, edge_scale, edge_index.shape[1])
 
-        indptr, order = _group_by(edge_index[1], num_nodes)
-        src = edge_index[0][order].to(_index_dtype(num_nodes))
+        indptr, order = index.group_by(edge_index[1], num_nodes)
+        src = edge_index[0][order].to(torch.int32 if num_nodes < 2**31 else torch.int64)
         if edge_attr is not None:
-            edge_attr = edge_attr[order]
+            edge_attr = edge_attr[order].contiguous()
         return cls(indptr, src.contiguous(), edge_attr, edge_scale=edge_scale, edge_ids=order, validate=False)
 
     @classmethod
     def from_data(cls, data: Data) -> Graph:
-        """From a PyTorch Geometric `Data`: its `edge_index` (or `adj_t`), `num_nodes` and `edge_attr`."""
+        """Build a graph from a PyTorch Geometric `Data`: its `edge_index` (or `adj_t`), `num_nodes` and `edge_attr`."""
         edge_index = data.edge_index
         if edge_index is None:
             adj_t = data.get("adj_t")
@@ -129,29 +114,22 @@ class Graph:
 
     @classmethod
     def from_sparse(cls, matrix: Any, *, values: bool = False) -> Graph:
-        """From a square sparse matrix of torch or SciPy: entry `[i, j]` is the edge `j -> i` (PyTorch Geometric's `adj_t`).
+        """Build a graph from a square sparse matrix of torch or SciPy: entry `[i, j]` is the edge `j -> i` (PyG's `adj_t`).
 
         Args:
             matrix: (N, N), any sparse layout. Stored entries are edges, whatever their value.
             values: keep the entries as edge features (E, 1).
+
+        Raises:
+            ValueError: if the matrix is dense or not square.
         """
-        if matrix.ndim != 2 or matrix.shape[0] != matrix.shape[1]:
-            raise ValueError(f"an adjacency matrix must be square, got shape {tuple(matrix.shape)}.")
-        if isinstance(matrix, Tensor):
-            if matrix.layout == torch.strided:
-                raise ValueError("a dense matrix is not a graph here; pass matrix.to_sparse() or an edge_index of shape (2, E).")
-            coo = matrix if matrix.layout == torch.sparse_coo else matrix.to_sparse_coo()
-            index, weight = coo._indices(), coo._values()
-        else:
-            entries = matrix.tocoo()
-            index = torch.from_numpy(np.stack([entries.coords[0], entries.coords[1]]).astype(np.int64))
-            weight = torch.from_numpy(np.asarray(entries.data))
-        edge_attr = weight.to(torch.get_default_dtype()) if values else None
-        return cls.from_edge_index(index.flip(0), matrix.shape[0], edge_attr)
+        edge_index, entries = conversions.edges_of_sparse(matrix)
+        edge_attr = entries.to(torch.get_default_dtype()) if values else None
+        return cls.from_edge_index(edge_index, matrix.shape[0], edge_attr)
 
     @classmethod
     def of(cls, graph: Any, num_nodes: int | None = None) -> Graph:
-        """A `Graph` from whatever describes one: a `Graph`, an edge_index, a PyG `Data` or `EdgeIndex`, a sparse matrix.
+        """Build a graph from a `Graph`, an edge_index, a PyG `Data` or `EdgeIndex`, or a sparse matrix of torch or SciPy.
 
         Raises:
             TypeError: for anything else.
@@ -164,16 +142,16 @@ class Graph:
             if num_nodes is None and isinstance(graph, EdgeIndex):
                 num_nodes = graph.get_sparse_size(0)
             return cls.from_edge_index(graph, num_nodes)
-        if hasattr(graph, "edge_index") and hasattr(graph, "num_nodes"):
+        if isinstance(graph, Data):
             return cls.from_data(graph)
-        if hasattr(graph, "tocoo"):
+        if scipy.sparse.issparse(graph):
             return cls.from_sparse(graph)
         raise TypeError(
             f"cannot make a graph of {type(graph).__name__}; pass a revgnn.Graph, an edge_index of shape (2, E), "
             "a torch_geometric Data or EdgeIndex, or a sparse matrix of torch or SciPy."
         )
 
-    # --- what it knows --------------------------------------------------------------------------------------------------
+    # --- sizes, degrees, other forms of the same edges --------------------------------------------------------------------
 
     @property
     def num_nodes(self) -> int:
@@ -193,17 +171,17 @@ class Graph:
 
     @property
     def in_degree(self) -> Tensor:
-        """int64, (N,): edges into each node."""
+        """int64, (N,): number of edges into each node."""
         return self.indptr.diff()
 
     @property
     def out_degree(self) -> Tensor:
-        """int64, (N,): edges out of each node."""
+        """int64, (N,): number of edges out of each node."""
         return self.by_source.indptr.diff()
 
     @property
     def inv_degree(self) -> Tensor:
-        """float32, (N,): one over the number of edges into each node, 0 where there is none. Computed once."""
+        """float32, (N,): one over the number of edges into each node, 0 if there is none. Computed once."""
         if self._inv_degree is None:
             degree = self.in_degree
             self._inv_degree = torch.where(degree > 0, 1.0 / degree.clamp(min=1), 0.0).to(torch.float32)
@@ -213,8 +191,7 @@ class Graph:
     def dst(self) -> Tensor:
         """dtype of `src`, (E,): destination of each edge, ascending. Computed once."""
         if self._dst is None:
-            nodes = torch.arange(self.num_nodes, device=self.device, dtype=self.src.dtype)
-            self._dst = torch.repeat_interleave(nodes, self.in_degree, output_size=self.num_edges)
+            self._dst = index.destinations(self.indptr, self.src)
         return self._dst
 
     @property
@@ -224,117 +201,101 @@ class Graph:
 
     @property
     def by_source(self) -> BySource:
-        """The same edges compressed by source, sorted once, on first use."""
+        """The same edges compressed by source. Computed once."""
         if self._by_source is None:
-            self._by_source = _transpose(self.indptr, self.src)
+            self._by_source = index.transpose(self.indptr, self.src)
         return self._by_source
-
-    def __repr__(self) -> str:
-        features = f", num_edge_features={self.num_edge_features}" if self.edge_attr is not None else ""
-        return f"Graph(num_nodes={self.num_nodes}, num_edges={self.num_edges}{features})"
-
-    # --- graphs made of it ----------------------------------------------------------------------------------------------
 
     def permute_edges(self, values: Tensor) -> Tensor:
         """Bring per-edge values (E, ...) from the order of the original `edge_index` into this graph's order."""
         if values.shape[0] != self.num_edges:
-            raise ValueError(f"values must have one row an edge ({self.num_edges}), got shape {tuple(values.shape)}.")
+            raise ValueError(f"values must have one row for each edge ({self.num_edges}), got shape {tuple(values.shape)}.")
         return values if self.edge_ids is None else values[self.edge_ids]
 
     def edge_features(self, dtype: torch.dtype | None = None) -> Tensor | None:
-        """(E, K), or None: the edge features as numbers, for whatever knows no `edge_scale`.
+        """Return the edge features as floating point, (E, K), or None: for code that does not use `edge_scale`.
 
-        `edge_attr` itself where it is floating point of that `dtype` (None: of any), else a copy; int16 is decoded, into
-        float32 by default.
+        This is `edge_attr` itself if it is floating point and has that `dtype` (None: any); otherwise it is a copy. int16 is
+        decoded, by default into float32.
         """
         if self.edge_attr is None:
             return None
         stored = self.edge_attr.dtype if self.edge_attr.is_floating_point() else torch.float32
         return edge_storage.decode(self.edge_attr, self.edge_scale, dtype or stored)
 
+    def __repr__(self) -> str:
+        features = f", num_edge_features={self.num_edge_features}" if self.edge_attr is not None else ""
+        return f"Graph(num_nodes={self.num_nodes}, num_edges={self.num_edges}{features})"
+
+    # --- other graphs made from this one ----------------------------------------------------------------------------------
+
     def compressed(self, kind: edge_storage.Kind = "auto") -> Graph:
-        """The same graph with its edge features in 16 bits each.
+        """Return the same graph with its edge features in 16 bits each.
 
         Args:
-            kind: "int16", multiples of a power of ten from 1 to 0.0001: every float32 feature comes back to the last bit;
-                "float16" or "bfloat16", rounded; "auto": int16 if nothing is lost, else the graph as it is.
+            kind: "int16": multiples of a power of ten from 1 to 0.0001, from which every float32 feature is recovered exactly;
+                "float16" or "bfloat16": rounded; "auto": int16 if nothing is lost, otherwise the graph is returned as it is.
 
         Raises:
-            ValueError: for "int16", if something would be lost, naming the first edge; for "float16", if a feature is too large.
+            ValueError: for "int16", if something would be lost (names the first edge); for "float16", if a feature is too large.
         """
         if self.edge_attr is None:
             return self
         edge_attr, scale = edge_storage.compress(self.edge_attr, self.edge_scale, kind)
-        return self if edge_attr is self.edge_attr else self._with(edge_attr, scale)
+        return self if edge_attr is self.edge_attr else self._with_checked_edge_attr(edge_attr, scale)
 
     def with_edge_attr(self, edge_attr: Tensor | None, *, edge_scale: float = 1.0) -> Graph:
-        """The same structure with other edge features (E, K), given in *this graph's* order (see `permute_edges`)."""
-        edge_attr = _as_edge_matrix(edge_attr)
-        edge_storage.check(edge_attr, edge_scale, self.num_edges)
-        return self._with(edge_attr, edge_scale)
+        """Return the same structure with other edge features (E, K), given in *this graph's* order (see `permute_edges`)."""
+        validation.check_edge_values(edge_attr, "edge_attr", self.src)
+        edge_attr = edge_storage.as_matrix(edge_attr)
+        edge_storage.check_edge_attr(edge_attr, edge_scale, self.num_edges)
+        edge_attr = None if edge_attr is None else edge_attr.contiguous()
+        return self._with_checked_edge_attr(edge_attr, edge_scale)
 
-    def _with(self, edge_attr: Tensor | None, edge_scale: float) -> Graph:
+    def _with_checked_edge_attr(self, edge_attr: Tensor | None, edge_scale: float) -> Graph:
         other = Graph(self.indptr, self.src, edge_attr, edge_scale=edge_scale, edge_ids=self.edge_ids, validate=False)
         other._by_source, other._dst, other._inv_degree = self._by_source, self._dst, self._inv_degree
         return other
 
     def with_self_loops(self, fill: float | None = None) -> Graph:
-        """Each node's own loop once: loops that are there are replaced, new ones get edge features `fill`.
+        """Return the graph in which each node has exactly one self-loop, whose edge features are `fill`.
 
         Raises:
             ValueError: if there are edge features and no `fill` for those of the loops, or one that int16 features cannot hold.
         """
         if self.edge_attr is not None and fill is None:
-            raise ValueError("this graph has edge features: say which value those of the self-loops get, with fill=0.0, say.")
+            raise ValueError("this graph has edge features; say which value those of the self-loops get, for example fill=0.0.")
         edge_index = self.edge_index
         keep = edge_index[0] != edge_index[1]
         loops = torch.arange(self.num_nodes, device=self.device).expand(2, -1)
         edge_attr = None
         if self.edge_attr is not None:
-            shape, value = (self.num_nodes, self.num_edge_features), self._stored(fill or 0.0)
-            edge_attr = torch.cat([self.edge_attr[keep], self.edge_attr.new_full(shape, value)])
+            value = edge_storage.encode_value(fill or 0.0, self.edge_attr.dtype, self.edge_scale)
+            loop_attr = self.edge_attr.new_full((self.num_nodes, self.num_edge_features), value)
+            edge_attr = torch.cat([self.edge_attr[keep], loop_attr])
         edge_index = torch.cat([edge_index[:, keep], loops], dim=1)
         return Graph.from_edge_index(edge_index, self.num_nodes, edge_attr, edge_scale=self.edge_scale)
 
-    def _stored(self, value: float) -> float:
-        """A feature as `edge_attr` holds it."""
-        assert self.edge_attr is not None
-        if self.edge_attr.is_floating_point():
-            return value
-        whole = round(value / self.edge_scale)
-        if abs(whole) > 32767 or not math.isclose(whole * self.edge_scale, value, rel_tol=1e-6):
-            raise ValueError(
-                f"fill must be a multiple of the int16 features' scale {self.edge_scale} up to 32767 times as large, got {value}; "
-                "choose another, or decode the features with graph.with_edge_attr(graph.edge_features())."
-            )
-        return whole
-
     def subgraph(self, nodes: Tensor) -> Graph:
-        """The graph on `nodes` (integer, (M,), distinct): node `nodes[i]` becomes node `i`; edge features come along.
+        """Return the graph on `nodes` (integer, (M,), distinct), with its edge features: node `nodes[i]` becomes node `i`.
 
         Raises:
-            ValueError: if a node is out of range or named twice.
+            ValueError: if a node is out of range or occurs twice.
         """
-        if nodes.dim() != 1 or nodes.dtype not in (torch.int64, torch.int32):
-            raise ValueError(f"nodes must be a vector of int64 or int32, got {nodes.dtype} of shape {tuple(nodes.shape)}.")
+        validation.check_node_vector(nodes, self.num_nodes)
         nodes = nodes.to(self.device, torch.int64)
-        _check_range(nodes, self.num_nodes, "node")
         new_id = torch.full((self.num_nodes,), -1, dtype=torch.int64, device=self.device)
-        labels = torch.arange(nodes.numel(), device=self.device)
-        new_id[nodes] = labels
-        if not torch.equal(new_id[nodes], labels):
-            twice = nodes[new_id[nodes] != labels][0].item()
-            raise ValueError(f"nodes must be distinct, but node {twice} is named more than once.")
-        if self.device.type == "cpu":
-            arrays = csr.select_nodes(self.indptr.numpy(), self.src.numpy(), nodes.numpy(), new_id.numpy())
-            indptr, src, edge = (torch.from_numpy(a) for a in arrays)
-        else:
-            indptr, src, edge = _select_nodes_torch(self, new_id, nodes.numel())
+        numbers = torch.arange(nodes.numel(), device=self.device)
+        new_id[nodes] = numbers
+        if not torch.equal(new_id[nodes], numbers):
+            repeated = nodes[new_id[nodes] != numbers][0].item()
+            raise ValueError(f"nodes must be distinct, but node {repeated} is named more than once.")
+        indptr, src, edge = index.select_nodes(self.indptr, self.src, nodes, new_id)
         edge_attr = None if self.edge_attr is None else self.edge_attr[edge]
         return Graph(indptr, src, edge_attr, edge_scale=self.edge_scale, validate=False)
 
     def to(self, device: torch.device | str, *, non_blocking: bool = False) -> Graph:
-        """This graph on another device; itself if it is there already. What was computed lazily moves along."""
+        """Return this graph on another device, with what was computed once; the graph itself if it is there already."""
         device = torch.device(device)
         if device == self.device:
             return self
@@ -351,74 +312,3 @@ class Graph:
             other._by_source = BySource(*(move(t) for t in self._by_source))
         other._dst, other._inv_degree = move_if(self._dst), move_if(self._inv_degree)
         return other
-
-
-# --- checks -------------------------------------------------------------------------------------------------------------
-
-
-def _index_dtype(num_nodes: int) -> torch.dtype:
-    return torch.int32 if num_nodes < 2**31 else torch.int64
-
-
-def _check_range(index: Tensor, num_nodes: int, what: str) -> None:
-    if index.device.type == "cpu":
-        bad = int(csr.first_out_of_range(index.contiguous().numpy(), num_nodes))
-    else:
-        outside = ((index < 0) | (index >= num_nodes)).nonzero()
-        bad = int(outside[0]) if outside.numel() else -1
-    if bad >= 0:
-        where = f"nodes[{bad}]" if what == "node" else f"edge {bad} has {what}"
-        raise ValueError(
-            f"{where} {int(index[bad])}, but the graph has {num_nodes} nodes: indices must lie in [0, {num_nodes}); "
-            "raise num_nodes or remove the entry."
-        )
-
-
-def _check_compressed(indptr: Tensor, src: Tensor) -> None:
-    if indptr.dim() != 1 or indptr.dtype != torch.int64 or indptr.numel() == 0:
-        raise ValueError(f"indptr must be int64 of shape (N + 1,), got {indptr.dtype} of shape {tuple(indptr.shape)}.")
-    if src.dim() != 1 or src.dtype not in (torch.int32, torch.int64):
-        raise ValueError(f"src must be int32 or int64 of shape (E,), got {src.dtype} of shape {tuple(src.shape)}.")
-    if indptr.device != src.device:
-        raise ValueError(f"indptr is on {indptr.device} and src on {src.device}; put both on one device.")
-    if int(indptr[0]) != 0 or int(indptr[-1]) != src.numel() or bool((indptr.diff() < 0).any()):
-        raise ValueError(
-            f"indptr must ascend from 0 to the number of edges ({src.numel()}), got {int(indptr[0])} to {int(indptr[-1])}."
-        )
-    _check_range(src, indptr.numel() - 1, "source")
-
-
-def _as_edge_matrix(edge_attr: Tensor | None) -> Tensor | None:
-    return edge_attr.unsqueeze(1) if edge_attr is not None and edge_attr.dim() == 1 else edge_attr
-
-
-# --- index arrays, by device --------------------------------------------------------------------------------------------
-
-
-def _group_by(keys: Tensor, num_groups: int) -> tuple[Tensor, Tensor]:
-    if keys.device.type == "cpu":
-        indptr, order = csr.group_by(keys.contiguous().numpy(), num_groups)
-        return torch.from_numpy(indptr), torch.from_numpy(order)
-    order = keys.sort(stable=True).indices
-    indptr = keys.new_zeros(num_groups + 1, dtype=torch.int64)
-    torch.cumsum(torch.bincount(keys, minlength=num_groups), 0, out=indptr[1:])
-    return indptr, order
-
-
-def _transpose(indptr: Tensor, src: Tensor) -> BySource:
-    num_nodes, num_edges = indptr.numel() - 1, src.numel()
-    if src.device.type == "cpu" and (num_edges < 2**31 or src.dtype == torch.int64):
-        out, dst, edge = csr.transpose(indptr.numpy(), src.numpy())
-        return BySource(torch.from_numpy(out), torch.from_numpy(dst), torch.from_numpy(edge))
-    out, edge = _group_by(src, num_nodes)
-    nodes = torch.arange(num_nodes, device=src.device, dtype=src.dtype)
-    dst = torch.repeat_interleave(nodes, indptr.diff(), output_size=num_edges)[edge]
-    return BySource(out, dst, edge.to(torch.int32) if num_edges < 2**31 else edge)
-
-
-def _select_nodes_torch(graph: Graph, new_id: Tensor, size: int) -> tuple[Tensor, Tensor, Tensor]:
-    src, dst = new_id[graph.src], new_id[graph.dst]
-    edge = ((src >= 0) & (dst >= 0)).nonzero().squeeze(1)
-    indptr, order = _group_by(dst[edge], size)
-    edge = edge[order]
-    return indptr, src[edge].to(graph.src.dtype), edge

@@ -1,4 +1,5 @@
-"""The one place where the implementation of an operator is chosen: the kernels of a device, or the definition in plain torch."""
+"""The one place where it is decided what runs an operator: the kernels of a device, or the definition in plain torch; and whether
+torch's dispatcher must see it."""
 
 from __future__ import annotations
 
@@ -7,10 +8,14 @@ import importlib.util
 import os
 import warnings
 from collections.abc import Callable
+from typing import Any
 
 import torch
+from torch import Tensor, nn
+from torch.utils._python_dispatch import _get_current_dispatch_mode_stack
 
 NAMES = ("cpu", "gpu", "reference")
+_PLAIN = (Tensor, nn.Parameter)
 
 
 def _no_obstacle(backend: str) -> None:
@@ -25,7 +30,7 @@ def choose(backend: str | None, device: torch.device, obstacle: Callable[[str], 
 
     Args:
         backend: "cpu", "gpu" or "reference"; None for the default.
-        device: where the tensors are.
+        device: of the tensors.
         obstacle: from "cpu" or "gpu" to the reason why its kernels cannot take these tensors, or None if they can.
 
     Raises:
@@ -66,6 +71,24 @@ def _check_gpu(device: torch.device) -> None:
             f"backend 'gpu' works on CUDA tensors, and these are on {device}; move them, choose 'cpu' or 'reference', or, to "
             "test the kernels without a GPU, start with TRITON_INTERPRET=1."
         )
+
+
+def needs_dispatcher(tensors: tuple[Any, ...]) -> bool:
+    """Whether a compiler, a tracer, a transform, a dispatch mode or a tensor subclass has to see each operator.
+
+    A dispatch mode that only needs to see what operators are made of has an attribute `sees_through_operators`.
+    """
+    return (
+        torch.compiler.is_compiling()
+        or (torch._C._len_torch_dispatch_stack() > 0 and not _all_see_through())
+        or torch._C._are_functorch_transforms_active()
+        or torch._C._get_tracing_state() is not None
+        or any(isinstance(t, Tensor) and type(t) not in _PLAIN for t in tensors)
+    )
+
+
+def _all_see_through() -> bool:
+    return all(getattr(mode, "sees_through_operators", False) for mode in _get_current_dispatch_mode_stack())
 
 
 @functools.cache

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from revgnn.models.build import build_model, num_parameters
     from revgnn.models.deep_gnn import DeepGNN
     from revgnn.models.equilibrium import EquilibriumBlock, EquilibriumGNN
+    from revgnn.models.randomness import shared_dropout_mask
     from revgnn.models.revgat import RevGAT
 
 __all__ = [
@@ -36,6 +37,7 @@ __all__ = [
     "TrainingState",
     "build_model",
     "num_parameters",
+    "shared_dropout_mask",
 ]
 
 _HOMES = {
@@ -43,6 +45,7 @@ _HOMES = {
     "revgnn.models.build": ("build_model", "num_parameters"),
     "revgnn.models.deep_gnn": ("DeepGNN",),
     "revgnn.models.equilibrium": ("EquilibriumBlock", "EquilibriumGNN"),
+    "revgnn.models.randomness": ("shared_dropout_mask",),
     "revgnn.models.revgat": ("RevGAT",),
 }
 

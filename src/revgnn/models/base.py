@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from revgnn.equilibrium import Solves
+from revgnn.equilibrium import SolveStatistics
 from revgnn.graph import Graph
 from revgnn.models.config import ModelConfig
 
@@ -48,7 +48,7 @@ class AbstractModel(nn.Module, ABC):
             ValueError: if features do not have the width the model was built for.
         """
 
-    def take_solves(self) -> Solves | None:
+    def take_solves(self) -> SolveStatistics | None:
         """Return statistics of the solves since the last call; None if the network solves nothing."""
         return None
 

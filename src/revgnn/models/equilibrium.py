@@ -14,7 +14,7 @@ from revgnn.equilibrium import (
     Implicit,
     Phantom,
     SolveRecord,
-    Solves,
+    SolveStatistics,
     equilibrium,
     jacobian_penalty,
     one_step,
@@ -26,11 +26,11 @@ from revgnn.graph import Graph
 from revgnn.models.base import AbstractModel, TrainingState
 from revgnn.models.config import EquilibriumConfig, SolverConfig
 from revgnn.models.layers import DataShape, make_conv, make_edge_encoder, make_node_encoder
+from revgnn.models.randomness import shared_dropout_mask
 from revgnn.models.warm_start import WarmStart
-from revgnn.nn import shared_dropout_mask
 from revgnn.nn.encoder import EdgeEncoder, NodeEncoder
 from revgnn.nn.norm import make_norm
-from revgnn.stack import refuse_recording
+from revgnn.stack import HostDependent
 
 _WARM_START = "warm_start."
 """How the names of the last solutions begin in `TrainingState.tensors`."""
@@ -77,7 +77,7 @@ class EquilibriumBlock(nn.Module):
         return self.norm_second(torch.relu(self.second(h, graph, *edges) + inner))
 
 
-class EquilibriumGNN(AbstractModel):
+class EquilibriumGNN(HostDependent, AbstractModel):
     r"""Node classification by an equilibrium: $X = \mathrm{Encoder}(x)$, $Z = f(Z; X)$, $\mathrm{logits} = W\,
     \mathrm{Dropout}(\mathrm{ReLU}(Z)) + b$.
 
@@ -128,8 +128,6 @@ class EquilibriumGNN(AbstractModel):
     @torch.compiler.disable(reason="a solve decides by its residuals when to stop; compile the block instead")
     def forward(self, graph: Graph, x: Tensor | None, species: Tensor | None = None, *, nodes: Tensor | None = None) -> Tensor:
         """Return the logits (N, T); see `AbstractModel`. `nodes` finds the last solutions, for the warm start."""
-        if self.config.gradient != "backprop":
-            refuse_recording("an equilibrium", "whether it is solved for, and how far, is decided on the host")
         learning = self.training and torch.is_grad_enabled()
         encoded = self.nodes(x, species)
         edges: tuple[Any, ...] = () if self.edges is None else (self.edges(graph),)
@@ -146,7 +144,7 @@ class EquilibriumGNN(AbstractModel):
         z = torch.zeros_like(encoded, dtype=torch.promote_types(encoded.dtype, torch.float32))
         self.auxiliary_loss = None
         if self.is_unrolled:
-            z = unrolled(step, z, steps=self.config.depth // 2)
+            z = unrolled(step, z, steps=self.config.depth // 2, host_access=self.host_access)
         elif not learning:
             z = solve(z, self._evaluation_solver)
         else:
@@ -168,19 +166,19 @@ class EquilibriumGNN(AbstractModel):
 
     # --- what training asks for ---------------------------------------------------------------------------------------
 
-    def take_solves(self) -> Solves:
-        return self.solves.tally.take()
+    def take_solves(self) -> SolveStatistics:
+        return self.solves.take_statistics()
 
     def training_state(self) -> TrainingState:
         """Return the last solutions, if there is a warm start, and the solves that `take_solves` has not returned yet."""
         solutions = {} if self.warm_start is None else self.warm_start.tensors()
-        return TrainingState({f"{_WARM_START}{name}": t for name, t in solutions.items()}, {"solves": self.solves.tally.state()})
+        return TrainingState({f"{_WARM_START}{name}": t for name, t in solutions.items()}, {"solves": self.solves.state()})
 
     def restore_training_state(self, state: TrainingState) -> None:
         if self.warm_start is not None:
             solutions = {name.removeprefix(_WARM_START): t for name, t in state.tensors.items() if name.startswith(_WARM_START)}
             self.warm_start.restore(solutions, self.head.weight.device)
-        self.solves.tally.restore(state.values.get("solves", {}))
+        self.solves.restore(state.values.get("solves", {}))
 
     def capture_obstacle(self) -> str | None:
         if self.config.gradient == "backprop":

@@ -1,4 +1,4 @@
-"""The random numbers that the blocks of a stack share in one training step: a dropout mask, and edges left out."""
+"""The random numbers that the blocks of a stack share in one training step: a dropout mask, and removed edges."""
 
 from __future__ import annotations
 
@@ -7,9 +7,17 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from revgnn.models.config import StackConfig
-from revgnn.nn import shared_dropout_mask
-from revgnn.stack import PerGroup, PerLayer, Stack, refuse_recording
+from revgnn.models.config import GATConfig, StackConfig
+from revgnn.stack import PerGroup, PerLayer, Stack
+
+
+def shared_dropout_mask(shape: tuple[int, ...], rate: float, device: torch.device | None = None) -> Tensor:
+    r"""Draw factors 0 or $1 / (1 - \mathrm{rate})$, float32: one mask for all layers of a step (Li et al. 2021, arXiv:2106.07476).
+
+    It costs N x D once, where a mask for each layer would have to be stored, or drawn again.
+    """
+    keep = 1.0 - rate
+    return torch.empty(shape, device=device).bernoulli_(keep).div_(keep)
 
 
 def draw_step_randomness(config: StackConfig, stack: Stack, h: Tensor, *, training: bool) -> dict[str, Any]:
@@ -17,7 +25,7 @@ def draw_step_randomness(config: StackConfig, stack: Stack, h: Tensor, *, traini
 
     `mask`, one dropout mask for all layers, cut by groups: (N, D / G) each; only with `shared_dropout` and a rate above 0.
 
-    `edge_seed`, a seed per layer; only with edge dropout. The groups of a layer leave out the same edges. Leaving them out again
+    `edge_seed`, a seed per layer; only with edge dropout. The groups of a layer remove the same edges. Removing them again
     in the backward pass takes 8 bytes per layer, not a permutation.
 
     Args:
@@ -29,14 +37,18 @@ def draw_step_randomness(config: StackConfig, stack: Stack, h: Tensor, *, traini
     if config.shared_dropout and config.dropout:
         shape = (h.shape[0], h.shape[1] // stack.groups)
         shared["mask"] = PerGroup([shared_dropout_mask(shape, config.dropout, h.device) for _ in range(stack.groups)])
-    if config.edge_dropout:
-        refuse_recording("edge_dropout", "its seeds are numbers of the host, which a replay would repeat")
+    if _edge_dropout(config):
         shared["edge_seed"] = PerLayer(torch.randint(2**62, (len(stack.sequence),)).unbind())
     return shared
 
 
 def edge_dropout_obstacle(config: StackConfig, *, training: bool) -> str | None:
     """Return why a training step with edge dropout cannot be captured as a CUDA graph; None without edge dropout."""
-    if not (training and config.edge_dropout):
+    if not (training and _edge_dropout(config)):
         return None
     return "edge_dropout cannot be recorded in a CUDA graph: its seeds are numbers of the host, which a replay would repeat."
+
+
+def _edge_dropout(config: StackConfig) -> float:
+    """Return the rate of edge dropout, which only attention has."""
+    return config.convolution.edge_dropout if isinstance(config.convolution, GATConfig) else 0.0

@@ -1,11 +1,9 @@
 """Modules: convolutions, each in a file that reads like its paper, and the blocks that stacks are made of."""
 
 from revgnn.nn.base import AbstractConv
-from revgnn.nn.dropout import shared_dropout_mask
-from revgnn.nn.edge_map import EdgeEncoding
 from revgnn.nn.gat import GATConv
 from revgnn.nn.gcn import GCNConv
-from revgnn.nn.gen import GENConv
+from revgnn.nn.gen import EdgeEncoding, GENConv
 from revgnn.nn.gen_block import GENBlock
 from revgnn.nn.pre_activation import PreActivation
 from revgnn.nn.sage import SAGEConv
@@ -19,5 +17,4 @@ __all__ = [
     "GENConv",
     "PreActivation",
     "SAGEConv",
-    "shared_dropout_mask",
 ]

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from revgnn.graph import Graph
-from revgnn.nn.edge_map import EdgeEncoding
+from revgnn.nn.gen import EdgeEncoding
 
 
 class NodeEncoder(nn.Module):
@@ -68,7 +68,7 @@ class EdgeEncoder(nn.Linear):
 
     def forward(self, graph: Graph) -> EdgeEncoding:  # pyright: ignore[reportIncompatibleMethodOverride]
         """Return the edge features of the graph with the map."""
-        if graph.edge_attr is None or graph.num_edge_features != self.in_features:
+        if graph.edge_attr is None or graph.edge_attr.shape[1] != self.in_features:
             raise ValueError(
                 f"this model was built for {self.in_features} edge features, but the graph has {graph.num_edge_features}."
             )

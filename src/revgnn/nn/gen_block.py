@@ -5,10 +5,9 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from revgnn.graph import Graph
-from revgnn.nn.edge_map import EdgeEncoding, EdgeMap
-from revgnn.nn.gen import GENConv
-from revgnn.nn.hooks import has_hooks
-from revgnn.nn.norm import NormKind, is_layer_norm_of, make_norm, normalise_and_activate
+from revgnn.nn.fusion import has_hooks, is_layer_norm_of, perceptron_tensors
+from revgnn.nn.gen import EdgeEncoding, EdgeMap, GENConv
+from revgnn.nn.norm import NormKind, make_norm, normalise_and_activate
 from revgnn.ops import gen_block
 
 
@@ -55,7 +54,7 @@ class GENBlock(nn.Module):
     def _fused_inputs(self, x: Tensor, graph: Graph, edges: EdgeMap | None, mask: Tensor | None) -> gen_block.Block | None:
         """Return what the fast path is called with, or None if norm, activation, convolution and MLP must run one by one."""
         norm, conv = self.norm, self.conv
-        mlp = conv.mlp.perceptron_tensors(x)
+        mlp = perceptron_tensors(conv.mlp, x)
         draws_own_mask = mask is None and self.dropout > 0.0 and self.training
         if mlp is None or conv.aggregation != "max" or conv.scale is not None or draws_own_mask:
             return None

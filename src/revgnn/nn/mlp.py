@@ -3,26 +3,12 @@
 from __future__ import annotations
 
 import itertools
-from typing import NamedTuple
 
-import torch
 from torch import Tensor, nn
 
-from revgnn.nn.hooks import has_hooks
+from revgnn.nn.fusion import perceptron_tensors
 from revgnn.nn.norm import NormKind, make_norm
 from revgnn.ops.perceptron import perceptron
-
-
-class PerceptronTensors(NamedTuple):
-    """Tensors of an MLP with one hidden layer and layer norm, as `revgnn.ops.perceptron` takes them."""
-
-    weight_in: Tensor
-    bias_in: Tensor
-    gamma: Tensor
-    beta: Tensor
-    weight_out: Tensor
-    bias_out: Tensor
-    eps: float
 
 
 class MLP(nn.Sequential):
@@ -53,22 +39,8 @@ class MLP(nn.Sequential):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (N, in_channels) to (N, out_channels)."""
-        tensors = self.perceptron_tensors(x)
+        tensors = perceptron_tensors(self, x)
         if tensors is None:
             return super().forward(x)
         *weights, eps = tensors
         return perceptron(x, *weights, eps=eps)
-
-    def perceptron_tensors(self, x: Tensor) -> PerceptronTensors | None:
-        """Return the tensors that `perceptron` takes, or None if the layers must run one by one: for other layers than the paper's,
-        another dtype, hooks on a layer, or under autocast."""
-        match [*self]:
-            case [nn.Linear() as first, nn.LayerNorm() as norm, nn.ReLU(), nn.Linear() as last] if (
-                {type(first), type(last)} == {nn.Linear}
-                and not has_hooks(self, *self)
-                and x.dtype == first.weight.dtype
-                and x.dtype in (torch.float32, torch.float64)
-                and not torch.is_autocast_enabled(x.device.type)
-            ):
-                return PerceptronTensors(first.weight, first.bias, norm.weight, norm.bias, last.weight, last.bias, norm.eps)
-        return None

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Literal, TypeGuard
+from typing import Literal
 
-import torch
 from torch import Tensor, nn
 
-from revgnn.nn.hooks import has_hooks
+from revgnn.nn.fusion import has_hooks, is_layer_norm_of
 from revgnn.ops.norm_relu import norm_relu
 
 NormKind = Literal["layer", "batch", "none"]
@@ -40,10 +39,3 @@ def normalise_and_activate(norm: nn.Module, activation: nn.Module, x: Tensor, ma
         return norm_relu(x, norm.weight, norm.bias, mask, eps=norm.eps)
     h = activation(norm(x))
     return h if mask is None else h * mask
-
-
-def is_layer_norm_of(norm: nn.Module, x: Tensor) -> TypeGuard[nn.LayerNorm]:
-    """Whether a module is layer norm over the channels of `x`, with weight and bias in the dtype of `x`, float32 or float64."""
-    if type(norm) is not nn.LayerNorm or norm.weight is None or norm.bias is None:
-        return False
-    return norm.weight.shape == x.shape[1:] and x.dtype == norm.weight.dtype and x.dtype in (torch.float32, torch.float64)

@@ -1,8 +1,9 @@
 """Pure functions of tensors and a `Graph`: what every convolution is made of.
 
-`aggregate` reduces ReLU messages that may encode edge features, `propagate` takes weighted sums and means, `edge_softmax`
-normalises scores over the edges into each node. None builds messages of E x C on the CPU. `norm_relu` and `perceptron` are what
-stands around a convolution, in one pass each. The rest is arithmetic on an exact grid.
+`aggregate` reduces ReLU messages that may encode edge features, `propagate` takes weighted sums and means, and `edge_softmax`
+normalises scores over the edges into each node. Their kernels never store messages of E x C. `norm_relu` and `perceptron` are the
+layers around a convolution, in one pass each. `advance`, `retreat` and `round_to_grid` are arithmetic on an exact grid. `README.md`
+in this folder shows how to add an operator.
 """
 
 from revgnn.ops.aggregate import Max, Mean, Power, Reducer, Softmax, Sum, aggregate

@@ -14,10 +14,13 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from revgnn.graph import Graph
-from revgnn.ops.aggregate import cpu as aggregation
+from revgnn.kernels.backends import needs_dispatcher
+from revgnn.ops.aggregate import Max
+from revgnn.ops.aggregate import contract as aggregation
+from revgnn.ops.aggregate import cpu as aggregation_kernels
 from revgnn.ops.norm_relu import contract as norm
 from revgnn.ops.norm_relu import cpu as norm_kernels
-from revgnn.ops.operator import needs_dispatcher
+from revgnn.ops.perceptron import contract as mlp
 from revgnn.ops.perceptron import cpu as mlp_kernels
 
 
@@ -55,10 +58,10 @@ class Block(NamedTuple):
 def fits(block: Block, graph: Graph) -> bool:
     """Whether `gen_block` takes these tensors: of matching shapes, on the CPU, float32 or float64, without a gradient for the edge
     features, and with nothing active that has to see each operator."""
-    x = block.x
+    x, num_nodes = block.x, graph.indptr.shape[0] - 1
     channels, hidden, results = block.weight_in.shape[1], block.weight_in.shape[0], block.weight_out.shape[0]
     wanted = [
-        (x, (graph.num_nodes, channels)),
+        (x, (num_nodes, channels)),
         (block.norm_weight, (channels,)),
         (block.norm_bias, (channels,)),
         (block.weight_in, (hidden, channels)),
@@ -69,23 +72,23 @@ def fits(block: Block, graph: Graph) -> bool:
         (block.bias_out, (results,)),
     ]
     if block.mask is not None:
-        wanted.append((block.mask, (graph.num_nodes, channels)))
+        wanted.append((block.mask, (num_nodes, channels)))
     if block.edge_attr is not None and block.edge_weight is not None and block.edge_bias is not None:
         features = block.edge_attr
-        if features.dim() != 2 or features.device != x.device or features.shape[0] != graph.num_edges:
+        if features.dim() != 2 or features.device != x.device or features.shape[0] != graph.src.shape[0]:
             return False
         if features.requires_grad or not features.is_contiguous():
             return False
-        if features.dtype != x.dtype and features.dtype not in aggregation.STORED:
+        if features.dtype != x.dtype and features.dtype not in aggregation_kernels.STORED_16_BIT:
             return False
         wanted += [(block.edge_weight, (features.shape[1], channels)), (block.edge_bias, (channels,))]
     return (
         x.device.type == "cpu"
         and x.dtype in (torch.float32, torch.float64)
         and x.numel() > 0
-        and graph.device == x.device
+        and graph.src.device == x.device
         and channels <= norm_kernels.WIDEST
-        and mlp_kernels.fits(channels, hidden, results)
+        and mlp_kernels.fits(x.dtype, channels, hidden, results)
         and all(t.shape == shape and t.dtype == x.dtype and t.device == x.device for t, shape in wanted)
         and not needs_dispatcher(tuple(t for t, _ in wanted))
     )
@@ -119,34 +122,43 @@ class _Constants(NamedTuple):
 class _GENBlock(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, constants: _Constants, *tensors: Any) -> Tensor:
-        x, norm_weight, norm_bias, edge_weight, edge_bias, *weights = (None if t is None else t.contiguous() for t in tensors)
+        given: list[Any] = [None if t is None else t.contiguous() for t in tensors]
+        x, norm_weight, norm_bias, edge_weight, edge_bias, *weights = given
         graph, edge_attr, mask, norm_eps, eps, mlp_eps = constants
-        save = any(ctx.needs_input_grad)
+        wanted = ("x",) if any(ctx.needs_input_grad) else ()
         h, _ = norm_kernels.forward(norm.Inputs(x, norm_weight, norm_bias, mask), norm.Spec(norm_eps))
-        m, winner, _ = aggregation.forward(
-            h, graph.indptr, graph.src, edge_attr, edge_weight, edge_bias, "max", 1.0, eps, (float("-inf"), float("inf")), save,
-            residual=True,
-        )  # fmt: skip
+        spec = aggregation.Spec(Max(), eps, residual=True, wanted=wanted)
+        m, winners = aggregation_kernels.forward(_messages(h, graph, edge_attr, edge_weight, edge_bias), spec)
         del h
-        if save:
+        if wanted:
             ctx.constants = (graph, norm_eps, eps, mlp_eps)
             # constants too: torch then notices if one is changed in place before the backward pass
-            ctx.save_for_backward(x, m, winner, edge_attr, mask, norm_weight, norm_bias, edge_weight, *weights[:-1])
-        return mlp_kernels.forward(m, *weights, mlp_eps)
+            ctx.save_for_backward(x, m, winners.winner, edge_attr, mask, norm_weight, norm_bias, edge_weight, *weights[:-1])
+        out, _ = mlp_kernels.forward(mlp.Inputs(m, *weights), mlp.Spec(mlp_eps))
+        return out
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         x, m, winner, edge_attr, mask, norm_weight, norm_bias, edge_weight, *weights = ctx.saved_tensors
         graph, norm_eps, eps, mlp_eps = ctx.constants
-        grad_m, *grads_mlp = mlp_kernels.backward(grad.contiguous(), m, *weights, mlp_eps)
-        grad_h, grad_weight, grad_bias, *_ = aggregation.backward(
-            grad_m, m, graph.indptr, graph.src, (), edge_attr, edge_weight, None, (m, winner, m), "max", 1.0, eps,
-            (float("-inf"), float("inf")), edge_weight is not None, False, residual=True,
-        )  # fmt: skip
-        del grad_m
+        given: list[Any] = [m, *weights, None]
+        through_mlp = mlp_kernels.backward(grad.contiguous(), mlp.Inputs(*given), mlp.Saved(), mlp.Spec(mlp_eps))
+        wanted = ("x",) if edge_weight is None else ("x", "weight", "bias")
+        spec = aggregation.Spec(Max(), eps, residual=True, wanted=wanted)
+        inputs = _messages(None, graph, edge_attr, edge_weight, None)
+        through_max = aggregation_kernels.backward(through_mlp.x, inputs, aggregation.Saved(winner=winner), spec)
+        grads_mlp = through_mlp[1:]
+        del through_mlp
+        assert through_max.x is not None
         through_norm = norm_kernels.backward(
-            grad_h, norm.Inputs(x, norm_weight, norm_bias, mask), norm.Saved(None, None), norm.Spec(norm_eps)
+            through_max.x, norm.Inputs(x, norm_weight, norm_bias, mask), norm.Saved(None, None), norm.Spec(norm_eps)
         )
-        edges = (grad_weight, grad_bias) if edge_weight is not None else (None, None)
+        edges = (None, None) if edge_weight is None else (through_max.weight, through_max.bias)
         return None, *through_norm[:3], *edges, *grads_mlp
+
+
+def _messages(
+    x: Tensor | None, graph: Graph, edge_attr: Tensor | None, weight: Tensor | None, bias: Tensor | None
+) -> aggregation.Inputs:
+    return aggregation.Inputs(x, edge_attr, weight, bias, None, graph.indptr, graph.src, None, None, None)

@@ -4,7 +4,7 @@ An operator is a differentiable function of tensors. It is described by three na
 settings; `Saved`, what the backward pass needs beside the inputs. The kernels of a device are two functions:
 
 - `forward(inputs, spec) -> (out, saved)`
-- `backward(grad, inputs, saved, spec) -> grads`, an `Inputs` of gradients, None where `spec.wanted` does not name the input.
+- `backward(grad, inputs, saved, spec) -> grads`, an `Inputs` of gradients; those that `spec.wanted` does not name are ignored.
 
 `ops/README.md` shows how to add an operator or the kernels of another device.
 
@@ -17,15 +17,16 @@ from __future__ import annotations
 
 import types
 import typing
-from collections.abc import Callable
-from typing import Any, NamedTuple, Protocol
+from collections.abc import Callable, Iterable
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.autograd.function import once_differentiable
-from torch.utils._python_dispatch import _get_current_dispatch_mode_stack
 
-_PLAIN = (Tensor, nn.Parameter)
+from revgnn.kernels.backends import needs_dispatcher
+
+T = TypeVar("T")
 
 
 class Kernels(Protocol):
@@ -37,6 +38,17 @@ class Kernels(Protocol):
     def backward(self) -> Callable[[Tensor, Any, Any, Any], Any]: ...
 
 
+class Codec(NamedTuple):
+    """A setting as text, the form in which torch's dispatcher takes it."""
+
+    to_text: Callable[[Any], str]
+    from_text: Callable[[str], Any]
+
+
+NUMBER = Codec(str, float)
+YES_OR_NO = Codec(str, lambda text: text == "True")
+
+
 class Signature(NamedTuple):
     """What an operator takes and keeps.
 
@@ -45,31 +57,20 @@ class Signature(NamedTuple):
         spec: named tuple of settings. Its last field, `wanted`, is a tuple of the names of the inputs that want a gradient; the
             operator fills it in.
         saved: named tuple of tensors that the backward pass needs beside the inputs, or None where a device saves none.
-        parsers: for each field of `spec` but the last, the function that reads its value from `str(value)`.
+        codecs: for each field of `spec` but the last, how its value is written as text and read from it.
     """
 
     inputs: Any
     spec: Any
     saved: Any
-    parsers: tuple[Callable[[str], Any], ...]
+    codecs: tuple[Codec, ...]
 
 
-def needs_dispatcher(tensors: tuple[Any, ...]) -> bool:
-    """Whether a compiler, a tracer, a transform, a dispatch mode or a tensor subclass has to see each operator.
-
-    A dispatch mode that only needs to see what operators are made of has an attribute `sees_through_operators`.
-    """
-    return (
-        torch.compiler.is_compiling()
-        or (torch._C._len_torch_dispatch_stack() > 0 and not _all_see_through())
-        or torch._C._are_functorch_transforms_active()
-        or torch._C._get_tracing_state() is not None
-        or any(isinstance(t, Tensor) and type(t) not in _PLAIN for t in tensors)
-    )
-
-
-def _all_see_through() -> bool:
-    return all(getattr(mode, "sees_through_operators", False) for mode in _get_current_dispatch_mode_stack())
+def gradients(inputs: type[T], **named: Tensor | None) -> T:
+    """Return what a backward pass returns: an operator's named tuple of inputs, with these gradients and None for the others."""
+    fields: tuple[str, ...] = inputs._fields  # pyright: ignore[reportAttributeAccessIssue]
+    assert named.keys() <= set(fields), f"gradients of {sorted(named)}, but the inputs are {fields}"
+    return inputs(*[named.get(name) for name in fields])
 
 
 class Operator:
@@ -81,6 +82,9 @@ class Operator:
         kernels: by backend, functions that return the kernels; those of the GPU are imported only when they are first called for.
         kept: from inputs and spec to the inputs that the backward pass reads; None in place of the others, so that they can die.
         fake: from inputs, spec and backend to `(out, saved)` as empty tensors: shapes and dtypes for tensors without data.
+
+    Attributes:
+        registered: the operator as torch's dispatcher knows it, of the inputs, `encode(signature, spec)` and the backend.
     """
 
     def __init__(
@@ -98,7 +102,7 @@ class Operator:
         self.kept = kept
         self._names = signature.inputs._fields
         self._node = _autograd_node(self)
-        self._registered = _register(self, fake)
+        self.registered = _register(self, fake)
 
     def __call__(self, inputs: Any, spec: Any, backend: str) -> Tensor:
         if torch.is_grad_enabled():
@@ -107,7 +111,8 @@ class Operator:
             wanted = ()
         spec = spec._replace(wanted=wanted)
         if needs_dispatcher(inputs):
-            return self._registered(*inputs, encode(spec), backend)
+            result = self.registered(*inputs, encode(self.signature, spec), backend)
+            return result[0] if isinstance(result, tuple) else result
         kernels = self.kernels[backend]()
         if not wanted:
             return kernels.forward(inputs, spec)[0]
@@ -117,7 +122,7 @@ class Operator:
 def _autograd_node(operator: Operator) -> Any:
     """The operator as a `torch.autograd.Function` that the dispatcher does not know."""
     inputs_type, _, saved_type, _ = operator.signature
-    count = len(inputs_type._fields)
+    names, count = inputs_type._fields, len(inputs_type._fields)
 
     # not with `setup_context` of its own: torch would then look up the signature of `forward` in each call
     def forward(ctx: Any, kernels: Kernels, spec: Any, *tensors: Tensor | None) -> Tensor:
@@ -131,7 +136,8 @@ def _autograd_node(operator: Operator) -> Any:
     def backward(ctx: Any, grad: Tensor) -> tuple[Any, ...]:
         tensors = ctx.saved_tensors
         inputs, saved = inputs_type(*tensors[:count]), saved_type(*tensors[count:])
-        return None, None, *ctx.kernels.backward(grad.contiguous(), inputs, saved, ctx.spec)
+        grads = ctx.kernels.backward(grad.contiguous(), inputs, saved, ctx.spec)
+        return None, None, *[g if name in ctx.spec.wanted else None for name, g in zip(names, grads, strict=True)]
 
     methods = {"forward": staticmethod(forward), "backward": staticmethod(backward)}
     return type(operator.name.replace("::", "_"), (torch.autograd.Function,), methods)
@@ -140,25 +146,20 @@ def _autograd_node(operator: Operator) -> Any:
 # --- for torch's dispatcher -------------------------------------------------------------------------------------------------------
 
 
-def encode(spec: Any) -> str:
+def encode(signature: Signature, spec: Any) -> str:
     """Return a spec as text, the form in which the dispatcher takes it."""
     *settings, wanted = spec
-    return ";".join([*(str(value) for value in settings), ",".join(wanted)])
+    return ";".join([*[codec.to_text(value) for codec, value in zip(signature.codecs, settings, strict=True)], ",".join(wanted)])
 
 
 def decode(signature: Signature, text: str) -> Any:
     """Return the spec that `encode` was given."""
     *settings, wanted = text.split(";")
-    values = [parse(setting) for parse, setting in zip(signature.parsers, settings, strict=True)]
+    values = [codec.from_text(setting) for codec, setting in zip(signature.codecs, settings, strict=True)]
     return signature.spec(*values, tuple(wanted.split(",")) if wanted else ())
 
 
-def yes_or_no(text: str) -> bool:
-    """Read what `str` makes of a bool."""
-    return text == "True"
-
-
-def _register(operator: Operator, fake: Callable[[Any, Any, str], tuple[Tensor, Any]]) -> Callable[..., Tensor]:
+def _register(operator: Operator, fake: Callable[[Any, Any, str], tuple[Tensor, Any]]) -> Any:
     """Make the operator known to torch's dispatcher: as two custom operators, forward and backward, of tensors and text."""
     signature = operator.signature
     inputs_type, saved_type = signature.inputs, signature.saved
@@ -173,18 +174,23 @@ def _register(operator: Operator, fake: Callable[[Any, Any, str], tuple[Tensor, 
         *tensors, text, backend = arguments
         return _outputs(*fake(inputs_type(*tensors), decode(signature, text), backend))
 
+    def only_wanted(grad: Tensor, spec: Any, grads: Iterable[Tensor | None]) -> tuple[Tensor, ...]:
+        named = zip(inputs_type._fields, grads, strict=True)
+        return tuple(t if name in spec.wanted and t is not None else grad.new_empty(0) for name, t in named)
+
     def run_back(grad: Tensor, *arguments: Any) -> tuple[Tensor, ...]:
         *tensors, text, backend = arguments
-        inputs, saved = inputs_type(*tensors[:count]), saved_type(*tensors[count:kept_count])
-        grads = operator.kernels[backend]().backward(grad.contiguous(), inputs, saved, decode(signature, text))
-        return tuple(grad.new_empty(0) if t is None else t for t in grads)
+        inputs = inputs_type(*tensors[:count])
+        saved = saved_type(*(t if t is None or t.numel() else None for t in tensors[count:kept_count]))  # see `_outputs`
+        spec = decode(signature, text)
+        grads = operator.kernels[backend]().backward(grad.contiguous(), inputs, saved, spec)
+        return only_wanted(grad, spec, grads)
 
     def run_back_fake(grad: Tensor, *arguments: Any) -> tuple[Tensor, ...]:
-        wanted = decode(signature, arguments[-2]).wanted
         # the gradient of an input that is not kept has the shape of the result's
         like = [grad if t is None else t for t in arguments[:count]]
         empty = [torch.empty_like(t, memory_format=torch.contiguous_format) for t in like]
-        return tuple(t if name in wanted else grad.new_empty(0) for name, t in zip(inputs_type._fields, empty, strict=True))
+        return only_wanted(grad, decode(signature, arguments[-2]), empty)
 
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
         *tensors, ctx.text, ctx.backend = inputs
@@ -210,10 +216,11 @@ def _register(operator: Operator, fake: Callable[[Any, Any, str], tuple[Tensor, 
     registered.register_fake(run_fake)
     registered_back.register_fake(run_back_fake)
     registered.register_autograd(differentiate, setup_context=setup_context)
-    if not saved_type._fields:
-        return registered
-    return lambda *arguments: registered(*arguments)[0]
+    return registered
 
 
 def _outputs(out: Tensor, saved: tuple[Tensor | None, ...]) -> Tensor | tuple[Tensor, ...]:
-    return (out, *(out.new_empty(0) if t is None else t for t in saved)) if saved else out
+    """Return the result and what is saved in a form that the dispatcher takes: no None, and no tensor twice."""
+    if not saved:
+        return out
+    return out, *(out.new_empty(0) if t is None else t.clone() if t is out else t for t in saved)

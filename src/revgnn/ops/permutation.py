@@ -1,4 +1,4 @@
-"""A random permutation as a function of a seed: the same wherever and whenever it is asked for."""
+"""A random permutation as a function of a seed alone."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from torch import Tensor
 
 
 def permutation(seed: int | Tensor, like: Tensor) -> Tensor:
-    """The permutation of this seed, and nothing is drawn from torch's default generators.
+    """Return the permutation of this seed. Torch's default generators stay as they are.
 
-    An operator of its own, since `torch.compile` cannot trace a generator. One device gives other permutations than another.
+    This is a custom operator because `torch.compile` cannot trace a generator. Devices give different permutations.
 
     Args:
         seed: from 0 to 2**63 - 1, or an int64 tensor () on the CPU that holds it.
-        like: (E, ...): E is the size, and its device that of the result.
+        like: (E, ...): E is the size; its device is that of the result.
 
     Returns:
         int64, (E,).

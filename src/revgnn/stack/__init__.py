@@ -1,16 +1,17 @@
-"""Stacks of layers, and how they are differentiated: `Backprop`, `Checkpoint`, `Reversible`. Knows no graphs."""
+"""Stacks of layers, and how they are differentiated: `Backprop`, `Checkpoint`, `Reversible`. They know no graphs.
 
+Read the files in this order: `stack` (what users build), `layers` (how a layer changes the state, and how that is undone), `run`
+(one run of a state through layers), `execution` (how a block is evaluated), `reversible` and `checkpoint` (the strategies that save
+memory), `recompute` (their node of the autograd graph).
+"""
+
+from revgnn.stack.arguments import PerGroup, PerLayer
 from revgnn.stack.backprop import Backprop
 from revgnn.stack.checkpoint import Checkpoint
-from revgnn.stack.coupling import AdditiveCoupling
-from revgnn.stack.layer import AbstractLayer, AbstractReversibleLayer
-from revgnn.stack.program import Program
-from revgnn.stack.recordable import CaptureError, StateRangeError, refuse_recording
-from revgnn.stack.residual import Residual
+from revgnn.stack.host_access import HostAccess, HostDependent, StateRangeError
+from revgnn.stack.layers import AbstractLayer, AbstractReversibleLayer, AdditiveCoupling, Residual
 from revgnn.stack.reversible import Reversible
-from revgnn.stack.run import run_stack
-from revgnn.stack.shared import PerGroup, PerLayer, Shared
-from revgnn.stack.stack import ResidualStack, ReversibleStack, Stack
+from revgnn.stack.stack import ResidualStack, ReversibleStack, Stack, run_stack
 from revgnn.stack.strategy import GradientStrategy
 
 __all__ = [
@@ -18,19 +19,17 @@ __all__ = [
     "AbstractReversibleLayer",
     "AdditiveCoupling",
     "Backprop",
-    "CaptureError",
     "Checkpoint",
     "GradientStrategy",
+    "HostAccess",
+    "HostDependent",
     "PerGroup",
     "PerLayer",
-    "Program",
     "Residual",
     "ResidualStack",
     "Reversible",
     "ReversibleStack",
-    "Shared",
     "Stack",
     "StateRangeError",
-    "refuse_recording",
     "run_stack",
 ]

@@ -1,4 +1,4 @@
-"""Plain backpropagation: everything is stored."""
+"""Plain backpropagation: every activation is stored."""
 
 from __future__ import annotations
 
@@ -7,20 +7,23 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from revgnn.stack.layer import AbstractLayer
-from revgnn.stack.program import Program, merge, split
+from revgnn.stack.execution import Execution, merge, split
+from revgnn.stack.layers import AbstractLayer
 from revgnn.stack.strategy import GradientStrategy
 
 
 @dataclass(frozen=True)
 class Backprop(GradientStrategy):
-    """Memory O(L N D), one evaluation of each block. Use it for shallow stacks, for double backward, and as the yardstick."""
+    """Memory O(L N D), one evaluation of each block.
+
+    Use it for shallow stacks, for double backward, and to check other strategies.
+    """
 
     recomputes = False
 
     def check(self, layers: Sequence[AbstractLayer]) -> None:
-        """Every layer will do."""
+        """Accept all layers."""
 
-    def run(self, program: Program, state: Tensor) -> Tensor:
-        groups = split(state, program.layers[0].groups)
-        return merge(program.walk(groups, 0, len(program.layers), program.shared))
+    def run(self, execution: Execution, state: Tensor) -> Tensor:
+        groups = split(state, execution.groups)
+        return merge(execution.advance_with_autograd(groups, 0, len(execution.layers), execution.arguments))

@@ -1,4 +1,4 @@
-"""Gradient checkpointing: some states are stored, the layers between them are run again."""
+"""Gradient checkpointing: some states are stored, and the layers between them are evaluated again."""
 
 from __future__ import annotations
 
@@ -7,25 +7,24 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from revgnn.stack.layer import AbstractLayer
-from revgnn.stack.program import Program, merge, split
-from revgnn.stack.segment import AbstractSegment, Gradients, refuse_strangers, without_hooks
-from revgnn.stack.shared import Shared
+from revgnn.stack.arguments import BlockArguments
+from revgnn.stack.execution import Execution, merge, split
+from revgnn.stack.layers import AbstractLayer
+from revgnn.stack.recompute import GradientSums, RecomputedLayers, parameters_without_hooks, refuse_hidden_dependencies
 from revgnn.stack.strategy import GradientStrategy
 
 
 @dataclass(frozen=True)
 class Checkpoint(GradientStrategy):
-    """Memory O(sqrt(L) N D), two evaluations of each block (Chen et al. 2016, arXiv:1604.06174). Use it for layers without
-    an inverse.
+    """Memory O(sqrt(L) N D), two evaluations of each block (Chen et al. 2016, arXiv:1604.06174).
 
-    Gradients equal those of `Backprop` bit for bit, but for weights that layers in several pieces share: their sum is taken
-    piece by piece.
+    Use it for layers without an inverse. Gradients equal those of `Backprop` bit for bit, except for weights that layers between
+    different stored states share: their gradient is summed in another order.
 
     Attributes:
-        every: layers from one stored state to the next. Default: the square root of the depth.
+        every: number of layers from one stored state to the next. Default: the square root of the depth.
     """
 
     every: int | None = None
@@ -36,31 +35,32 @@ class Checkpoint(GradientStrategy):
             raise ValueError(f"every must be 1 or more layers, got {self.every}.")
 
     def check(self, layers: Sequence[AbstractLayer]) -> None:
-        """Every layer will do."""
+        """Accept all layers."""
 
-    def run(self, program: Program, state: Tensor) -> Tensor:
-        depth = len(program.layers)
+    def run(self, execution: Execution, state: Tensor) -> Tensor:
+        depth = len(execution.layers)
         every = self.every or max(1, math.isqrt(depth))
-        for first in range(0, depth, every):
-            state = CheckpointedSegment(program, first, min(first + every, depth)).apply(state)
+        for start in range(0, depth, every):
+            state = CheckpointedLayers(execution, start, min(start + every, depth)).apply(state)
         return state
 
 
-class CheckpointedSegment(AbstractSegment):
-    """Keeps the state before its layers."""
+class CheckpointedLayers(RecomputedLayers):
+    """Stores the state before its layers. The backward pass evaluates all of them with gradients, then differentiates them."""
 
-    def forward(self, state: Tensor) -> tuple[Tensor, Tensor]:
-        groups = split(state, self.program.layers[0].groups)
-        return merge(self.program.walk(groups, self.first, self.last)), state
+    def forward(self, state: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
+        groups = split(state, self.execution.groups)
+        return merge(self.execution.advance(groups, self.start, self.stop)), (state,)
 
-    def backward(self, kept: Tensor, grad: Tensor, shared: Shared) -> tuple[Tensor, Gradients]:
-        layers = nn.ModuleList(dict.fromkeys(self.program.layers[self.first : self.last]))
-        gradients = Gradients([*self.parameters, *shared.tensors])
-        with without_hooks(layers, self.parameters) as leaves:
+    def backward(self, saved: tuple[Tensor, ...], grad: Tensor, arguments: BlockArguments, sums: GradientSums) -> Tensor:
+        execution, constants = self.execution, arguments.tensors
+        with parameters_without_hooks(self.modules, self.parameters) as parameters:
             with torch.enable_grad():
-                state = kept.detach().requires_grad_()
-                out = merge(self.program.walk(split(state, self.program.layers[0].groups), self.first, self.last, shared))
-            refuse_strangers(self.program.layers[self.first], out, [state, *leaves, *shared.tensors])
-            before, *rest = torch.autograd.grad(out, [state, *leaves, *shared.tensors], grad, allow_unused=True)
-        gradients.add([*self.parameters, *shared.tensors], rest)
-        return before, gradients
+                state = saved[0].detach().requires_grad_()
+                groups = split(state, execution.groups)
+                out = merge(execution.advance_with_autograd(groups, self.start, self.stop, arguments))
+            inputs = [state, *parameters, *constants]
+            refuse_hidden_dependencies(self.modules[0], out, inputs)
+            grad_state, *grads = torch.autograd.grad(out, inputs, grad, allow_unused=True)
+        sums.add([*self.parameters, *constants], grads)
+        return grad_state

@@ -1,7 +1,7 @@
 """What must be the same when a block is evaluated a second time: random numbers, autocast, and the statistics of batch norm.
 
-A block is evaluated again to recompute what was not stored. The second evaluation has to give the same bits as the first,
-and must leave no trace.
+A block is evaluated again to recompute what was not stored. The second evaluation must give the same bits as the first, and must
+not change the module.
 """
 
 from __future__ import annotations
@@ -14,93 +14,84 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
 
-from revgnn.stack.modules import modules_in
-from revgnn.stack.recordable import Draws, put_off
-
-_GOLDEN = 0x9E3779B97F4A7C15
+from revgnn.stack.host_access import IMMEDIATE, BlockRandomness, HostAccess
 
 
 @dataclass(frozen=True)
 class Conditions:
-    """Taken when a stack starts, and restored when its blocks are evaluated again.
+    """The conditions of one run, taken when it starts and restored for each evaluation of a block.
 
     Attributes:
-        device: where the state lives.
-        seed: every evaluation of a block starts torch's default generators from a seed derived of this one and of the
-            block's place in the stack: 8 bytes instead of a generator state of 5 kB for each block.
-        autocast: the dtype of autocast, or None where it is off.
-        draws: in a step that is to be recorded, what takes the place of the seed.
+        device: the device of the state.
+        autocast: the dtype of autocast, or None if it is off.
+        host_access: how the run accesses the host.
+        randomness: the random numbers of its blocks.
     """
 
     device: torch.device
-    seed: int
     autocast: torch.dtype | None
-    draws: Draws | None = None
+    host_access: HostAccess
+    randomness: BlockRandomness
 
     @classmethod
-    def now(cls, device: torch.device) -> Conditions:
-        """Draws the seed from torch's default generator, so `torch.manual_seed` governs all of it."""
+    def now(cls, device: torch.device, host_access: HostAccess = IMMEDIATE) -> Conditions:
+        """Return the conditions of a run that starts now."""
         kind = device.type
         autocast = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else None
-        if put_off() is not None:
-            return cls(device, 0, autocast, Draws(device))
-        return cls(device, int(torch.randint(2**62, ())), autocast)
+        return cls(device, autocast, host_access, host_access.block_randomness(device))
 
-    @contextmanager
-    def own_random_state(self) -> Iterator[None]:
-        """The caller's random state is as it was afterwards; in a step that is to be recorded it goes on behind the blocks'."""
-        if self.draws is not None:
-            with self.draws.resumed():
-                yield
-            return
-        generators = self._generators()
-        states = [g.get_state() for g in generators]
-        try:
-            yield
-        finally:
-            for generator, state in zip(generators, states, strict=True):
-                generator.set_state(state)
+    def around_pass(self) -> AbstractContextManager[None]:
+        """Return a context for one pass over the blocks; see `BlockRandomness.around_pass`."""
+        return self.randomness.around_pass()
 
-    def own_autocast(self) -> AbstractContextManager[object]:
-        """Autocast as it was.
+    def for_block(self, place: int) -> AbstractContextManager[object]:
+        """Start the random numbers of the block at this place, and return a context with the autocast of the run.
 
-        Its cache is off inside: it would hand copies of the weights made without gradients to an evaluation that needs them.
+        The cache of autocast is off inside. It would give copies of the weights that were made without gradients to an evaluation
+        that needs gradients.
         """
+        self.randomness.begin_block(place)
         kind = self.device.type
         if self.autocast is None and not torch.is_autocast_enabled(kind):
             return nullcontext()
         return torch.autocast(kind, self.autocast, enabled=self.autocast is not None, cache_enabled=False)
 
-    def seed_block(self, place: int) -> None:
-        """Start the generators for the block at this place in the stack."""
-        if self.draws is not None:
-            self.draws.begin(place)
-            return
-        seed = (self.seed + _GOLDEN * (place + 1)) % 2**63
-        for generator in self._generators():
-            generator.manual_seed(seed)
-
-    def _generators(self) -> list[torch.Generator]:
-        if self.device.type != "cuda":
-            return [torch.default_generator]
-        index = torch.cuda.current_device() if self.device.index is None else self.device.index
-        return [torch.default_generator, torch.cuda.default_generators[index]]
-
 
 @contextmanager
 def frozen_statistics(roots: Iterable[nn.Module]) -> Iterator[None]:
-    """Batch norm inside computes exactly as it would, and leaves its running statistics alone."""
-    moving = [m for m in modules_in(roots) if isinstance(m, _NormBase) and m.training and m.track_running_stats]
-    for norm in moving:
+    """Keep the running statistics of batch norm unchanged inside. What batch norm computes does not change."""
+    norms = [m for m in modules_in(roots) if isinstance(m, _NormBase) and m.training and m.track_running_stats]
+    for norm in norms:
         norm.track_running_stats = False
     try:
         yield
     finally:
-        for norm in moving:
+        for norm in norms:
             norm.track_running_stats = True
 
 
 def buffer_versions(roots: Iterable[nn.Module]) -> list[tuple[Tensor, int]]:
-    """How often each buffer has been written to, those of normalisation layers left out."""
+    """Return each buffer and how often it has been written to; without the buffers of normalisation layers."""
     others = (m for m in modules_in(roots) if m._buffers and not isinstance(m, _NormBase))
     return [(b, b._version) for m in others for b in m._buffers.values() if b is not None]
+
+
+def modules_in(roots: Iterable[nn.Module]) -> list[nn.Module]:
+    """Return the modules and all modules below them, each once.
+
+    The method of `nn.Module` also builds all names, which takes longer.
+    """
+    found = list(dict.fromkeys(roots))
+    seen = set(found)
+    for module in found:  # the list grows meanwhile
+        for child in module._modules.values():
+            if child is not None and child not in seen:
+                seen.add(child)
+                found.append(child)
+    return found
+
+
+def trainable_parameters(roots: Iterable[nn.Module]) -> list[nn.Parameter]:
+    """Return the parameters of the modules, and of all modules below them, that require a gradient, each once."""
+    parameters = (p for module in modules_in(roots) for p in module._parameters.values())
+    return list({id(p): p for p in parameters if p is not None and p.requires_grad}.values())

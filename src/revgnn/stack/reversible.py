@@ -1,36 +1,37 @@
-"""Reversible layers: the state before a layer is recomputed from the state after it, and nothing is stored."""
+"""Reversible layers: the state before a layer is computed from the state after it, and nothing is stored."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
 
 from revgnn.ops import grid
-from revgnn.stack.layer import AbstractLayer, AbstractReversibleLayer
-from revgnn.stack.modules import wanted_parameters
-from revgnn.stack.program import Program, merge, split
-from revgnn.stack.segment import AbstractSegment, Gradients, refuse_strangers, without_hooks
-from revgnn.stack.shared import Shared
+from revgnn.stack.arguments import BlockArguments
+from revgnn.stack.execution import Execution, merge, split
+from revgnn.stack.layers import AbstractLayer, AbstractReversibleLayer
+from revgnn.stack.recompute import GradientSums, RecomputedLayers, parameters_without_hooks, refuse_hidden_dependencies
+from revgnn.stack.replay import trainable_parameters
 from revgnn.stack.strategy import GradientStrategy
 
 
 @dataclass(frozen=True)
 class Reversible(GradientStrategy):
-    """Memory O(N D) whatever the depth, two evaluations of each block (Li et al. 2021, arXiv:2106.07476).
+    """Memory O(N D) at any depth, two evaluations of each block (Li et al. 2021, arXiv:2106.07476).
 
-    The backward pass walks the groups of a layer from last to first and evaluates each block once, with gradients: its
-    value gives the group's state before the layer, its graph gives the gradients and is freed before the next group. Only
-    one block's activations are alive at a time, so more groups need less memory.
+    The backward pass takes the groups of a layer from last to first and evaluates each block once, with gradients. Its value gives
+    the state of the group before the layer. Its graph gives the gradients, and is freed before the next group. Only the activations
+    of one block are kept at a time, so more groups need less memory.
 
-    On a state that is kept exactly, gradients equal those of `Backprop` bit for bit (with `segments`, but for weights that
-    layers in several segments share: their sum is taken segment by segment).
+    If the state is kept exactly, gradients equal those of `Backprop` bit for bit. With several segments, weights that layers of
+    different segments share are an exception: their gradient is summed in another order.
 
     Attributes:
-        segments: pieces of the stack; the states between them are stored. More than one bounds the drift of a state that is
-            not on a grid, and lets data-parallel training exchange the gradients of the last layers early.
+        segments: number of pieces of the stack; the states between them are stored. More than one limits the drift of a state that
+            is not on a grid, and lets data-parallel training exchange the gradients of the last layers early.
     """
 
     segments: int = 1
@@ -41,7 +42,7 @@ class Reversible(GradientStrategy):
             raise ValueError(f"segments must be 1 or more, got {self.segments}.")
 
     def check(self, layers: Sequence[AbstractLayer]) -> None:
-        """Every layer must have an inverse."""
+        """Raise `ValueError` for a layer without an inverse, and for more segments than layers."""
         for n, layer in enumerate(layers):
             if not isinstance(layer, AbstractReversibleLayer):
                 raise ValueError(
@@ -53,44 +54,43 @@ class Reversible(GradientStrategy):
                 f"a stack of {len(layers)} layers cannot be cut into segments={self.segments}; choose {len(layers)} or less."
             )
 
-    def run(self, program: Program, state: Tensor) -> Tensor:
-        depth = len(program.layers)
+    def run(self, execution: Execution, state: Tensor) -> Tensor:
+        depth = len(execution.layers)
         for s in range(self.segments):
-            state = ReversibleSegment(program, depth * s // self.segments, depth * (s + 1) // self.segments).apply(state)
+            state = ReversedLayers(execution, depth * s // self.segments, depth * (s + 1) // self.segments).apply(state)
         return state
 
 
-class ReversibleSegment(AbstractSegment):
-    """Keeps the state after its layers, which the next segment or the head needs anyway."""
+class ReversedLayers(RecomputedLayers):
+    """Stores the state after its layers, which the next layers or the head keep anyway. The backward pass reverses the layers."""
 
-    def forward(self, state: Tensor) -> tuple[Tensor, Tensor]:
-        groups = split(state, self.program.layers[0].groups)
-        out = merge(self.program.walk(groups, self.first, self.last))
-        return out, out
+    def forward(self, state: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
+        groups = split(state, self.execution.groups)
+        out = merge(self.execution.advance(groups, self.start, self.stop))
+        return out, (out,)
 
-    def backward(self, kept: Tensor, grad: Tensor, shared: Shared) -> tuple[Tensor, Gradients]:
-        program = self.program
-        groups = program.layers[0].groups
-        state, grads = split(kept, groups), split(grad, groups)
-        gradients = Gradients([*self.parameters, *shared.tensors])
+    def backward(self, saved: tuple[Tensor, ...], grad: Tensor, arguments: BlockArguments, sums: GradientSums) -> Tensor:
+        execution, constants = self.execution, arguments.tensors
+        state, grads = split(saved[0], execution.groups), split(grad, execution.groups)
 
-        def step_back(n: int, i: int, x_new: Tensor, y: Tensor, grad: Tensor) -> tuple[Tensor, Tensor | None]:
-            block = program.layers[n].blocks[i]
-            wanted = wanted_parameters(block)
+        def reverse_step(n: int, i: int, x_new: Tensor, y: Tensor, grad: Tensor) -> tuple[Tensor, Tensor | None]:
+            block = execution.layers[n].blocks[i]
+            trainable = trainable_parameters([block])
             grad_y = None
-            with without_hooks(block, wanted) as leaves:
+            with parameters_without_hooks([block], trainable) as parameters:
                 y = y.detach().requires_grad_()
                 with torch.enable_grad():
-                    f = program.evaluate(n, i, y, shared)
+                    f = execution.evaluate(n, i, y, arguments)
                 if f.requires_grad:
-                    refuse_strangers(block, f, [y, *leaves, *shared.tensors])
-                    grad_y, *rest = torch.autograd.grad(f, [y, *leaves, *shared.tensors], grad.to(f.dtype), allow_unused=True)
-                    gradients.add([*wanted, *shared.tensors], rest)
-            return grid.retreat(x_new, f.detach(), program.bits), grad_y
+                    inputs = [y, *parameters, *constants]
+                    refuse_hidden_dependencies(block, f, inputs)
+                    grad_y, *grads = torch.autograd.grad(f, inputs, grad.to(f.dtype), allow_unused=True)
+                    sums.add([*trainable, *constants], grads)
+            return grid.retreat(x_new, f.detach(), execution.bits), grad_y
 
-        for n in reversed(range(self.first, self.last)):
-            layer = program.layers[n]
+        for n in reversed(range(self.start, self.stop)):
+            layer = execution.layers[n]
             assert isinstance(layer, AbstractReversibleLayer)
-            layer.walk_back(state, grads, lambda i, x, y, g, n=n: step_back(n, i, x, y, g))
+            layer.reverse(state, grads, partial(reverse_step, n))
         del state
-        return merge(grads), gradients
+        return merge(grads)

@@ -9,31 +9,39 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from revgnn.ops import grid
+from revgnn.stack.arguments import BlockArguments
 from revgnn.stack.backprop import Backprop
-from revgnn.stack.coupling import AdditiveCoupling
-from revgnn.stack.layer import AbstractLayer
-from revgnn.stack.recordable import StateRangeError
-from revgnn.stack.replay import Conditions, frozen_statistics
-from revgnn.stack.residual import Residual
+from revgnn.stack.execution import Execution
+from revgnn.stack.host_access import HostDependent, StateRangeError
+from revgnn.stack.layers import AbstractLayer, AdditiveCoupling, Residual
+from revgnn.stack.replay import Conditions, buffer_versions, frozen_statistics
 from revgnn.stack.reversible import Reversible
-from revgnn.stack.run import run_stack
 from revgnn.stack.strategy import GradientStrategy
 
-BITS = {torch.float32: 14, torch.float64: 40}
+GRID_BITS = {torch.float32: 14, torch.float64: 40}
 """q of the grid of multiples of 2^-q. In float32 magnitudes up to 1,024 are exact, and a rounding is at most 3e-5."""
 
+COARSEST = 4
+"""The smallest q that a stack chooses by itself."""
 
-class Stack(nn.Module):
+StateKind = Literal["grid", "float64", "plain"]
+
+
+class Stack(HostDependent, nn.Module):
     """Layers one after the other: `stack(h, *args)` calls every block with `args` after its input.
 
     Args:
         layers: `AdditiveCoupling` or `Residual` layers, all with the same number of groups.
-        gradient: `Reversible()`, `Checkpoint()` or `Backprop()`: the same value and the same gradients at a different price.
+        gradient: `Reversible()`, `Checkpoint()` or `Backprop()`: the same value and the same gradients, at a different price.
         state: how the node state is kept between layers, for every strategy and for inference alike.
             "grid": float32 (float64 if the input is), on an exact grid: reversing returns it to the last bit.
             "float64": on a finer grid in float64, for states of large range; twice the memory for the state alone.
             "plain": ordinary sums in the input's dtype: reversing drifts.
-        repeats: apply all layers this many times over, with the same parameters (weight-tied).
+        repeats: how often all layers are applied, with the same parameters (weight-tied).
+
+    Attributes:
+        coarsened: by how many bits the grid has become coarser. It is saved with the parameters.
 
     Raises:
         ValueError: if layers do not fit together, or the strategy cannot differentiate them.
@@ -44,7 +52,7 @@ class Stack(nn.Module):
         layers: Iterable[AbstractLayer],
         *,
         gradient: GradientStrategy | None = None,
-        state: Literal["grid", "float64", "plain"] = "grid",
+        state: StateKind = "grid",
         repeats: int = 1,
     ) -> None:
         super().__init__()
@@ -71,28 +79,29 @@ class Stack(nn.Module):
 
     @property
     def groups(self) -> int:
+        """The number of groups of the state, G."""
         return self.sequence[0].groups
 
     def forward(self, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
-        """State (N, D) to state (N, D). `x` is not changed.
+        """Map a state (N, D) to a state (N, D). `x` is not changed.
 
-        A state that outgrows its grid moves to a coarser one, with a warning; the choice is kept with the parameters.
+        A state that outgrows its grid moves to a coarser one, with a warning.
 
         Raises:
             StateRangeError: if the state is not finite, or no grid of at least 4 bits has room for it.
         """
         if torch.compiler.is_compiling():
-            # a compiler that saw both evaluations of a block would merge them, and store what is to be recomputed
+            # A compiler that sees both evaluations of a block merges them, and stores what is to be recomputed.
             return self._outside_compiler(x, *args, **kwargs) if self.gradient.recomputes else self._run(x, args, kwargs, None)
-        conditions = Conditions.now(x.device)
+        conditions = Conditions.now(x.device, self.host_access)
         try:
             return self._run(x, args, kwargs, conditions)
         except StateRangeError as error:
-            if error.needed is None or error.needed < 4:
+            if error.needed is None or error.needed < COARSEST:
                 raise
             warnings.warn(f"{error} Going on with 2^-{error.needed}.", stacklevel=2)
             self.coarsened += error.bits - error.needed
-        with frozen_statistics([self]):  # the first try has moved them
+        with frozen_statistics([self]):  # the first run has updated them
             return self._run(x, args, kwargs, conditions)
 
     @torch.compiler.disable(reason="a stack that recomputes its activations runs as it is; compile its blocks instead")
@@ -101,7 +110,7 @@ class Stack(nn.Module):
 
     def _run(self, x: Tensor, args: tuple[Any, ...], kwargs: dict[str, Any], conditions: Conditions | None) -> Tensor:
         dtype = torch.float64 if self.state == "float64" else torch.promote_types(x.dtype, torch.float32)
-        bits = None if self.state == "plain" else BITS[dtype] - self.coarsened
+        bits = None if self.state == "plain" else GRID_BITS[dtype] - self.coarsened
         return run_stack(self.sequence, x, *args, gradient=self.gradient, bits=bits, dtype=dtype, conditions=conditions, **kwargs)
 
     def get_extra_state(self) -> Tensor:
@@ -118,7 +127,7 @@ class ReversibleStack(Stack):
     """A stack of grouped additive couplings, reversible from end to end.
 
     Args:
-        blocks: a list of layers, each a list of C >= 2 blocks: any modules from (N, D / C) to (N, D / C).
+        blocks: a list of layers, each a list of G >= 2 blocks: any modules from (N, D / G) to (N, D / G).
         segments: see `Reversible`.
         gradient: default `Reversible(segments)`.
         state, repeats: see `Stack`.
@@ -134,7 +143,7 @@ class ReversibleStack(Stack):
         *,
         segments: int = 1,
         gradient: GradientStrategy | None = None,
-        state: Literal["grid", "float64", "plain"] = "grid",
+        state: StateKind = "grid",
         repeats: int = 1,
     ) -> None:
         layers = [AdditiveCoupling(layer) for layer in blocks]
@@ -149,7 +158,80 @@ class ResidualStack(Stack):
         blocks: Iterable[nn.Module],
         *,
         gradient: GradientStrategy | None = None,
-        state: Literal["grid", "float64", "plain"] = "grid",
+        state: StateKind = "grid",
         repeats: int = 1,
     ) -> None:
         super().__init__([Residual(block) for block in blocks], gradient=gradient, state=state, repeats=repeats)
+
+
+# --- a state through layers ---------------------------------------------------------------------------------------------------
+
+
+def run_stack(
+    layers: Sequence[AbstractLayer],
+    x: Tensor,
+    *args: Any,
+    gradient: GradientStrategy,
+    bits: int | None = None,
+    dtype: torch.dtype | None = None,
+    conditions: Conditions | None = None,
+    **kwargs: Any,
+) -> Tensor:
+    """Return the state after the layers.
+
+    Args:
+        layers: in order. A layer that stands in several places is tied.
+        x: the state (N, D) before them, floating point, D a multiple of the number of groups. It is not changed, and may be used
+            afterwards.
+        args, kwargs: what every block is called with after its input: a graph, an edge_index, any tensor. Tensors in them that
+            require a gradient get one. An element of a `PerGroup` goes to the blocks of its group, one of a `PerLayer` to those of
+            its layer.
+        gradient: how to differentiate. The value is the same for all strategies.
+        bits: keep the state on the grid of multiples of 2^-bits; None: plain sums.
+        dtype: dtype of the state: float32 or float64. Default: that of `x`, at least float32.
+        conditions: the conditions to run under. Default: those of now.
+
+    Returns:
+        (N, D), dtype of `x`, at least float32.
+
+    Raises:
+        ValueError: if shapes do not fit, or a block does not keep its input's shape.
+        StateRangeError: if the state leaves the range of its grid. It is checked once, at the end, if gradients are enabled;
+            `conditions.host_access` decides when the result of the check is read.
+    """
+    compute_dtype = torch.promote_types(x.dtype, torch.float32)
+    dtype = torch.promote_types(compute_dtype, dtype or compute_dtype)
+    groups = layers[0].groups
+    if x.dim() != 2 or x.shape[1] % groups:
+        raise ValueError(f"the state must have shape (N, D) with D a multiple of the {groups} groups, got {tuple(x.shape)}.")
+    if conditions is None and not torch.compiler.is_compiling():
+        conditions = Conditions.now(x.device)
+    arguments = BlockArguments(args, kwargs, groups, len(layers))
+    execution = Execution(list(layers), groups, arguments, conditions, bits, compute_dtype)
+    state = grid.round_to_grid(x.to(dtype), bits)
+    if conditions is None:
+        return gradient.run(execution, state).to(compute_dtype)
+
+    before = buffer_versions(layers) if gradient.recomputes else []
+    with conditions.around_pass():
+        out = gradient.run(execution, state)
+    if gradient.recomputes and torch.is_grad_enabled():
+        _refuse_changed_buffers(layers, before)
+    if bits is not None and torch.is_grad_enabled() and x.numel():
+        peak = torch.linalg.vector_norm(state.detach(), torch.inf)
+        peak = peak if execution.peak is None else torch.maximum(peak, execution.peak)
+        conditions.host_access.check_range(peak, bits, dtype)
+    return out.to(compute_dtype)
+
+
+def _refuse_changed_buffers(layers: Sequence[AbstractLayer], before: list[tuple[Tensor, int]]) -> None:
+    """Raise `ValueError` if a buffer does not have the version that it had before the forward pass."""
+    known = {id(buffer): version for buffer, version in before}
+    changed = {id(buffer) for buffer, version in buffer_versions(layers) if known.get(id(buffer)) != version}
+    if changed:
+        named = nn.ModuleList(dict.fromkeys(layers)).named_buffers()
+        name = next(name for name, buffer in named if id(buffer) in changed)
+        raise ValueError(
+            f"a block changes its buffer {name!r} when it is evaluated, so a second evaluation would give other values "
+            "(the statistics of batch norm are no problem); choose gradient=Backprop(), which evaluates each block once."
+        )

@@ -4,27 +4,30 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from typing import ClassVar
 
 from torch import Tensor
 
-from revgnn.stack.layer import AbstractLayer
-from revgnn.stack.program import Program
+from revgnn.stack.execution import Execution
+from revgnn.stack.layers import AbstractLayer
 
 
 class GradientStrategy(ABC):
-    """Wraps a whole stack. All strategies give the same value for the same network, and the same gradients."""
+    """How a whole stack is differentiated. All strategies give the same value and the same gradients for the same network.
 
-    recomputes: bool
-    """Blocks are evaluated a second time in the backward pass."""
+    Attributes:
+        recomputes: whether blocks are evaluated a second time in the backward pass.
+    """
+
+    recomputes: ClassVar[bool]
 
     @abstractmethod
     def check(self, layers: Sequence[AbstractLayer]) -> None:
-        """Refuse layers that this strategy cannot differentiate.
+        """Raise `ValueError` for layers that this strategy cannot differentiate.
 
-        Raises:
-            ValueError: saying which layer, why, and what to choose instead.
+        The message says which layer, why, and what to choose instead.
         """
 
     @abstractmethod
-    def run(self, program: Program, state: Tensor) -> Tensor:
-        """State (N, D) before the first layer to state after the last."""
+    def run(self, execution: Execution, state: Tensor) -> Tensor:
+        """Return the state (N, D) after the last layer, for the state before the first."""

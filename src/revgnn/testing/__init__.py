@@ -1,4 +1,4 @@
-"""Assertions and awkward graphs, for revgnn's own tests and for those of your convolutions and layers."""
+"""Assertions, awkward graphs and memory checks, for revgnn's own tests and for those of your convolutions and layers."""
 
 from revgnn.testing.closeness import assert_close_to_truth
 from revgnn.testing.gradients import assert_gradients_equal, gradients_of

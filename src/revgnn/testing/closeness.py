@@ -1,4 +1,4 @@
-"""When two floating-point results count as the same: a bound that is measured, not chosen."""
+"""Compare two floating-point results. The tolerance is measured on the reference, not chosen."""
 
 from __future__ import annotations
 
@@ -7,20 +7,19 @@ from torch import Tensor
 
 
 def assert_close_to_truth(ours: Tensor, reference: Tensor, truth: Tensor, what: str = "result") -> None:
-    """`ours` is at most twice as far from `truth` as `reference` is, plus one rounding of the result.
+    """Assert that `ours` is at most twice as far from `truth` as `reference` is, plus one rounding of the result.
 
-    Distances are the largest over all elements. One rounding is the spacing of numbers at the largest finite element of `truth`
-    (`finfo.eps` times it) in the dtype of `ours`. Infinities must stand at the same places with the same sign as in
-    `truth`, and so must NaNs.
+    A distance is the largest over all elements. One rounding is `finfo.eps` of the dtype of `ours`, times the largest finite
+    element of `truth`. Infinities and NaNs must be at the same places as in `truth`, infinities with the same sign.
 
     Args:
-        ours: the fast path's result, any shape.
-        reference: what plain torch computes from the same numbers in the same dtype.
-        truth: what plain torch computes from the same numbers in float64.
-        what: names the result in the message, for instance "gradient of x".
+        ours: result of the fast path, any shape.
+        reference: result of plain torch for the same numbers in the same dtype.
+        truth: result of plain torch for the same numbers in float64.
+        what: name of the result in the message, for example "gradient of x".
 
     Raises:
-        AssertionError: if `ours` is too far off, or differs from `reference` in shape or dtype.
+        AssertionError: if `ours` is too far from `truth`, or differs from `reference` in shape or dtype.
         ValueError: if `truth` is not float64 or the shapes of `reference` and `truth` differ.
     """
     if truth.dtype != torch.float64 or truth.shape != reference.shape:
@@ -29,19 +28,19 @@ def assert_close_to_truth(ours: Tensor, reference: Tensor, truth: Tensor, what: 
         )
     if (ours.shape, ours.dtype) != (reference.shape, reference.dtype):
         raise AssertionError(
-            f"{what} is of {ours.dtype} {tuple(ours.shape)}, the reference {reference.dtype} {tuple(reference.shape)}."
+            f"{what} is {ours.dtype} {tuple(ours.shape)}, the reference is {reference.dtype} {tuple(reference.shape)}."
         )
     ours, reference, truth = ours.detach(), reference.detach(), truth.detach()
-    # Where float64 overflows, or the dtype of ours cannot hold the truth, there is no distance to measure.
+    # If float64 overflows, or the dtype of ours cannot represent the truth, there is no distance to measure.
     expected = truth.to(ours.dtype)
     finite = torch.isfinite(expected)
-    _assert_same_special(ours, expected, finite, what)
+    _assert_same_nonfinite(ours, expected, finite, what)
     if not finite.any():
         return
     exact = truth[finite]
     error = (ours[finite].double() - exact).abs()
     reference_error = (reference[finite].double() - exact).abs()
-    # A reference that overflows where the truth does not proves nothing: it would allow everything.
+    # Elements where only the reference overflows are ignored: an infinite error would allow everything.
     reference_error = (
         reference_error[torch.isfinite(reference_error)].amax() if reference_error.isfinite().any() else exact.new_zeros(())
     )
@@ -51,19 +50,19 @@ def assert_close_to_truth(ours: Tensor, reference: Tensor, truth: Tensor, what: 
         worst = int(error.argmax())
         where = tuple(int(i) for i in finite.nonzero()[worst])
         raise AssertionError(
-            f"{what} at {where} is {float(ours[where]):.9g}, the truth {float(truth[where]):.9g}: "
-            f"off by {float(error[worst]):.3g}, and allowed is {float(limit):.3g}, "
-            f"twice the reference's {float(reference_error):.3g} and a rounding of {float(rounding):.3g}; "
+            f"{what} at {where} is {float(ours[where]):.9g}, the truth is {float(truth[where]):.9g}: "
+            f"off by {float(error[worst]):.3g}, allowed is {float(limit):.3g}, "
+            f"which is twice the reference's error {float(reference_error):.3g} plus one rounding {float(rounding):.3g}; "
             f"{int((error > limit).sum())} of {truth.numel()} elements are too far off."
         )
 
 
-def _assert_same_special(ours: Tensor, expected: Tensor, finite: Tensor, what: str) -> None:
-    """NaN for NaN, infinity for infinity, and a finite number everywhere else."""
+def _assert_same_nonfinite(ours: Tensor, expected: Tensor, finite: Tensor, what: str) -> None:
+    """Assert NaN for NaN, the same infinity for infinity, and a finite number everywhere else."""
     same = torch.where(finite, torch.isfinite(ours), (ours == expected) | (ours.isnan() & expected.isnan()))
     if not same.all():
         where = tuple(int(i) for i in (~same).nonzero()[0])
         raise AssertionError(
-            f"{what} is {float(ours[where])} at {where}, where the truth is {float(expected[where])}; "
-            f"{int((~same).sum())} of {same.numel()} elements are like that."
+            f"{what} is {float(ours[where])} at {where}, but the truth is {float(expected[where])}; "
+            f"this is so for {int((~same).sum())} of {same.numel()} elements."
         )

@@ -1,4 +1,4 @@
-"""Two ways to differentiate one network, compared to the last bit."""
+"""Compare two ways to differentiate one network, bit for bit."""
 
 from __future__ import annotations
 
@@ -10,22 +10,22 @@ from torch import Tensor, nn
 
 
 def gradients_of(module: nn.Module, *inputs: Any, seed: int = 0, autocast: torch.dtype | None = None) -> dict[str, Tensor | None]:
-    """Run `module(*inputs)`, go backward from random gradients of the output, and collect all there is to compare.
+    """Run `module(*inputs)` and a backward pass from random gradients of the output, and return everything to compare.
 
     Args:
-        module: called as it is (training or evaluation mode is the caller's). Its gradients are cleared before and after.
-        inputs: tensors that require a gradient take part as fresh leaves; everything else, a graph for instance, is passed on.
+        module: called in the mode it is in (training or evaluation). Its gradients are cleared before and after.
+        inputs: tensors that require a gradient are replaced by new leaves; everything else, for example a graph, is passed on.
         seed: of torch's generators, for the forward pass (dropout) and for the gradients of the output.
-        autocast: dtype to run the forward pass in, under autocast; the backward pass runs outside, as is usual.
+        autocast: dtype of the forward pass under autocast; the backward pass runs outside autocast.
 
     Returns:
-        "output" (a tensor), "input 0", ... (gradients), "parameter NAME" (gradients, None where there is none) and
-        "buffer NAME" (values afterwards, running statistics for instance).
+        "output" (a tensor), "input 0", ... (gradients), "parameter NAME" (gradients, None if there is none) and
+        "buffer NAME" (values afterwards, for example running statistics).
     """
     leaves = [x.detach().clone().requires_grad_() if isinstance(x, Tensor) and x.requires_grad else x for x in inputs]
     module.zero_grad(set_to_none=True)
     device = next((x.device for x in leaves if isinstance(x, Tensor)), torch.device("cpu"))
-    # The caller's random state is not ours to change.
+    # The caller's random state must not change.
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         with torch.autocast(device.type, autocast) if autocast is not None else contextlib.nullcontext():
@@ -47,14 +47,14 @@ def gradients_of(module: nn.Module, *inputs: Any, seed: int = 0, autocast: torch
 def assert_gradients_equal(
     ours: nn.Module, expected: nn.Module, *inputs: Any, seed: int = 0, autocast: torch.dtype | None = None
 ) -> None:
-    """Both modules give bit for bit the same output, gradients of inputs and parameters, and buffers; see `gradients_of`.
+    """Assert that both modules give bit for bit the same output, gradients and buffers; see `gradients_of`.
 
-    Parameters and buffers are matched by name and must be equal before: build the second module with
+    Parameters and buffers are matched by name and must be equal at the start: build the second module with
     `load_state_dict(first.state_dict())` or `copy.deepcopy`.
 
     Raises:
-        AssertionError: naming what differs, and by how much.
-        ValueError: if the two differ before they run, or if no gradient at all comes out, for then nothing would be compared.
+        AssertionError: if a tensor differs; the message names each, and by how much.
+        ValueError: if the modules differ before they run, or if there is no gradient at all to compare.
     """
     states = ours.state_dict(), expected.state_dict()
     if states[0].keys() != states[1].keys():
@@ -80,7 +80,7 @@ def _same(a: Tensor | None, b: Tensor | None) -> bool:
 
 def _difference(name: str, ours: Tensor | None, expected: Tensor | None) -> str:
     if ours is None or expected is None:
-        return f"  {name}: ours is {'missing' if ours is None else 'there'}, expected {'none' if expected is None else 'one'}"
+        return f"  {name}: ours is {'missing' if ours is None else 'present'}, expected {'none' if expected is None else 'one'}"
     if ours.dtype != expected.dtype or ours.shape != expected.shape:
         return f"  {name}: ours is {ours.dtype} {tuple(ours.shape)}, expected {expected.dtype} {tuple(expected.shape)}"
     gap = (ours.double() - expected.double()).abs()

@@ -1,4 +1,4 @@
-"""Small graphs, each with something that kernels get wrong."""
+"""Small graphs, each with a property that kernels often handle wrongly."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from revgnn.graph import Graph
 
 
 class NamedGraph(NamedTuple):
-    """A graph and what is awkward about it. `str()` of it is the name, for `pytest.mark.parametrize(..., ids=str)`."""
+    """A graph and the name of its awkward property, which `str()` returns, for `pytest.mark.parametrize(..., ids=str)`."""
 
     name: str
     graph: Graph
@@ -22,10 +22,10 @@ class NamedGraph(NamedTuple):
 
 
 def awkward_graphs(num_edge_features: int = 0, *, dtype: torch.dtype = torch.float32, seed: int = 0) -> list[NamedGraph]:
-    """Graphs on which a correct aggregation must work, from one without an edge to one with a hub and heavy-tailed degrees.
+    """Return graphs on which a correct aggregation must work, from one without edges to one with heavy-tailed degrees.
 
     Args:
-        num_edge_features: K. With 0 the graphs have no edge features, else normal ones of shape (E, K), the same at every call.
+        num_edge_features: K. If 0, the graphs have no edge features; otherwise normal ones of shape (E, K), the same in every call.
         dtype: of the edge features.
         seed: of the random graphs and of the edge features.
     """
@@ -62,7 +62,7 @@ def _edges(src: list[int], dst: list[int]) -> Tensor:
 
 
 def _power_law(rng: np.random.Generator, num_nodes: int, num_edges: int) -> Tensor:
-    """Both ends of an edge are drawn with probability falling as 1 / rank: a few hubs, many nodes with no edge or one."""
+    """Draw both ends of each edge with probability proportional to 1 / rank: a few hubs, many nodes with no edge or one."""
     weight = 1.0 / np.arange(1, num_nodes + 1)
     ends = rng.choice(num_nodes, size=(2, num_edges), p=weight / weight.sum())
     return torch.from_numpy(rng.permutation(num_nodes)[ends])

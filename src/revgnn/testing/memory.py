@@ -1,4 +1,4 @@
-"""How much memory a function needs, and memory that shows when it is read before it is written."""
+"""Measure the memory that a function needs, and fill new memory with NaN to find reads of unwritten memory."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from revgnn.memory import PeakMemory
 
 
 def peak_bytes(work: Callable[[], object], device: torch.device | str = "cpu") -> int:
-    """Peak of live tensor bytes while `work()` runs, above those alive before; see `revgnn.memory.PeakMemory` for what counts."""
-    # A reference cycle of earlier work that dies in the middle would blur the figure on CUDA.
+    """Return the peak of live tensor bytes while `work()` runs, above those alive before; `PeakMemory` says what counts."""
+    # On CUDA, a reference cycle of earlier work that is freed in the middle would change the figure.
     gc.collect()
     with PeakMemory(device) as memory:
         work()
@@ -24,10 +24,10 @@ def peak_bytes(work: Callable[[], object], device: torch.device | str = "cpu") -
 
 @contextlib.contextmanager
 def nan_filled_empty() -> Iterator[None]:
-    """Inside, `torch.empty` and its like return NaN (floating point) or the largest value (integers) on every device.
+    """Inside the context, fill new memory (`torch.empty` and others) with NaN, or the largest value for integers, on all devices.
 
-    Also for what custom operators and PyTorch's own kernels allocate, though not for `numpy.empty`. It works by
-    turning on PyTorch's deterministic algorithms, warning only; the settings found at entry are put back.
+    This includes memory that custom operators and PyTorch's own kernels allocate, but not `numpy.empty`. The context turns on
+    PyTorch's deterministic algorithms, with warnings instead of errors, and restores the settings at its end.
     """
     enabled = torch.are_deterministic_algorithms_enabled()
     warn_only = torch.is_deterministic_algorithms_warn_only_enabled()

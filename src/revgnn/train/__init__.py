@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from revgnn.train.run.footprint import compare_footprint as compare_footprint
     from revgnn.train.run.loop import Interrupted as Interrupted
     from revgnn.train.run.loop import train as train
-    from revgnn.train.run.precision import Diverged as Diverged
+    from revgnn.train.run.optimization import Diverged as Diverged
     from revgnn.train.run.result import Result as Result
     from revgnn.train.run.tensor_file import CheckpointError as CheckpointError
     from revgnn.train.sweeps import sweep as sweep
@@ -65,7 +65,7 @@ _HOMES = {
     "revgnn.train.run.folder": ("RunFolder", "RunFolderError"),
     "revgnn.train.run.footprint": ("Footprint", "compare_footprint"),
     "revgnn.train.run.loop": ("Interrupted", "train"),
-    "revgnn.train.run.precision": ("Diverged",),
+    "revgnn.train.run.optimization": ("Diverged",),
     "revgnn.train.run.result": ("Result",),
     "revgnn.train.run.tensor_file": ("CheckpointError",),
     "revgnn.train.sweeps": ("sweep",),

@@ -7,10 +7,10 @@ from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
 
+from revgnn.files import write_json
 from revgnn.train.config import RunConfig
 from revgnn.train.datasets import all_splits
 from revgnn.train.run.events import Hook
-from revgnn.train.run.files import write_json
 from revgnn.train.run.folder import RunFolder, RunFolderError
 from revgnn.train.run.loop import train
 from revgnn.train.tricks.teacher import check_teacher

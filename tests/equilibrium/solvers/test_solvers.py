@@ -1,4 +1,4 @@
-"""What every solver promises: the solution, an honest status, the best iterate, bounded memory."""
+"""Solvers: the solution, its status, the best iterate, bounded memory, and refused settings."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def test_a_contraction_is_solved(kind, dtype, rtol, wanted) -> None:
 
 
 @pytest.mark.parametrize("kind", ACCELERATED)
-def test_what_is_no_contraction_is_solved_by_acceleration_alone(kind) -> None:
+def test_acceleration_solves_what_is_not_a_contraction(kind) -> None:
     f = Affine(-2.0, 0.5)
     assert kind(max_steps=120, rtol=1e-10).solve(f, f.z0).status is Status.CONVERGED
     assert FixedPoint(max_steps=120).solve(f, f.z0).status is Status.DIVERGED
@@ -73,7 +73,7 @@ def test_anderson_with_a_full_window_needs_as_many_steps_as_there_are_eigenvalue
     assert Anderson(max_steps=14, rtol=1e-10, window=12, regularisation=0.0).solve(f, f.z0).status is Status.CONVERGED
 
 
-def test_broyden_starts_anew_when_its_memory_is_full() -> None:
+def test_broyden_restarts_when_its_memory_is_full() -> None:
     f = Affine(-0.9, 0.9)
     assert Broyden(max_steps=400, rtol=1e-10, memory=5).solve(f, f.z0).status is Status.CONVERGED
 
@@ -101,18 +101,18 @@ def test_a_nonlinear_map_with_kinks(kind) -> None:
     torch.testing.assert_close(f(solution.z), solution.z, rtol=0, atol=1e-5)
 
 
-# --- what is told of a solve ----------------------------------------------------------------------------------------------------
+# --- the result of a solve -------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_best_iterate_is_returned_with_its_residual(kind) -> None:
-    f, seen = Affine(-1.3, 0.9), []  # plain iteration comes near, then goes away
+    f, seen = Affine(-1.3, 0.9), []  # plain iteration approaches the solution, then moves away
 
-    def watched(z: Tensor) -> Tensor:
+    def recorded(z: Tensor) -> Tensor:
         seen.append((float((f(z) - z).norm()), z))
         return f(z)
 
-    solution = kind(max_steps=12, rtol=1e-14).solve(watched, f.solution + 1e-3 * torch.randn_like(f.z0))
+    solution = kind(max_steps=12, rtol=1e-14).solve(recorded, f.solution + 1e-3 * torch.randn_like(f.z0))
     assert solution.status is Status.MAX_STEPS
     assert solution.steps == len(solution.residuals) == 12
     assert solution.residual in solution.residuals
@@ -120,8 +120,8 @@ def test_the_best_iterate_is_returned_with_its_residual(kind) -> None:
     assert solution.z is min(seen, key=lambda pair: pair[0])[1]
 
 
-def test_an_iterate_that_runs_away_is_not_taken_for_the_best() -> None:
-    # The relative residual of ever larger states falls, to a third; the state to start from is nearer to a solution.
+def test_a_growing_iterate_is_not_the_best() -> None:
+    # As the states grow, their relative residual falls to a third; the initial state is nearer to a solution.
     z0 = torch.tensor([1.0, -1.0])
     solution = FixedPoint(max_steps=12).solve(lambda z: -0.25 * z.abs() + 1.5 * z + torch.tensor([-0.9, 0.3]), z0)
     assert min(solution.residuals) < solution.residual
@@ -129,7 +129,7 @@ def test_an_iterate_that_runs_away_is_not_taken_for_the_best() -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_f_is_evaluated_as_often_as_is_said(kind) -> None:
+def test_steps_are_the_evaluations_of_f(kind) -> None:
     f, calls = Affine(-0.9, 0.9), []
 
     def counted(z: Tensor) -> Tensor:
@@ -141,7 +141,7 @@ def test_f_is_evaluated_as_often_as_is_said(kind) -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_solution_is_recognised_at_once_and_returned_as_it_is(kind) -> None:
+def test_a_start_at_the_solution_is_returned(kind) -> None:
     f = Affine(-0.9, 0.9)
     z0 = f.solution
     copy = z0.clone()
@@ -165,7 +165,7 @@ def test_an_absolute_tolerance_is_per_element(kind) -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_not_finite_is_divergence_and_the_best_so_far_stays(kind) -> None:
+def test_a_value_that_is_not_finite_is_divergence_and_the_best_iterate_is_returned(kind) -> None:
     f, count = Affine(-0.9, 0.9), 0
 
     def breaks(z: Tensor) -> Tensor:
@@ -179,7 +179,7 @@ def test_not_finite_is_divergence_and_the_best_so_far_stays(kind) -> None:
     assert relative_residual(f, solution.z) == pytest.approx(solution.residual, rel=1e-9)
 
 
-def test_not_finite_from_the_start() -> None:
+def test_a_first_value_that_is_not_finite() -> None:
     z0 = torch.ones(3)
     solution = Anderson().solve(lambda z: z * math.inf, z0)
     assert (solution.status, solution.residual) == (Status.DIVERGED, math.inf)
@@ -187,7 +187,7 @@ def test_not_finite_from_the_start() -> None:
 
 
 @pytest.mark.parametrize("kind", ACCELERATED)
-def test_a_residual_that_does_not_change_is_survived(kind) -> None:
+def test_a_constant_residual_gives_a_finite_result(kind) -> None:
     solution = kind(max_steps=10).solve(lambda z: z + 1.0, torch.zeros(5))  # no solution, and every residual is the same
     assert solution.status in (Status.MAX_STEPS, Status.DIVERGED)
     assert solution.z.isfinite().all()
@@ -221,23 +221,23 @@ def test_damping_f_extends_what_reversible_relaxation_solves() -> None:
 
 
 @pytest.mark.parametrize("relaxation", [0.5, 0.25, 0.875, 13 / 16, 1 / 64, 63 / 64, 21 / 32])
-def test_a_relaxation_is_taken_back_to_the_last_bit(relaxation: float) -> None:
-    exact, cut = ExactRelaxation(relaxation), []
+def test_a_relaxation_is_undone_to_the_last_bit(relaxation: float) -> None:
+    exact, cut_bits = ExactRelaxation(relaxation), []
     start = torch.randn(1000) * torch.logspace(-12, 2, 1000)
     start[0], start[1] = LIMIT, -LIMIT
-    state = exact.enter(start)
-    images = [torch.randn(1000, dtype=torch.float64) * 10.0 ** (n % 5 - 2) for n in range(50)]
-    images[7] = torch.full((1000,), LIMIT, dtype=torch.float64)
+    state = exact.start(start)
+    values = [torch.randn(1000, dtype=torch.float64) * 10.0 ** (n % 5 - 2) for n in range(50)]
+    values[7] = torch.full((1000,), LIMIT, dtype=torch.float64)
     path = []
-    for age, f in enumerate(images):
+    for age, f in enumerate(values):
         path.append(state)
-        state = exact.advance(state, f, age, cut)
+        state = exact.advance(state, f, age, cut_bits)
         torch.testing.assert_close(state, (1 - relaxation) * path[-1] + relaxation * f, rtol=0, atol=2.0**-BITS)
-    assert len(cut) == (len(images) - 1) // exact.period
-    for age, f in reversed(list(enumerate(images))):
-        state = exact.retreat(state, f, age, cut)
+    assert len(cut_bits) == (len(values) - 1) // exact.period
+    for age, f in reversed(list(enumerate(values))):
+        state = exact.retreat(state, f, age, cut_bits)
         assert torch.equal(state, path[age]), age
-    assert not cut
+    assert not cut_bits
 
 
 def test_a_start_out_of_range_is_refused() -> None:
@@ -246,7 +246,7 @@ def test_a_start_out_of_range_is_refused() -> None:
             ReversibleRelaxation().solve(lambda z: z, torch.full((3,), value))
 
 
-def test_reversible_relaxation_ends_where_f_is_out_of_range() -> None:
+def test_reversible_relaxation_ends_when_f_is_out_of_range() -> None:
     solution = ReversibleRelaxation(40).solve(lambda z: 4 * z + 1, torch.zeros(3))
     assert solution.status is Status.DIVERGED
     assert solution.z.abs().max() <= 512
@@ -264,7 +264,7 @@ def test_reversible_relaxation_ends_where_f_is_out_of_range() -> None:
     [(FixedPoint(), 0), (Anderson(window=4), 10), (Broyden(memory=10), 10)],
     ids=["fixed", "anderson", "broyden"],
 )
-def test_memory_is_that_of_the_stated_history_whatever_the_steps(solver: AbstractSolver, history: int) -> None:
+def test_memory_is_that_of_the_history_for_any_number_of_steps(solver: AbstractSolver, history: int) -> None:
     n = 300_000
     scale = torch.linspace(-0.99, 0.99, n)
 
@@ -276,7 +276,7 @@ def test_memory_is_that_of_the_stated_history_whatever_the_steps(solver: Abstrac
 
     few, many = peak(15), peak(30)
     assert many == few
-    assert many <= 4 * n * (history + 6) + 4 * 2**20  # and the pieces that inner products are taken in
+    assert many <= 4 * n * (history + 6) + 4 * 2**20  # and the chunks of inner products
 
 
 # --- bad input ------------------------------------------------------------------------------------------------------------------
@@ -314,7 +314,7 @@ def test_a_state_of_low_precision_is_refused() -> None:
         Anderson().solve(lambda z: z, torch.zeros(3, dtype=torch.bfloat16))
 
 
-def test_a_step_that_changes_the_state_s_kind_is_refused() -> None:
+def test_a_step_that_changes_shape_or_dtype_is_refused() -> None:
     with pytest.raises(ValueError, match=r"must keep shape and dtype .*\(3,\) torch.float32, but returned \(3,\) torch.float64"):
         Anderson().solve(lambda z: z.double(), torch.zeros(3))
     with pytest.raises(ValueError, match=r"but returned \(1, 3\)"):

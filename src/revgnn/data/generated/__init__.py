@@ -1,1 +1,1 @@
-"""Graphs that are generated: to learn from, and to measure on."""
+"""Generated graphs: one to train on, and graphs of an exact size to measure on."""

@@ -1,1 +1,1 @@
-"""Readers: from files to tensors, one format a file."""
+"""Readers of file formats, one module for each: npz, OGB's raw folders, the raw files of PyTorch Geometric's sets."""

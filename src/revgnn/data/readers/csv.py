@@ -1,10 +1,11 @@
-"""Numbers from gzipped csv files without a header, the raw form of OGB."""
+"""Numbers in gzipped csv files without a header, the raw form of OGB."""
 
 from __future__ import annotations
 
 import gzip
 import logging
 import warnings
+import zlib
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
@@ -12,24 +13,31 @@ import numpy as np
 
 _log = logging.getLogger("revgnn.data")
 
-_ROWS_AT_A_TIME = 1 << 20
+_CHUNK_ROWS = 1 << 20
 
 
 def read_csv(path: Path, dtype: type[np.generic], rows: int = 0) -> np.ndarray:
-    """A csv.gz file as a matrix of `dtype`. Empty cells are NaN where `dtype` is a float.
+    """Return a csv.gz file as a matrix of `dtype`. Empty cells become NaN if `dtype` is a float.
 
-    pandas reads several times faster than NumPy and comes with the `ogb` extra; both give the same numbers. With pandas a file is
-    read a million rows at a time, into place if the caller says how many `rows` to expect: memory is then that of the matrix.
+    pandas, which the `ogb` extra installs, reads several times faster than NumPy; both give the same numbers. With pandas the file
+    is read a million rows at a time.
+
+    Args:
+        path: the file.
+        dtype: of the matrix.
+        rows: expected number of rows. If it is right, reading needs no more memory than the matrix.
 
     Raises:
-        ValueError: if the file is missing, damaged, or holds anything but numbers of that kind.
+        ValueError: if the file is missing or damaged, or holds anything other than numbers of this dtype.
     """
     if not path.is_file():
         raise ValueError(f"there is no file {path}.")
     try:
         return _read(path, dtype, rows)
-    except (OSError, EOFError, ValueError, OverflowError) as error:  # gzip's errors are among them
-        raise ValueError(f"{path} cannot be read as a csv of {np.dtype(dtype).name}: {' '.join(str(error).split())}") from None
+    except (OSError, EOFError, ValueError, OverflowError, zlib.error) as error:  # gzip's errors are among them
+        raise ValueError(
+            f"{path} cannot be read as a csv of {np.dtype(dtype).name}: {' '.join(str(error).split())[:300]}"
+        ) from None
 
 
 def _read(path: Path, dtype: type[np.generic], rows: int) -> np.ndarray:
@@ -40,16 +48,16 @@ def _read(path: Path, dtype: type[np.generic], rows: int) -> np.ndarray:
             _log.warning("reading %s without pandas takes minutes; `pip install pandas` makes it several times faster", path)
         with gzip.open(path, "rt") as file, warnings.catch_warnings():
             warnings.filterwarnings("ignore", "loadtxt: input contained no data")
-            return np.loadtxt(file, delimiter=",", ndmin=2, dtype=dtype, converters=_empty_is_nan(dtype))
+            return np.loadtxt(file, delimiter=",", ndmin=2, dtype=dtype, converters=_nan_if_empty(dtype))
     try:
-        with pd.read_csv(path, compression="gzip", header=None, dtype=dtype, chunksize=_ROWS_AT_A_TIME) as chunks:
-            return _joined((chunk.to_numpy() for chunk in chunks), rows)
+        with pd.read_csv(path, compression="gzip", header=None, dtype=dtype, chunksize=_CHUNK_ROWS) as chunks:
+            return _concatenate((chunk.to_numpy() for chunk in chunks), rows)
     except pd.errors.EmptyDataError:
         return np.empty((0, 0), dtype)
 
 
-def _joined(chunks: Iterable[np.ndarray], rows: int) -> np.ndarray:
-    """All chunks, one below the other; never twice in memory where there are no more than `rows`."""
+def _concatenate(chunks: Iterable[np.ndarray], rows: int) -> np.ndarray:
+    """Concatenate the chunks; no copy of the whole is needed if there are at most `rows` rows."""
     out, filled = np.empty((0, 0)), 0
     for chunk in chunks:
         needed = filled + len(chunk)
@@ -63,5 +71,5 @@ def _joined(chunks: Iterable[np.ndarray], rows: int) -> np.ndarray:
     return out[:filled]
 
 
-def _empty_is_nan(dtype: type[np.generic]) -> Callable[[str], float] | None:
+def _nan_if_empty(dtype: type[np.generic]) -> Callable[[str], float] | None:
     return (lambda text: float(text) if text.strip() else float("nan")) if np.issubdtype(dtype, np.floating) else None

@@ -1,4 +1,4 @@
-"""Data sets in `.npz` files of one's own: documented keys, never unpickled.
+"""Data sets in users' own `.npz` files, with the arrays below. Nothing is unpickled.
 
 | array | shape and type | other names | if left out |
 | --- | --- | --- | --- |
@@ -16,13 +16,14 @@
 | `task_names` | (T,) strings | | none |
 | `name`, `source`, `licence` | strings | | the file's name, nothing, nothing |
 
-Other arrays are left alone. `save_npz` writes this form.
+Arrays of any other name are an error, unless they hold strings or `ignore_unknown` is given. `save_npz` writes this form.
 """
 
 from __future__ import annotations
 
 import difflib
-import os
+import warnings
+from collections.abc import Set
 from pathlib import Path
 from typing import Any
 
@@ -30,10 +31,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from revgnn.data.build_graph import build_graph
 from revgnn.data.dataset import DEFAULT_METRIC, NodeDataset, Split, Task
-from revgnn.data.readers.edges import build_graph, features_of
-from revgnn.data.readers.locate import open_npz, read_array
-from revgnn.data.readers.splits import random_splits, splits_from_masks
+from revgnn.data.node_features import default_node_features
+from revgnn.data.numbers import to_float32
+from revgnn.data.readers.npz_archive import open_npz, read_array
+from revgnn.data.splits import random_splits, splits_from_masks
+from revgnn.files import replacing
 
 _ALIASES: dict[str, tuple[str, ...]] = {
     "edge_index": ("edge_index",),
@@ -55,30 +59,51 @@ _ALIASES: dict[str, tuple[str, ...]] = {
     "licence": ("licence", "license"),
 }
 
+_NAMES_ELSEWHERE: dict[str, tuple[str, ...]] = {
+    "x": ("feat", "feats", "feature", "attr", "node_attr", "attr_matrix", "node_features_matrix", "embeddings"),
+    "y": ("target", "targets", "class", "classes", "local_info"),
+    "edge_index": ("adj", "adjacency", "edge_list", "edgelist", "adj_indices"),
+    "edge_attr": ("edge_weight", "edge_weights", "weight", "weights", "efeat"),
+    "train_idx": ("idx_train", "train_nodes", "train_index", "train_indices", "train_ids"),
+    "valid_idx": ("idx_val", "idx_valid", "val_nodes", "valid_nodes", "val_index", "val_indices", "val_ids", "dev_idx"),
+    "test_idx": ("idx_test", "test_nodes", "test_index", "test_indices", "test_ids"),
+    "num_classes": ("n_classes", "num_class", "n_labels"),
+}
+"""Names that other programs use for these arrays. They are not read: their form may differ. An error suggests ours."""
 
-def read_npz(path: Path, *, undirected: bool | None = None, self_loops: bool | None = None) -> NodeDataset:
-    """A data set from a file with the arrays above.
+_TEXT_FIELDS = frozenset({"task", "metric", "task_names", "name", "source", "licence", "license"})
+
+_MANY_CLASSES = 100
+"""Above this, labels of which fewer than half of the classes occur are taken for something else, such as years."""
+
+
+def read_npz(
+    path: Path, *, undirected: bool | None = None, self_loops: bool | None = None, ignore_unknown: bool = False, split: int = 0
+) -> NodeDataset:
+    """Read a data set from a file with the arrays above.
 
     Args:
         path: the file.
-        undirected: takes the place of the file's own `undirected`.
+        undirected: replaces the file's own `undirected`.
         self_loops: see `build_graph`; default: as stored.
+        ignore_unknown: skip arrays whose names are not in the table, instead of raising.
+        split: number of the split in use.
 
     Raises:
-        ValueError: if the file is missing or damaged, an array is missing, given twice under different names, misspelt, holds
-            Python objects, or is not what the table says.
+        ValueError: if the file is missing or damaged, or an array is missing, occurs under two names, has an unknown name, holds
+            Python objects, or is not as the table says.
     """
-    arrays = _read_fields(path)
+    arrays = _read_fields(path, ignore_unknown)
     if "y" not in arrays:
         raise ValueError(f"{path} has no labels; it needs an array y (or {', '.join(_ALIASES['y'][1:])}).")
     try:
-        return _dataset(arrays, path, undirected, self_loops)
+        return _dataset(arrays, path, undirected, self_loops, split)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from None
 
 
 def save_npz(dataset: NodeDataset, path: Path | str) -> None:
-    """Write a data set so that `read_npz` gives it again, with its splits as masks (their order of nodes is not kept)."""
+    """Write a data set so that `read_npz` returns the same. Splits become masks, so that the order of their nodes is lost."""
     path = Path(path)
     graph = dataset.graph
     arrays: dict[str, Any] = {
@@ -102,20 +127,15 @@ def save_npz(dataset: NodeDataset, path: Path | str) -> None:
             row[getattr(split, part).numpy()] = True
         arrays[f"{part}_masks"] = masks
     plain = {key: np.asarray(value) for key, value in arrays.items() if value is not None}
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with open(temporary, "wb") as file:
-            np.savez(file, **plain)  # type: ignore[arg-type] - no array is named allow_pickle
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with replacing(path) as temporary, open(temporary, "wb") as file:
+        np.savez(file, **plain)  # type: ignore[arg-type] - no array is named allow_pickle
 
 
 # --- reading ------------------------------------------------------------------------------------------------------------
 
 
-def _read_fields(path: Path) -> dict[str, np.ndarray]:
-    """The known arrays by their field."""
+def _read_fields(path: Path, ignore_unknown: bool) -> dict[str, np.ndarray]:
+    """Return the known arrays by their field."""
     with open_npz(path) as archive:
         arrays: dict[str, np.ndarray] = {}
         for field, names in _ALIASES.items():
@@ -124,19 +144,40 @@ def _read_fields(path: Path) -> dict[str, np.ndarray]:
                 raise ValueError(f"{path} holds {' and '.join(found)}, which mean the same; keep one.")
             if found:
                 arrays[field] = read_array(archive, found[0], path)
-        known = {name: field for field, names in _ALIASES.items() for name in names}
-        for key in archive.files:
-            # An array we would read, but for its spelling, must not be dropped in silence.
-            near = [] if key in known else difflib.get_close_matches(key, known, n=1, cutoff=0.85)
-            if near and known[near[0]] not in arrays:
-                raise ValueError(f"{path} holds an array {key!r}; did you mean {near[0]!r}? Rename it (or remove it).")
+        known = {name for names in _ALIASES.values() for name in names}
+        unknown = [] if ignore_unknown else [key for key in archive.files if key not in known]
+        for key in unknown:
+            is_text = read_array(archive, key, path).dtype.kind == "U"
+            near = _nearest_name(key, _TEXT_FIELDS if is_text else known)
+            if is_text and near is None:
+                continue  # a comment, or names of nodes
+            guess = f"did you mean {near!r}?" if near else f"known are {', '.join(_ALIASES)}."
+            raise ValueError(
+                f"{path} holds an array {key!r}; {guess} Nothing reads {key!r}: rename it, remove it from the file, or call "
+                "load(..., ignore_unknown=True)."
+            )
     return arrays
 
 
-def _dataset(arrays: dict[str, np.ndarray], path: Path, undirected: bool | None, self_loops: bool | None) -> NodeDataset:
+def _nearest_name(key: str, known: Set[str]) -> str | None:
+    """Return the name that an array of an unknown name most likely should have, or None."""
+    plain = key.casefold().replace("-", "_").replace(" ", "_")
+    if plain in known:
+        return plain
+    for name, names_elsewhere in _NAMES_ELSEWHERE.items():
+        if plain in names_elsewhere:
+            return name
+    return next(iter(difflib.get_close_matches(plain, sorted(known), n=1, cutoff=0.75)), None)
+
+
+def _dataset(
+    arrays: dict[str, np.ndarray], path: Path, undirected: bool | None, self_loops: bool | None, split: int
+) -> NodeDataset:
     y = arrays["y"]
     num_nodes = len(y) if y.ndim else 0
     edge_index, stored_undirected = _edges(arrays)
+    if y.ndim == 2 and num_nodes == 1 and y.shape[1] > 1 and edge_index.size and edge_index.max() > 0:
+        raise ValueError(f"y has shape {y.shape}, one row, but edges name more nodes; save y.reshape(-1), of shape (N,).")
     edge_attr = arrays.get("edge_attr")
     if edge_attr is not None and edge_attr.ndim == 1:
         edge_attr = edge_attr[:, None]
@@ -146,23 +187,24 @@ def _dataset(arrays: dict[str, np.ndarray], path: Path, undirected: bool | None,
     task, labels, num_outputs = _labels(y, arrays)
     species, num_species = None, 0
     if "species" in arrays:
-        kinds, category = np.unique(_numbers(arrays["species"], "species", "iu"), return_inverse=True)
+        kinds, category = np.unique(_check_kind(arrays["species"], "species", "iu"), return_inverse=True)
         species, num_species = torch.from_numpy(category.reshape(-1)), len(kinds)
-    x = _numbers(arrays["x"], "x", "biuf").astype(np.float32, copy=False) if "x" in arrays else None
+    x = to_float32(arrays["x"], "x") if "x" in arrays else None
     return NodeDataset(
-        name=str(arrays.get("name", path.stem)),
+        name=_text(arrays, "name", path.stem),
         graph=graph,
-        x=features_of(graph) if x is None else torch.from_numpy(x),
+        x=default_node_features(graph) if x is None else torch.from_numpy(x),
         species=species,
         num_species=num_species,
         y=labels,
         task=task,
         num_outputs=num_outputs,
-        metric=str(arrays.get("metric", DEFAULT_METRIC[task])),  # type: ignore[arg-type] - NodeDataset checks it
-        splits=_splits(arrays, labels),
-        task_names=tuple(map(str, arrays["task_names"])) if "task_names" in arrays else None,
-        source=str(arrays.get("source", path)),
-        licence=str(arrays.get("licence", "")),
+        metric=_text(arrays, "metric", DEFAULT_METRIC[task]),  # type: ignore[arg-type] - NodeDataset checks it
+        splits=_splits(arrays, labels, split),
+        split_index=split,
+        task_names=tuple(map(str, arrays["task_names"].reshape(-1))) if "task_names" in arrays else None,
+        source=_text(arrays, "source", str(path)),
+        licence=_text(arrays, "licence", ""),
     )
 
 
@@ -170,42 +212,78 @@ def _edges(arrays: dict[str, np.ndarray]) -> tuple[np.ndarray, bool]:
     if ("edge_index" in arrays) == ("edges" in arrays):
         raise ValueError("one array of edges is needed: edge_index of shape (2, E), or edges of shape (E, 2).")
     field = "edge_index" if "edge_index" in arrays else "edges"
-    edges = _numbers(arrays[field], field, "iu")
+    edges = _check_kind(arrays[field], field, "iu")
     side = 0 if field == "edge_index" else 1
     if edges.ndim != 2 or edges.shape[side] != 2:
         raise ValueError(f"{field} must have shape {'(2, E)' if side == 0 else '(E, 2)'}, got {edges.shape}; transpose it?")
-    undirected = bool(arrays["undirected"]) if "undirected" in arrays else field == "edges"
+    undirected = _integer(arrays, "undirected") != 0 if "undirected" in arrays else field == "edges"
     return (edges if side == 0 else edges.T), undirected
 
 
 def _labels(y: np.ndarray, arrays: dict[str, np.ndarray]) -> tuple[Task, Tensor, int]:
-    y = _numbers(y, "y", "biuf")
+    y = _check_kind(y, "y", "biuf")
     if y.ndim not in (1, 2):
         raise ValueError(f"y must have shape (N,) or (N, T), got {y.shape}.")
     missing = np.isnan(y)
     wide = y.ndim == 2 and y.shape[1] > 1
     known = y[~missing & (y >= 0)] if not wide else y
-    task = str(arrays.get("task", "multilabel" if wide else "binary" if np.isin(known, (0, 1)).all() else "multiclass"))
+    task = _text(arrays, "task", "multilabel" if wide else "binary" if np.isin(known, (0, 1)).all() else "multiclass")
     if task not in DEFAULT_METRIC:
-        raise ValueError(f"task must be one of {', '.join(DEFAULT_METRIC)}, got {task!r}.")
+        raise ValueError(f"task must be one of {', '.join(DEFAULT_METRIC)}, got {task[:50]!r}.")
     if task == "multilabel":
         matrix = y.reshape(len(y), -1).astype(np.float32)
         return task, torch.from_numpy(matrix), matrix.shape[1]
     if wide:
         raise ValueError(f"y of shape {y.shape} is not {task}; that takes one label a node, shape (N,).")
     column = np.where(missing, -1, y).reshape(-1)
-    if not np.array_equal(column, np.trunc(column)):
-        raise ValueError(f"label {column[column != np.trunc(column)][0]} is no class; classes are integers from 0.")
+    bad = (column != np.trunc(column)) | (column >= 2**63)
+    if bad.any():
+        raise ValueError(f"label {column[bad][0]} is not a class; classes are integers from 0.")
     labels = torch.from_numpy(column.astype(np.int64))
-    num_classes = int(arrays["num_classes"]) if "num_classes" in arrays else int(labels.max()) + 1 if len(labels) else 0
-    return task, labels, 1 if task == "binary" else num_classes  # type: ignore[return-value] - NodeDataset checks the task
+    if task == "binary":
+        return task, labels, 1
+    return task, labels, _num_classes(labels.numpy(), arrays)  # type: ignore[return-value] - NodeDataset checks the task
 
 
-def _splits(arrays: dict[str, np.ndarray], labels: Tensor) -> tuple[Split, ...]:
+def _num_classes(labels: np.ndarray, arrays: dict[str, np.ndarray]) -> int:
+    """Return the stored number of classes, or the largest label plus one if that is plausible."""
+    present = np.unique(labels[labels >= 0])
+    largest = int(present[-1]) if len(present) else -1
+    num_classes = _integer(arrays, "num_classes") if "num_classes" in arrays else largest + 1
+    if "num_classes" not in arrays and num_classes > _MANY_CLASSES and 2 * len(present) < num_classes:
+        seen = ", ".join([*map(str, present[:-1][:3]), *(["..."] if len(present) > 4 else []), str(largest)])
+        hint = "a missing label that became unsigned is written -1" if largest in (255, 65_535, 2**32 - 1) else "number them from 0"
+        raise ValueError(
+            f"labels y are {seen}: {num_classes} classes, of which only {len(present)} occur. Are they classes? "
+            f"If so, {hint}, or give num_classes."
+        )
+    empty = num_classes - len(present[present < num_classes])
+    if empty > 0 and len(present):
+        warnings.warn(f"{empty} of {num_classes} classes occur at no node; the network has outputs for them.", stacklevel=6)
+    return num_classes
+
+
+def _integer(arrays: dict[str, np.ndarray], name: str) -> int:
+    array = arrays[name]
+    if array.size != 1 or array.dtype.kind not in "biuf" or not (np.abs(array.astype(np.float64)) < 2**31).all():
+        raise ValueError(f"{name} must be a single whole number below 2^31, got {array.dtype} of shape {array.shape}.")
+    return int(array.reshape(-1)[0])
+
+
+def _text(arrays: dict[str, np.ndarray], name: str, default: str) -> str:
+    if name not in arrays:
+        return default
+    array = arrays[name]
+    if array.size != 1 or array.dtype.kind != "U":
+        raise ValueError(f"{name} must be a single string, got {array.dtype} of shape {array.shape}.")
+    return str(array.reshape(-1)[0])
+
+
+def _splits(arrays: dict[str, np.ndarray], labels: Tensor, split: int) -> tuple[Split, ...]:
     given = [part for part in ("train", "valid", "test") if part in arrays]
     if not given:
         has_label = ~labels.isnan().all(1) if labels.dim() == 2 else labels >= 0
-        return random_splits(has_label.nonzero().flatten().numpy())
+        return random_splits(has_label.numpy(), max(10, split + 1))
     if "train" not in given:
         raise ValueError(f"there are {' and '.join(given)} nodes but no training nodes; add train_mask or train_idx.")
     masks = [_masks(arrays[part], part, len(labels)) if part in arrays else None for part in ("train", "valid", "test")]
@@ -217,13 +295,13 @@ def _splits(arrays: dict[str, np.ndarray], labels: Tensor) -> tuple[Split, ...]:
 
 
 def _masks(array: np.ndarray, part: str, num_nodes: int) -> np.ndarray:
-    """Boolean, (S, N)."""
+    """Return the part's nodes in each of S splits: bool, (S, N)."""
     if array.dtype == bool and array.shape[-1:] == (num_nodes,):
         return array.reshape(-1, num_nodes)
     if array.dtype == bool and array.ndim == 2 and array.shape[0] == num_nodes:
         return array.T
     if array.dtype.kind in "iu" and array.ndim == 1:
-        # A mask of 0 and 1 read as node numbers would name nodes 0 and 1 again and again.
+        # A mask of 0 and 1, read as node numbers, names nodes 0 and 1 many times: an error below.
         outside = array[(array < 0) | (array >= num_nodes)]
         if len(outside):
             raise ValueError(f"{part} names node {outside[0]}, but there are {num_nodes} nodes.")
@@ -238,7 +316,8 @@ def _masks(array: np.ndarray, part: str, num_nodes: int) -> np.ndarray:
     )
 
 
-def _numbers(array: np.ndarray, name: str, kinds: str) -> np.ndarray:
+def _check_kind(array: np.ndarray, name: str, kinds: str) -> np.ndarray:
+    """Return the array, or raise `ValueError` if its dtype is not of one of these NumPy kinds."""
     if array.dtype.kind not in kinds:
         raise ValueError(f"{name} must be {'integers' if kinds == 'iu' else 'numbers'}, got {array.dtype}.")
     return array

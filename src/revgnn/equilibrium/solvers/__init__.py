@@ -1,21 +1,21 @@
-"""Solvers of fixed points z = f(z): `FixedPoint`, `Anderson`, `Broyden`, `ReversibleRelaxation`. They know no graphs."""
+"""Solvers of fixed points z = f(z): `FixedPoint`, `Anderson`, `Broyden`, `ReversibleRelaxation`."""
 
 from revgnn.equilibrium.solvers.anderson import Anderson
 from revgnn.equilibrium.solvers.base import AbstractSolver, Solution, Status, Step
 from revgnn.equilibrium.solvers.broyden import Broyden
 from revgnn.equilibrium.solvers.exact import ExactRelaxation
 from revgnn.equilibrium.solvers.fixed_point import FixedPoint
-from revgnn.equilibrium.solvers.reversible import ReversibleRelaxation, Trail
+from revgnn.equilibrium.solvers.reversible import EndState, ReversibleRelaxation
 
 __all__ = [
     "AbstractSolver",
     "Anderson",
     "Broyden",
+    "EndState",
     "ExactRelaxation",
     "FixedPoint",
     "ReversibleRelaxation",
     "Solution",
     "Status",
     "Step",
-    "Trail",
 ]

@@ -1,4 +1,4 @@
-"""Fixed points z = f(z): what a solver is, what it returns, and when it stops."""
+"""Solvers of fixed points z = f(z): the interface, the result, and when a solve stops."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ import torch
 from torch import Tensor
 
 Step = Callable[[Tensor], Tensor]
-"""f: a state to a state of the same shape and dtype. Must be deterministic for as long as a solve lasts."""
+"""f: from a state to a state of the same shape and dtype. It must be deterministic during a solve."""
 
 Advance = Callable[[Tensor, Tensor], Tensor]
-"""One iteration under way: `advance(z, g)` takes an iterate and its residual g = f(z) - z, both flat (n,), to the next
-iterate, a new tensor. It may keep both arguments, and changes neither."""
+"""`advance(z, g)` returns the next iterate, a new tensor, for an iterate and its residual g = f(z) - z, both flat (n,). It may keep
+both arguments, and does not change them."""
 
 OUT_OF_BOUNDS = 1e4
-"""A residual this many times larger than the state or the residual a solve began with will not come back."""
+"""A solve has diverged if its residual is this many times larger than the first state or the first residual."""
 
 
 class Status(Enum):
@@ -32,15 +32,15 @@ class Status(Enum):
 
 
 class Solution(NamedTuple):
-    """What came of a solve.
+    """The result of a solve.
 
     Attributes:
-        z: the iterate that f moves least, by ||f(z) - z|| (`ReversibleRelaxation`: the last); shape and dtype of the initial one.
+        z: the iterate with the smallest ||f(z) - z|| (`ReversibleRelaxation`: the last); shape and dtype of the initial one.
         residuals: relative residual ||f(z) - z|| / ||f(z)|| of each iterate, in order; the first is that of the initial one.
-            Not finite where f was not.
-        steps: evaluations of f.
+            Not finite where f is not.
+        steps: number of evaluations of f.
         status: CONVERGED if `z` meets the tolerance.
-        residual: relative residual of `z`; infinite if f was not finite even there.
+        residual: relative residual of `z`; infinite if f is not finite there.
     """
 
     z: Tensor
@@ -52,12 +52,12 @@ class Solution(NamedTuple):
 
 @dataclass(frozen=True)
 class AbstractSolver(ABC):
-    """Finds z with f(z) = z. The state, of whatever shape, is one vector: a graph is one system, not one for each node.
+    """Finds z with f(z) = z. The state, of any shape, is one vector: a graph is one system, not one system for each node.
 
     Attributes:
-        max_steps: evaluations of f at most.
+        max_steps: largest number of evaluations of f.
         rtol, atol: z is a solution if rms(f(z) - z) <= atol + rtol * rms(f(z)), where rms is the root of the mean square over
-            all elements. float32 rarely gets below rtol=1e-6.
+            all elements. In float32 a solve rarely reaches a rtol below 1e-6.
     """
 
     max_steps: int = 30
@@ -73,40 +73,40 @@ class AbstractSolver(ABC):
 
     @abstractmethod
     def solve(self, step: Step, z0: Tensor) -> Solution:
-        """Iterate from `z0` until the tolerance, the limit, or the range is reached. Records no gradients.
+        """Iterate from `z0` until the solve has converged, diverged or reached `max_steps`. Records no gradients.
 
         Args:
             step: f.
             z0: float32 or float64, any shape. Not changed.
 
         Raises:
-            ValueError: if the state is of another dtype, or f does not keep its shape and dtype.
+            ValueError: if the state has another dtype, or f does not keep its shape and dtype.
         """
 
 
 @dataclass(frozen=True)
 class AbstractIteration(AbstractSolver):
-    """A solver whose next iterate follows from the last ones and their residuals."""
+    """A solver that computes the next iterate from the last ones and their residuals."""
 
     @abstractmethod
     def iteration(self) -> Advance:
-        """A fresh iteration, without a history."""
+        """Return an iteration without a history."""
 
     @torch.no_grad()
     def solve(self, step: Step, z0: Tensor) -> Solution:
-        """As the interface says; `z0` itself is returned if nothing better was found.
+        """Iterate from `z0`; see `AbstractSolver.solve`. `z0` itself is returned if no better iterate is found.
 
-        Besides what the solver's own history takes, four states are alive, and what `step` needs.
+        Memory: four states, the history of the solver, and what `step` needs.
         """
         check_state(z0)
         advance = self.iteration()
         z = best = z0.detach()
-        # Not by the relative residual: an iterate that runs away has a small one.
+        # Not by the relative residual: it is small for iterates that grow without bound.
         smallest, residual = math.inf, math.inf
         progress = Progress(self)
         while True:
             f = step(z)
-            check_image(f, z)
+            check_step(f, z)
             g = f - z
             status, gap = progress.judge(f, g)
             del f
@@ -120,7 +120,7 @@ class AbstractIteration(AbstractSolver):
 
 
 class Progress:
-    """The residuals of a solve under way, and when it is over.
+    """The residuals of a solve so far, and whether it ends.
 
     Attributes:
         residuals: as in `Solution`.
@@ -132,7 +132,7 @@ class Progress:
         self._bound: float | None = None
 
     def judge(self, f: Tensor, g: Tensor) -> tuple[Status | None, float]:
-        """How the solve ends here, or None if it goes on; and ||g||, where g = f(z) - z."""
+        """Add an iterate. Return the status with which the solve ends here, or None if it goes on; and ||g|| for g = f(z) - z."""
         size, gap = torch.stack([_norm(f), _norm(g)]).tolist()
         self.residuals.append(gap / size if size else (math.inf if gap else 0.0))
         if self._bound is None:
@@ -146,19 +146,19 @@ class Progress:
 
 
 def check_damping(damping: float) -> None:
-    """Refuse what is no damping of a step."""
+    """Raise `ValueError` for a damping that is not above 0 and at most 1."""
     if not 0.0 < damping <= 1.0:
         raise ValueError(f"damping must be above 0 and at most 1 (1: full steps), got {damping}.")
 
 
 def check_state(z0: Tensor) -> None:
-    """Refuse a dtype that is not solved in."""
+    """Raise `ValueError` for a state that is neither float32 nor float64."""
     if z0.dtype not in (torch.float32, torch.float64):
-        raise ValueError(f"a state is solved for in float32 or float64, got {z0.dtype}; convert it first.")
+        raise ValueError(f"the state of a solve must be float32 or float64, got {z0.dtype}; convert it first.")
 
 
-def check_image(f: Tensor, z: Tensor) -> None:
-    """Refuse a step that does not keep shape and dtype of its state."""
+def check_step(f: Tensor, z: Tensor) -> None:
+    """Raise `ValueError` if f(z) does not have the shape and dtype of z."""
     if f.shape != z.shape or f.dtype != z.dtype:
         raise ValueError(
             f"the step must keep shape and dtype of the state, {tuple(z.shape)} {z.dtype}, but returned {tuple(f.shape)} {f.dtype}."
@@ -169,16 +169,17 @@ def _norm(x: Tensor) -> Tensor:
     return torch.linalg.vector_norm(x, dtype=torch.float64)
 
 
-PIECE = 2**18
+CHUNK = 2**18
+"""Elements that `inner_products` converts to float64 at a time."""
 
 
-def products(rows: list[Tensor], vector: Tensor) -> Tensor:
-    """Inner products of several vectors (n,) with one, summed in float64: float64 (len(rows),), on their device.
+def inner_products(rows: list[Tensor], vector: Tensor) -> Tensor:
+    """Return the inner products of several vectors (n,) with one, summed in float64: float64 (len(rows),), on their device.
 
-    Taken piece by piece, so that no float64 copy of a whole vector is made.
+    They are computed in chunks, so that no vector is copied to float64 as a whole.
     """
     total = vector.new_zeros(len(rows), dtype=torch.float64)
-    for start in range(0, len(vector), PIECE):
-        piece = vector[start : start + PIECE].double()
-        total += torch.stack([torch.dot(row[start : start + PIECE].double(), piece) for row in rows])
+    for start in range(0, len(vector), CHUNK):
+        chunk = vector[start : start + CHUNK].double()
+        total += torch.stack([torch.dot(row[start : start + CHUNK].double(), chunk) for row in rows])
     return total

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from revgnn.equilibrium.solvers.base import AbstractIteration, Advance, products
+from revgnn.equilibrium.solvers.base import AbstractIteration, Advance, inner_products
 
 SINGULAR = 1e-6
-"""An updated Jacobian whose determinant changes by a factor below this is taken for singular."""
+"""An update that changes the determinant of the Jacobian by a smaller factor than this counts as singular."""
 
 
 @dataclass(frozen=True)
@@ -18,16 +18,16 @@ class Broyden(AbstractIteration):
     r"""Broyden's "good" method on f(z) - z = 0, started from the Jacobian $-I / \beta$ (Kelley 1995, Iterative Methods for
     Linear and Nonlinear Equations, doi:10.1137/1.9781611970944, section 7.3).
 
-    The inverse Jacobian is a product of rank-one factors that the steps $s_j = z_{j+1} - z_j$ alone determine, so one state is
+    The inverse Jacobian is a product of rank-one factors that depend on the steps $s_j = z_{j+1} - z_j$ alone, so one state is
     kept for each step, not two: $B_{k}^{-1} = \prod_{j=k-1}^{0} (I + s_{j+1} s_j^T / \lVert s_j \rVert^2)\, B_0^{-1}$. Full
     steps; no line search. Inner products are summed in float64.
 
     History: `memory` states.
 
     Attributes:
-        memory: steps that are kept; when it is full the iteration starts anew from where it is.
+        memory: number of steps that are kept. When it is reached, the iteration restarts from the current iterate.
         mixing: $\beta$, above 0 and at most 1: the first step is $\beta\, (f(z) - z)$.
-        restart: start anew too when the residual has grown to this many times the smallest one since the last start.
+        restart: restart also when the residual has grown to this many times the smallest one since the last restart.
     """
 
     memory: int = 30
@@ -37,7 +37,9 @@ class Broyden(AbstractIteration):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.memory < 1:
-            raise ValueError(f"memory must be 1 or more steps, got {self.memory}; without any, choose FixedPoint.")
+            raise ValueError(
+                f"memory must be 1 or more steps, got {self.memory}; choose FixedPoint for an iteration without a history."
+            )
         if not 0.0 < self.mixing <= 1.0:
             raise ValueError(f"mixing must be above 0 and at most 1, got {self.mixing}.")
         if not self.restart > 1.0:
@@ -48,22 +50,24 @@ class Broyden(AbstractIteration):
 
 
 class _Iteration:
+    """The steps since the last restart, with their squared lengths, and the smallest squared residual."""
+
     def __init__(self, solver: Broyden) -> None:
         self.solver = solver
-        self.forget()
+        self.restart()
 
-    def forget(self) -> None:
+    def restart(self) -> None:
         self.steps: list[Tensor] = []
         self.squares: list[float] = []
         self.smallest = math.inf
 
     def __call__(self, z: Tensor, g: Tensor) -> Tensor:
-        gap = float(products([g], g))
+        gap = float(inner_products([g], g))
         if len(self.steps) == self.solver.memory or gap > self.solver.restart**2 * self.smallest:
-            self.forget()
+            self.restart()
         self.smallest = min(self.smallest, gap)
         s = self._quasi_newton(g)
-        square = float(products([s], s))
+        square = float(inner_products([s], s))
         if square == 0.0:
             return z  # the iterate solves the equation to the last bit
         self.steps.append(s)
@@ -71,14 +75,17 @@ class _Iteration:
         return z + s
 
     def _quasi_newton(self, g: Tensor) -> Tensor:
-        """-B^{-1} g, which has itself as the last factor's s and is solved for it (Sherman and Morrison)."""
+        """Return the step -B^{-1} g.
+
+        The last factor of B^{-1} contains the step itself, which the formula of Sherman and Morrison solves for.
+        """
         s = g * self.solver.mixing
         if not self.steps:
             return s
         for step, next_step, square in zip(self.steps, self.steps[1:], self.squares, strict=False):
-            s.addcmul_(next_step, (products([step], s) / square).to(s.dtype))
-        determinant = 1.0 - float(products([self.steps[-1]], s)) / self.squares[-1]
+            s.addcmul_(next_step, (inner_products([step], s) / square).to(s.dtype))
+        determinant = 1.0 - float(inner_products([self.steps[-1]], s)) / self.squares[-1]
         if abs(determinant) < SINGULAR:
-            self.forget()
+            self.restart()
             return g * self.solver.mixing
         return s.div_(determinant)

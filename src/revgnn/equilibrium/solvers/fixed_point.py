@@ -11,10 +11,10 @@ from revgnn.equilibrium.solvers.base import AbstractIteration, Advance, check_da
 
 @dataclass(frozen=True)
 class FixedPoint(AbstractIteration):
-    r"""$z_{k+1} = (1 - \tau) z_k + \tau f(z_k)$: no history. Converges where f, so damped, is a contraction.
+    r"""$z_{k+1} = (1 - \tau) z_k + \tau f(z_k)$, without a history. Converges if the damped f is a contraction.
 
     Attributes:
-        damping: $\tau$, above 0 and at most 1; 1 is Picard iteration, and what a weight-tied network of `max_steps` units does.
+        damping: $\tau$, above 0 and at most 1; 1 is Picard iteration, the same as a weight-tied network of `max_steps` units.
     """
 
     damping: float = 1.0

@@ -18,11 +18,6 @@ CHUNK = 32
 """Terms that a long sum adds one by one before it adds their total to the rest, so that the sum over a hub loses fewer digits."""
 
 
-def num_blocks(work: int, grain: int = 1 << 14, most: int = 256) -> int:
-    """Return how many blocks to cut `work` units into: a function of the work alone, never of the number of threads."""
-    return max(1, min(most, work // grain))
-
-
 @intrinsic
 def take_block(typingctx, args):
     """Return the number of the next block that no thread has taken yet. It may be too large: then none is left."""

@@ -1,4 +1,4 @@
-"""The cache of compiled functions on disk: numba's, with a key that knows every source. It survives damage, and a missing folder."""
+"""The cache of compiled functions on disk: numba's, with a key that knows every source. It survives damage and a missing folder."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class KernelCache(FunctionCache):
         try:
             super().__init__(function)
         except RuntimeError:  # numba found no folder that it can write to
-            config.CACHE_DIR = _temporary_folder()
+            config.CACHE_DIR = _temporary_folder()  # pyright: ignore[reportAttributeAccessIssue]
             super().__init__(function)
         self._sources = fingerprint(function.__module__)
 

@@ -1,4 +1,4 @@
-"""Products of small matrices inside a kernel: a tile of the result stays in registers while the sums run."""
+"""Products of small matrices inside a kernel: a tile of the result stays in registers during the sums."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ class Tiles(NamedTuple):
 
 
 def tiles(rows: int, columns: int, dtype: Any) -> Tiles:
-    """How to cut a result of `rows` (a multiple of 4) by `columns`: 112 columns of float32 are 64 and 48, 80 are 48 and 32.
+    """Return how to cut a result of `rows` (a multiple of 4) by `columns`: 112 columns of float32 are 64 and 48, 80 are 48 and 32.
 
-    A tile is at most four registers wide where there are 32 of them, two where there are 16, and they are about equally wide.
-    Narrow ones are taller: eight sums or more must be under way to keep the multipliers busy.
+    Tiles are about equally wide: at most four registers on a machine with 32 of them, at most two on one with 16. Narrow tiles are
+    taller, because at least eight sums at a time are needed to keep the multipliers busy.
     """
     in_register = REGISTER_BYTES // np.dtype(dtype).itemsize
     registers, most = -(-columns // in_register), 4 if REGISTERS == 32 else 2
@@ -38,10 +38,11 @@ def tiles(rows: int, columns: int, dtype: Any) -> Tiles:
 
 @njit(inline="always")
 def multiply(a, a_at, a_row, a_step, b, start, start_at, start_row, out, out_at, M, N, K, rows, lanes, last_rows, last_lanes):
-    """out = start + A B: `b` (K, N) and `out` (M, N), contiguous; the last four are `tiles(M, N)`.
+    """Compute `out = start + A B` with `b` (K, N) and `out` (M, N), contiguous. The last four arguments are `tiles(M, N)`.
 
     `A[m, k]` is `a[a_at + m * a_row + k * a_step]`, so that A may be a transpose. Rows of `start` are `start_row` apart: 0 for a
-    bias that all rows share; `out` itself, N, to add to it.
+    bias that all rows share; N, with `out` as `start`, to add to it. The arguments are many because numba keeps numbers that a
+    kernel closes over as constants, but not the fields of a tuple.
     """
     last = (N - 1) // lanes * lanes
     for n in range(0, last, lanes):

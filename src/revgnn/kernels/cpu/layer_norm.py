@@ -1,11 +1,13 @@
-"""Layer norm and ReLU of rows in memory, forwards and backwards, as several kernels need them: `ROWS` rows at a time.
+"""Layer norm and ReLU of rows in memory, forward and backward, for use inside kernels: `ROWS` rows at a time.
 
-Rows of N elements follow each other, and are walked in strips of `L` lanes and a last one of `T`. Sums along a row go through
-`folds`, ROWS x ROWS elements of scratch: what is summed, as 16 lanes a row, is turned round, so that each row ends in a lane of its
-own, where one division and one root serve all. Every row adds in the same order, wherever it stands.
+Rows of N elements are adjacent in memory. They are read in strips of `L` lanes and a last strip of `T` lanes. Sums along a row use
+`folds`, ROWS x ROWS elements of scratch: each row first becomes 16 partial sums, and the transpose then has one lane for each row,
+so that one division and one square root serve all rows. The order of a sum is the same for every row.
 
 With z the normalised row, s one over its deviation and h = gamma g for a gradient g that has passed the ReLU, the gradient of the
-row is s (h - mean(h) - z mean(h z)); the sums over all rows of g z and of g are those of gamma and beta.
+row is s (h - mean(h) - z mean(h z)). The gradients of gamma and beta are the sums over all rows of g z and of g.
+
+The functions have many arguments because numba inlines them: pointers to scratch and constants of the kernel are passed one by one.
 """
 
 from __future__ import annotations
@@ -31,12 +33,15 @@ from revgnn.kernels.cpu.simd import (
 )
 
 ROWS = 16
-"""Rows at a time, the lanes of what `fold` gives."""
+"""Rows at a time: the number of lanes that `fold` returns."""
 
 
 @njit(inline="always")
 def moments(x, at, N, eps, folds, means, scales, dtype, L, T):
-    """Means of the rows from `x[at]` on, and one over their deviations, which have eps in them. Two passes: nothing cancels."""
+    """Write the means of the rows from `x[at]` on, and one over their deviations, which include eps.
+
+    Two passes avoid cancellation.
+    """
     last = (N - 1) // L * L
     for r in range(opaque(ROWS)):
         row, wide = at + r * N, splat(dtype(0), L)
@@ -57,13 +62,13 @@ def moments(x, at, N, eps, folds, means, scales, dtype, L, T):
 
 @njit(inline="always")
 def normed(x, at, mean, scale, L):
-    """`L` elements of z."""
+    """Return `L` elements of z."""
     return mul(sub(load(x, at, L), splat(mean, L)), splat(scale, L))
 
 
 @njit(inline="always")
 def norm_relu_strip(x, at, N, c, means, scales, gamma, beta, L):
-    """Replace elements c to c + L of the rows by those of  relu(z gamma + beta)."""
+    """Replace elements c to c + L of the rows by those of relu(z gamma + beta)."""
     weight, bias = load(gamma, c, L), load(beta, c, L)
     for r in range(opaque(ROWS)):
         here = at + r * N + c
@@ -72,7 +77,7 @@ def norm_relu_strip(x, at, N, c, means, scales, gamma, beta, L):
 
 @njit(inline="always")
 def norm_relu_rows(x, at, N, eps, folds, means, scales, gamma, beta, dtype, L, T):
-    """Replace the rows from `x[at]` on by  relu(z gamma + beta)."""
+    """Replace the rows from `x[at]` on by relu(z gamma + beta)."""
     last = (N - 1) // L * L
     moments(x, at, N, eps, folds, means, scales, dtype, L, T)
     for c in range(0, last, L):
@@ -81,9 +86,11 @@ def norm_relu_rows(x, at, N, eps, folds, means, scales, gamma, beta, dtype, L, T
 
 
 @njit(inline="always")
-def through_relu(x, after, grad, at, N, c, means, scales, gamma, beta, folds, along, sums, dtype, L):
-    """Strip c of the rows: write  relu(z gamma + beta)  to `after`, and replace its gradient `grad` by h. Adds h to `folds`, h z to
-    `along`, and to the sums of beta's gradient, from `sums[N]` on, and gamma's, from `sums[2 N]` on."""
+def through_relu(x, after, grad, at, N, c, means, scales, gamma, beta, folds, folds_z, sums, dtype, L):
+    """For strip c of the rows, write relu(z gamma + beta) to `after`, and replace its gradient `grad` by h.
+
+    Adds h to `folds`, h z to `folds_z`, and to the sums for beta, from `sums[N]` on, and for gamma, from `sums[2 N]` on.
+    """
     weight, bias, zero = load(gamma, c, L), load(beta, c, L), splat(dtype(0), L)
     sum_bias, sum_weight = zero, zero
     for r in range(opaque(ROWS)):
@@ -96,19 +103,22 @@ def through_relu(x, after, grad, at, N, c, means, scales, gamma, beta, folds, al
         store(grad, here, h)
         sum_bias, sum_weight = add(sum_bias, g), fma(g, z, sum_weight)
         store(folds, r * ROWS, add(load(folds, r * ROWS, ROWS), fold(h)))
-        store(along, r * ROWS, add(load(along, r * ROWS, ROWS), fold(mul(h, z))))
+        store(folds_z, r * ROWS, add(load(folds_z, r * ROWS, ROWS), fold(mul(h, z))))
     store(sums, N + c, add(load(sums, N + c, L), sum_bias))
     store(sums, 2 * N + c, add(load(sums, 2 * N + c, L), sum_weight))
 
 
 @njit(inline="always")
-def through_norm(x, grad, at, N, c, means, scales, levels, slopes, sums, dtype, L):
-    """Strip c of the rows: replace h by their gradient, from the means of h (`levels`) and h z (`slopes`), and add it to `sums`."""
+def through_norm(x, grad, at, N, c, means, scales, means_h, means_hz, sums, dtype, L):
+    """For strip c of the rows, replace h by the gradient of the rows, and add it to `sums`.
+
+    `means_h` and `means_hz` are the means of h and of h z.
+    """
     total = splat(dtype(0), L)
     for r in range(opaque(ROWS)):
         here = at + r * N + c
         z, h = normed(x, here, means[r], scales[r], L), load(grad, here, L)
-        rest = fma(z, splat(-slopes[r], L), sub(h, splat(levels[r], L)))
+        rest = fma(z, splat(-means_hz[r], L), sub(h, splat(means_h[r], L)))
         rest = mul(rest, splat(scales[r], L))
         store(grad, here, rest)
         total = add(total, rest)
@@ -117,22 +127,22 @@ def through_norm(x, grad, at, N, c, means, scales, levels, slopes, sums, dtype, 
 
 @njit(inline="always")
 def norm_relu_rows_backward(
-    x, after, grad, at, N, eps, folds, along, means, scales, levels, slopes, gamma, beta, sums, dtype, L, T
+    x, after, grad, at, N, eps, folds, folds_z, means, scales, means_h, means_hz, gamma, beta, sums, dtype, L, T
 ):
-    """Write  relu(z gamma + beta)  of the rows from `x[at]` on to `after`, and replace its gradient `grad` by that of the rows.
+    """Write relu(z gamma + beta) of the rows from `x[at]` on to `after`, and replace its gradient `grad` by that of the rows.
 
-    The sums over the rows of their gradient, of beta's and of gamma's are added to `sums`, N elements each.
+    Adds the sums over the rows of their gradient, of that of beta and of that of gamma to `sums`, N elements each.
     """
     last = (N - 1) // L * L
     moments(x, at, N, eps, folds, means, scales, dtype, L, T)
     for r in range(opaque(ROWS)):
         store(folds, r * ROWS, splat(dtype(0), ROWS))
-        store(along, r * ROWS, splat(dtype(0), ROWS))
+        store(folds_z, r * ROWS, splat(dtype(0), ROWS))
     for c in range(0, last, L):
-        through_relu(x, after, grad, at, N, c, means, scales, gamma, beta, folds, along, sums, dtype, L)
-    through_relu(x, after, grad, at, N, last, means, scales, gamma, beta, folds, along, sums, dtype, T)
-    store(levels, 0, div(row_totals(folds, 0), splat(dtype(N), ROWS)))
-    store(slopes, 0, div(row_totals(along, 0), splat(dtype(N), ROWS)))
+        through_relu(x, after, grad, at, N, c, means, scales, gamma, beta, folds, folds_z, sums, dtype, L)
+    through_relu(x, after, grad, at, N, last, means, scales, gamma, beta, folds, folds_z, sums, dtype, T)
+    store(means_h, 0, div(row_totals(folds, 0), splat(dtype(N), ROWS)))
+    store(means_hz, 0, div(row_totals(folds_z, 0), splat(dtype(N), ROWS)))
     for c in range(0, last, L):
-        through_norm(x, grad, at, N, c, means, scales, levels, slopes, sums, dtype, L)
-    through_norm(x, grad, at, N, last, means, scales, levels, slopes, sums, dtype, T)
+        through_norm(x, grad, at, N, c, means, scales, means_h, means_hz, sums, dtype, L)
+    through_norm(x, grad, at, N, last, means, scales, means_h, means_hz, sums, dtype, T)

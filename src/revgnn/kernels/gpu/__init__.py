@@ -1,1 +1,1 @@
-"""What Triton kernels share. Imports triton, so it is imported only where its kernels are wanted."""
+"""What Triton kernels share. It imports triton, so import it only where such kernels are needed."""

@@ -1,36 +1,28 @@
-"""How the GPU kernels share out the edges of nodes, so that a hub does not keep one program busy while all others have finished.
+"""How the GPU kernels divide the edges of nodes among programs, so that all programs finish at about the same time.
 
-Edges are cut into blocks of `split` positions. A block that lies inside one row belongs to a program of its own. What is left of
-each row, its ends, fewer than two blocks in all, belongs to the program of the row; a row without a block inside it is
-finished there. For the others each program leaves its part in a scratch row, and a second kernel adds the parts up in the order
-of the edges. Everything follows from `indptr` inside the kernels: there is nothing to prepare, nothing to wait for, no
-atomic operation, and one order of summation.
+Edges are cut into blocks of `Split.size` positions. A block that lies inside one row has a program of its own. The rest of each
+row, its two ends, fewer than two blocks in all, belongs to the program of the row. A row that contains no whole block is finished
+by that program. For other rows each program writes its partial result to a scratch row, and a second kernel combines these in the
+order of the edges. The kernels derive all of this from `indptr`: there is no preparation, no synchronisation and no atomic
+operation, and the order of summation is fixed.
 
-The programs of a grid are the rows, then the blocks. Scratch has 2 x blocks rows: that of a block, and, `blocks` further, that of
-the ends of the row whose first block it is.
+The programs of a grid are the rows, then the blocks. The scratch memory has 2 x blocks rows: row b for block b, and row
+`blocks + b` for the ends of the row whose first block is b.
 """
 
 from __future__ import annotations
 
-import contextlib
 import math
 from typing import Any, NamedTuple
 
 import torch
-import triton
 import triton.language as tl
 from torch import Tensor
 
-jit: Any = triton.jit
-"""`triton.jit`; to a type checker its functions look as if they could not be called, and inside kernels they can."""
+from revgnn.kernels.gpu.launch import jit, launch, power_of_two
 
 SPLIT = 256
-"""Smallest number of edges in a block: a power of two. A program walks fewer than twice as many."""
-
-
-def power_of_two(n: int) -> int:
-    """The smallest one that is `n` or more."""
-    return 1 << max(0, n - 1).bit_length()
+"""Smallest number of edges in a block: a power of two. A program reads fewer than twice as many."""
 
 
 class Split(NamedTuple):
@@ -41,17 +33,18 @@ class Split(NamedTuple):
 
     @classmethod
     def of(cls, num_rows: int, num_edges: int) -> Split:
-        """Blocks grow with the mean degree, so that scratch never has more rows than the result."""
+        """Return the split for a graph. Blocks grow with the mean degree: scratch has at most as many rows as the result."""
         mean = 2 * num_edges // max(1, num_rows)
         size = max(SPLIT, power_of_two(mean))
         return cls(size, num_edges // size)
 
     def scratch(self, like: Tensor, *shape: int, dtype: torch.dtype | None = None) -> Tensor:
+        """Return uninitialised scratch rows of this shape, on the device of `like` and by default in its dtype."""
         return like.new_empty((2 * self.blocks, *shape), dtype=dtype)
 
 
 class Tile(NamedTuple):
-    """Edges and channels that a program holds at once, powers of two; grid steps over the channels; warps."""
+    """Edges and channels that a program holds at once, both powers of two; programs along the channels; warps of a program."""
 
     edges: int
     channels: int
@@ -60,17 +53,62 @@ class Tile(NamedTuple):
 
     @classmethod
     def of(cls, channels: int, elements: int = 1024, widest: int = 128) -> Tile:
+        """Return a tile of about `elements` elements, with at most `widest` channels."""
         wide = min(widest, power_of_two(channels))
         edges = min(32, max(8, elements // wide))
         return cls(edges, wide, math.ceil(channels / wide), max(1, min(4, edges * wide // 512)))
 
 
-def launch(kernel: Any, grid: tuple[int, ...], like: Tensor, warps: int, *arguments: Any, **constants: Any) -> None:
-    """Run a Triton kernel on the device of `like`; a grid of no programs is left out."""
-    if 0 in grid:
-        return
-    with torch.cuda.device(like.device) if like.device.type == "cuda" else contextlib.nullcontext():
-        kernel[grid](*arguments, **constants, num_warps=warps)
+class Rows:
+    """The rows of a graph, split, for kernels that read the edges of each row.
+
+    A kernel takes, beside its own arguments, `indptr`, `num_rows`, `blocks`, and the constants `SIZE` (edges of a block), `BLOCK_E`
+    and `BLOCK_C` (edges and channels of a tile). Programs count rows and blocks along axis 0, tiles of channels along axis 1 and
+    heads along axis 2.
+
+    Args:
+        indptr: (N+1,), where the edges of each row begin.
+        num_edges: E.
+        channels: of a head.
+        heads: programs along axis 2.
+        elements: of a tile, about.
+    """
+
+    def __init__(self, indptr: Tensor, num_edges: int, channels: int, *, heads: int = 1, elements: int = 1024) -> None:
+        self.num_rows = indptr.numel() - 1
+        self.split = Split.of(self.num_rows, num_edges)
+        self.tile = Tile.of(channels, elements)
+        self._indptr, self._heads = indptr, heads
+        self._common = {
+            "indptr": indptr,
+            "num_rows": self.num_rows,
+            "blocks": self.split.blocks,
+            "SIZE": self.split.size,
+            "BLOCK_E": self.tile.edges,
+            "BLOCK_C": self.tile.channels,
+        }
+
+    def scratch(self, dtype: torch.dtype, *shape: int) -> Tensor:
+        """Return uninitialised scratch rows of this shape."""
+        return self.split.scratch(self._indptr, *shape, dtype=dtype)
+
+    def run(self, kernel: Any, *, steps: int | None = None, **arguments: Any) -> None:
+        """Run a kernel with a program for each row and each block.
+
+        Args:
+            kernel: begins with `share`.
+            steps: programs along the channels; by default one for each tile.
+            arguments: the kernel's own, by name.
+        """
+        self._launch(kernel, self.num_rows + self.split.blocks, steps, arguments)
+
+    def finish(self, kernel: Any, **arguments: Any) -> None:
+        """Run the second kernel, which begins with `parts` and completes the rows that were split: a program for each block."""
+        self._launch(kernel, self.split.blocks, None, arguments)
+
+    def _launch(self, kernel: Any, programs: int, steps: int | None, arguments: dict[str, Any]) -> None:
+        grid = (programs, self.tile.steps if steps is None else steps, self._heads)
+        launch(kernel, grid, self._indptr, self.tile.warps, **self._common, **arguments)
 
 
 # --- inside kernels --------------------------------------------------------------------------------------------------------------
@@ -78,7 +116,7 @@ def launch(kernel: Any, grid: tuple[int, ...], like: Tensor, warps: int, *argume
 
 @jit
 def row_of(indptr, num_rows, q):
-    """The row that position `q` lies in."""
+    """Return the row that position `q` lies in."""
     low = q * 0
     high = low + num_rows - 1
     while low < high:
@@ -91,10 +129,10 @@ def row_of(indptr, num_rows, q):
 
 @jit
 def share(indptr, num_rows, blocks, SIZE: tl.constexpr):
-    """What this program walks: `(row, begin, head, gap, count, slot)`.
+    """Return the positions that this program reads, as `(row, begin, head, gap, count, slot)`.
 
-    `count` positions, the first `head` of them from `begin` on, the others `gap` further. `slot` is the scratch row for the result,
-    -1 where the row is finished here, -2 where there is nothing to do (then `count` is 0).
+    There are `count` positions: the first `head` of them begin at `begin`, the others are `gap` further. `slot` is the scratch row
+    for the result, or -1 if this program finishes the row, or -2 if there is nothing to do (then `count` is 0).
     """
     pid = tl.program_id(0).to(tl.int64)
     if pid < num_rows:
@@ -121,15 +159,17 @@ def share(indptr, num_rows, blocks, SIZE: tl.constexpr):
 
 @jit
 def positions(begin, head, gap, count, step, BLOCK: tl.constexpr):
-    """The next positions of a share from its `step`-th on, and which of them there are."""
+    """Return the positions of a share from its `step`-th on, and a mask of those that exist."""
     n = step + tl.arange(0, BLOCK)
     return begin + n + tl.where(n >= head, gap, 0), n < count
 
 
 @jit
 def parts(indptr, num_rows, blocks, SIZE: tl.constexpr):
-    """For the second kernel, a program a block: `(row, degree, first block, number of scratch rows)`; 0 rows unless this block is
-    the first inside its row."""
+    """Return, in a second kernel, `(row, degree, first block, number of scratch rows)`.
+
+    The number is 0 unless the block of this program is the first one inside its row.
+    """
     block = tl.program_id(0).to(tl.int64)
     row = row_of(indptr, num_rows, block * SIZE)
     begin = tl.load(indptr + row)
@@ -141,14 +181,14 @@ def parts(indptr, num_rows, blocks, SIZE: tl.constexpr):
 
 @jit
 def scratch_rows(first, count, blocks, step, BLOCK: tl.constexpr):
-    """Scratch rows of a split row from the `step`-th on, its ends before its blocks, and which of them there are."""
+    """Return the scratch rows of a split row from the `step`-th on, ends of the row first, and a mask of those that exist."""
     n = step + tl.arange(0, BLOCK)
     return tl.where(n == 0, blocks + first, first + n - 1), n < count
 
 
 @jit
 def divide(a, b):
-    """The nearest quotient: in float32 a plain `/` may be two roundings off."""
+    """Return the quotient, correctly rounded. A plain `/` in float32 may be off by two units in the last place."""
     if a.dtype == tl.float32:
         return tl.div_rn(a, b)
     else:
@@ -157,14 +197,14 @@ def divide(a, b):
 
 @jit
 def add_parts(indptr, scratch, out, num_rows, blocks, C, SIZE: tl.constexpr, BLOCK_E: tl.constexpr, BLOCK_C: tl.constexpr):
-    """The second kernel of every sum: out_row = the sum of its scratch rows."""
+    """Add up the scratch rows of each split row: the second kernel of a sum."""
     row, _, first, count = parts(indptr, num_rows, blocks, SIZE)
     c = tl.program_id(1) * BLOCK_C + tl.arange(0, BLOCK_C)
     acc = tl.zeros((BLOCK_E, BLOCK_C), out.dtype.element_ty)
     step = count * 0
     while step < count:
-        at, there = scratch_rows(first, count, blocks, step, BLOCK_E)
-        live = there[:, None] & (c < C)[None, :]
+        at, exists = scratch_rows(first, count, blocks, step, BLOCK_E)
+        live = exists[:, None] & (c < C)[None, :]
         acc += tl.load(scratch + at[:, None] * C + c[None, :], mask=live, other=0)
         step += BLOCK_E
     if count > 0:

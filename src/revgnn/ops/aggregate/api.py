@@ -9,12 +9,10 @@ from torch import Tensor
 
 from revgnn.graph import Graph
 from revgnn.kernels import backends
-from revgnn.kernels.cpu.launch import position_dtype
 from revgnn.ops.aggregate import cpu, reference
-from revgnn.ops.aggregate.reducers import Max, Power, Reducer, Softmax
-from revgnn.ops.old_operator import operator
-
-_UNLIMITED = (float("-inf"), float("inf"))
+from revgnn.ops.aggregate.contract import Inputs, Saved, Spec
+from revgnn.ops.aggregate.reducers import Max, Power, Reducer, Softmax, from_text, to_text, with_number
+from revgnn.ops.operator import NUMBER, YES_OR_NO, Codec, Kernels, Operator, Signature
 
 
 def aggregate(
@@ -46,7 +44,7 @@ def aggregate(
         bias: $b$, (C,), or None.
         how: `Sum()`, `Mean()`, `Max()`, `Softmax(t)` or `Power(p)`.
         eps: $\epsilon$, added to each message; must be positive for `Power`.
-        residual: return $x + \mathrm{out}$, on the CPU for `Max()` without a pass of its own.
+        residual: return $x + \mathrm{out}$; for `Max()` on the CPU the kernel adds it.
         backend: "cpu" or "gpu" (fused kernels), or "reference" (plain torch, any device, messages of E x C). Default: the
             fused kernels of the device, or else the reference.
 
@@ -65,25 +63,19 @@ def aggregate(
         with torch.autocast(x.device.type, enabled=False):
             out = reference.aggregate(wide, graph, *others, how=how, eps=eps)
             return (wide + out if residual else out).to(x.dtype)
-    kind, param, clamp = str(how), 1.0, _UNLIMITED
-    if isinstance(how, Softmax):
-        param = how.t
-    elif isinstance(how, Power):
-        param, clamp = how.p, how.clamp or _UNLIMITED
-    if edge_attr is not None and not (backend == "cpu" and edge_attr.dtype in cpu.STORED and not edge_attr.requires_grad):
-        edge_attr = edge_attr.to(dtype)  # the CPU's kernels read 16-bit features as they are stored
-    tensors = [t if t is None else t.contiguous() for t in (x.to(dtype), edge_attr, *(_to(t, dtype) for t in (weight, bias)))]
-    learned = param.to(torch.float64).reshape(()) if isinstance(param, Tensor) else None
-    constant = 1.0 if isinstance(param, Tensor) else float(param)
-    save = torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in (*tensors, learned))
-    walks_by_source = backend == "gpu" or (kind != "max" and (edge_attr is None or edge_attr.shape[1] == 0))
-    by_source = list(graph.by_source) if save and walks_by_source else []
-    fused = residual and kind == "max" and backend == "cpu"
-    switches = (save, fused, backend == "gpu")
-    out = _forward(*tensors, learned, graph.indptr, graph.src, by_source, kind, constant, eps, *clamp, *switches)[0]
-    if residual and not fused:
-        out = x.to(dtype) + out
-    return out.to(x.dtype)
+    reads_stored = backend == "cpu" and edge_attr is not None and edge_attr.dtype in cpu.STORED_16_BIT
+    if not reads_stored or (edge_attr is not None and edge_attr.requires_grad):
+        edge_attr = _to(edge_attr, dtype)
+    given = (x.to(dtype), edge_attr, _to(weight, dtype), _to(bias, dtype))
+    tensors: list[Any] = [None if t is None else t.contiguous() for t in given]
+    parameter = how.parameter
+    learned = parameter.to(torch.float64).reshape(()) if isinstance(parameter, Tensor) else None
+    differentiable = torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in (*tensors, learned))
+    walks_by_source = backend == "gpu" or not (isinstance(how, Max) or (edge_attr is not None and edge_attr.shape[1] > 0))
+    by_source = graph.by_source if differentiable and walks_by_source else (None, None, None)
+    structure: list[Any] = [learned, graph.indptr, graph.src, *by_source]
+    inputs = Inputs(*tensors, *structure)
+    return OPERATOR(inputs, Spec(with_number(how), eps, residual), backend).to(x.dtype)
 
 
 def _to(t: Tensor | None, dtype: torch.dtype) -> Tensor | None:
@@ -125,134 +117,36 @@ def _check(
 # --- the operator ----------------------------------------------------------------------------------------------------------------
 
 
-def _gpu() -> Any:
-    """Triton is imported only where its kernels are wanted."""
+def _gpu() -> Kernels:
     from revgnn.ops.aggregate import gpu
 
     return gpu
 
 
-@operator("revgnn::aggregate")
-def _forward(
-    x: Tensor,
-    edge_attr: Tensor | None,
-    weight: Tensor | None,
-    bias: Tensor | None,
-    param: Tensor | None,
-    indptr: Tensor,
-    src: Tensor,
-    by_source: list[Tensor],
-    kind: str,
-    constant: float,
-    eps: float,
-    low: float,
-    high: float,
-    save: bool,
-    residual: bool,
-    on_gpu: bool,
-) -> tuple[Tensor, Tensor, Tensor]:
-    if on_gpu:
-        value = constant if param is None else param
-        return _gpu().forward(x, indptr, src, edge_attr, weight, bias, kind, value, eps, (low, high), save)
-    value = constant if param is None else float(param)
-    return cpu.forward(x, indptr, src, edge_attr, weight, bias, kind, value, eps, (low, high), save, residual)
+def _kept(inputs: Inputs, spec: Spec) -> Inputs:
+    # the backward pass of max reads only the winners, so x is not kept alive for it
+    return inputs._replace(x=None) if isinstance(spec.how, Max) else inputs
 
 
-@_forward.register_fake
-def _(x, edge_attr, weight, bias, param, indptr, src, by_source, kind, constant, eps, low, high, save, residual, on_gpu):
+def _fake(inputs: Inputs, spec: Spec, backend: str) -> tuple[Tensor, Saved]:
+    x = inputs.x
+    assert x is not None
     out = torch.empty_like(x)
-    if kind == "max":
-        return out, x.new_empty(x.shape if save else (0,), dtype=position_dtype(src)), x.new_empty(0)
-    if kind.startswith("softmax"):
-        return out, torch.empty_like(x), torch.empty_like(x)
-    return out, torch.empty_like(x) if kind == "power" else x.new_empty(0), x.new_empty(0)
+    match spec.how:
+        case Max():
+            winner = torch.empty_like(x, dtype=cpu.position_dtype(inputs.src)) if spec.wanted else None
+            return out, Saved(winner=winner)
+        case Softmax():
+            return out, Saved(out=torch.empty_like(x), peaks=torch.empty_like(x), scales=torch.empty_like(x))
+        case Power():
+            return out, Saved(out=torch.empty_like(x), remainder=torch.empty_like(x))
+    return out, Saved()
 
 
-@operator("revgnn::aggregate_backward")
-def _backward(
-    grad: Tensor,
-    x: Tensor | None,
-    edge_attr: Tensor | None,
-    weight: Tensor | None,
-    bias: Tensor | None,
-    param: Tensor | None,
-    indptr: Tensor,
-    src: Tensor,
-    by_source: list[Tensor],
-    saved: list[Tensor],
-    kind: str,
-    constant: float,
-    eps: float,
-    low: float,
-    high: float,
-    residual: bool,
-    on_gpu: bool,
-    wants_weight: bool,
-    wants_edges: bool,
-) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-    value: Any = constant if param is None else param if on_gpu else float(param)
-    constants = kind, value, eps, (low, high), wants_weight, wants_edges
-    grad, x, lists = grad.contiguous(), grad if x is None else x, (tuple(by_source), edge_attr, weight, bias, tuple(saved))
-    if on_gpu:
-        grad_x, grad_w, grad_a, dparam = _gpu().backward(grad, x, indptr, src, *lists, *constants)
-        grad_b = grad_x.sum(0)  # every edge has one source: the bias sees the sum of what the rows of x see
-    else:
-        grad_x, grad_w, grad_b, grad_a, dparam = cpu.backward(grad, x, indptr, src, *lists, *constants, residual)
-    dparam = dparam if isinstance(dparam, Tensor) else torch.full((), dparam, dtype=torch.float64, device=grad.device)
-    return grad_x, grad_w, grad_b, grad_a, dparam
-
-
-@_backward.register_fake
-def _(
-    grad,
-    x,
-    edge_attr,
-    weight,
-    bias,
-    param,
-    indptr,
-    src,
-    by_source,
-    saved,
-    kind,
-    constant,
-    eps,
-    low,
-    high,
-    residual,
-    on_gpu,
-    wants_weight,
-    wants_edges,
-):
-    grad_w = torch.empty_like(weight) if weight is not None and wants_weight else grad.new_empty(0)
-    grad_a = torch.empty_like(edge_attr) if edge_attr is not None and wants_edges else grad.new_empty(0)
-    grad_x = torch.empty_like(grad, memory_format=torch.contiguous_format)
-    return grad_x, grad_w, grad.new_empty(grad.shape[1]), grad_a, grad.new_empty((), dtype=torch.float64)
-
-
-def _setup_context(ctx, inputs, output) -> None:
-    x, edge_attr, weight, bias, param, indptr, src, by_source, *constants, _save, residual, on_gpu = inputs
-    ctx.constants = [*constants, residual, on_gpu]
-    out, first, second = output
-    kind = ctx.constants[0]
-    # the backward of max reads only the winners: neither x nor out is kept alive for it
-    saved = (out.new_empty(0), first, second) if kind in ("max", "sum", "mean") else (out, first, second)
-    ctx.mark_non_differentiable(first, second)
-    ctx.num_by_source = len(by_source)
-    ctx.save_for_backward(None if kind == "max" else x, edge_attr, weight, bias, param, indptr, src, *by_source, *saved)
-
-
-def _autograd(ctx, grad, _first, _second):
-    x, edge_attr, weight, bias, param, indptr, src, *rest = ctx.saved_tensors
-    by_source, saved = rest[: ctx.num_by_source], rest[ctx.num_by_source :]
-    _, wants_edges, wants_weight, wants_bias, wants_param, *_ = ctx.needs_input_grad
-    grad_x, *others = _backward(
-        grad, x, edge_attr, weight, bias, param, indptr, src, by_source, saved, *ctx.constants, wants_weight, wants_edges
-    )
-    grad_w, grad_b, grad_a, dparam = others
-    wanted = ((grad_a, wants_edges), (grad_w, wants_weight), (grad_b, wants_bias), (dparam, wants_param))
-    grads = (g if wants else None for g, wants in wanted)
-    return grad_x, *grads, None, None, [None] * ctx.num_by_source, *(None,) * 8
-
-
-_forward.register_autograd(_autograd, setup_context=_setup_context)
+OPERATOR = Operator(
+    "revgnn::aggregate",
+    Signature(Inputs, Spec, Saved, (Codec(to_text, from_text), NUMBER, YES_OR_NO)),
+    {"cpu": lambda: cpu, "gpu": _gpu},
+    kept=_kept,
+    fake=_fake,
+)

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import Tensor
 
 from revgnn.graph import Graph
 from revgnn.kernels import backends
 from revgnn.ops.edge_softmax import cpu, reference
-from revgnn.ops.old_operator import operator
+from revgnn.ops.edge_softmax.contract import Inputs, Saved, Spec
+from revgnn.ops.operator import Kernels, Operator, Signature
 
 
 def edge_softmax(scores: Tensor, graph: Graph, *, backend: str | None = None) -> Tensor:
@@ -44,48 +43,27 @@ def edge_softmax(scores: Tensor, graph: Graph, *, backend: str | None = None) ->
     wide = scores if scores.dtype in (torch.float32, torch.float64) else scores.float()
     if backend == "reference" or scores.numel() == 0:
         return reference.edge_softmax(wide, graph).to(scores.dtype)
-    return _forward(wide.contiguous(), graph.indptr, backend == "gpu").to(scores.dtype)
+    return OPERATOR(Inputs(wide.contiguous(), graph.indptr), Spec(), backend).to(scores.dtype)
 
 
 # --- the operator ----------------------------------------------------------------------------------------------------------------
 
 
-def _kernels(on_gpu: bool) -> Any:
-    """Triton is imported only where its kernels are wanted."""
-    if on_gpu:
-        from revgnn.ops.edge_softmax import gpu
+def _gpu() -> Kernels:
+    from revgnn.ops.edge_softmax import gpu
 
-        return gpu
-    return cpu
+    return gpu
 
 
-@operator("revgnn::edge_softmax")
-def _forward(scores: Tensor, indptr: Tensor, on_gpu: bool) -> Tensor:
-    return _kernels(on_gpu).forward(scores, indptr)
+def _kept(inputs: Inputs, spec: Spec) -> Inputs:
+    return inputs._replace(scores=None)
 
 
-@_forward.register_fake
-def _(scores, indptr, on_gpu):
-    return torch.empty_like(scores)
+def _fake(inputs: Inputs, spec: Spec, backend: str) -> tuple[Tensor, Saved]:
+    out = torch.empty_like(inputs.scores)
+    return out, Saved(out)
 
 
-@operator("revgnn::edge_softmax_backward")
-def _backward(grad: Tensor, out: Tensor, indptr: Tensor, on_gpu: bool) -> Tensor:
-    return _kernels(on_gpu).backward(grad.contiguous(), out, indptr)
-
-
-@_backward.register_fake
-def _(grad, out, indptr, on_gpu):
-    return torch.empty_like(out)
-
-
-def _setup_context(ctx, inputs, output) -> None:
-    _, indptr, ctx.on_gpu = inputs
-    ctx.save_for_backward(output, indptr)
-
-
-def _autograd(ctx, grad):
-    return _backward(grad, *ctx.saved_tensors, ctx.on_gpu), None, None
-
-
-_forward.register_autograd(_autograd, setup_context=_setup_context)
+OPERATOR = Operator(
+    "revgnn::edge_softmax", Signature(Inputs, Spec, Saved, ()), {"cpu": lambda: cpu, "gpu": _gpu}, kept=_kept, fake=_fake
+)

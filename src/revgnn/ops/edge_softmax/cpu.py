@@ -1,4 +1,4 @@
-"""`edge_softmax` on the CPU, forward and backward: the edges into a node lie side by side, the heads are the lanes of a vector."""
+"""`edge_softmax` on the CPU. The edges into a node are adjacent in memory, and the heads are the lanes of a vector."""
 
 from __future__ import annotations
 
@@ -9,88 +9,102 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from revgnn.kernels.cpu import simd
-from revgnn.kernels.cpu.launch import NUMPY, first_row, kernel, next_block, num_blocks, pad, run, tile
-from revgnn.kernels.cpu.simd import add, div, exceeds, exp, fma, load, mul, pointer, select, splat, store, sub
+from revgnn.kernels.cpu.blocks import weighted_blocks
+from revgnn.kernels.cpu.channels import pad, tile
+from revgnn.kernels.cpu.elements import ELEMENTS
+from revgnn.kernels.cpu.kernel import Kernel, kernel, num_blocks, read, size, write
+from revgnn.kernels.cpu.simd import add, div, exceeds, exp, fma, load, mul, select, splat, store, sub
+from revgnn.ops.edge_softmax.contract import Inputs, Saved, Spec
+from revgnn.ops.operator import gradients
 
 
 @functools.cache
-def softmax_forward(H: int, dtype: Any) -> Any:
-    """Three walks over a node's edges: the largest score; the exponentials and their sum; the quotients."""
-    revision = simd.REVISION
+def softmax_forward(H: int, dtype: Any) -> Kernel:
+    """Reads the edges of a node three times: for the largest score, for the exponentials and their sum, and for the quotients.
 
-    def rows(record):
-        _ = revision
-        num_rows, stride = record[2], record[3]
-        indptr, scores, out = pointer(record[4], np.int64), pointer(record[5], dtype), pointer(record[6], dtype)
+    `heads` is a multiple of `H`, the lanes of a vector.
+    """
+
+    @kernel(
+        num_rows=size,
+        num_edges=size,
+        heads=size,
+        indptr=read(np.int64, "num_rows + 1"),
+        scores=read(dtype, "num_edges * heads"),
+        out=write(dtype, "num_edges * heads"),
+    )
+    def softmax_forward(args):
+        heads, indptr, scores, out = args.heads, args.indptr, args.scores, args.out
         lowest, zero, one = splat(dtype(-np.inf), H), splat(dtype(0), H), splat(dtype(1), H)
-        while True:
-            block = next_block(record)
-            if block >= record[1]:
-                return
-            begin, end = first_row(indptr, num_rows, block, record[1]), first_row(indptr, num_rows, block + 1, record[1])
+        for _, begin, end in weighted_blocks(args, indptr, args.num_rows):
             for i in range(begin, end):
-                for h in range(0, stride, H):
+                for h in range(0, heads, H):
                     peak = lowest
                     for e in range(indptr[i], indptr[i + 1]):
-                        score = load(scores, e * stride + h, H)
+                        score = load(scores, e * heads + h, H)
                         peak = select(exceeds(score, peak), score, peak)
                     peak = select(exceeds(peak, lowest), peak, zero)
                     mass = zero
                     for e in range(indptr[i], indptr[i + 1]):
-                        raised = exp(sub(load(scores, e * stride + h, H), peak))
+                        raised = exp(sub(load(scores, e * heads + h, H), peak))
                         mass = add(mass, raised)
-                        store(out, e * stride + h, raised)
+                        store(out, e * heads + h, raised)
                     mass = select(exceeds(mass, zero), mass, one)
                     for e in range(indptr[i], indptr[i + 1]):
-                        store(out, e * stride + h, div(load(out, e * stride + h, H), mass))
+                        store(out, e * heads + h, div(load(out, e * heads + h, H), mass))
 
-    return kernel(rows)
+    return softmax_forward
 
 
 @functools.cache
-def softmax_backward(H: int, dtype: Any) -> Any:
+def softmax_backward(H: int, dtype: Any) -> Kernel:
     """With s the softmax and g its gradient: s (g - sum of g s over the node's edges)."""
-    revision = simd.REVISION
 
-    def rows(record):
-        _ = revision
-        num_rows, stride = record[2], record[3]
-        indptr, grad, out = pointer(record[4], np.int64), pointer(record[5], dtype), pointer(record[6], dtype)
-        grad_scores = pointer(record[7], dtype)
-        while True:
-            block = next_block(record)
-            if block >= record[1]:
-                return
-            begin, end = first_row(indptr, num_rows, block, record[1]), first_row(indptr, num_rows, block + 1, record[1])
+    @kernel(
+        num_rows=size,
+        num_edges=size,
+        heads=size,
+        indptr=read(np.int64, "num_rows + 1"),
+        grad=read(dtype, "num_edges * heads"),
+        out=read(dtype, "num_edges * heads"),
+        grad_scores=write(dtype, "num_edges * heads"),
+    )
+    def softmax_backward(args):
+        heads, indptr, grad, out, grad_scores = args.heads, args.indptr, args.grad, args.out, args.grad_scores
+        for _, begin, end in weighted_blocks(args, indptr, args.num_rows):
             for i in range(begin, end):
-                for h in range(0, stride, H):
+                for h in range(0, heads, H):
                     dot = splat(dtype(0), H)
                     for e in range(indptr[i], indptr[i + 1]):
-                        dot = fma(load(grad, e * stride + h, H), load(out, e * stride + h, H), dot)
+                        dot = fma(load(grad, e * heads + h, H), load(out, e * heads + h, H), dot)
                     for e in range(indptr[i], indptr[i + 1]):
-                        at = e * stride + h
+                        at = e * heads + h
                         store(grad_scores, at, mul(load(out, at, H), sub(load(grad, at, H), dot)))
 
-    return kernel(rows)
+    return softmax_backward
 
 
-def forward(scores: Tensor, indptr: Tensor) -> Tensor:
-    """`scores` (E, H), contiguous, to (E, H)."""
-    return _by_destination(softmax_forward, indptr, scores)
-
-
-def backward(grad: Tensor, out: Tensor, indptr: Tensor) -> Tensor:
-    """Gradient of the scores (E, H) from that of the softmax `out`."""
-    return _by_destination(softmax_backward, indptr, grad, out)
-
-
-def _by_destination(factory: Any, indptr: Tensor, *inputs: Tensor) -> Tensor:
-    num_edges, heads = inputs[0].shape
-    num_nodes = indptr.numel() - 1
+def forward(inputs: Inputs, spec: Spec) -> tuple[Tensor, Saved]:
+    scores, indptr = inputs
+    num_edges, heads = scores.shape
+    num_rows = indptr.numel() - 1
     lanes, padded = tile(heads)
-    inputs = tuple(pad(t, padded) for t in inputs)
-    result = torch.empty_like(inputs[0])
-    compiled = factory(lanes, NUMPY[result.dtype])
-    run(compiled, num_blocks((num_edges + num_nodes) * heads), num_nodes, padded, indptr, *inputs, result)
-    return result[:, :heads].contiguous()
+    scores = pad(scores, padded)
+    out = torch.empty_like(scores)
+    blocks = num_blocks((num_edges + num_rows) * heads)
+    run = softmax_forward(lanes, ELEMENTS[scores.dtype])
+    run(blocks, num_rows=num_rows, num_edges=num_edges, heads=padded, indptr=indptr, scores=scores, out=out)
+    out = out[:, :heads].contiguous()
+    return out, Saved(out)
+
+
+def backward(grad: Tensor, inputs: Inputs, saved: Saved, spec: Spec) -> Inputs:
+    indptr, (num_edges, heads) = inputs.indptr, grad.shape
+    num_rows = indptr.numel() - 1
+    lanes, padded = tile(heads)
+    grad, out = pad(grad, padded), pad(saved.out, padded)
+    grad_scores = torch.empty_like(grad)
+    blocks = num_blocks((num_edges + num_rows) * heads)
+    run = softmax_backward(lanes, ELEMENTS[grad.dtype])
+    run(blocks, num_rows=num_rows, num_edges=num_edges, heads=padded, indptr=indptr, grad=grad, out=out, grad_scores=grad_scores)
+    return gradients(Inputs, scores=grad_scores[:, :heads].contiguous())

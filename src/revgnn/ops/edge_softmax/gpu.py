@@ -1,23 +1,25 @@
-"""`edge_softmax` on the GPU, forward and backward: Triton kernels with the contract of those of the CPU.
+"""`edge_softmax` on the GPU.
 
-Each direction takes three kernels: what all edges into a node share (the largest score and the mass; the dot product), its parts
-put together where a row was split (`revgnn.kernels.gpu.split_rows`), and one pass that writes the result. There are no atomic operations.
+Each direction takes three kernels. The first computes what all edges into a node share: the largest score and the mass, or the dot
+product. The second combines the parts of rows that were split (`revgnn.kernels.gpu.split_rows`). The third writes the result. There
+are no atomic operations.
 """
 
 from __future__ import annotations
-
-from typing import Any
 
 import torch
 import triton.language as tl
 from torch import Tensor
 
-from revgnn.kernels.gpu.split_rows import Split, Tile, add_parts, divide, jit, launch, parts, positions, scratch_rows, share
+from revgnn.kernels.gpu.launch import jit
+from revgnn.kernels.gpu.split_rows import Rows, add_parts, divide, parts, positions, scratch_rows, share
+from revgnn.ops.edge_softmax.contract import Inputs, Saved, Spec
+from revgnn.ops.operator import gradients
 
 
 @jit
 def finite_peak(peak):
-    """Minus infinity, where no edge counts, becomes 0, so that exp(-inf - peak) is 0."""
+    """Return 0 in place of minus infinity, which means that no edge counts: exp(-inf - 0) is 0."""
     return tl.where(peak == float("-inf"), 0, peak)
 
 
@@ -26,15 +28,15 @@ def mass_by_destination(
     indptr, scores, peaks, masses, part_peak, part_mass, num_rows, blocks, H,
     SIZE: tl.constexpr, BLOCK_E: tl.constexpr, BLOCK_C: tl.constexpr,
 ):  # fmt: skip
-    """Largest score of each node, and the sum of exp(score - largest)."""
+    """Compute the largest score of each node, and the sum of exp(score - largest)."""
     row, begin, head, gap, count, slot = share(indptr, num_rows, blocks, SIZE)
     h = tl.program_id(1) * BLOCK_C + tl.arange(0, BLOCK_C)
     peak = tl.full((BLOCK_C,), float("-inf"), scores.dtype.element_ty)
     mass = tl.zeros((BLOCK_C,), scores.dtype.element_ty)
     step = count * 0
     while step < count:
-        e, there = positions(begin, head, gap, count, step, BLOCK_E)
-        live = there[:, None] & (h < H)[None, :]
+        e, exists = positions(begin, head, gap, count, step, BLOCK_E)
+        live = exists[:, None] & (h < H)[None, :]
         score = tl.load(scores + e[:, None] * H + h[None, :], mask=live, other=float("-inf"))
         top = tl.maximum(peak, tl.max(score, 0))
         shift = finite_peak(top)
@@ -60,8 +62,8 @@ def mass_finish(
     mass = tl.zeros((BLOCK_C,), peaks.dtype.element_ty)
     step = count * 0
     while step < count:
-        at, there = scratch_rows(start, count, blocks, step, BLOCK_E)
-        live = there[:, None] & (h < H)[None, :]
+        at, exists = scratch_rows(start, count, blocks, step, BLOCK_E)
+        live = exists[:, None] & (h < H)[None, :]
         spot = at[:, None] * H + h[None, :]
         each = tl.load(part_peak + spot, mask=live, other=float("-inf"))
         top = tl.maximum(peak, tl.max(each, 0))
@@ -87,8 +89,8 @@ def quotients(
     mass = tl.where(mass == 0, 1, mass)
     step = count * 0
     while step < count:
-        e, there = positions(begin, head, gap, count, step, BLOCK_E)
-        live = there[:, None] & (h < H)[None, :]
+        e, exists = positions(begin, head, gap, count, step, BLOCK_E)
+        live = exists[:, None] & (h < H)[None, :]
         at = e[:, None] * H + h[None, :]
         raised = tl.exp(tl.load(scores + at, mask=live, other=0) - shift[None, :])
         tl.store(out + at, divide(raised, mass[None, :]), mask=live)
@@ -100,14 +102,14 @@ def dots_by_destination(
     indptr, grad, out, dots, part, num_rows, blocks, H,
     SIZE: tl.constexpr, BLOCK_E: tl.constexpr, BLOCK_C: tl.constexpr,
 ):  # fmt: skip
-    """Sum of gradient times softmax over the edges into each node."""
+    """Compute the sum of gradient times softmax over the edges into each node."""
     row, begin, head, gap, count, slot = share(indptr, num_rows, blocks, SIZE)
     h = tl.program_id(1) * BLOCK_C + tl.arange(0, BLOCK_C)
     acc = tl.zeros((BLOCK_E, BLOCK_C), dots.dtype.element_ty)
     step = count * 0
     while step < count:
-        e, there = positions(begin, head, gap, count, step, BLOCK_E)
-        live = there[:, None] & (h < H)[None, :]
+        e, exists = positions(begin, head, gap, count, step, BLOCK_E)
+        live = exists[:, None] & (h < H)[None, :]
         at = e[:, None] * H + h[None, :]
         acc += tl.load(grad + at, mask=live, other=0) * tl.load(out + at, mask=live, other=0)
         step += BLOCK_E
@@ -129,58 +131,33 @@ def score_gradients(
     dot = tl.load(dots + row * H + h, mask=h < H, other=0)
     step = count * 0
     while step < count:
-        e, there = positions(begin, head, gap, count, step, BLOCK_E)
-        live = there[:, None] & (h < H)[None, :]
+        e, exists = positions(begin, head, gap, count, step, BLOCK_E)
+        live = exists[:, None] & (h < H)[None, :]
         at = e[:, None] * H + h[None, :]
         g = tl.load(grad + at, mask=live, other=0) - dot[None, :]
         tl.store(grad_scores + at, tl.load(out + at, mask=live, other=0) * g, mask=live)
         step += BLOCK_E
 
 
-def forward(scores: Tensor, indptr: Tensor) -> Tensor:
-    """`scores` (E, H), contiguous, to (E, H)."""
-    rows = _Rows(scores, indptr)
-    peaks, masses = rows.empty(), rows.empty()
-    part_peak, part_mass = rows.scratch(), rows.scratch()
-    rows.run(mass_by_destination, scores, peaks, masses, part_peak, part_mass)
-    rows.finish(mass_finish, part_peak, part_mass, peaks, masses)
-    out = torch.empty_like(scores)
-    rows.run(quotients, scores, peaks, masses, out)
-    return out
+def forward(inputs: Inputs, spec: Spec) -> tuple[Tensor, Saved]:
+    scores, indptr = inputs
+    num_edges, heads = scores.shape
+    rows = Rows(indptr, num_edges, heads)
+    out, peaks, masses = torch.empty_like(scores), *(scores.new_empty(rows.num_rows, heads) for _ in range(2))
+    part_peak, part_mass = (rows.scratch(scores.dtype, heads) for _ in range(2))
+    rows.run(
+        mass_by_destination, scores=scores, peaks=peaks, masses=masses, part_peak=part_peak, part_mass=part_mass, H=heads
+    )  # fmt: skip
+    rows.finish(mass_finish, part_peak=part_peak, part_mass=part_mass, peaks=peaks, masses=masses, H=heads)
+    rows.run(quotients, scores=scores, peaks=peaks, masses=masses, out=out, H=heads)
+    return out, Saved(out)
 
 
-def backward(grad: Tensor, out: Tensor, indptr: Tensor) -> Tensor:
-    """Gradient of the scores (E, H) from that of the softmax `out`."""
-    rows = _Rows(out, indptr)
-    dots, part = rows.empty(), rows.scratch()
-    rows.run(dots_by_destination, grad, out, dots, part)
-    rows.finish(add_parts, part, dots)
-    grad_scores = torch.empty_like(out)
-    rows.run(score_gradients, grad, out, dots, grad_scores)
-    return grad_scores
-
-
-class _Rows:
-    """The edges into each node, split, with H heads as channels."""
-
-    def __init__(self, values: Tensor, indptr: Tensor) -> None:
-        num_edges, self.heads = values.shape
-        self.values, self.indptr, self.num_rows = values, indptr, indptr.numel() - 1
-        self.split, self.tile = Split.of(self.num_rows, num_edges), Tile.of(self.heads)
-
-    def empty(self) -> Tensor:
-        return self.values.new_empty(self.num_rows, self.heads)
-
-    def scratch(self) -> Tensor:
-        return self.split.scratch(self.values, self.heads)
-
-    def run(self, kernel: Any, *tensors: Tensor) -> None:
-        self._launch(kernel, self.num_rows + self.split.blocks, *tensors)
-
-    def finish(self, kernel: Any, *tensors: Tensor) -> None:
-        self._launch(kernel, self.split.blocks, *tensors)
-
-    def _launch(self, kernel: Any, programs: int, *tensors: Tensor) -> None:
-        sizes = (self.num_rows, self.split.blocks, self.heads)
-        shape = {"SIZE": self.split.size, "BLOCK_E": self.tile.edges, "BLOCK_C": self.tile.channels}
-        launch(kernel, (programs, self.tile.steps), self.values, self.tile.warps, self.indptr, *tensors, *sizes, **shape)
+def backward(grad: Tensor, inputs: Inputs, saved: Saved, spec: Spec) -> Inputs:
+    out, (num_edges, heads) = saved.out, grad.shape
+    rows = Rows(inputs.indptr, num_edges, heads)
+    dots, part, grad_scores = grad.new_empty(rows.num_rows, heads), rows.scratch(grad.dtype, heads), torch.empty_like(grad)
+    rows.run(dots_by_destination, grad=grad, out=out, dots=dots, part=part, H=heads)
+    rows.finish(add_parts, scratch=part, out=dots, C=heads)
+    rows.run(score_gradients, grad=grad, out=out, dots=dots, grad_scores=grad_scores, H=heads)
+    return gradients(Inputs, scores=grad_scores)

@@ -1,4 +1,4 @@
-"""Sums that can be taken back to the last bit: additions on a grid of multiples of 2^-q."""
+"""Sums with an exact inverse: additions on a grid of multiples of 2^-q."""
 
 from revgnn.ops.grid.api import MANTISSA, advance, limit, retreat, round_to_grid
 

@@ -1,4 +1,4 @@
-"""`advance` on the CPU: one pass that reads state and change, writes the sum and keeps its largest magnitude."""
+"""`advance` on the CPU: one pass reads state and change, writes the sum and keeps its largest magnitude."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from revgnn.kernels.cpu.blocks import even_blocks, num_blocks
+from revgnn.kernels.cpu.blocks import even_blocks
 from revgnn.kernels.cpu.elements import ELEMENTS
-from revgnn.kernels.cpu.kernel import Kernel, kernel, number, read, size, write
+from revgnn.kernels.cpu.kernel import Kernel, kernel, num_blocks, number, read, size, write
 from revgnn.kernels.cpu.simd import exceeds, fma, load, magnitude, mul, rint, select, splat, store
 
 LANES = 64
 PEAKS = LANES + 1
-"""Magnitudes that a block reports: one a lane, and one of the elements that are left over."""
+"""Magnitudes that a block writes: one for each lane, and one for the elements that fill no vector."""
 GRAIN = 1 << 15
 """Elements a block: 128 KiB of float32, so that what a block reads fits a core's cache."""
 
@@ -63,8 +63,11 @@ def advance_kernel(rounded: bool, dtype: Any) -> Kernel:
 
 
 def advance(state: Tensor, change: Tensor, bits: int | None, sign: float) -> tuple[Tensor, Tensor]:
-    """As the reference, but with several magnitudes, of which one is the largest. A product with a power of two is exact, so the
-    fused multiply-add rounds as the plain sum does."""
+    """Return `state + sign * round(change)`, and some magnitudes of it, among them the largest. Both arguments are contiguous.
+
+    A product with a power of two is exact, so the fused multiply-add rounds as the plain sum does.
+    """
+    change = change.to(state.dtype)
     blocks = num_blocks(state.numel(), GRAIN)
     out, peaks = torch.empty_like(state), state.new_empty(blocks, PEAKS)
     up, down = (1.0, sign) if bits is None else (math.ldexp(1.0, bits), math.ldexp(sign, -bits))

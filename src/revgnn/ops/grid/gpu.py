@@ -1,4 +1,4 @@
-"""One pass over state and change on the GPU: read both, write the sum, keep the largest magnitude."""
+"""`advance` on the GPU: one pass reads state and change, writes the sum and keeps its largest magnitude."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ import torch
 import triton.language as tl
 from torch import Tensor
 
-from revgnn.kernels.gpu.split_rows import jit, launch
+from revgnn.kernels.gpu.launch import jit, launch
 
 BLOCK = 1024
 STEPS = 4
-"""Blocks a program walks."""
+"""Blocks of a program."""
 
 
 @jit
 def nearest(v, WHOLE: tl.constexpr):
-    """The nearest integer, ties to even. `WHOLE` is the power of two from which on a number has no digits after the point: there
-    the sum has to be rounded to an integer."""
+    """Return the nearest integer, ties to even. Every number from the power of two `WHOLE` on is an integer, so that adding `WHOLE`
+    rounds to an integer."""
     size = tl.abs(v)
     rounded = (size + WHOLE) - WHOLE
     rounded = tl.where(v < 0, -rounded, rounded)
@@ -47,7 +47,7 @@ def advance_kernel(
 
 
 def advance(state: Tensor, change: Tensor, bits: int | None, sign: float) -> tuple[Tensor, Tensor]:
-    """As the reference; both contiguous, `state` not empty. `change` may be of a lower precision.
+    """Return `state + sign * round(change)` and its largest magnitude, (). Both arguments are contiguous and not empty.
 
     A product with a power of two is exact, so a fused multiply-add rounds as the plain sum does.
     """

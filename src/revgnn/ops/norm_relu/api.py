@@ -8,7 +8,7 @@ from torch import Tensor
 from revgnn.kernels import backends
 from revgnn.ops.norm_relu import cpu, reference
 from revgnn.ops.norm_relu.contract import Inputs, Saved, Spec
-from revgnn.ops.operator import Kernels, Operator, Signature
+from revgnn.ops.operator import NUMBER, Kernels, Operator, Signature
 
 WIDEST = {"cpu": cpu.WIDEST, "gpu": 4096}
 """Largest number of channels by backend."""
@@ -86,10 +86,12 @@ def _kept(inputs: Inputs, spec: Spec) -> Inputs:
 
 
 def _fake(inputs: Inputs, spec: Spec, backend: str) -> tuple[Tensor, Saved]:
-    statistics = inputs.x.new_empty(inputs.x.shape[0]) if backend == "gpu" else None
-    return torch.empty_like(inputs.x), Saved(statistics, statistics)
+    x = inputs.x
+    if backend == "cpu":
+        return torch.empty_like(x), Saved(None, None)
+    return torch.empty_like(x), Saved(x.new_empty(x.shape[0]), x.new_empty(x.shape[0]))
 
 
 OPERATOR = Operator(
-    "revgnn::norm_relu", Signature(Inputs, Spec, Saved, (float,)), {"cpu": lambda: cpu, "gpu": _gpu}, kept=_kept, fake=_fake
+    "revgnn::norm_relu", Signature(Inputs, Spec, Saved, (NUMBER,)), {"cpu": lambda: cpu, "gpu": _gpu}, kept=_kept, fake=_fake
 )

@@ -10,9 +10,9 @@ import torch
 from numba import njit
 from torch import Tensor
 
-from revgnn.kernels.cpu.blocks import CHUNK, even_blocks, num_blocks
+from revgnn.kernels.cpu.blocks import CHUNK, even_blocks
 from revgnn.kernels.cpu.elements import ELEMENTS
-from revgnn.kernels.cpu.kernel import Kernel, kernel, number, read, size, write
+from revgnn.kernels.cpu.kernel import Kernel, kernel, num_blocks, number, read, size, write
 from revgnn.kernels.cpu.simd import add, add_rows, fma, greater, load, mul, relu, repeat, select, splat, store, sub, total
 from revgnn.ops.norm_relu.contract import Inputs, Saved, Spec
 
@@ -22,7 +22,7 @@ WIDEST = 1024
 
 @njit(inline="always")
 def mean_and_scale(row, eps, C, dtype):
-    """Return the mean of a row, and one over its deviation, which includes eps. Two passes, so that nothing cancels."""
+    """Return the mean of a row, and one over its deviation, which includes eps. Two passes avoid cancellation."""
     mean = total(row) / dtype(C)
     off = sub(row, splat(mean, C))
     return mean, dtype(1) / dtype(math.sqrt(total(mul(off, off)) / dtype(C) + eps))

@@ -1,8 +1,8 @@
 """Layer norm, ReLU and a dropout mask in one pass on the GPU, forward and backward.
 
 $y = \\mathrm{relu}\\left(\\frac{x - \\mu}{\\sigma} w + b\\right) \\cdot \\mathrm{mask}$ with mean and
-deviation over the channels of a row. A row is held in registers whole. Gradients of weight and bias are summed in a fixed order
-from one partial sum a program.
+deviation over the channels of a row. A program keeps whole rows in registers. The gradients of weight and bias are
+sums, in a fixed order, of one partial sum for each program.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import torch
 import triton.language as tl
 from torch import Tensor
 
-from revgnn.kernels.gpu.split_rows import jit, launch, power_of_two
+from revgnn.kernels.gpu.launch import jit, launch, power_of_two
 from revgnn.ops.norm_relu.contract import Inputs, Saved, Spec
 
 
@@ -71,9 +71,9 @@ def norm_relu_backward(
         sum_w += tl.sum(g * n, 0)
         sum_b += tl.sum(g, 0)
         g *= w[None, :]
-        slant = tl.sum(g * n, 1) / C
-        level = tl.sum(g, 1) / C
-        out = rstd[:, None] * (g - level[:, None] - n * slant[:, None])
+        mean_gn = tl.sum(g * n, 1) / C
+        mean_g = tl.sum(g, 1) / C
+        out = rstd[:, None] * (g - mean_g[:, None] - n * mean_gn[:, None])
         tl.store(grad_x + at, out.to(grad_x.dtype.element_ty), mask=live)
         step += BLOCK_R
     tl.store(partial_w + pid * C + c, sum_w, mask=c < C)

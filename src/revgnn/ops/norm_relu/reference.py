@@ -1,4 +1,4 @@
-"""What `norm_relu` means, in plain torch: the definition that the kernels are judged by, and the path for devices without one."""
+"""What `norm_relu` means, in plain torch: the definition that the kernels are tested against, and the path for other devices."""
 
 from __future__ import annotations
 
@@ -7,6 +7,6 @@ from torch import Tensor
 
 
 def norm_relu(x: Tensor, weight: Tensor, bias: Tensor, mask: Tensor | None, eps: float) -> Tensor:
-    """See `revgnn.ops.norm_relu`."""
+    """Return the result, (N, C), of the operator with these arguments; see `revgnn.ops.norm_relu`."""
     out = F.layer_norm(x, (x.shape[1],), weight, bias, eps).relu()
     return out if mask is None else out * mask

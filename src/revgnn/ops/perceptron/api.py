@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import Tensor
 
 from revgnn.kernels import backends
-from revgnn.ops.old_operator import operator
+from revgnn.ops.operator import NUMBER, Kernels, Operator, Signature
 from revgnn.ops.perceptron import cpu, reference
-
-WIDEST_ON_GPU = {torch.float32: 256, torch.float64: 128}
+from revgnn.ops.perceptron.contract import WIDEST, Inputs, Saved, Spec
 
 
 def perceptron(
@@ -26,15 +23,15 @@ def perceptron(
     eps: float = 1e-5,
     backend: str | None = None,
 ) -> Tensor:
-    r"""Linear, layer norm, ReLU, linear, some rows at a time: the hidden layer is never built.
+    r"""Linear, layer norm, ReLU, linear, some rows at a time, so that the hidden layer is never in memory.
 
     $\mathrm{out}_i = W_2\, \mathrm{relu}(\mathrm{LayerNorm}(W_1 x_i + b_1; \gamma, \beta)) + b_2$
 
-    Differentiable once in all tensors. Only `x` is kept for that, (N, C): the hidden layer is worked out again. Sums run in a
-    fixed order, so any number of threads gives the same bits.
+    Differentiable once in all tensors. Beside the weights only `x`, (N, C), is kept for that: the backward pass computes the hidden
+    layer again. Sums run in a fixed order, so any number of threads gives the same bits.
 
-    Products of the fused kernels are of full precision, as torch's are by default. `torch.backends.cuda.matmul.allow_tf32` and its
-    like speak to the reference alone; whoever wants TF32 chooses that.
+    Products of the fused kernels have full precision, as torch's have by default. `torch.backends.cuda.matmul.allow_tf32` and
+    similar settings affect only the reference; choose it to use TF32.
 
     Args:
         x: (N, C), float32 or float64.
@@ -55,28 +52,20 @@ def perceptron(
     tensors = (x, weight_in, bias_in, gamma, beta, weight_out, bias_out)
     _check(*tensors)
     widths = (x.shape[1], *weight_out.shape[::-1])
-    chosen = backends.choose(backend, x.device)
-    if backend is None and not _fits(chosen, x.dtype, *widths):
-        chosen = "reference"
+    chosen = backends.choose(backend, x.device, lambda name: _obstacle(name, x.dtype, widths))
     if chosen == "reference" or x.numel() == 0:
         return reference.perceptron(*tensors, eps)
-    if not _fits(chosen, x.dtype, *widths):
-        wanted = {"cpu": f"that are multiples of 4 up to {cpu.WIDEST}", "gpu": f"up to {WIDEST_ON_GPU[x.dtype]} in {x.dtype}"}
-        raise ValueError(
-            f"the {chosen} kernel takes widths {wanted[chosen]}, got {widths[0]}, {widths[1]} and {widths[2]}; use 'reference'."
-        )
-    return _forward(*(t.contiguous() for t in tensors), eps, chosen == "gpu")
+    return OPERATOR(Inputs(*(t.contiguous() for t in tensors)), Spec(eps), chosen)
 
 
-def _fits(backend: str, dtype: torch.dtype, *widths: int) -> bool:
-    """Whether this backend takes layers of these widths."""
-    match backend:
-        case "cpu":
-            return cpu.fits(*widths)
-        case "gpu":
-            return min(widths) > 0 and max(widths) <= WIDEST_ON_GPU[dtype]
-        case _:
-            return True
+def _obstacle(backend: str, dtype: torch.dtype, widths: tuple[int, ...]) -> str | None:
+    """Return why a backend cannot take layers of these widths, or None."""
+    widest = WIDEST[backend][dtype]
+    if backend == "cpu":
+        fits, wanted = cpu.fits(dtype, *widths), f"that are multiples of 4 up to {widest}"
+    else:
+        fits, wanted = min(widths) > 0 and max(widths) <= widest, f"up to {widest} in {dtype}"
+    return None if fits else f"the {backend} kernel takes widths {wanted}, got {widths[0]}, {widths[1]} and {widths[2]}"
 
 
 def _check(
@@ -108,63 +97,20 @@ def _check(
 # --- the operator ----------------------------------------------------------------------------------------------------------------
 
 
-def _gpu() -> Any:
-    """Triton is imported only where its kernels are wanted."""
+def _gpu() -> Kernels:
     from revgnn.ops.perceptron import gpu
 
     return gpu
 
 
-@operator("revgnn::perceptron")
-def _forward(
-    x: Tensor,
-    weight_in: Tensor,
-    bias_in: Tensor,
-    gamma: Tensor,
-    beta: Tensor,
-    weight_out: Tensor,
-    bias_out: Tensor,
-    eps: float,
-    on_gpu: bool,
-) -> Tensor:
-    return (_gpu() if on_gpu else cpu).forward(x, weight_in, bias_in, gamma, beta, weight_out, bias_out, eps)
+def _kept(inputs: Inputs, spec: Spec) -> Inputs:
+    return inputs
 
 
-@_forward.register_fake
-def _(x, weight_in, bias_in, gamma, beta, weight_out, bias_out, eps, on_gpu):
-    return x.new_empty(x.shape[0], weight_out.shape[0])
+def _fake(inputs: Inputs, spec: Spec, backend: str) -> tuple[Tensor, Saved]:
+    return inputs.x.new_empty(inputs.x.shape[0], inputs.weight_out.shape[0]), Saved()
 
 
-@operator("revgnn::perceptron_backward")
-def _backward(
-    grad: Tensor,
-    x: Tensor,
-    weight_in: Tensor,
-    bias_in: Tensor,
-    gamma: Tensor,
-    beta: Tensor,
-    weight_out: Tensor,
-    eps: float,
-    on_gpu: bool,
-) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
-    kernels = _gpu() if on_gpu else cpu
-    return kernels.backward(grad.contiguous(), x, weight_in, bias_in, gamma, beta, weight_out, eps)
-
-
-@_backward.register_fake
-def _(grad, x, weight_in, bias_in, gamma, beta, weight_out, eps, on_gpu):
-    like = [torch.empty_like(t) for t in (x, weight_in, bias_in, gamma, beta, weight_out)]
-    return *like, grad.new_empty(grad.shape[1])
-
-
-def _setup_context(ctx, inputs, output) -> None:
-    *tensors, _bias_out, eps, on_gpu = inputs
-    ctx.constants = (eps, on_gpu)
-    ctx.save_for_backward(*tensors)
-
-
-def _autograd(ctx, grad):
-    return *_backward(grad, *ctx.saved_tensors, *ctx.constants), None, None
-
-
-_forward.register_autograd(_autograd, setup_context=_setup_context)
+OPERATOR = Operator(
+    "revgnn::perceptron", Signature(Inputs, Spec, Saved, (NUMBER,)), {"cpu": lambda: cpu, "gpu": _gpu}, kept=_kept, fake=_fake
+)

@@ -1,11 +1,11 @@
-"""`perceptron` on the GPU: a program takes some rows through all layers, and their hidden rows lie in its registers, whole.
+"""`perceptron` on the GPU: a program takes some rows through all layers, with their whole hidden rows in its registers.
 
-One launch forward. Backward one that works the hidden rows out again and gives every gradient. Those of the parameters are sums of
-each program's own: they outgrow its registers and lie in memory, to which it adds tile by tile. One more launch adds these up, in a
-fixed order.
+The forward pass is one launch. The backward pass is one launch that computes the hidden rows again and all gradients, and a second
+one for the gradients of the parameters: each program has its own sums, which are too large for registers, so it adds to memory
+tile by tile, and the second launch adds the sums of all programs in a fixed order.
 
-Products are of full precision (`tl.dot` in "ieee" arithmetic, for float32 on no tensor core), as those of `torch.nn.Linear` are by
-default.
+Products have full precision (`tl.dot` in "ieee" arithmetic, for float32 without tensor cores), as those of `torch.nn.Linear` have
+by default.
 """
 
 from __future__ import annotations
@@ -17,18 +17,15 @@ import torch
 import triton.language as tl
 from torch import Tensor
 
-from revgnn.kernels.gpu.split_rows import jit, launch, power_of_two
-
-WIDEST = {torch.float32: 256, torch.float64: 128}
-"""Channels of a layer at most: what compiles for sm_80 and sm_90 without spilled registers, or with a handful, in less than 99 KB
-of shared memory a program."""
+from revgnn.kernels.gpu.launch import jit, launch, power_of_two
+from revgnn.ops.perceptron.contract import Inputs, Saved, Spec
 
 TILE = 16
-"""Columns or rows of a matrix at a time; `tl.dot` wants no fewer."""
+"""Columns or rows of a matrix at a time: the smallest number that `tl.dot` takes."""
 
 
 class Shape(NamedTuple):
-    """Rows and hidden channels that a program holds, and its warps."""
+    """Rows and hidden channels of a program, and its warps."""
 
     rows: int
     hidden: int
@@ -36,13 +33,8 @@ class Shape(NamedTuple):
 
     @classmethod
     def of(cls, dtype: torch.dtype, *widths: int) -> Shape:
-        """For these widths of input, hidden layer and result. Raises ValueError if one is too wide."""
-        if max(widths) > WIDEST[dtype]:
-            raise ValueError(
-                f"the fused perceptron has at most {WIDEST[dtype]} channels a layer in {dtype}, got {max(widths)}; "
-                "use the reference."
-            )
-        # in narrower tiles several threads would hold the same element, which is no faster
+        """Return the shape for these widths of input, hidden layer and result."""
+        # in narrower tiles several threads have the same element, which is not faster
         hidden = max(64, power_of_two(widths[1]))
         return cls(32 if hidden <= 128 and dtype == torch.float32 else 16, hidden, 4 if hidden == 64 else 8)
 
@@ -55,7 +47,7 @@ def times(
     rows, r, live, K: tl.constexpr, matrix, ALONG_K: tl.constexpr, ALONG_H: tl.constexpr, H: tl.constexpr,
     BLOCK_R: tl.constexpr, BLOCK_H: tl.constexpr, BLOCK_K: tl.constexpr,
 ):  # fmt: skip
-    """rows (N, K) x matrix (K, H), for the rows `r`; the matrix is read by its strides."""
+    """Return rows (N, K) times matrix (K, H), for the rows `r`. The matrix is read by its strides."""
     h = tl.arange(0, BLOCK_H)
     acc = tl.zeros((BLOCK_R, BLOCK_H), rows.dtype.element_ty)
     for first in range(0, K, BLOCK_K):
@@ -71,7 +63,7 @@ def normed_rows(
     x, w_in, b_in, r, live, C: tl.constexpr, H: tl.constexpr, EPS: tl.constexpr, BLOCK_R: tl.constexpr, BLOCK_H: tl.constexpr,
     BLOCK_K: tl.constexpr,
 ):  # fmt: skip
-    """Hidden rows with mean 0 and variance 1, zero beyond H, and one over their deviations."""
+    """Return hidden rows with mean 0 and variance 1, zero beyond H, and one over their deviations."""
     h = tl.arange(0, BLOCK_H)
     v = times(x, r, live, C, w_in, 1, C, H, BLOCK_R, BLOCK_H, BLOCK_K) + tl.load(b_in + h, mask=h < H, other=0)[None, :]
     off = tl.where((h < H)[None, :], v - (tl.sum(v, 1) / H)[:, None], 0)
@@ -134,9 +126,9 @@ def perceptron_backward(
         sum_gamma += tl.sum(g * n, 0)
         sum_beta += tl.sum(g, 0)
         g *= w[None, :]
-        level = tl.sum(g, 1) / H
-        slant = tl.sum(g * n, 1) / H
-        g = tl.where(live[:, None] & (h < H)[None, :], rstd[:, None] * (g - level[:, None] - n * slant[:, None]), 0)
+        mean_g = tl.sum(g, 1) / H
+        mean_gn = tl.sum(g * n, 1) / H
+        g = tl.where(live[:, None] & (h < H)[None, :], rstd[:, None] * (g - mean_g[:, None] - n * mean_gn[:, None]), 0)
         sum_bias += tl.sum(g, 0)
         for first in range(0, C, BLOCK_K):
             c = first + tl.arange(0, BLOCK_K)
@@ -148,18 +140,18 @@ def perceptron_backward(
             c = first + tl.arange(0, BLOCK_K)
             v = tl.load(x + r[:, None] * C + c[None, :], mask=live[:, None] & (c < C)[None, :], other=0)
             at = sums_in + h[:, None] * C + c[None, :]
-            there = (h < H)[:, None] & (c < C)[None, :]
-            acc = tl.load(at, mask=there & (step > begin), other=0)
-            tl.store(at, tl.dot(down, v, acc, input_precision="ieee", out_dtype=dtype), mask=there)
+            inside = (h < H)[:, None] & (c < C)[None, :]
+            acc = tl.load(at, mask=inside & (step > begin), other=0)
+            tl.store(at, tl.dot(down, v, acc, input_precision="ieee", out_dtype=dtype), mask=inside)
         for first in range(0, D, BLOCK_K):
             k = first + tl.arange(0, BLOCK_K)
             up = tl.load(grad + r[None, :] * D + k[:, None], mask=live[None, :] & (k < D)[:, None], other=0)
             at = sums_out + k[:, None] * H + h[None, :]
-            there = (k < D)[:, None] & (h < H)[None, :]
-            acc = tl.load(at, mask=there & (step > begin), other=0)
-            tl.store(at, tl.dot(up, y, acc, input_precision="ieee", out_dtype=dtype), mask=there)
+            inside = (k < D)[:, None] & (h < H)[None, :]
+            acc = tl.load(at, mask=inside & (step > begin), other=0)
+            tl.store(at, tl.dot(up, y, acc, input_precision="ieee", out_dtype=dtype), mask=inside)
         sum_last += tl.sum(tl.load(grad + r[:, None] * D + d[None, :], mask=live[:, None] & (d < D)[None, :], other=0), 0)
-        # what one thread has written above another may read in the next turn
+        # in the next turn one thread may read what another has written above
         tl.debug_barrier()
         step += BLOCK_R
     sums = sums_out + D * H
@@ -174,7 +166,7 @@ def perceptron_sums(
     partial, w_in, w_out, b_in, gamma, beta, b_out, programs, C: tl.constexpr, H: tl.constexpr, D: tl.constexpr,
     BLOCK_P: tl.constexpr, BLOCK_Q: tl.constexpr,
 ):  # fmt: skip
-    """Adds up the rows of `partial`, in float64, and hands each gradient its part of the sum."""
+    """Add up the rows of `partial` in float64, and write its part of the sum to each gradient."""
     q = tl.program_id(0) * BLOCK_Q + tl.arange(0, BLOCK_Q)
     size: tl.constexpr = H * C + D * H + 3 * H + D
     acc = tl.zeros((BLOCK_P, BLOCK_Q), tl.float64)
@@ -201,32 +193,25 @@ def perceptron_sums(
 # --- what the operator calls -----------------------------------------------------------------------------------------------------
 
 
-def forward(
-    x: Tensor, weight_in: Tensor, bias_in: Tensor, gamma: Tensor, beta: Tensor, weight_out: Tensor, bias_out: Tensor, eps: float
-) -> Tensor:
-    """(N, C) to (N, C'). All of one dtype, float32 or float64, and contiguous; N is not 0.
-
-    Raises:
-        ValueError: if a layer is too wide.
-    """
+def forward(inputs: Inputs, spec: Spec) -> tuple[Tensor, Saved]:
+    x, weight_in, bias_in, gamma, beta, weight_out, bias_out = inputs
     num_rows, (hidden, channels), width = x.shape[0], weight_in.shape, weight_out.shape[0]
     shape = Shape.of(x.dtype, channels, hidden, width)
     out = x.new_empty(num_rows, width)
     launch(
         perceptron_forward, (math.ceil(num_rows / shape.rows),), x, shape.warps, x, weight_in, bias_in, gamma, beta, weight_out,
-        bias_out, out, num_rows, C=channels, H=hidden, D=width, EPS=eps, BLOCK_R=shape.rows, BLOCK_H=shape.hidden, BLOCK_K=TILE,
+        bias_out, out, num_rows, C=channels, H=hidden, D=width, EPS=spec.eps, BLOCK_R=shape.rows, BLOCK_H=shape.hidden,
+        BLOCK_K=TILE,
     )  # fmt: skip
-    return out
+    return out, Saved()
 
 
-def backward(
-    grad: Tensor, x: Tensor, weight_in: Tensor, bias_in: Tensor, gamma: Tensor, beta: Tensor, weight_out: Tensor, eps: float
-) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
-    """Gradients of x, weight_in, bias_in, gamma, beta, weight_out and bias_out, from that of the result, (N, C')."""
+def backward(grad: Tensor, inputs: Inputs, saved: Saved, spec: Spec) -> Inputs:
+    x, weight_in, bias_in, gamma, beta, weight_out, _ = inputs
     num_rows, (hidden, channels), width = x.shape[0], weight_in.shape, weight_out.shape[0]
     shape = Shape.of(x.dtype, channels, hidden, width)
     size = hidden * channels + width * hidden + 3 * hidden + width
-    # A program has sums of its own: as many as take 4 times the memory of x, about what autograd would keep of the hidden layer.
+    # Each program has its own sums: at most 4 times the memory of x, about what autograd would keep of the hidden layer.
     turns = math.ceil(num_rows / shape.rows)
     turns_each = math.ceil(turns / min(256, max(16, 4 * x.numel() // size)))
     programs = math.ceil(turns / turns_each)
@@ -236,9 +221,9 @@ def backward(
     widths = {"C": channels, "H": hidden, "D": width}
     launch(
         perceptron_backward, (programs,), x, shape.warps, grad, x, weight_in, bias_in, gamma, beta, weight_out, grad_x, partial,
-        num_rows, turns_each * shape.rows, **widths, EPS=eps, BLOCK_R=shape.rows, BLOCK_H=shape.hidden,
+        num_rows, turns_each * shape.rows, **widths, EPS=spec.eps, BLOCK_R=shape.rows, BLOCK_H=shape.hidden,
         BLOCK_D=max(TILE, power_of_two(width)), BLOCK_K=TILE,
     )  # fmt: skip
     launch(perceptron_sums, (math.ceil(size / 64),), x, 4, partial, *grads, programs, **widths, BLOCK_P=16, BLOCK_Q=64)
     w_in, w_out, b_in, g, b, b_out = grads
-    return grad_x, w_in, b_in, g, b, w_out, b_out
+    return Inputs(grad_x, w_in, b_in, g, b, w_out, b_out)

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import Tensor
 
 from revgnn.graph import Graph
 from revgnn.kernels import backends
 from revgnn.ops.aggregate.reducers import Mean, Sum
-from revgnn.ops.old_operator import operator
+from revgnn.ops.operator import YES_OR_NO, Kernels, Operator, Signature
 from revgnn.ops.propagate import cpu, reference
+from revgnn.ops.propagate.contract import Inputs, Saved, Spec
 
 
 def propagate(
@@ -55,8 +54,8 @@ def propagate(
         out = reference.propagate(wide, graph, weight, mean=mean)
     else:
         weight = None if weight is None else weight.contiguous()
-        by_source = list(graph.by_source) if torch.is_grad_enabled() and x.requires_grad else []
-        out = _forward(wide.contiguous(), weight, graph.indptr, graph.src, by_source, mean, backend == "gpu")
+        by_source = graph.by_source if torch.is_grad_enabled() and x.requires_grad else (None, None, None)
+        out = OPERATOR(Inputs(wide.contiguous(), weight, graph.indptr, graph.src, *by_source), Spec(mean), backend)
     return out.reshape(x.shape).to(x.dtype)
 
 
@@ -80,62 +79,24 @@ def _check(x: Tensor, graph: Graph, weight: Tensor | None, how: Sum | Mean) -> N
 # --- the operator ----------------------------------------------------------------------------------------------------------------
 
 
-def _kernels(on_gpu: bool) -> Any:
-    """Triton is imported only where its kernels are wanted."""
-    if on_gpu:
-        from revgnn.ops.propagate import gpu
+def _gpu() -> Kernels:
+    from revgnn.ops.propagate import gpu
 
-        return gpu
-    return cpu
+    return gpu
 
 
-@operator("revgnn::propagate")
-def _forward(
-    x: Tensor, weight: Tensor | None, indptr: Tensor, src: Tensor, by_source: list[Tensor], mean: bool, on_gpu: bool
-) -> Tensor:
-    return _kernels(on_gpu).forward(x, indptr, src, weight, mean)
+def _kept(inputs: Inputs, spec: Spec) -> Inputs:
+    return inputs if "weight" in spec.wanted else inputs._replace(x=None)
 
 
-@_forward.register_fake
-def _(x, weight, indptr, src, by_source, mean, on_gpu):
-    return torch.empty_like(x)
+def _fake(inputs: Inputs, spec: Spec, backend: str) -> tuple[Tensor, Saved]:
+    return torch.empty_like(inputs.x), Saved()
 
 
-@operator("revgnn::propagate_backward")
-def _backward(
-    grad: Tensor,
-    x: Tensor | None,
-    weight: Tensor | None,
-    indptr: Tensor,
-    src: Tensor,
-    by_source: list[Tensor],
-    mean: bool,
-    on_gpu: bool,
-    wants_x: bool,
-    wants_weight: bool,
-) -> tuple[Tensor, Tensor]:
-    return _kernels(on_gpu).backward(grad.contiguous(), x, weight, indptr, src, tuple(by_source), mean, wants_x, wants_weight)
-
-
-@_backward.register_fake
-def _(grad, x, weight, indptr, src, by_source, mean, on_gpu, wants_x, wants_weight):
-    grad_x = torch.empty_like(grad, memory_format=torch.contiguous_format) if wants_x else grad.new_empty(0)
-    return grad_x, grad.new_empty(src.shape[0], grad.shape[1]) if wants_weight else grad.new_empty(0)
-
-
-def _setup_context(ctx, inputs, output) -> None:
-    x, weight, indptr, src, by_source, *ctx.constants = inputs
-    wants_x, wants_weight, *_ = ctx.needs_input_grad
-    ctx.num_by_source = len(by_source)
-    # linear in both: each is kept only for the gradient of the other
-    ctx.save_for_backward(x if wants_weight else None, weight if wants_x else None, indptr, src, *by_source)
-
-
-def _autograd(ctx, grad):
-    x, weight, indptr, src, *by_source = ctx.saved_tensors
-    wants_x, wants_weight, *_ = ctx.needs_input_grad
-    grad_x, grad_w = _backward(grad, x, weight, indptr, src, by_source, *ctx.constants, wants_x, wants_weight)
-    return grad_x if wants_x else None, grad_w if wants_weight else None, None, None, [None] * ctx.num_by_source, None, None
-
-
-_forward.register_autograd(_autograd, setup_context=_setup_context)
+OPERATOR = Operator(
+    "revgnn::propagate",
+    Signature(Inputs, Spec, Saved, (YES_OR_NO,)),
+    {"cpu": lambda: cpu, "gpu": _gpu},
+    kept=_kept,
+    fake=_fake,
+)

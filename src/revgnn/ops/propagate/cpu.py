@@ -1,7 +1,6 @@
-"""`propagate` on the CPU, forward and backward: numba kernels on explicit vectors of the channels of one head.
+"""`propagate` on the CPU: kernels on explicit vectors of the channels of one head.
 
-The gradient of `x` is the same weighted sum along the edges turned round, so one kernel serves both; that of `weight` is a dot
-product an edge. Every row has one writer and one order of summation.
+Every row has one writer and one order of summation.
 """
 
 from __future__ import annotations
@@ -13,27 +12,36 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from revgnn.kernels.cpu import simd
-from revgnn.kernels.cpu.launch import CHUNK, NUMPY, first_row, kernel, next_block, num_blocks, or_nothing, pad, run, tile
-from revgnn.kernels.cpu.simd import add, div, fma, load, mul, pointer, splat, store, total
+from revgnn.kernels.cpu.blocks import CHUNK, weighted_blocks
+from revgnn.kernels.cpu.channels import pad, tile
+from revgnn.kernels.cpu.elements import ELEMENTS
+from revgnn.kernels.cpu.kernel import Kernel, kernel, num_blocks, read, size, write
+from revgnn.kernels.cpu.simd import add, div, fma, load, mul, splat, store, total
+from revgnn.ops.propagate.contract import Inputs, Saved, Spec
+from revgnn.ops.propagate.passes import backward_pass
 
 
 @functools.cache
-def weighted_sum(C: int, weighted: bool, permuted: bool, mean: bool, dtype: Any, index: Any, position: Any) -> Any:
+def weighted_sum_kernel(C: int, weighted: bool, permuted: bool, mean: bool, dtype: Any, index: Any, position: Any) -> Kernel:
     """out_r = sum over the entries q of row r of weight[e] x[neighbour[q]], where e = edge[q] if `permuted`, else q."""
-    revision = simd.REVISION
 
-    def rows(record):
-        _ = revision
-        num_rows, heads, tiles = record[2], record[3], record[4]
-        indptr, neighbour, edge = pointer(record[5], np.int64), pointer(record[6], index), pointer(record[7], position)
-        x, weight, out = pointer(record[8], dtype), pointer(record[9], dtype), pointer(record[10], dtype)
+    @kernel(
+        num_rows=size,
+        num_edges=size,
+        heads=size,
+        tiles=size,
+        indptr=read(np.int64, "num_rows + 1"),
+        neighbour=read(index, "num_edges"),
+        edge=read(position, "num_edges", optional=not permuted),
+        x=read(dtype, f"num_rows * heads * tiles * {C}"),
+        weight=read(dtype, "num_edges * heads", optional=not weighted),
+        out=write(dtype, f"num_rows * heads * tiles * {C}"),
+    )
+    def weighted_sum(args):
+        indptr, neighbour, edge, x, weight, out = args.indptr, args.neighbour, args.edge, args.x, args.weight, args.out
+        heads, tiles = args.heads, args.tiles
         stride = heads * tiles * C
-        while True:
-            block = next_block(record)
-            if block >= record[1]:
-                return
-            begin, end = first_row(indptr, num_rows, block, record[1]), first_row(indptr, num_rows, block + 1, record[1])
+        for _, begin, end in weighted_blocks(args, indptr, args.num_rows):
             for r in range(begin, end):
                 for head in range(heads):
                     for c in range(head * tiles * C, (head + 1) * tiles * C, C):
@@ -52,25 +60,29 @@ def weighted_sum(C: int, weighted: bool, permuted: bool, mean: bool, dtype: Any,
                             acc = div(acc, splat(dtype(indptr[r + 1] - indptr[r]), C))
                         store(out, r * stride + c, acc)
 
-    return kernel(rows)
+    return weighted_sum
 
 
 @functools.cache
-def dot_products(C: int, dtype: Any, index: Any) -> Any:
+def dot_products_kernel(C: int, dtype: Any, index: Any) -> Kernel:
     """out_e = grad[dst(e)] . x[src(e)], for each head."""
-    revision = simd.REVISION
 
-    def rows(record):
-        _ = revision
-        num_rows, heads, tiles = record[2], record[3], record[4]
-        indptr, src = pointer(record[5], np.int64), pointer(record[6], index)
-        grad, x, out = pointer(record[7], dtype), pointer(record[8], dtype), pointer(record[9], dtype)
+    @kernel(
+        num_rows=size,
+        num_edges=size,
+        heads=size,
+        tiles=size,
+        indptr=read(np.int64, "num_rows + 1"),
+        src=read(index, "num_edges"),
+        grad=read(dtype, f"num_rows * heads * tiles * {C}"),
+        x=read(dtype, f"num_rows * heads * tiles * {C}"),
+        out=write(dtype, "num_edges * heads"),
+    )
+    def dot_products(args):
+        indptr, src, grad, x, out = args.indptr, args.src, args.grad, args.x, args.out
+        heads, tiles = args.heads, args.tiles
         stride = heads * tiles * C
-        while True:
-            block = next_block(record)
-            if block >= record[1]:
-                return
-            begin, end = first_row(indptr, num_rows, block, record[1]), first_row(indptr, num_rows, block + 1, record[1])
+        for _, begin, end in weighted_blocks(args, indptr, args.num_rows):
             for i in range(begin, end):
                 for head in range(heads):
                     first = head * tiles * C
@@ -81,52 +93,59 @@ def dot_products(C: int, dtype: Any, index: Any) -> Any:
                             at = e * heads + head
                             out[at] = dot if c == first else out[at] + dot
 
-    return kernel(rows)
+    return dot_products
 
 
-def forward(x: Tensor, indptr: Tensor, src: Tensor, weight: Tensor | None, mean: bool) -> Tensor:
-    """`x` (N, H, C), contiguous, and `weight` (E, H) or None to (N, H, C)."""
-    return _weighted_sum(x, indptr, src, None, weight, mean)
+def forward(inputs: Inputs, spec: Spec) -> tuple[Tensor, Saved]:
+    return weighted_sum(inputs.x, inputs.indptr, inputs.src, None, inputs.weight, spec.mean), Saved()
 
 
-def backward(
-    grad: Tensor,
-    x: Tensor | None,
-    weight: Tensor | None,
-    indptr: Tensor,
-    src: Tensor,
-    by_source: tuple[Tensor, ...],
-    mean: bool,
-    wants_x: bool,
-    wants_weight: bool,
-) -> tuple[Tensor, Tensor]:
-    """Gradients of x and weight; empty where not wanted. `x` is needed for the weight's, `weight` and `by_source` for that of x."""
-    if mean:
-        grad = grad / indptr.diff().clamp(min=1).to(grad.dtype).view(-1, 1, 1)
-    grad_x = grad_w = grad.new_empty(0)
-    if wants_x:
-        out, dst, edge = by_source
-        grad_x = _weighted_sum(grad, out, dst, edge, weight, mean=False)
-    if wants_weight and x is not None:
-        num_nodes, heads, channels = x.shape
-        lanes, padded = tile(channels)
-        grad_w = x.new_empty(src.numel(), heads)
-        compiled = dot_products(lanes, NUMPY[x.dtype], NUMPY[src.dtype])
-        blocks = num_blocks((src.numel() + num_nodes) * heads)
-        run(compiled, blocks, num_nodes, heads, padded // lanes, indptr, src, pad(grad, padded), pad(x, padded), grad_w)
-    return grad_x, grad_w
+def backward(grad: Tensor, inputs: Inputs, saved: Saved, spec: Spec) -> Inputs:
+    return backward_pass(grad, inputs, spec, weighted_sum, dot_products)
 
 
-def _weighted_sum(x: Tensor, indptr: Tensor, neighbour: Tensor, edge: Tensor | None, weight: Tensor | None, mean: bool) -> Tensor:
+def weighted_sum(x: Tensor, indptr: Tensor, neighbour: Tensor, edge: Tensor | None, weight: Tensor | None, mean: bool) -> Tensor:
+    """Return the weighted sums over the neighbours of each row, (N, H, C); `edge` numbers the weights of the entries."""
     num_nodes, heads, channels = x.shape
     lanes, padded = tile(channels)
     x = pad(x, padded)
     out = torch.empty_like(x)
-    edge = neighbour if edge is None or weight is None else edge
-    permuted = edge is not neighbour
-    compiled = weighted_sum(lanes, weight is not None, permuted, mean, NUMPY[x.dtype], NUMPY[neighbour.dtype], NUMPY[edge.dtype])
+    edge = None if weight is None else edge
+    dtype, index = ELEMENTS[x.dtype], ELEMENTS[neighbour.dtype]
+    position = index if edge is None else ELEMENTS[edge.dtype]
+    run = weighted_sum_kernel(lanes, weight is not None, edge is not None, mean, dtype, index, position)
     run(
-        compiled, num_blocks((neighbour.numel() + num_nodes) * heads), num_nodes, heads, padded // lanes, indptr, neighbour,
-        edge, x, or_nothing(weight), out,
-    )  # fmt: skip
+        num_blocks((neighbour.numel() + num_nodes) * heads),
+        num_rows=num_nodes,
+        num_edges=neighbour.numel(),
+        heads=heads,
+        tiles=padded // lanes,
+        indptr=indptr,
+        neighbour=neighbour,
+        edge=edge,
+        x=x,
+        weight=weight,
+        out=out,
+    )
     return out[..., :channels].contiguous()
+
+
+def dot_products(grad: Tensor, x: Tensor, indptr: Tensor, src: Tensor) -> Tensor:
+    """Return the product of the gradient at the end of each edge with the state at its start, (E, H)."""
+    num_nodes, heads, channels = x.shape
+    lanes, padded = tile(channels)
+    out = x.new_empty(src.numel(), heads)
+    run = dot_products_kernel(lanes, ELEMENTS[x.dtype], ELEMENTS[src.dtype])
+    run(
+        num_blocks((src.numel() + num_nodes) * heads),
+        num_rows=num_nodes,
+        num_edges=src.numel(),
+        heads=heads,
+        tiles=padded // lanes,
+        indptr=indptr,
+        src=src,
+        grad=pad(grad, padded),
+        x=pad(x, padded),
+        out=out,
+    )
+    return out

@@ -1,8 +1,4 @@
-"""`propagate` on the GPU, forward and backward: Triton kernels with the contract of those of the CPU.
-
-The gradient of `x` is the same weighted sum along the edges turned round, so one kernel serves both; that of `weight` is a dot
-product an edge. There are no atomic operations; long rows are split (`revgnn.kernels.gpu.split_rows`).
-"""
+"""`propagate` on the GPU. There are no atomic operations, and long rows are split (`revgnn.kernels.gpu.split_rows`)."""
 
 from __future__ import annotations
 
@@ -10,30 +6,33 @@ import torch
 import triton.language as tl
 from torch import Tensor
 
-from revgnn.kernels.gpu.split_rows import Split, Tile, divide, jit, launch, parts, positions, scratch_rows, share
+from revgnn.kernels.gpu.launch import jit
+from revgnn.kernels.gpu.split_rows import Rows, divide, parts, positions, scratch_rows, share
+from revgnn.ops.propagate.contract import Inputs, Saved, Spec
+from revgnn.ops.propagate.passes import backward_pass
 
 
 @jit
-def weighted_sum(
+def weighted_sum_kernel(
     indptr, neighbour, edge, x, weight, out, part, num_rows, blocks, heads, C,
     WEIGHTED: tl.constexpr, PERMUTED: tl.constexpr, MEAN: tl.constexpr, SIZE: tl.constexpr,
     BLOCK_E: tl.constexpr, BLOCK_C: tl.constexpr,
 ):  # fmt: skip
-    """out_r = sum over the entries q of row r of weight[e] x[neighbour[q]], where e = edge[q] if `PERMUTED`, else q."""
+    """Compute out_r, the sum over the entries q of row r of weight[e] x[neighbour[q]], with e = edge[q] if `PERMUTED`, else q."""
     row, begin, head, gap, count, slot = share(indptr, num_rows, blocks, SIZE)
-    h = tl.program_id(1)
-    c = tl.program_id(2) * BLOCK_C + tl.arange(0, BLOCK_C)
+    h = tl.program_id(2)
+    c = tl.program_id(1) * BLOCK_C + tl.arange(0, BLOCK_C)
     acc = tl.zeros((BLOCK_E, BLOCK_C), out.dtype.element_ty)
     step = count * 0
     while step < count:
-        q, there = positions(begin, head, gap, count, step, BLOCK_E)
-        j = tl.load(neighbour + q, mask=there, other=0).to(tl.int64)
-        m = tl.load(x + (j * heads + h)[:, None] * C + c[None, :], mask=there[:, None] & (c < C)[None, :], other=0)
+        q, exists = positions(begin, head, gap, count, step, BLOCK_E)
+        j = tl.load(neighbour + q, mask=exists, other=0).to(tl.int64)
+        m = tl.load(x + (j * heads + h)[:, None] * C + c[None, :], mask=exists[:, None] & (c < C)[None, :], other=0)
         if WEIGHTED:
             e = q
             if PERMUTED:
-                e = tl.load(edge + q, mask=there, other=0).to(tl.int64)
-            m *= tl.load(weight + e * heads + h, mask=there, other=0)[:, None]
+                e = tl.load(edge + q, mask=exists, other=0).to(tl.int64)
+            m *= tl.load(weight + e * heads + h, mask=exists, other=0)[:, None]
         acc += m
         step += BLOCK_E
     total = tl.sum(acc, 0)
@@ -51,13 +50,13 @@ def weighted_sum_finish(
     MEAN: tl.constexpr, SIZE: tl.constexpr, BLOCK_E: tl.constexpr, BLOCK_C: tl.constexpr,
 ):  # fmt: skip
     row, degree, start, count = parts(indptr, num_rows, blocks, SIZE)
-    h = tl.program_id(1)
-    c = tl.program_id(2) * BLOCK_C + tl.arange(0, BLOCK_C)
+    h = tl.program_id(2)
+    c = tl.program_id(1) * BLOCK_C + tl.arange(0, BLOCK_C)
     acc = tl.zeros((BLOCK_E, BLOCK_C), out.dtype.element_ty)
     step = count * 0
     while step < count:
-        at, there = scratch_rows(start, count, blocks, step, BLOCK_E)
-        acc += tl.load(part + (at * heads + h)[:, None] * C + c[None, :], mask=there[:, None] & (c < C)[None, :], other=0)
+        at, exists = scratch_rows(start, count, blocks, step, BLOCK_E)
+        acc += tl.load(part + (at * heads + h)[:, None] * C + c[None, :], mask=exists[:, None] & (c < C)[None, :], other=0)
         step += BLOCK_E
     if count > 0:
         total = tl.sum(acc, 0)
@@ -67,74 +66,56 @@ def weighted_sum_finish(
 
 
 @jit
-def dot_products(
+def dot_products_kernel(
     indptr, src, grad, x, out, num_rows, blocks, heads, C,
     SIZE: tl.constexpr, BLOCK_E: tl.constexpr, BLOCK_C: tl.constexpr,
 ):  # fmt: skip
-    """out_e = grad[dst(e)] . x[src(e)], for each head; every edge has one program, which walks all channels."""
+    """Compute out_e = grad[dst(e)] . x[src(e)] for each head. One program takes all channels of an edge."""
     row, begin, head, gap, count, _slot = share(indptr, num_rows, blocks, SIZE)
-    h = tl.program_id(1)
+    h = tl.program_id(2)
     step = count * 0
     while step < count:
-        e, there = positions(begin, head, gap, count, step, BLOCK_E)
-        j = tl.load(src + e, mask=there, other=0).to(tl.int64)
+        e, exists = positions(begin, head, gap, count, step, BLOCK_E)
+        j = tl.load(src + e, mask=exists, other=0).to(tl.int64)
         acc = tl.zeros((BLOCK_E, BLOCK_C), out.dtype.element_ty)
-        channel = tl.program_id(2)
+        channel = tl.program_id(1) * BLOCK_C  # 0, as a tensor
         while channel < C:
             c = channel + tl.arange(0, BLOCK_C)
             g = tl.load(grad + (row * heads + h) * C + c, mask=c < C, other=0)
             acc += g[None, :] * tl.load(
-                x + (j * heads + h)[:, None] * C + c[None, :], mask=there[:, None] & (c < C)[None, :], other=0
+                x + (j * heads + h)[:, None] * C + c[None, :], mask=exists[:, None] & (c < C)[None, :], other=0
             )  # fmt: skip
             channel += BLOCK_C
-        tl.store(out + e * heads + h, tl.sum(acc, 1), mask=there)
+        tl.store(out + e * heads + h, tl.sum(acc, 1), mask=exists)
         step += BLOCK_E
 
 
-def forward(x: Tensor, indptr: Tensor, src: Tensor, weight: Tensor | None, mean: bool) -> Tensor:
-    """`x` (N, H, C), contiguous, and `weight` (E, H) or None to (N, H, C)."""
-    return _weighted_sum(x, indptr, src, None, weight, mean)
+def forward(inputs: Inputs, spec: Spec) -> tuple[Tensor, Saved]:
+    return weighted_sum(inputs.x, inputs.indptr, inputs.src, None, inputs.weight, spec.mean), Saved()
 
 
-def backward(
-    grad: Tensor,
-    x: Tensor | None,
-    weight: Tensor | None,
-    indptr: Tensor,
-    src: Tensor,
-    by_source: tuple[Tensor, ...],
-    mean: bool,
-    wants_x: bool,
-    wants_weight: bool,
-) -> tuple[Tensor, Tensor]:
-    """Gradients of x and weight; empty where not wanted. `x` is needed for the weight's, `weight` and `by_source` for that of x."""
-    if mean:
-        grad = grad / indptr.diff().clamp(min=1).to(grad.dtype).view(-1, 1, 1)
-    grad_x = grad_w = grad.new_empty(0)
-    if wants_x:
-        out, dst, edge = by_source
-        grad_x = _weighted_sum(grad, out, dst, edge, weight, mean=False)
-    if wants_weight and x is not None:
-        num_nodes, heads, channels = x.shape
-        split, tile = Split.of(num_nodes, src.numel()), Tile.of(channels)
-        grad_w = x.new_empty(src.numel(), heads)
-        launch(
-            dot_products, (num_nodes + split.blocks, heads, 1), x, tile.warps, indptr, src, grad, x, grad_w,
-            num_nodes, split.blocks, heads, channels, SIZE=split.size, BLOCK_E=tile.edges, BLOCK_C=tile.channels,
-        )  # fmt: skip
-    return grad_x, grad_w
+def backward(grad: Tensor, inputs: Inputs, saved: Saved, spec: Spec) -> Inputs:
+    return backward_pass(grad, inputs, spec, weighted_sum, dot_products)
 
 
-def _weighted_sum(x: Tensor, indptr: Tensor, neighbour: Tensor, edge: Tensor | None, weight: Tensor | None, mean: bool) -> Tensor:
-    num_nodes, heads, channels = x.shape
-    split, tile = Split.of(num_nodes, neighbour.numel()), Tile.of(channels)
-    out, part = torch.empty_like(x), split.scratch(x, heads, channels)
-    sizes = (num_nodes, split.blocks, heads, channels)
-    shape = {"MEAN": mean, "SIZE": split.size, "BLOCK_E": tile.edges, "BLOCK_C": tile.channels}
-    launch(
-        weighted_sum, (num_nodes + split.blocks, heads, tile.steps), x, tile.warps, indptr, neighbour,
-        neighbour if edge is None else edge, x, x if weight is None else weight, out, part, *sizes,
-        WEIGHTED=weight is not None, PERMUTED=edge is not None, **shape,
+def weighted_sum(x: Tensor, indptr: Tensor, neighbour: Tensor, edge: Tensor | None, weight: Tensor | None, mean: bool) -> Tensor:
+    """Return the weighted sums over the neighbours of each row, (N, H, C); `edge` numbers the weights of the entries."""
+    _, heads, channels = x.shape
+    rows = Rows(indptr, neighbour.numel(), channels, heads=heads)
+    out, part = torch.empty_like(x), rows.scratch(x.dtype, heads, channels)
+    rows.run(
+        weighted_sum_kernel, neighbour=neighbour, edge=neighbour if edge is None else edge, x=x,
+        weight=x if weight is None else weight, out=out, part=part, heads=heads, C=channels,
+        WEIGHTED=weight is not None, PERMUTED=edge is not None, MEAN=mean,
     )  # fmt: skip
-    launch(weighted_sum_finish, (split.blocks, heads, tile.steps), x, tile.warps, indptr, part, out, *sizes, **shape)
+    rows.finish(weighted_sum_finish, part=part, out=out, heads=heads, C=channels, MEAN=mean)
+    return out
+
+
+def dot_products(grad: Tensor, x: Tensor, indptr: Tensor, src: Tensor) -> Tensor:
+    """Return the product of the gradient at the end of each edge with the state at its start, (E, H)."""
+    _, heads, channels = x.shape
+    rows = Rows(indptr, src.numel(), channels, heads=heads)
+    out = x.new_empty(src.numel(), heads)
+    rows.run(dot_products_kernel, steps=1, src=src, grad=grad, x=x, out=out, heads=heads, C=channels)
     return out

@@ -1,4 +1,4 @@
-"""What `propagate` means, in plain torch: the definition that every kernel is judged by, and the path for devices without one.
+"""What `propagate` means, in plain torch: the definition that the kernels are tested against, and the path for devices without one.
 
 It builds messages of E x H x C.
 """
@@ -11,7 +11,7 @@ from revgnn.graph import Graph
 
 
 def propagate(x: Tensor, graph: Graph, weight: Tensor | None = None, *, mean: bool = False) -> Tensor:
-    """`x` (N, H, C) and `weight` (E, H) or None to (N, H, C)."""
+    """Return the sums, or means, (N, H, C), of `x` (N, H, C) weighted by `weight` (E, H), or by 1 if it is None."""
     messages = x.index_select(0, graph.src.long())
     if weight is not None:
         messages = messages * weight.unsqueeze(2)

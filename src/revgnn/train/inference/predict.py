@@ -20,9 +20,9 @@ import numpy as np
 from torch import Tensor
 
 from revgnn.data import NodeDataset
+from revgnn.files import replacing
 from revgnn.train.inference.calibration import fit_and_report
 from revgnn.train.inference.saved_run import SavedRun, load_run
-from revgnn.train.run.files import replacing
 from revgnn.train.task import probabilities
 
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from revgnn.train.batches import Batch, Batches
 from revgnn.train.config import EvalConfig
 from revgnn.train.inference.deviation import RunningDeviation
-from revgnn.train.run.precision import autocast
+from revgnn.train.run.optimization import autocast
 from revgnn.train.task import probabilities
 from revgnn.train.tricks.label_inputs import reuse_labels, show_all_labels
 

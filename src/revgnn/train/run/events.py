@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from revgnn.equilibrium import Solves
+from revgnn.equilibrium import SolveStatistics
 from revgnn.train.config import RunConfig
 
 
@@ -57,10 +57,10 @@ class EpochEnded:
     evaluation_seconds: float = 0.0
     skipped_steps: int | None = None
     """Steps skipped since fp16 gradients overflowed; None in other precisions, which skip no step."""
-    solves: Solves | None = None
-    """Solves of an equilibrium in training; None for other networks."""
-    evaluation_solves: Solves | None = None
-    """Solves of an equilibrium in evaluation; None for other networks, or if the epoch was not evaluated."""
+    solves: SolveStatistics | None = None
+    """Statistics of the solves of an equilibrium in training; None for other networks."""
+    evaluation_solves: SolveStatistics | None = None
+    """Statistics of the solves of an equilibrium in evaluation; None for other networks, or if the epoch was not evaluated."""
 
     @property
     def failed_solves(self) -> int:

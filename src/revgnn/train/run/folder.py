@@ -9,11 +9,11 @@ from typing import Any
 
 from torch import Tensor
 
+from revgnn.files import write_json, write_text
 from revgnn.train.config import ConfigError, RunConfig
 from revgnn.train.run.checkpoint import State, load_state, load_weights, save_state, save_weights
 from revgnn.train.run.environment import describe
 from revgnn.train.run.events import EpochEnded
-from revgnn.train.run.files import write_json, write_text
 from revgnn.train.run.session import Session
 from revgnn.train.run.tensor_file import CheckpointError, read_tensors, write_tensors
 

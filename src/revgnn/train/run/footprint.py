@@ -9,8 +9,7 @@ import torch
 
 from revgnn.memory import PeakMemory
 from revgnn.train.config import RunConfig
-from revgnn.train.run.optimizer import build_optimizer
-from revgnn.train.run.precision import LossScaler
+from revgnn.train.run.optimization import LossScaler, build_optimizer
 from revgnn.train.run.session import Session, build_for, prepare, training_step
 
 

@@ -16,7 +16,7 @@ from revgnn.train.metrics import Scores, score_splits
 from revgnn.train.run.checkpoint import State
 from revgnn.train.run.events import EpochEnded, Event, Hook, Started, Stepped
 from revgnn.train.run.folder import RunFolder
-from revgnn.train.run.precision import Diverged
+from revgnn.train.run.optimization import Diverged
 from revgnn.train.run.result import Result, summarise
 from revgnn.train.run.session import Session, prepare, training_step
 from revgnn.train.tricks.teacher import attach_teacher, check_teacher

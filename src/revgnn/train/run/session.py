@@ -14,10 +14,8 @@ from revgnn.train.batches import Batch, Batches
 from revgnn.train.config import Device, RunConfig
 from revgnn.train.datasets import features_checksum, load_dataset
 from revgnn.train.metrics import check_scorable
-from revgnn.train.objective import objective
-from revgnn.train.run.optimizer import build_optimizer, learning_rate
-from revgnn.train.run.precision import LossScaler, autocast
-from revgnn.train.task import num_labelled
+from revgnn.train.run.optimization import LossScaler, autocast, build_optimizer, learning_rate
+from revgnn.train.task import num_labelled, objective
 from revgnn.train.tricks.distillation import divergence, mix_losses
 from revgnn.train.tricks.label_inputs import label_vectors, label_width, reuse_labels, show_some_labels
 

@@ -12,7 +12,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, uint8
 
-from revgnn.train.run.files import replacing
+from revgnn.files import replacing
 
 
 class CheckpointError(ValueError):

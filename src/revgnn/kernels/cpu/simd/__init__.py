@@ -36,8 +36,8 @@ from revgnn.kernels.cpu.simd.matrix import (
 from revgnn.kernels.cpu.simd.vector import (
     REGISTER_BYTES,
     REGISTERS,
-    REVISION,
     Vector,
+    advanced,
     intrinsic,
     load,
     opaque,
@@ -57,6 +57,7 @@ __all__ = [
     "add_outer",
     "add_product",
     "add_rows",
+    "advanced",
     "any_nan",
     "div",
     "exceeds",

@@ -18,49 +18,49 @@ def _mask(a: Vector, *_: types.Type) -> Vector:
 
 @intrinsic
 def add(typingctx, a, b):
-    """a + b"""
+    """Return a + b."""
     return elementwise(lambda builder, x, y: builder.fadd(x, y))(a, b)
 
 
 @intrinsic
 def sub(typingctx, a, b):
-    """a - b"""
+    """Return a - b."""
     return elementwise(lambda builder, x, y: builder.fsub(x, y))(a, b)
 
 
 @intrinsic
 def mul(typingctx, a, b):
-    """a * b"""
+    """Return a * b."""
     return elementwise(lambda builder, x, y: builder.fmul(x, y))(a, b)
 
 
 @intrinsic
 def div(typingctx, a, b):
-    """a / b"""
+    """Return a / b."""
     return elementwise(lambda builder, x, y: builder.fdiv(x, y))(a, b)
 
 
 @intrinsic
 def fma(typingctx, a, b, c):
-    """a * b + c, rounded once"""
+    """Return a * b + c, rounded once."""
     return elementwise(lambda builder, x, y, z: call(builder, "llvm.fma", x, y, z))(a, b, c)
 
 
 @intrinsic
 def fms(typingctx, a, b, c):
-    """a * b - c, rounded once"""
+    """Return a * b - c, rounded once."""
     return elementwise(lambda builder, x, y, z: call(builder, "llvm.fma", x, y, builder.fneg(z)))(a, b, c)
 
 
 @intrinsic
 def greater(typingctx, a, b):
-    """Mask: a > b (false where either is NaN)"""
+    """Return the mask a > b, false where either is NaN."""
     return elementwise(lambda builder, x, y: builder.fcmp_ordered(">", x, y), _mask)(a, b)
 
 
 @intrinsic
 def exceeds(typingctx, a, b):
-    """Mask: a > b, or a is NaN: a running maximum by this mask keeps a NaN, as torch's does"""
+    """Return the mask of lanes where a > b or a is NaN. A running maximum with this mask keeps a NaN, as torch's does."""
 
     def emit(builder, x, y):
         return builder.or_(builder.fcmp_ordered(">", x, y), builder.fcmp_unordered("uno", x, x))
@@ -70,7 +70,7 @@ def exceeds(typingctx, a, b):
 
 @intrinsic
 def relu(typingctx, a):
-    """max(a, 0), and NaN where a is NaN"""
+    """Return max(a, 0), and NaN where a is NaN."""
 
     def emit(builder, x):
         zero = constant(x.type, 0.0)
@@ -81,13 +81,13 @@ def relu(typingctx, a):
 
 @intrinsic
 def larger(typingctx, a, b):
-    """a where a > b, else b: b where either is NaN"""
+    """Return a where a > b, else b, which includes lanes where either is NaN."""
     return elementwise(lambda builder, x, y: builder.select(builder.fcmp_ordered(">", x, y), x, y))(a, b)
 
 
 @intrinsic
 def any_nan(typingctx, a):
-    """Whether a lane is NaN."""
+    """Return whether a lane is NaN."""
 
     def codegen(context, builder, signature, values):
         found = ir.Constant(ir.IntType(1), 0)
@@ -102,7 +102,7 @@ def any_nan(typingctx, a):
 
 @intrinsic
 def select(typingctx, mask, a, b):
-    """a where mask, else b"""
+    """Return a where the mask is set, else b."""
     return elementwise(lambda builder, m, x, y: builder.select(m, x, y), lambda m, x, y: x)(mask, a, b)
 
 
@@ -110,13 +110,16 @@ def _sum_of_piece(builder: ir.IRBuilder, piece: ir.Value) -> ir.Value:
     element, count = piece.type.element, piece.type.count
     name = f"llvm.vector.reduce.fadd.v{count}{'f32' if element == ir.FloatType() else 'f64'}"
     function = cgutils.get_or_insert_function(builder.module, ir.FunctionType(element, [element, piece.type]), name)
-    # free to add pairwise: one after the other is what the operation means without the flag
+    # the flag allows pairwise addition; without it the operation adds one lane after the other
     return builder.call(function, [ir.Constant(element, -0.0), piece], fastmath=("reassoc",))
 
 
 @intrinsic
 def total(typingctx, a):
-    """Sum over the lanes: full pieces from first to last, lane by lane, then pairwise within each piece, so the order is fixed."""
+    """Return the sum over the lanes, in a fixed order.
+
+    Full pieces are added from first to last, lane by lane, then the lanes of each piece pairwise.
+    """
 
     def codegen(context, builder, signature, values):
         pieces = split(builder, values[0])
@@ -130,7 +133,7 @@ def total(typingctx, a):
 
 @intrinsic
 def widen(typingctx, a):
-    """float32 lanes as float64."""
+    """Return float32 lanes as float64."""
 
     def emit(builder, x):
         return builder.fpext(x, ir.VectorType(ir.DoubleType(), x.type.count)) if x.type.element == ir.FloatType() else x
@@ -140,7 +143,7 @@ def widen(typingctx, a):
 
 @intrinsic
 def narrow(typingctx, a, dtype):
-    """float64 lanes rounded to `dtype`."""
+    """Return float64 lanes rounded to `dtype`."""
     if dtype.dtype == types.float64:
         return _cast(lambda builder, x: x, a, dtype)
     return _cast(lambda builder, x: builder.fptrunc(x, ir.VectorType(ir.FloatType(), x.type.count)), a, dtype)
@@ -157,17 +160,17 @@ def _cast(emit, a, dtype):
 
 @intrinsic
 def rint(typingctx, a):
-    """The nearest integer, ties to even."""
+    """Return the nearest integer, ties to even."""
     return elementwise(lambda builder, x: call(builder, "llvm.rint", x))(a)
 
 
 @intrinsic
 def sqrt(typingctx, a):
-    """The square root."""
+    """Return the square root."""
     return elementwise(lambda builder, x: call(builder, "llvm.sqrt", x))(a)
 
 
 @intrinsic
 def magnitude(typingctx, a):
-    """|a|"""
+    """Return |a|."""
     return elementwise(lambda builder, x: call(builder, "llvm.fabs", x))(a)

@@ -1,4 +1,4 @@
-"""Exponential and logarithm, to base e and to base 2, where both are cheaper."""
+"""Exponential and logarithm, to base e and to base 2. Those to base 2 are cheaper."""
 
 # llvmlite's values and types carry no annotations that a checker could follow
 # pyright: reportAttributeAccessIssue=false, reportArgumentType=false, reportAssignmentType=false, reportReturnType=false
@@ -14,11 +14,11 @@ from llvmlite import ir
 from revgnn.kernels.cpu.simd.vector import call, constant, elementwise, intrinsic
 
 _TERMS = {ir.FloatType(): 5, ir.DoubleType(): 11}
-"""Of the logarithm's series."""
+"""Number of terms of the logarithm's series."""
 
 
 def _interpolated(function: Callable[[Any], Any], degree: int, low: float, high: float) -> list[float]:
-    """Coefficients of the polynomial that meets `function` at Chebyshev's points of [low, high] (none of them may be 0)."""
+    """Return the coefficients of the polynomial through `function` at the Chebyshev points of [low, high], none of which is 0."""
     p = np.polynomial.Chebyshev.interpolate(function, degree, domain=[low, high])
     return p.convert(kind=np.polynomial.Polynomial).coef.tolist()
 
@@ -28,13 +28,13 @@ _EXP = {
     ir.FloatType(): [1.0, *_interpolated(lambda r: np.expm1(r) / r, 5, -_HALF, _HALF)],
     ir.DoubleType(): [1.0 / math.factorial(k) for k in range(14)],
 }
-"""Interpolation in float64 is exact enough for float32; float64 has the Taylor series."""
+"""Coefficients of (e^r - 1) / r: interpolated in float64 for float32, the Taylor series for float64."""
 _EXP2 = {
     ir.FloatType(): [1.0, *_interpolated(lambda r: np.expm1(r * math.log(2.0)) / r, 5, -0.5, 0.5)],
     ir.DoubleType(): [math.log(2.0) ** k / math.factorial(k) for k in range(14)],
 }
 _LOG2 = _interpolated(lambda g: np.log1p(g) / (g * math.log(2.0)), 9, math.sqrt(0.5) - 1.0, math.sqrt(2.0) - 1.0)
-"""log2(1 + g) / g for 1 + g in [sqrt(1/2), sqrt(2))."""
+"""Coefficients of log2(1 + g) / g for 1 + g in [sqrt(1/2), sqrt(2))."""
 _BITS = {ir.FloatType(): (32, 23, 127), ir.DoubleType(): (64, 52, 1023)}
 _LN2_HIGH = {ir.FloatType(): 0.693359375, ir.DoubleType(): float.fromhex("0x1.62e42fee00000p-1")}
 _LN2_LOW = {
@@ -50,7 +50,7 @@ def _horner(builder: ir.IRBuilder, x: ir.Value, coefficients: list[float]) -> ir
 
 
 def _estrin(builder: ir.IRBuilder, x: ir.Value, coefficients: list[float]) -> ir.Value:
-    """A polynomial whose result is there in half of Horner's time, for a product or two more: pairs first, then pairs of those."""
+    """Evaluate a polynomial in half of Horner's time, with one or two products more: pairs first, then pairs of those."""
     terms: list[ir.Value] = [constant(x.type, c) for c in coefficients]
     while len(terms) > 1:
         pairs = [call(builder, "llvm.fma", x, high, low) for low, high in zip(terms[::2], terms[1::2], strict=False)]
@@ -61,10 +61,10 @@ def _estrin(builder: ir.IRBuilder, x: ir.Value, coefficients: list[float]) -> ir
 
 
 def _emit_exp(builder: ir.IRBuilder, x: ir.Value) -> ir.Value:
-    """exp(x) = 2^n exp(r). 0 below the normal range, infinity above it; NaN stays NaN."""
+    """Compute exp(x) = 2^n exp(r): 0 below the normal range, infinity above it, NaN for NaN."""
     vec = x.type
     width, mantissa, bias = _BITS[vec.element]
-    # from `highest` on the product below overflows by itself; the limit keeps n within what two exponents can hold
+    # from `highest` on the product below overflows as it should; the limit keeps n in the range of two exponents
     lowest, highest = -(bias - 1) * math.log(2.0), (bias + 2) * math.log(2.0)
     tiny = builder.fcmp_ordered("<", x, constant(vec, lowest))
     x = builder.select(builder.fcmp_ordered(">", x, constant(vec, highest)), constant(vec, highest), x)
@@ -75,7 +75,7 @@ def _emit_exp(builder: ir.IRBuilder, x: ir.Value) -> ir.Value:
     y = _horner(builder, r, _EXP[vec.element])
     n = builder.select(tiny, constant(vec, 0.0), n)
     integers = ir.VectorType(ir.IntType(width), vec.count)
-    # 2^n in two factors: n may be 128, whose exponent has no room in one
+    # 2^n as two factors: n may be 128, which is not a valid exponent
     half = builder.ashr(builder.fptosi(n, integers), constant(integers, 1))
     rest = builder.sub(builder.fptosi(n, integers), half)
     for part in (half, rest):
@@ -85,7 +85,7 @@ def _emit_exp(builder: ir.IRBuilder, x: ir.Value) -> ir.Value:
 
 
 def _exponent_and_fraction(builder: ir.IRBuilder, x: ir.Value) -> tuple[ir.Value, ir.Value]:
-    """e, whole, and f in [sqrt(1/2), sqrt(2)) with x = 2^e f."""
+    """Return an integer e and f in [sqrt(1/2), sqrt(2)) such that x = 2^e f."""
     vec = x.type
     width, mantissa, _ = _BITS[vec.element]
     integers = ir.VectorType(ir.IntType(width), vec.count)
@@ -98,7 +98,7 @@ def _exponent_and_fraction(builder: ir.IRBuilder, x: ir.Value) -> tuple[ir.Value
 
 
 def _emit_log(builder: ir.IRBuilder, x: ir.Value) -> ir.Value:
-    """log(2^e f) = e ln(2) + 2 atanh((f - 1) / (f + 1)) with f in [sqrt(1/2), sqrt(2)).
+    """Compute log(2^e f) = e ln(2) + 2 atanh((f - 1) / (f + 1)) with f in [sqrt(1/2), sqrt(2)).
 
     Minus infinity below the normal range; infinity and NaN stay as they are.
     """
@@ -109,7 +109,7 @@ def _emit_log(builder: ir.IRBuilder, x: ir.Value) -> ir.Value:
     s = builder.fdiv(g, builder.fadd(g, constant(vec, 2.0)))
     square = builder.fmul(s, s)
     series = builder.fmul(square, _horner(builder, square, [2.0 / (2 * k + 1) for k in range(1, _TERMS[fl])]))
-    # 2 s = g - g^2 / 2 + s g^2 / 2: the leading term is then g, which is exact, and not s, which is rounded
+    # 2 s = g - g^2 / 2 + s g^2 / 2, so that the leading term is g, which is exact, rather than s, which is rounded
     half = builder.fmul(builder.fmul(g, g), constant(vec, 0.5))
     low = builder.fmul(e, constant(vec, _LN2_LOW[fl]))
     low = builder.fsub(half, call(builder, "llvm.fma", s, builder.fadd(half, series), low))
@@ -120,13 +120,13 @@ def _emit_log(builder: ir.IRBuilder, x: ir.Value) -> ir.Value:
 
 @intrinsic
 def exp(typingctx, a):
-    """e to the a, within 1 unit in the last place; 0 below the normal range."""
+    """Return e to the a, within 1 unit in the last place; 0 below the normal range."""
     return elementwise(_emit_exp)(a)
 
 
 @intrinsic
 def log(typingctx, a):
-    """Natural logarithm of a >= 0, within 1 unit in the last place; minus infinity below the normal range."""
+    """Return the natural logarithm of a >= 0, within 1 unit in the last place; minus infinity below the normal range."""
     return elementwise(_emit_log)(a)
 
 
@@ -134,8 +134,11 @@ def log(typingctx, a):
 
 
 def _emit_exp2_falling(builder: ir.IRBuilder, x: ir.Value) -> ir.Value:
-    """2^x = 2^n 2^r. Adding a number so large that its last place counts ones leaves n in the last places of the sum, from where a
-    shift brings it to the exponent; taking that number away again leaves n as a number."""
+    """Compute 2^x = 2^n 2^r.
+
+    Adding a number whose last place is worth 1 rounds x to n and leaves n in the last places of the sum. A shift moves it to the
+    exponent; subtracting the number again gives n as a floating-point number.
+    """
     vec, fl = x.type, x.type.element
     width, mantissa, bias = _BITS[fl]
     integers = ir.VectorType(ir.IntType(width), vec.count)
@@ -149,13 +152,13 @@ def _emit_exp2_falling(builder: ir.IRBuilder, x: ir.Value) -> ir.Value:
 
 
 def _emit_log2(builder: ir.IRBuilder, x: ir.Value) -> ir.Value:
-    """log2(2^e f) = e + (f - 1) p(f - 1) with f in [sqrt(1/2), sqrt(2))."""
+    """Compute log2(2^e f) = e + (f - 1) p(f - 1) with f in [sqrt(1/2), sqrt(2))."""
     vec = x.type
     if vec.element == ir.DoubleType():
         return builder.fmul(_emit_log(builder, x), constant(vec, 1.0 / math.log(2.0)))
     e, f = _exponent_and_fraction(builder, x)
     g = builder.fsub(f, constant(vec, 1.0))
-    # the terms that weigh most come last, one by one: so fewer digits are lost
+    # the largest terms are added last, one by one, which loses fewer digits
     slope = call(builder, "llvm.fma", g, _estrin(builder, g, _LOG2[1:]), constant(vec, _LOG2[0]))
     return call(builder, "llvm.fma", g, slope, e)
 
@@ -170,17 +173,17 @@ def _emit_power_of_2(builder: ir.IRBuilder, x: ir.Value) -> ir.Value:
 
 @intrinsic
 def exp2_falling(typingctx, a):
-    """2 to the a for a <= 128 (float64: 1024), within 1 unit in the last place; 0 below the normal range. NaN stays NaN."""
+    """Return 2 to the a for a <= 128 (float64: 1024), within 1 unit in the last place; 0 below the normal range, NaN for NaN."""
     return elementwise(_emit_exp2_falling)(a)
 
 
 @intrinsic
 def log2(typingctx, a):
-    """log2(a) for finite a > 0 in the normal range, within 2 units in the last place; of other numbers some finite number."""
+    """Return log2(a) for finite a > 0 in the normal range, within 2 units in the last place; else an arbitrary finite number."""
     return elementwise(_emit_log2)(a)
 
 
 @intrinsic
 def power_of_2(typingctx, a):
-    """The largest power of 2 that is no larger than a > 0 (in the normal range)."""
+    """Return the largest power of 2 that is at most a, for a > 0 in the normal range."""
     return elementwise(_emit_power_of_2)(a)

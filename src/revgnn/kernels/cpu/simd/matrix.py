@@ -33,7 +33,7 @@ from revgnn.kernels.cpu.simd.vector import (
 
 @intrinsic(prefer_literal=True)
 def repeat(typingctx, vector, count):
-    """A tuple of `count` copies of a vector: the rows of a small matrix that stays in registers."""
+    """Return a tuple of `count` copies of a vector: the rows of a small matrix that stays in registers."""
     n = literal(count)
     if n is None:
         return None
@@ -48,9 +48,9 @@ def repeat(typingctx, vector, count):
 def _scalars(
     builder: Any, column: Any, dtype: types.Type, at: Any, step: Any, count: int, to: types.Type
 ) -> Callable[[int, Any], Any]:
-    """Elements `at + k * step` of a column, for k below `count`: a function of k and a vector type, the element in each lane.
+    """Return a function of k and a vector type: a vector with element `at + k * step` of a column in each lane, for k < `count`.
 
-    A column of 16-bit numbers (of `step` 1) is loaded whole and converted at once.
+    A column of 16-bit numbers, whose `step` is 1, is loaded as a whole and converted once.
     """
     element, i64 = LLVM[dtype], ir.IntType(64)
     if dtype == to:
@@ -76,9 +76,9 @@ def _scalars(
 
 
 def _converted(builder: Any, piece: Any, dtype: types.Type, to: ir.Type) -> Any:
-    """16-bit lanes as `to`."""
+    """Return 16-bit lanes as `to`."""
     vec = ir.VectorType(to, piece.type.count)
-    if dtype in (float16, types.int8):
+    if dtype == float16:
         return builder.fpext(piece, vec)
     if dtype == types.int16:
         return builder.sitofp(piece, vec)
@@ -90,8 +90,10 @@ def _converted(builder: Any, piece: Any, dtype: types.Type, to: ir.Type) -> Any:
 
 @intrinsic(prefer_literal=True)
 def load_converted(typingctx, base, offset, lanes, dtype):
-    """`lanes` consecutive elements of `base`, from element `offset` on, as `dtype`. They may be int16, float16
-    or bfloat16."""
+    """Return `lanes` consecutive elements of `base`, from element `offset` on, as `dtype`.
+
+    They may be int16, float16 or bfloat16.
+    """
     n = literal(lanes)
     if n is None:
         return None
@@ -110,7 +112,7 @@ def load_converted(typingctx, base, offset, lanes, dtype):
 
 @intrinsic(prefer_literal=True)
 def add_encoded(typingctx, vector, column, at, base, offset, stride, count):
-    """`vector + sum over k of column[at + k] * row_k`: row k is as many elements of `base` from `offset + k * stride` on.
+    """Return `vector + sum over k of column[at + k] * row_k`, where row k is the elements of `base` from `offset + k * stride` on.
 
     The column may be int16, float16 or bfloat16.
     """
@@ -136,7 +138,7 @@ def add_encoded(typingctx, vector, column, at, base, offset, stride, count):
 
 @intrinsic
 def add_outer(typingctx, rows, column, at, vector):
-    """`rows[k] + column[at + k] * vector` for each k: one outer product, added to a matrix in registers.
+    """Return `rows[k] + column[at + k] * vector` for each k: an outer product, added to a matrix in registers.
 
     The column may be int16, float16 or bfloat16.
     """
@@ -179,20 +181,20 @@ def add_rows(typingctx, base, offset, stride, rows):
 
 
 def _lanes_of(builder: Any, x: Any, y: Any, which: Sequence[int]) -> Any:
-    """Lanes `which` of x and y, those of y counted on from those of x."""
+    """Return the lanes `which` of x and y. The numbers of the lanes of y follow those of x."""
     return builder.shuffle_vector(x, y, ir.Constant(ir.VectorType(ir.IntType(32), len(which)), list(which)))
 
 
 @intrinsic
 def fold(typingctx, a):
-    """The pieces of a vector added up: a vector of 16 lanes, of which those beyond the lanes of `a` are 0."""
+    """Return the sum of the pieces of a vector: 16 lanes. Lanes that `a` does not have count as 0."""
     result = Vector(a.dtype, PIECE)
 
     def codegen(context, builder, signature, values):
         out, filled = [], 0
         for piece in split(builder, values[0]):
             n = piece.type.count
-            if n < PIECE:  # the narrow last pieces go side by side, zeros around each
+            if n < PIECE:  # the narrow last pieces are placed side by side, with zeros around each
                 which = [n] * filled + [*range(n)] + [n] * (PIECE - filled - n)
                 piece, filled = _lanes_of(builder, piece, constant(piece.type, 0.0), which), filled + n
             out.append(piece)
@@ -202,7 +204,7 @@ def fold(typingctx, a):
 
 
 def _halves(low: Sequence[int], high: Sequence[int], beside: int) -> tuple[list[int], list[int]]:
-    """Lanes of two vectors, x and y: those at `low`, and those at `high`, of either, `beside` of x by as many of y."""
+    """Return two selections of lanes of vectors x and y: at `low`, and at `high`. Runs of `beside` lanes alternate between both."""
     runs = [range(i, i + beside) for i in range(0, len(low), beside)]
     pick = [[side[i] + of for run in runs for of in (0, PIECE) for i in run] for side in (low, high)]
     return pick[0], pick[1]
@@ -214,13 +216,16 @@ _HALVINGS = (
     _halves([0, 1, 2, 3, 8, 9, 10, 11], [4, 5, 6, 7, 12, 13, 14, 15], 8),
     _halves([0, 1, 2, 3, 8, 9, 10, 11], [4, 5, 6, 7, 12, 13, 14, 15], 8),
 )
-"""Four steps from 16 vectors of a row each to one of 16 totals: lanes of two vectors whose sum has half as many terms of a row
-left, of twice as many rows. Lanes stay within their 128 bits as long as they can, which is cheap."""
+"""Four steps from 16 vectors, one for each row, to one vector of 16 totals.
+
+Each step adds two selections of lanes of two vectors. The sum has half as many terms of a row, of twice as many rows. The first
+steps move lanes within 128 bits only, which is cheap.
+"""
 
 
 @intrinsic
 def row_totals(typingctx, base, offset):
-    """Sums of 16 rows of 16 elements each, from element `offset` on: lane r is that of row r. All rows add in the same order."""
+    """Return the sums of 16 rows of 16 elements, from element `offset` on, one lane each. All rows add in the same order."""
     result = Vector(base.dtype, PIECE)
 
     def codegen(context, builder, signature, values):
@@ -237,7 +242,7 @@ def row_totals(typingctx, base, offset):
 
 
 class _Cell(NamedTuple):
-    """What one accumulator of a tile holds: `lanes` columns from `column` on, of each of the rows `rows`, one after the other."""
+    """One accumulator of a tile: `lanes` columns from `column` on, of each of the rows `rows`, one after the other."""
 
     column: int
     lanes: int
@@ -245,7 +250,7 @@ class _Cell(NamedTuple):
 
 
 def _cells(rows: int, lanes: int, element: ir.Type) -> list[_Cell]:
-    """Cut a tile into accumulators. Columns that fill half a register share one: two rows each, side by side."""
+    """Cut a tile into accumulators. Where columns fill half a register, two rows share one register, side by side."""
     cells, column = [], 0
     for n in pieces_of(lanes):
         share = 2 if rows % 2 == 0 and 2 * n * bytes_of(element) == REGISTER_BYTES else 1
@@ -255,7 +260,7 @@ def _cells(rows: int, lanes: int, element: ir.Type) -> list[_Cell]:
 
 
 def _beside(builder: Any, parts: list[Any]) -> Any:
-    """One vector, or two as one."""
+    """Return one vector, or two as one."""
     return parts[0] if len(parts) == 1 else _lanes_of(builder, parts[0], parts[1], range(2 * parts[0].type.count))
 
 
@@ -263,11 +268,11 @@ def _beside(builder: Any, parts: list[Any]) -> Any:
 def product_tile(
     typingctx, a, a_at, a_row, a_step, b, b_at, b_row, depth, start, start_at, start_row, out, out_at, out_row, rows, lanes
 ):
-    """`out = start + A B` for a tile of `rows` by `lanes`, kept in registers while the sums over `depth` terms run.
+    """Compute `out = start + A B` for a tile of `rows` by `lanes` that stays in registers during the sums over `depth` terms.
 
     `A[m, k]` is `a[a_at + m * a_row + k * a_step]`, `B[k]` the `lanes` elements of `b` from `b_at + k * b_row` on; rows of `start`
-    and `out` begin at `start_at + m * start_row` and `out_at + m * out_row`. One intrinsic rather than a loop over tuples of
-    vectors: LLVM takes minutes to see through those.
+    and `out` begin at `start_at + m * start_row` and `out_at + m * out_row`. This is one intrinsic because
+    LLVM takes minutes to compile a loop over tuples of vectors.
     """
     count, width = literal(rows), literal(lanes)
     if count is None or width is None:
@@ -331,7 +336,7 @@ def product_tile(
 
 @intrinsic(prefer_literal=True)
 def load_rows(typingctx, base, offset, stride, lanes, count):
-    """A small matrix in registers: `count` rows, row k the `lanes` elements of `base` from `offset + k * stride` on."""
+    """Return a small matrix in registers: `count` rows, where row k is `lanes` elements of `base` from `offset + k * stride` on."""
     width, n = literal(lanes), literal(count)
     if width is None or n is None:
         return None
@@ -356,7 +361,7 @@ def load_rows(typingctx, base, offset, stride, lanes, count):
 
 @intrinsic
 def add_product(typingctx, vector, column, at, rows):
-    """`vector + sum over k of column[at + k] * rows[k]`: a column times a matrix in registers.
+    """Return `vector + sum over k of column[at + k] * rows[k]`: a column times a matrix in registers.
 
     The column may be int16, float16 or bfloat16.
     """

@@ -1,13 +1,12 @@
 """Explicit vectors for numba kernels.
 
-A kernel holds a row of channels in registers as one value: `m = fma(splat(a, C), load(w, k * C, C), m)`. How many machine registers
-that takes is not its concern: a `Vector` of any number of lanes is kept as pieces of 16 lanes and a tail of powers of two,
-which LLVM maps onto what the host has (AVX-512, AVX2, NEON). Compared with loops left to the auto-vectoriser, accumulators
-stay in registers, nothing is re-loaded for fear of aliasing, compilation is several times faster, and the result does not
-hinge on a heuristic.
+A kernel keeps a row of channels in registers as one value: `m = fma(splat(a, C), load(w, k * C, C), m)`. A `Vector` of any number
+of lanes is stored as pieces of 16 lanes and a tail of powers of two, which LLVM maps to the registers of the host (AVX-512, AVX2,
+NEON). Compared with loops that the compiler vectorises by itself, accumulators stay in registers, nothing is loaded again because
+it might have been overwritten, compilation is several times faster, and the result does not depend on a heuristic.
 
-Lanes are compile-time constants: a literal, or a variable that the kernel's factory closes over. Pointers are raw
-(`pointer`): callers guarantee the extents.
+The number of lanes is a compile-time constant: a literal, or a variable that the kernel's factory closes over. Pointers carry no
+length: the caller guarantees that the elements exist.
 """
 
 # llvmlite's values and types carry no annotations that a checker could follow
@@ -25,13 +24,12 @@ from numba.extending import models, register_model
 
 from revgnn.kernels.cpu.elements import bfloat16, float16
 
-# it takes one argument off the signature, which type checkers do not see
+# it removes one argument from the signature, which type checkers do not see
 intrinsic: Any = extending.intrinsic
 
 PIECE = 16
 """Lanes of a full piece: one AVX-512 register of float32."""
 
-REVISION = 0
 _FEATURES = dict(llvm.get_host_cpu_features())
 REGISTERS = 32 if _FEATURES.get("avx512f") or not _FEATURES.get("sse2") else 16
 """Vector registers of the host (x86 before AVX-512 has 16)."""
@@ -60,8 +58,6 @@ LLVM = {
     types.int64: ir.IntType(64),
     types.boolean: ir.IntType(1),
     types.int16: ir.IntType(16),
-    types.int8: ir.HalfType(),
-    types.uint16: ir.IntType(16),
     float16: float16.llvm,
     bfloat16: bfloat16.llvm,
 }
@@ -79,12 +75,12 @@ class _VectorModel(models.PrimitiveModel):
 
 
 def split(builder: ir.IRBuilder, value: ir.Value) -> list[ir.Value]:
-    """The pieces of a vector."""
+    """Return the pieces of a vector."""
     return [builder.extract_value(value, i) for i in range(len(value.type.elements))]
 
 
 def join(builder: ir.IRBuilder, pieces: list[ir.Value]) -> ir.Value:
-    """A vector of these pieces."""
+    """Return the vector of these pieces."""
     out = ir.Constant(ir.LiteralStructType([p.type for p in pieces]), ir.Undefined)
     for i, piece in enumerate(pieces):
         out = builder.insert_value(out, piece, i)
@@ -96,7 +92,7 @@ def constant(like: ir.VectorType, value: float | int) -> ir.Constant:
 
 
 def call(builder: ir.IRBuilder, name: str, *args: ir.Value) -> ir.Value:
-    """An LLVM intrinsic overloaded on the type of its arguments, such as `llvm.fma`."""
+    """Call an LLVM intrinsic that is overloaded on the type of its arguments, such as `llvm.fma`."""
     vec = args[0].type
     suffix = f"v{vec.count}" + {ir.FloatType(): "f32", ir.DoubleType(): "f64"}.get(
         vec.element, f"i{getattr(vec.element, 'width', 0)}"
@@ -106,7 +102,10 @@ def call(builder: ir.IRBuilder, name: str, *args: ir.Value) -> ir.Value:
 
 
 def elementwise(emit: Callable[..., ir.Value], result: Callable[..., types.Type] | None = None):
-    """An intrinsic on vectors of equal lanes: `emit(builder, *pieces)` makes one piece of the result from one of each argument."""
+    """Return the typing function of an intrinsic on vectors of equal lanes.
+
+    `emit(builder, *pieces)` computes one piece of the result from one piece of each argument.
+    """
 
     def typing(*args: types.Type) -> tuple:
         vectors = [a for a in args if isinstance(a, Vector)]
@@ -132,7 +131,7 @@ def literal(lanes: types.Type) -> int | None:
 
 @intrinsic
 def pointer(typingctx, address, dtype):
-    """The address (int64) as a pointer to elements of `dtype` (`np.float32`, ...). Index it for scalars, `load` for vectors."""
+    """Return an address (int64) as a pointer to elements of `dtype`: index it for scalars, `load` for vectors."""
     result = types.CPointer(dtype.dtype)
 
     def codegen(context, builder, signature, values):
@@ -141,9 +140,20 @@ def pointer(typingctx, address, dtype):
     return result(address, dtype), codegen
 
 
+@intrinsic
+def advanced(typingctx, base, offset):
+    """Return the pointer to element `offset` of `base`."""
+
+    def codegen(context, builder, signature, values):
+        start = context.cast(builder, values[1], signature.args[1], types.int64)
+        return builder.bitcast(element_at(builder, values[0], start, LLVM[base.dtype]), context.get_value_type(base))
+
+    return base(base, offset), codegen
+
+
 @intrinsic(prefer_literal=True)
 def load(typingctx, base, offset, lanes):
-    """`lanes` consecutive elements of `base`, from element `offset` on."""
+    """Return `lanes` consecutive elements of `base`, from element `offset` on."""
     n = literal(lanes)
     if n is None:
         return None
@@ -197,7 +207,7 @@ def broadcast(builder: ir.IRBuilder, scalar: ir.Value, vec: ir.VectorType) -> ir
 
 @intrinsic(prefer_literal=True)
 def splat(typingctx, value, lanes):
-    """A vector with `value` in each lane."""
+    """Return a vector with `value` in each lane."""
     n = literal(lanes)
     if n is None:
         return None
@@ -213,7 +223,7 @@ def splat(typingctx, value, lanes):
 
 @intrinsic
 def prefetch(typingctx, base, offset):
-    """Ask for the cache line of element `offset` of `base`, to be read soon."""
+    """Fetch the cache line of element `offset` of `base` into the cache."""
 
     def codegen(context, builder, signature, values):
         start = context.cast(builder, values[1], signature.args[1], types.int64)
@@ -229,7 +239,7 @@ def prefetch(typingctx, base, offset):
 
 @intrinsic(prefer_literal=True)
 def scratch(typingctx, dtype, count):
-    """A pointer to `count` uninitialised elements of `dtype` on the stack, 64-byte aligned, the kernel's own as long as it runs."""
+    """Return a pointer to `count` uninitialised elements of `dtype` on the stack, 64-byte aligned, valid while the kernel runs."""
     n = literal(count)
     if n is None:
         return None
@@ -240,7 +250,8 @@ def scratch(typingctx, dtype, count):
         with builder.goto_entry_block():
             where = builder.alloca(ir.ArrayType(LLVM[dtype.dtype], n))
         where.align = 64
-        # Laundered: LLVM would look through all uses of the array again and again for a chance to remove it, half a minute long.
+        # The address passes through an assembly instruction that LLVM cannot see through. Otherwise LLVM spends half a minute on
+        # all uses of the array, in search of a way to remove it.
         address = builder.ptrtoint(where, ir.IntType(64))
         opaque = ir.InlineAsm(ir.FunctionType(address.type, [address.type]), "", "=r,0", side_effect=True)
         return builder.inttoptr(builder.call(opaque, [address]), LLVM[dtype.dtype].as_pointer())
@@ -250,7 +261,7 @@ def scratch(typingctx, dtype, count):
 
 @intrinsic
 def opaque(typingctx, value):
-    """An integer as it is, its value hidden from LLVM: a loop up to it is not unrolled, which code the size of a cache would be."""
+    """Return an integer whose value LLVM does not know, so that a loop up to it is not unrolled into code the size of a cache."""
 
     def codegen(context, builder, signature, values):
         number = context.cast(builder, values[0], signature.args[0], types.int64)

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 from numba import njit
 
-from revgnn.kernels.cpu import simd
-from revgnn.kernels.cpu.launch import CHUNK, first_row, kernel, next_block
+from revgnn.kernels.cpu.blocks import CHUNK, blocks, even_blocks, first_row, weighted_blocks
+from revgnn.kernels.cpu.kernel import Kernel, kernel, number, read, size, write
 from revgnn.kernels.cpu.simd import (
     add,
     add_outer,
@@ -31,7 +31,6 @@ from revgnn.kernels.cpu.simd import (
     log2,
     mul,
     narrow,
-    pointer,
     prefetch,
     repeat,
     scratch,
@@ -44,84 +43,87 @@ from revgnn.kernels.cpu.simd import (
 )
 from revgnn.ops.aggregate.cpu.forward import LOG2_E
 from revgnn.ops.aggregate.cpu.message import AHEAD, clamped, encoded, message, prefetch_row
+from revgnn.ops.aggregate.reducers import Form
 
 LIMIT = 128.0
-"""Powers of 2 from here on are infinite in float32, and none that a gradient takes gets here in float64."""
+"""Exponent from which on powers of 2 are infinite in float32. In float64 no exponent of a gradient is as large."""
 
 # --- backward: max ---------------------------------------------------------------------------------------------------------------
 
 
 @functools.cache
-def max_backward_edges(K: int, edges: bool, dtype: Any, coded: Any, position: Any) -> Any:
+def max_backward_edges(K: int, edges: bool, dtype: Any, stored: Any, position: Any) -> Kernel:
     """Gradients of the weight and the bias (a partial sum a block, float64: C x K, C) and of the edge features, from the winners.
 
-    A winner's features lie anywhere among those of the node's edges: they are asked for two nodes early.
+    A winner's features are anywhere among those of the node's edges: they are prefetched two nodes ahead.
     """
-    revision, EARLY = simd.REVISION, 2
+    EARLY = 2
 
-    def rows(record):
-        _ = revision
-        num_rows, channels = record[2], record[3]
-        winner, grad, a, wt = (
-            pointer(record[4], position),
-            pointer(record[5], dtype),
-            pointer(record[6], coded),
-            pointer(record[7], dtype),
-        )
-        partial, partial_b, grad_a = pointer(record[8], np.float64), pointer(record[9], np.float64), pointer(record[10], dtype)
-        while True:
-            block = next_block(record)
-            if block >= record[1]:
-                return
-            mine, end = block * channels, num_rows * (block + 1) // record[1]
-            for i in range(num_rows * block // record[1], end):
-                soon = min(i + EARLY, end - 1)
+    @kernel(
+        num_rows=size,
+        channels=size,
+        winner=read(position, "num_rows * channels"),
+        grad=read(dtype, "num_rows * channels"),
+        features=read(stored),
+        weight_t=read(dtype, f"channels * {K}"),
+        partial=write(np.float64, f"blocks * channels * {K}"),
+        partial_bias=write(np.float64, "blocks * channels"),
+        grad_features=write(dtype, optional=not edges),
+    )
+    def max_backward_edges(args):
+        num_rows, channels, winner, grad, a, wt = args.num_rows, args.channels, args.winner, args.grad, args.features, args.weight_t
+        partial, partial_b, grad_a = args.partial, args.partial_bias, args.grad_features
+        for block, begin, end in even_blocks(args, num_rows):
+            own = block * channels
+            for i in range(begin, end):
+                ahead = min(i + EARLY, end - 1)
                 for c in range(channels):
-                    prefetch(a, max(np.int64(winner[soon * channels + c]), 0) * K)
+                    prefetch(a, max(np.int64(winner[ahead * channels + c]), 0) * K)
                     e = np.int64(winner[i * channels + c])
                     if e >= 0:
-                        partial_b[mine + c] += grad[i * channels + c]
+                        partial_b[own + c] += grad[i * channels + c]
                         g = splat(grad[i * channels + c], K)
                         features = widen(load_converted(a, e * K, K, dtype))
-                        sums = (mine + c) * K
+                        sums = (own + c) * K
                         store(partial, sums, fma(widen(g), features, load(partial, sums, K)))
                         if edges:
                             store(grad_a, e * K, fma(g, load(wt, c * K, K), load(grad_a, e * K, K)))
 
-    return kernel(rows)
+    return max_backward_edges
 
 
 @functools.cache
-def max_backward_x(residual: bool, dtype: Any, index: Any, position: Any) -> Any:
-    """Scatter to the sources. A block owns a few channels of all rows, so an element has one writer and one order of summation."""
-    revision, EARLY = simd.REVISION, 8
+def max_backward_x(residual: bool, dtype: Any, index: Any, position: Any) -> Kernel:
+    """Scatter to the sources. A block owns `width` channels of all rows: each element has one writer and one order of summation."""
+    EARLY = 8
 
-    def columns(record):
-        _ = revision
-        num_rows, channels, width = record[2], record[3], record[4]
-        winner, grad, src, grad_x = (
-            pointer(record[5], position),
-            pointer(record[6], dtype),
-            pointer(record[7], index),
-            pointer(record[8], dtype),
-        )
-        while True:
-            block = next_block(record)
-            if block >= record[1]:
-                return
+    @kernel(
+        num_rows=size,
+        num_edges=size,
+        channels=size,
+        width=size,
+        winner=read(position, "num_rows * channels"),
+        grad=read(dtype, "num_rows * channels"),
+        src=read(index, "num_edges"),
+        grad_x=write(dtype, "num_rows * channels"),
+    )
+    def max_backward_x(args):
+        num_rows, channels, width = args.num_rows, args.channels, args.width
+        winner, grad, src, grad_x = args.winner, args.grad, args.src, args.grad_x
+        for block in blocks(args):
             first, stop = block * width, min(block * width + width, channels)
             for i in range(num_rows):
                 for c in range(first, stop):
                     grad_x[i * channels + c] = grad[i * channels + c] if residual else dtype(0)
             for i in range(num_rows):
-                soon = min(i + EARLY, num_rows - 1)
+                ahead = min(i + EARLY, num_rows - 1)
                 for c in range(first, stop):
-                    prefetch(src, max(np.int64(winner[soon * channels + c]), 0))
+                    prefetch(src, max(np.int64(winner[ahead * channels + c]), 0))
                     e = winner[i * channels + c]
                     if e >= 0:
                         grad_x[np.int64(src[e]) * channels + c] += grad[i * channels + c]
 
-    return kernel(columns)
+    return max_backward_x
 
 
 # --- backward: everything but max ------------------------------------------------------------------------------------------------
@@ -146,7 +148,7 @@ def _power_gradient(m, g, inverse, less_one, most):
 
 
 @functools.cache
-def backward_by_destination(C: int, K: int, kind: str, weights: bool, edges: bool, dtype: Any, coded: Any, index: Any) -> Any:
+def backward_by_destination(C: int, K: int, form: Form, weights: bool, edges: bool, dtype: Any, stored: Any, index: Any) -> Kernel:
     """With edge features, which come in order so, and what all messages of a node share stays in registers. With g the gradient
     that reaches the node, over its degree for mean and power:
 
@@ -158,32 +160,53 @@ def backward_by_destination(C: int, K: int, kind: str, weights: bool, edges: boo
     part, so that an element has one writer. Those of edge features want all tiles in one block. Where the gradient takes more than
     g, messages stay in cache a few at a time, to be worked on in three short loops: one whole would outgrow the registers.
     """
-    revision, ROOM = simd.REVISION, CHUNK * C
-    LINE = 64 // dtype(0).nbytes
-    mean, softmax, semigrad, power = kind == "mean", kind.startswith("softmax"), kind == "softmax-semigrad", kind == "power"
+    ROOM, LINE = CHUNK * C, 64 // dtype(0).nbytes
+    mean, softmax, semi_gradient, power = form
     linear = not softmax and not power
 
-    def rows(record):
-        _ = revision
-        num_rows, stride, channel, tiles, parts, step = record[2], record[3], record[4], record[5], record[6], record[7]
-        indptr, src, x = pointer(record[8], np.int64), pointer(record[9], index), pointer(record[10], dtype)
-        a, w, b = pointer(record[11], coded), pointer(record[12], dtype), pointer(record[13], dtype)
-        eps, wide_p = pointer(record[14], dtype)[0], pointer(record[15], np.float64)[0]
-        low, high = pointer(record[16], dtype)[0], pointer(record[16], dtype)[1]
-        grad, out = pointer(record[17], dtype), pointer(record[18], dtype)
-        saved, scales = pointer(record[19], dtype), pointer(record[20], dtype)
-        partial_x, padded = pointer(record[21], dtype), record[22]
-        partial_w, partial_t, grad_a = pointer(record[23], np.float64), pointer(record[24], np.float64), pointer(record[25], dtype)
-        last, held = indptr[num_rows] - 1, scratch(dtype, ROOM)
-        while True:
-            block = next_block(record)
-            if block >= record[1]:
-                return
+    @kernel(
+        num_rows=size,
+        num_edges=size,
+        stride=size,
+        channel=size,
+        tiles=size,
+        parts=size,
+        step=size,
+        padded=size,
+        eps=number,
+        parameter=number,
+        low=number,
+        high=number,
+        indptr=read(np.int64, "num_rows + 1"),
+        src=read(index, "num_edges"),
+        x=read(dtype, "num_rows * stride"),
+        features=read(stored, f"num_edges * {K}"),
+        weight=read(dtype, f"{K} * stride"),
+        bias=read(dtype, "stride"),
+        grad=read(dtype, "num_rows * stride"),
+        out=read(dtype, "num_rows * stride", optional=linear),
+        peaks_or_remainder=read(dtype, "num_rows * stride", optional=linear),
+        scales=read(dtype, "num_rows * stride", optional=not softmax),
+        partial_x=write(dtype, "parts * num_rows * padded"),
+        partial_w=write(np.float64, f"parts * {K} * stride", optional=not weights),
+        partial_parameter=write(np.float64, "blocks"),
+        grad_features=write(dtype, f"num_edges * {K}", optional=not edges),
+    )
+    def backward_by_destination(args):
+        num_rows, stride, channel, tiles, parts, step = args.num_rows, args.stride, args.channel, args.tiles, args.parts, args.step
+        indptr, src, x, a, w, b = args.indptr, args.src, args.x, args.features, args.weight, args.bias
+        eps, wide_p, low, high = dtype(args.eps), args.parameter, dtype(args.low), dtype(args.high)
+        grad, out, saved, scales = args.grad, args.out, args.peaks_or_remainder, args.scales
+        partial_x, padded, partial_w, partial_t, grad_a = (
+            args.partial_x, args.padded, args.partial_w, args.partial_parameter, args.grad_features
+        )  # fmt: skip
+        last, messages = indptr[num_rows] - 1, scratch(dtype, ROOM)
+        for block in blocks(args):
             part, first_tile = block % parts, block // parts
             begin, end = first_row(indptr, num_rows, part, parts), first_row(indptr, num_rows, part + 1, parts)
             dt = 0.0
             for c in range(channel + first_tile * C, channel + tiles * C, step):
-                mine = part * num_rows * padded + c
+                own = part * num_rows * padded + c
                 base, zero = load(b, c, C), splat(dtype(0), C)
                 lowest, highest = splat(low, C), splat(high, C)
                 t, scale = splat(dtype(wide_p), C), splat(dtype(wide_p * LOG2_E), C)
@@ -208,14 +231,16 @@ def backward_by_destination(C: int, K: int, kind: str, weights: bool, edges: boo
                         if not linear:
                             for e in range(first, stop):
                                 prefetch_row(x, np.int64(src[min(e + AHEAD, last)]), stride, c, C, LINE)
-                                store(held, (e - first) * C, encoded(x, np.int64(src[e]) * stride + c, a, e, encoder, base, C, K))
+                                store(
+                                    messages, (e - first) * C, encoded(x, np.int64(src[e]) * stride + c, a, e, encoder, base, C, K)
+                                )
                             slope = zero
                             for n in range(stop - first):
-                                before = load(held, n * C, C)
+                                before = load(messages, n * C, C)
                                 m = message(before, eps, C)
                                 if softmax:
                                     s, rise, gm = _softmax_gradient(m, g, peak, mid, scale, t)
-                                    if semigrad:
+                                    if semi_gradient:
                                         gm = s
                                     else:
                                         slope = add(slope, rise)
@@ -224,23 +249,23 @@ def backward_by_destination(C: int, K: int, kind: str, weights: bool, edges: boo
                                     gm, rise = _power_gradient(inside, g, inverse, less_one, most)
                                     slope = add(slope, rise)
                                     gm = select(greater(lowest, m), zero, select(greater(m, highest), zero, gm))
-                                store(held, n * C, select(greater(before, zero), gm, zero))
+                                store(messages, n * C, select(greater(before, zero), gm, zero))
                             dt += total(widen(slope))
                         for e in range(first, stop):
-                            j, soon = np.int64(src[e]), np.int64(src[min(e + AHEAD, last)])
-                            prefetch_row(partial_x, soon, padded, mine, C, LINE)
+                            j, ahead = np.int64(src[e]), np.int64(src[min(e + AHEAD, last)])
+                            prefetch_row(partial_x, ahead, padded, own, C, LINE)
                             if linear:
-                                prefetch_row(x, soon, stride, c, C, LINE)
+                                prefetch_row(x, ahead, stride, c, C, LINE)
                                 before = encoded(x, j * stride + c, a, e, encoder, base, C, K)
                                 gm = select(greater(before, zero), g, zero)
                             else:
-                                gm = load(held, (e - first) * C, C)
+                                gm = load(messages, (e - first) * C, C)
                             if weights:
                                 outer = add_outer(outer, a, e * K, gm)
                             if edges:
                                 for k in range(K):
                                     grad_a[e * K + k] += total(mul(gm, encoder[k]))
-                            at = mine + j * padded
+                            at = own + j * padded
                             store(partial_x, at, add(load(partial_x, at, C), gm))
                         if weights:
                             pending += stop - first
@@ -251,11 +276,11 @@ def backward_by_destination(C: int, K: int, kind: str, weights: bool, edges: boo
                     add_rows(partial_w, part * K * stride + c, stride, outer)
             partial_t[block] = dt
 
-    return kernel(rows)
+    return backward_by_destination
 
 
 @functools.cache
-def backward_by_source(C: int, kind: str, dtype: Any, index: Any) -> Any:
+def backward_by_source(C: int, form: Form, dtype: Any, index: Any) -> Kernel:
     """Without edge features a message depends on its source alone, and each row of the gradient has one writer. `grad` arrives as
 
     - sum, mean: what reaches the node;
@@ -263,27 +288,38 @@ def backward_by_source(C: int, kind: str, dtype: Any, index: Any) -> Any:
     - power: that times out^(1 - p) / degree, in float64 (of out = 1e-7, p = 7 float32 would overflow). What edges add up is
     then the same for all messages of a source, dm = m^(p - 1) sum of grad, dp = sum of dm m log(m) (the rest of dp is per node).
     """
-    revision = simd.REVISION
-    mean, softmax, semigrad, power = kind == "mean", kind.startswith("softmax"), kind == "softmax-semigrad", kind == "power"
+    mean, softmax, semi_gradient, power = form
     wide = np.float64 if power else dtype
     LINE = 64 // wide(0).nbytes
 
-    def sources(record):
-        _ = revision
-        num_rows, stride, channel, tiles = record[2], record[3], record[4], record[5]
-        indptr, dst = pointer(record[6], np.int64), pointer(record[7], index)
-        x, b, eps = pointer(record[8], dtype), pointer(record[9], dtype), pointer(record[10], dtype)[0]
-        param = pointer(record[11], np.float64)[0]
-        low, high = pointer(record[12], dtype)[0], pointer(record[12], dtype)[1]
-        grad, out, peaks = pointer(record[13], wide), pointer(record[14], dtype), pointer(record[15], dtype)
-        grad_x, partial_t = pointer(record[16], dtype), pointer(record[17], np.float64)
-        degrees = pointer(record[18], np.int64)
+    @kernel(
+        num_rows=size,
+        num_edges=size,
+        stride=size,
+        channel=size,
+        tiles=size,
+        eps=number,
+        parameter=number,
+        low=number,
+        high=number,
+        indptr=read(np.int64, "num_rows + 1"),
+        dst=read(index, "num_edges"),
+        x=read(dtype, "num_rows * stride"),
+        bias=read(dtype, "stride"),
+        grad=read(wide, "num_rows * stride"),
+        out=read(dtype, "num_rows * stride", optional=not softmax),
+        peaks=read(dtype, "num_rows * stride", optional=not softmax),
+        destination_indptr=read(np.int64, "num_rows + 1"),
+        grad_x=write(dtype, "num_rows * stride"),
+        partial_parameter=write(np.float64, "blocks"),
+    )
+    def backward_by_source(args):
+        num_rows, stride, channel, tiles = args.num_rows, args.stride, args.channel, args.tiles
+        indptr, dst, x, b, eps, param = args.indptr, args.dst, args.x, args.bias, dtype(args.eps), args.parameter
+        low, high, grad, out, peaks = dtype(args.low), dtype(args.high), args.grad, args.out, args.peaks
+        grad_x, partial_t, degrees = args.grad_x, args.partial_parameter, args.destination_indptr
         last = indptr[num_rows] - 1
-        while True:
-            block = next_block(record)
-            if block >= record[1]:
-                return
-            begin, end = first_row(indptr, num_rows, block, record[1]), first_row(indptr, num_rows, block + 1, record[1])
+        for block, begin, end in weighted_blocks(args, indptr, num_rows):
             dt = 0.0
             for c in range(channel, channel + tiles * C, C):
                 base, zero = load(b, c, C), splat(dtype(0), C)
@@ -296,15 +332,15 @@ def backward_by_source(C: int, kind: str, dtype: Any, index: Any) -> Any:
                     for first in range(indptr[j], indptr[j + 1], CHUNK):
                         part, slope = splat(wide(0), C), zero
                         for q in range(first, min(first + CHUNK, indptr[j + 1])):
-                            i, soon = np.int64(dst[q]), np.int64(dst[min(q + AHEAD, last)])
+                            i, ahead = np.int64(dst[q]), np.int64(dst[min(q + AHEAD, last)])
                             at = i * stride + c
-                            prefetch_row(grad, soon, stride, c, C, LINE)
+                            prefetch_row(grad, ahead, stride, c, C, LINE)
                             g = load(grad, at, C)
                             if mean:
                                 g = div(g, splat(dtype(degrees[i + 1] - degrees[i]), C))
                             if softmax:
                                 s, rise, g = _softmax_gradient(m, g, load(peaks, at, C), load(out, at, C), scale, t)
-                                if semigrad:
+                                if semi_gradient:
                                     g = s
                                 else:
                                     slope = add(slope, rise)
@@ -321,4 +357,4 @@ def backward_by_source(C: int, kind: str, dtype: Any, index: Any) -> Any:
                     store(grad_x, j * stride + c, select(greater(before, zero), narrow(acc, dtype), zero))
             partial_t[block] = dt
 
-    return kernel(sources)
+    return backward_by_source

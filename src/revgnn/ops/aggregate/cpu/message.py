@@ -1,11 +1,10 @@
-"""The message, as all kernels compute it."""
+"""The message, as all kernels of the CPU compute it."""
 
 from __future__ import annotations
 
 from numba import njit
 
 from revgnn.kernels.cpu.simd import (
-    REGISTERS,
     add,
     add_encoded,
     add_product,
@@ -20,28 +19,17 @@ from revgnn.kernels.cpu.simd import (
 )
 
 AHEAD = 32
-"""Edges to look ahead: the rows at the other ends lie anywhere, and so do edge features by source."""
+"""Edges by which loads are prefetched: the rows of the sources are anywhere in memory."""
 
 MESSAGES = 64
-"""Messages of a node whose features are decoded at a time, or that softmax holds."""
-
-
-def tiles(channels: int, features: int, widest: int = 128) -> list[tuple[int, int, int]]:
-    """Cut channels into tiles: `(first channel, lanes of a tile, number of tiles)`, whole tiles and then what is left.
-
-    As wide as leaves the weights of a tile, features x lanes, in half of the registers that AVX-512 has.
-    """
-    lanes = max(16, min(widest, 16 * (REGISTERS // 2 // features) if features else widest) // 16 * 16)
-    whole = channels // lanes
-    cut = [(0, lanes, whole), (whole * lanes, channels % lanes, 1)]
-    return [(first, width, count) for first, width, count in cut if width and count]
+"""Messages of a node whose features are decoded at a time, or that softmax and power keep in cache."""
 
 
 @njit(inline="always")
 def decode(stored, first, stop, decoded, K, FOUR, dtype):
     """Features of the edges `first` to `stop`, held in 16 bits, as `dtype`. `FOUR` is 4 K: four edges at a time.
 
-    They are read in bursts, which the machine does not foresee: those of the chunk after the next are asked for.
+    They are read in bursts, which the hardware does not predict: those of the chunk after the next are prefetched.
     """
     whole = first + (stop - first) // 4 * 4
     for e in range(first, whole, 4):
@@ -65,7 +53,7 @@ def before_relu(x, row, a, e, w, base, stride, c, C, K):
 
 @njit(inline="always")
 def encoded(x, at, a, e, encoder, base, C, K):
-    """The same, of the row at element `at` of x, with W in registers; a loop that stores would read it anew for each message."""
+    """The same for the row at element `at` of x, with W in registers; a loop that stores would load it again for each message."""
     return add_product(add(load(x, at, C), base), a, e * K, encoder)
 
 
@@ -76,12 +64,12 @@ def message(before, eps, C):
 
 @njit(inline="always")
 def clamped(m, lowest, highest):
-    """m within limits; NaN stays NaN."""
+    """Limit m; NaN stays NaN."""
     return select(greater(lowest, m), lowest, select(greater(m, highest), highest, m))
 
 
 @njit(inline="always")
 def prefetch_row(x, row, stride, c, C, LINE):
-    """Ask for channels c to c + C of a row, cache line by cache line (`LINE` elements each)."""
+    """Prefetch channels c to c + C of a row, one cache line (`LINE` elements) at a time."""
     for n in range(0, C, LINE):
         prefetch(x, row * stride + c + n)

@@ -1,0 +1,53 @@
+"""Named arrays in `.npz` files, read without unpickling."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from revgnn.data.numbers import to_native
+from revgnn.data.readers.file_kind import describe_file
+
+
+def open_npz(path: Path) -> np.lib.npyio.NpzFile:
+    """Open an npz file for reading.
+
+    Raises:
+        ValueError: if the file is missing, is not an npz file, or holds two arrays of one name.
+    """
+    try:
+        archive = np.load(path, allow_pickle=False)
+    except FileNotFoundError:
+        raise ValueError(f"there is no file {path}.") from None
+    # How the file is damaged decides which of these comes: errors of zipfile and zlib, OSError, ValueError, EOFError.
+    except Exception as error:
+        # NumPy takes any unknown file for a pickle and says how to load one.
+        reason = "" if "pickle" in str(error) else f" ({' '.join(str(error).split())[:200]})"
+        raise ValueError(f"{path} cannot be read as an npz file{reason}: {describe_file(path)}") from None
+    if not isinstance(archive, np.lib.npyio.NpzFile):
+        raise ValueError(f"{path} holds a single array; an npz file with named arrays is required.")
+    twice = sorted({key for key in archive.files if archive.files.count(key) > 1})
+    if twice:
+        archive.close()
+        raise ValueError(f"{path} holds more than one array named {', '.join(map(repr, twice))}; save the file anew.")
+    return archive
+
+
+def read_array(archive: np.lib.npyio.NpzFile, key: str, path: Path) -> np.ndarray:
+    """Return one array of the npz file at `path`, in this machine's byte order and in C order.
+
+    Raises:
+        ValueError: if the array is missing, is damaged, or holds pickled objects.
+    """
+    if key not in archive:
+        raise ValueError(f"{path} has no array {key!r}; it holds {', '.join(archive.files) or 'nothing'}.")
+    try:
+        array = archive[key]
+    except Exception as error:
+        hint = "; objects are never unpickled: save numbers or strings instead" if "pickle" in str(error) else ""
+        reason = " ".join(str(error).split())[:200]
+        raise ValueError(f"array {key!r} of {path} cannot be read: {reason}{hint}") from None
+    if not isinstance(array, np.ndarray):
+        raise ValueError(f"{key!r} in {path} is not an array; save the file with numpy.savez.")
+    return to_native(array)

@@ -1,1 +1,0 @@
-"""The published figures, a file a data set."""
