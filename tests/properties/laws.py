@@ -31,7 +31,7 @@ from hypothesis.strategies import SearchStrategy
 
 from tests.properties.process import Worker
 
-THOROUGH = 30
+THOROUGH = 40
 """How many times as many cases the slow suite draws."""
 WANTED = {"default": 2_000, "thorough": 100_000}
 """Cases that all laws together draw at least. `test_suite.py` holds the suite to it."""

@@ -103,7 +103,6 @@ def test_damaged_arrays_are_noticed(recipe: Recipe, storage: str, settled: bool,
     check_damage(recipe, storage, settled, damage, which, lambda file: file.suffix == ".npy", lambda size: range(HEADER, size))
 
 
-@known_fault("a damaged header of an array is an error of Python's tokenizer")
 @law(
     cases=60,
     recipe=recipes,
@@ -225,7 +224,6 @@ def test_a_manifest_with_another_value_is_noticed(value: str, recipe: Recipe, se
         kept.check(value)
 
 
-@known_fault("a manifest that nests is a RecursionError")
 @law(cases=15, recipe=recipes, depth=st.integers(900, 100_000), kind=st.sampled_from(["[", '{"a":']))
 def test_a_manifest_that_nests_is_noticed(recipe: Recipe, depth: int, kind: str) -> None:
     with tempfile.TemporaryDirectory() as folder, small_sets_are_cached(settled=True):

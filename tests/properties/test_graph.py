@@ -18,10 +18,8 @@ from torch_geometric.data import Data
 from revgnn import Graph
 from revgnn.data import RandomPartition
 from revgnn.ops import Max, Sum, aggregate, edge_softmax, propagate
-from tests.properties.graphs import MATRIX_LAYOUTS, DrawnEdges, Edges, drawn_edges, edge_lists, laid_out, seeds
+from tests.properties.graphs import MATRIX_LAYOUTS, VECTOR_LAYOUTS, DrawnEdges, Edges, drawn_edges, edge_lists, laid_out, seeds
 from tests.properties.laws import expect, known_fault, law
-
-KEPT_AS_GIVEN = "Graph(indptr, src) keeps arrays whose layout the kernels do not expect"
 
 
 def check_graph(graph: Graph, edges: Edges) -> None:
@@ -80,17 +78,13 @@ def check_kernels(graph: Graph, src: list[int], dst: list[int]) -> None:
 # --- arrays ---------------------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("layout", [
-    "contiguous", "offset", "unaligned", "read-only", "mapped",
-    *(pytest.param(layout, marks=known_fault(KEPT_AS_GIVEN)) for layout in ("step", "column")),
-])  # fmt: skip
+@pytest.mark.parametrize("layout", VECTOR_LAYOUTS)
 @law(cases=25, edges=edge_lists(min_nodes=2), width=st.sampled_from([np.int32, np.int64]))
 def test_a_graph_is_what_its_compressed_arrays_say(layout: str, edges: Edges, width: type[np.generic]) -> None:
     indptr, src = edges.compressed()
     check_graph(Graph(laid_out(np.array(indptr, np.int64), layout), laid_out(np.array(src, width), layout)), edges)
 
 
-@known_fault(KEPT_AS_GIVEN)
 @law(cases=40, num_nodes=st.integers(1, 40), num_edges=st.integers(0, 40), source=st.integers(0, 39))
 def test_expanded_arrays_are_read_as_what_they_show(num_nodes: int, num_edges: int, source: int) -> None:
     """All edges come from one node and reach the last one: `src` is one number, and `indptr` zeros but for its end."""
@@ -151,7 +145,6 @@ def test_compressed_arrays_with_huge_numbers_are_refused(arrays: Compressed) -> 
     check_accepted_if_valid(arrays)
 
 
-@known_fault("differences of indptr that wrap around count as ascending")
 @law(cases=20, jump=st.integers(2**62, 2**63 - 1), num_edges=st.integers(0, 5))
 def test_differences_that_wrap_are_refused(jump: int, num_edges: int) -> None:
     """From 0 up by `jump`, by more than half of all numbers further, which is negative, and up to E."""
@@ -200,13 +193,10 @@ def test_an_edge_out_of_range_is_named(edges: Edges, place: tuple[int, int], num
         expect(False, "accepted")
 
 
-SIZES = [0.5, 2.5, float("nan"), float("inf"), -1, -(2**63), 2**63, 2**64 + 3, 2**63 - 1, 2**62, True, "3"]
+NO_SIZES = [0.5, 2.5, float("nan"), float("inf"), -1, -(2**63), 2**63, 2**64 + 3, 2**63 - 1, 2**62, True, "3"]
 
 
-@pytest.mark.parametrize("num_nodes", [
-    pytest.param(size, marks=known_fault("num_nodes that is no whole number is rounded down or parsed"))
-    if size in (0.5, 2.5, "3") else size for size in SIZES
-])  # fmt: skip
+@pytest.mark.parametrize("num_nodes", NO_SIZES)
 @law(cases=5, edges=edge_lists(max_nodes=2))
 def test_a_number_of_nodes_that_is_none_is_refused(num_nodes: Any, edges: Edges) -> None:
     index = edges.index()

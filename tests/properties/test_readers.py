@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import itertools
 import json
 import os
 import pickle
@@ -18,6 +19,7 @@ from hypothesis import assume
 from hypothesis import strategies as st
 
 from revgnn.data import NodeDataset, load, read_npz, save_npz
+from revgnn.data.readers.pyg import read_pyg
 from revgnn.train.config import DataConfig
 from revgnn.train.datasets import load_dataset
 from tests.properties.damage import STRUCTURAL, Damage, damages, read_or_refuse
@@ -26,6 +28,8 @@ from tests.properties.laws import expect, known_fault, law
 
 
 def read_all(layout: str, folder: Path) -> NodeDataset:
+    if layout == "planetoid":  # `load` refuses any but the published files
+        return read_pyg(folder / "Cora", "cora")
     return load(NAMES[layout], folder, cache=False)
 
 
@@ -66,8 +70,7 @@ def test_ogb_and_npz_files_of_one_set_are_read_alike(layout: str, recipe: Recipe
 
 
 INTEGERS = ["<i8", "<i4", "<i2", "<u8", "<u4", "<u2", "|i1", "|u1"]
-SWAPPED_SIGNED = [">i8", ">i4", ">i2"]
-SWAPPED = [*SWAPPED_SIGNED, ">u8", ">u4", ">u2"]
+SWAPPED = [">i8", ">i4", ">i2", ">u8", ">u4", ">u2"]
 FLOATS = ["<f4", "<f8", ">f4", ">f8", "<f2"]
 ORDERS = ["C", "F", "strided"]
 
@@ -80,10 +83,7 @@ def stored(array: np.ndarray, dtype: str, order: str) -> np.ndarray:
     return np.asarray(array, order=order)  # type: ignore[call-overload]
 
 
-@pytest.mark.parametrize("edges", [
-    *INTEGERS, ">u8", ">u4", ">u2",
-    *(pytest.param(dtype, marks=known_fault("edges of another byte order end in an error of numba")) for dtype in SWAPPED_SIGNED),
-])  # fmt: skip
+@pytest.mark.parametrize("edges", [*INTEGERS, *SWAPPED])
 @law(
     cases=5,
     recipe=recipes,
@@ -118,8 +118,7 @@ def test_no_way_to_store_numbers_changes_them(
 
 
 def regions(content: bytes) -> dict[str, list[int]]:
-    """The places of an .npz file by what stands there. Lengths of names belong to the names in the directory; those in headers are
-    left out."""
+    """The places of an .npz file by what stands there; those of lengths have laws of their own."""
     with zipfile.ZipFile(io.BytesIO(content)) as archive:
         members = archive.infolist()
         at = archive.start_dir
@@ -131,7 +130,7 @@ def regions(content: bytes) -> dict[str, list[int]]:
         found["headers"] += [*range(start, start + 26), *range(start + 30, inner)]
         found["data"] += range(inner, inner + member.compress_size)
         length = len(member.filename)
-        found["names"] += [*range(at + 28, at + 34), *range(at + 46, at + 46 + length)]
+        found["names"] += [at + 28, at + 29, *range(at + 46, at + 46 + length)]
         found["directory"] += [*range(at, at + 28), *range(at + 34, at + 46)]
         at += 46 + length + len(member.extra) + len(member.comment)
     found["directory"] += range(at, len(content))
@@ -161,16 +160,30 @@ def test_a_file_cut_or_grown_is_refused_or_gives_the_same_data(layout: str, reci
 
 
 @pytest.mark.parametrize("layout", ["npz", "npz compressed"])
-@pytest.mark.parametrize("region", [
-    "data", "headers", "directory",
-    pytest.param("names", marks=known_fault("an array whose name is not known is left out, such as one with a damaged name")),
-])  # fmt: skip
+@pytest.mark.parametrize("region", ["data", "headers", "directory", "names"])
 @law(cases=40, recipe=recipes, damage=damages("flip", "byte"))
 def test_a_bit_that_flips_is_seen(layout: str, region: str, recipe: Recipe, damage: Damage) -> None:
     check_damage(layout, recipe, damage, region=region)
 
 
-@known_fault("an error of zipfile is passed on with all the bytes that it quotes")
+@known_fault("an entry of the directory may hide the next one, whose array is then left out")
+@law(cases=20, recipe=recipes, array=st.sampled_from(["valid_mask", "test_mask"]))
+def test_an_array_that_the_directory_hides_is_noticed(recipe: Recipe, array: str) -> None:
+    """The entry before it claims extra bytes, as many as the array's entry has. The number of entries is in the file."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "own.npz"
+        write_npz(path, recipe)
+        content = bytearray(path.read_bytes())
+        with zipfile.ZipFile(path) as archive:
+            names, at = archive.namelist(), archive.start_dir
+        for name, following in itertools.pairwise(names):
+            if following == f"{array}.npy":
+                content[at + 30 : at + 32] = (46 + len(following)).to_bytes(2, "little")
+            at += 46 + len(name)
+        path.write_bytes(content)
+        expect(read_or_refuse(lambda: read_npz(path), path) is None, f"{array} is left out")
+
+
 @law(cases=10, recipe=recipes, length=st.integers(2**12, 2**16 - 1))
 def test_a_header_with_another_length_of_its_name_makes_a_short_message(recipe: Recipe, length: int) -> None:
     with tempfile.TemporaryDirectory() as folder:
@@ -198,7 +211,6 @@ def test_a_damaged_file_without_a_checksum_ends_in_no_other_error(layout: str, r
 
 
 @pytest.mark.parametrize("array", ["x", "edge_attr", "species", "valid_mask", "test_mask"])
-@known_fault("an array whose name is not known is left out without a word")
 @law(cases=15, recipe=recipes, name=st.text("abcdefgxyz_", min_size=1, max_size=8))
 def test_an_array_is_read_or_its_name_refused(array: str, recipe: Recipe, name: str) -> None:
     arrays = Recipe(**{**vars(recipe), "features": True, "edge_features": 2, "species": True}).arrays()
@@ -210,7 +222,6 @@ def test_an_array_is_read_or_its_name_refused(array: str, recipe: Recipe, name: 
         expect(read_or_refuse(lambda: read_npz(path), path) is None, f"{array} under the name {name!r} is left out")
 
 
-@known_fault("of two members with one name the last is read")
 @law(cases=25, recipe=recipes, array=st.sampled_from(["edge_index", "y", "train_mask"]))
 def test_an_array_that_is_there_twice_is_refused(recipe: Recipe, array: str) -> None:
     arrays = recipe.arrays()
@@ -276,26 +287,19 @@ FIELDS = [
 small = recipes.map(lambda recipe: Recipe(**{**vars(recipe), "nodes": 14, "edges": 14}))
 
 
-@pytest.mark.parametrize("field", [
-    pytest.param(field, marks=known_fault("a num_classes that is no single number is a TypeError"))
-    if field == "num_classes" else field for field in FIELDS
-])  # fmt: skip
+@pytest.mark.parametrize("field", FIELDS)
 @law(cases=15, recipe=small, kind=st.sampled_from(list(STRANGE)))
 def test_a_strange_array_is_refused_by_name_or_understood(field: str, recipe: Recipe, kind: str) -> None:
     """Whatever is accepted is a data set that can be used: its numbers are finite, its labels classes."""
-    assume((field, kind) not in (("edge_attr", "huge"), ("task_names", "a scalar")))
     check_strange(recipe, field, STRANGE[kind])
 
 
-@known_fault("a single task name is a TypeError")
 @law(cases=10, recipe=small, name=st.text(max_size=5) | st.integers(0, 9))
 def test_a_single_task_name_is_refused_or_understood(recipe: Recipe, name: str | int) -> None:
     check_strange(recipe, "task_names", np.array(name))
 
 
-@pytest.mark.parametrize(
-    "field", ["x", pytest.param("edge_attr", marks=known_fault("edge features beyond float32 become infinite"))]
-)
+@pytest.mark.parametrize("field", ["x", "edge_attr"])
 @law(cases=20, recipe=small, value=st.floats(1e39, 1e308), negative=st.booleans(), place=st.integers(0, 13))
 def test_numbers_beyond_float32_are_refused(field: str, recipe: Recipe, value: float, negative: bool, place: int) -> None:
     array = np.zeros((14, 2))
@@ -303,7 +307,6 @@ def test_numbers_beyond_float32_are_refused(field: str, recipe: Recipe, value: f
     check_strange(recipe, field, array)
 
 
-@known_fault("a member that is no array is an AttributeError")
 @law(cases=40, recipe=small, field=st.sampled_from(FIELDS), kind=st.sampled_from(list(NO_ARRAYS)))
 def test_a_member_that_is_no_array_is_refused_by_name(recipe: Recipe, field: str, kind: str) -> None:
     check_strange(recipe, field, NO_ARRAYS[kind])
@@ -333,11 +336,7 @@ def check_strange(recipe: Recipe, field: str, strange: Any) -> None:
         )
 
 
-@pytest.mark.parametrize("word", [
-    "True", "true", "1", pytest.param("False", marks=known_fault("the word False counts as true")),
-    pytest.param("no", marks=known_fault("the word no counts as true")),
-    pytest.param("0", marks=known_fault("the text 0 counts as true")),
-])  # fmt: skip
+@pytest.mark.parametrize("word", ["True", "true", "1", "False", "no", "0"])
 @law(cases=5, recipe=small)
 def test_undirected_in_words_means_what_it_says(word: str, recipe: Recipe) -> None:
     arrays = {**recipe.arrays(), "undirected": np.array(word)}
@@ -353,9 +352,7 @@ def test_undirected_in_words_means_what_it_says(word: str, recipe: Recipe) -> No
 CLASSES = st.integers(-3, 3) | st.sampled_from([0.5, 1e10, 2020, 65535, 65536, 2**31, 2**32 - 1, 2**53, float("nan"), float("inf")])
 
 
-@pytest.mark.parametrize("kind", [
-    pytest.param(kind, marks=known_fault("labels beyond the number of nodes are taken for classes")) for kind in ("i8", "f8", "u2")
-])  # fmt: skip
+@pytest.mark.parametrize("kind", ["i8", "f8", "u2"])
 @law(cases=60, changes=st.lists(st.tuples(st.integers(0, 13), CLASSES), max_size=3), seed=st.integers(0, 99))
 def test_labels_are_classes_or_refused(kind: str, changes: list[tuple[int, float]], seed: int) -> None:
     """-1 and NaN are unlabelled nodes. More classes than nodes are none."""
@@ -386,7 +383,6 @@ def test_labels_are_classes_or_refused(kind: str, changes: list[tuple[int, float
 
 
 @pytest.mark.parametrize("binary", [False, True])
-@known_fault("fractional labels of OGB's layout are cut off")
 @law(cases=20, recipe=small, node=st.integers(0, 13), value=st.floats(0.01, 1.99).filter(lambda v: v != 1))
 def test_fractional_labels_of_ogb_are_refused(binary: bool, recipe: Recipe, node: int, value: float) -> None:
     recipe = Recipe(**{**vars(recipe), "task": "multiclass"})
@@ -403,7 +399,6 @@ def test_fractional_labels_of_ogb_are_refused(binary: bool, recipe: Recipe, node
     expect(found is None, f"label {value} is read as {found and found.y[node]}")
 
 
-@known_fault("an edge.csv.gz of two rows is read as other edges")
 @law(cases=20, recipe=small.filter(lambda recipe: recipe.edges > 2))
 def test_a_transposed_edge_list_is_refused(recipe: Recipe) -> None:
     with tempfile.TemporaryDirectory() as name:
@@ -417,7 +412,6 @@ def test_a_transposed_edge_list_is_refused(recipe: Recipe) -> None:
 
 
 @pytest.mark.parametrize("key", ["add_inverse_edge", "binary", "is hetero"])
-@known_fault("a boolean of meta_dict.json is true in one spelling only")
 @law(cases=20, recipe=small, value=st.sampled_from([True, "true", "TRUE", 1, False, "false", 0, "False", "True"]))
 def test_a_boolean_of_ogb_may_be_spelled_in_any_way(key: str, recipe: Recipe, value: Any) -> None:
     meant = str(value).lower() in ("true", "1")
