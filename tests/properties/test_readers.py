@@ -169,7 +169,7 @@ def test_a_bit_that_flips_is_seen(layout: str, region: str, recipe: Recipe, dama
 @known_fault("an entry of the directory may hide the next one, whose array is then left out")
 @law(cases=20, recipe=recipes, array=st.sampled_from(["valid_mask", "test_mask"]))
 def test_an_array_that_the_directory_hides_is_noticed(recipe: Recipe, array: str) -> None:
-    """The entry before it claims extra bytes, as many as the array's entry has. The number of entries is in the file."""
+    """The entry before it claims a comment of as many bytes as the array's entry has. The number of entries is in the file."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "own.npz"
         write_npz(path, recipe)
@@ -178,7 +178,7 @@ def test_an_array_that_the_directory_hides_is_noticed(recipe: Recipe, array: str
             names, at = archive.namelist(), archive.start_dir
         for name, following in itertools.pairwise(names):
             if following == f"{array}.npy":
-                content[at + 30 : at + 32] = (46 + len(following)).to_bytes(2, "little")
+                content[at + 32 : at + 34] = (46 + len(following)).to_bytes(2, "little")
             at += 46 + len(name)
         path.write_bytes(content)
         expect(read_or_refuse(lambda: read_npz(path), path) is None, f"{array} is left out")
