@@ -17,7 +17,8 @@ from revgnn.graph import Graph
 from revgnn.kernels.backends import needs_dispatcher
 from revgnn.ops.aggregate import Max
 from revgnn.ops.aggregate import contract as aggregation
-from revgnn.ops.aggregate import cpu as aggregation_kernels
+from revgnn.ops.aggregate.cpu import maximum
+from revgnn.ops.aggregate.cpu.message import STORED_16_BIT
 from revgnn.ops.norm_relu import contract as norm
 from revgnn.ops.norm_relu import cpu as norm_kernels
 from revgnn.ops.perceptron import contract as mlp
@@ -79,7 +80,7 @@ def fits(block: Block, graph: Graph) -> bool:
             return False
         if features.requires_grad or not features.is_contiguous():
             return False
-        if features.dtype != x.dtype and features.dtype not in aggregation_kernels.STORED_16_BIT:
+        if features.dtype != x.dtype and features.dtype not in STORED_16_BIT:
             return False
         wanted += [(block.edge_weight, (features.shape[1], channels)), (block.edge_bias, (channels,))]
     return (
@@ -128,7 +129,7 @@ class _GENBlock(torch.autograd.Function):
         wanted = ("x",) if any(ctx.needs_input_grad) else ()
         h, _ = norm_kernels.forward(norm.Inputs(x, norm_weight, norm_bias, mask), norm.Spec(norm_eps))
         spec = aggregation.Spec(Max(), eps, residual=True, wanted=wanted)
-        m, winners = aggregation_kernels.forward(_messages(h, graph, edge_attr, edge_weight, edge_bias), spec)
+        m, winners = maximum.forward(_messages(h, graph, edge_attr, edge_weight, edge_bias), spec)
         del h
         if wanted:
             ctx.constants = (graph, norm_eps, eps, mlp_eps)
@@ -147,7 +148,7 @@ class _GENBlock(torch.autograd.Function):
         wanted = ("x",) if edge_weight is None else ("x", "weight", "bias")
         spec = aggregation.Spec(Max(), eps, residual=True, wanted=wanted)
         inputs = _messages(None, graph, edge_attr, edge_weight, None)
-        through_max = aggregation_kernels.backward(through_mlp.x, inputs, aggregation.Saved(winner=winner), spec)
+        through_max = maximum.backward(through_mlp.x, inputs, aggregation.Saved(winner=winner), spec)
         grads_mlp = through_mlp[1:]
         del through_mlp
         assert through_max.x is not None

@@ -88,6 +88,11 @@ class Rows:
             "BLOCK_C": self.tile.channels,
         }
 
+    @property
+    def num_programs(self) -> int:
+        """Programs of `run`, with the default number of steps."""
+        return (self.num_rows + self.split.blocks) * self.tile.steps * self._heads
+
     def scratch(self, dtype: torch.dtype, *shape: int) -> Tensor:
         """Return uninitialised scratch rows of this shape."""
         return self.split.scratch(self._indptr, *shape, dtype=dtype)

@@ -11,7 +11,9 @@ from revgnn.graph import Graph
 from revgnn.kernels import backends
 from revgnn.ops.aggregate import cpu, reference
 from revgnn.ops.aggregate.contract import Inputs, Saved, Spec
-from revgnn.ops.aggregate.reducers import Max, Power, Reducer, Softmax, from_text, to_text, with_number
+from revgnn.ops.aggregate.cpu.maximum import position_dtype
+from revgnn.ops.aggregate.cpu.message import STORED_16_BIT
+from revgnn.ops.aggregate.reducers import Max, Power, Reducer, Softmax, from_text, to_text
 from revgnn.ops.operator import NUMBER, YES_OR_NO, Codec, Kernels, Operator, Signature
 
 
@@ -40,7 +42,7 @@ def aggregate(
         graph: N nodes, E edges.
         edge_attr: $A$, (E, K), edge features in the order of the graph; usually `graph.edge_attr`. Floating point, or int16,
             whose integers are taken as they are: multiply `weight` by `graph.edge_scale`.
-        weight: $W$, (K, C). Wanted if and only if there is `edge_attr`.
+        weight: $W$, (K, C). Needed with `edge_attr`, and only then.
         bias: $b$, (C,), or None.
         how: `Sum()`, `Mean()`, `Max()`, `Softmax(t)` or `Power(p)`.
         eps: $\epsilon$, added to each message; must be positive for `Power`.
@@ -63,23 +65,27 @@ def aggregate(
         with torch.autocast(x.device.type, enabled=False):
             out = reference.aggregate(wide, graph, *others, how=how, eps=eps)
             return (wide + out if residual else out).to(x.dtype)
-    reads_stored = backend == "cpu" and edge_attr is not None and edge_attr.dtype in cpu.STORED_16_BIT
-    if not reads_stored or (edge_attr is not None and edge_attr.requires_grad):
-        edge_attr = _to(edge_attr, dtype)
+    edge_attr = _in_dtype_of_kernels(edge_attr, dtype, backend)
     given = (x.to(dtype), edge_attr, _to(weight, dtype), _to(bias, dtype))
     tensors: list[Any] = [None if t is None else t.contiguous() for t in given]
-    parameter = how.parameter
-    learned = parameter.to(torch.float64).reshape(()) if isinstance(parameter, Tensor) else None
+    learned = how.parameter.to(torch.float64).reshape(()) if isinstance(how.parameter, Tensor) else None
     differentiable = torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in (*tensors, learned))
-    walks_by_source = backend == "gpu" or not (isinstance(how, Max) or (edge_attr is not None and edge_attr.shape[1] > 0))
+    # the CPU walks edge features, which are in the order of the graph, by destination
+    walks_by_source = backend == "gpu" or (how.backward_reads_x and (edge_attr is None or edge_attr.shape[1] == 0))
     by_source = graph.by_source if differentiable and walks_by_source else (None, None, None)
     structure: list[Any] = [learned, graph.indptr, graph.src, *by_source]
-    inputs = Inputs(*tensors, *structure)
-    return OPERATOR(inputs, Spec(with_number(how), eps, residual), backend).to(x.dtype)
+    return OPERATOR(Inputs(*tensors, *structure), Spec(how.without_tensor(), eps, residual), backend).to(x.dtype)
 
 
 def _to(t: Tensor | None, dtype: torch.dtype) -> Tensor | None:
     return None if t is None else t.to(dtype)
+
+
+def _in_dtype_of_kernels(edge_attr: Tensor | None, dtype: torch.dtype, backend: str) -> Tensor | None:
+    """Return the edge features as they are where the kernels of the CPU read 16 bits and no gradient is wanted, else in `dtype`."""
+    if edge_attr is None or (backend == "cpu" and edge_attr.dtype in STORED_16_BIT and not edge_attr.requires_grad):
+        return edge_attr
+    return edge_attr.to(dtype)
 
 
 def _check(
@@ -103,15 +109,7 @@ def _check(
     for name, tensor in (("graph", graph.src), ("edge_attr", edge_attr), ("weight", weight), ("bias", bias)):
         if tensor is not None and tensor.device != x.device:
             raise ValueError(f"x is on {x.device} but {name} is on {tensor.device}; move them to one device.")
-    if isinstance(how, Softmax | Power):
-        param = how.t if isinstance(how, Softmax) else how.p
-        if isinstance(param, Tensor) and param.numel() != 1:
-            raise ValueError(f"the parameter of {how} must be a number or a tensor of one element, got shape {tuple(param.shape)}.")
-    if isinstance(how, Power):
-        if not isinstance(how.p, Tensor) and how.p == 0:
-            raise ValueError("the power mean has no exponent 0; choose another p.")
-        if eps <= 0 and (how.clamp is None or how.clamp[0] <= 0):
-            raise ValueError(f"the power mean needs positive messages: eps must be above 0, got {eps}.")
+    how.check(eps)
 
 
 # --- the operator ----------------------------------------------------------------------------------------------------------------
@@ -124,8 +122,7 @@ def _gpu() -> Kernels:
 
 
 def _kept(inputs: Inputs, spec: Spec) -> Inputs:
-    # the backward pass of max reads only the winners, so x is not kept alive for it
-    return inputs._replace(x=None) if isinstance(spec.how, Max) else inputs
+    return inputs if spec.how.backward_reads_x else inputs._replace(x=None)
 
 
 def _fake(inputs: Inputs, spec: Spec, backend: str) -> tuple[Tensor, Saved]:
@@ -134,7 +131,7 @@ def _fake(inputs: Inputs, spec: Spec, backend: str) -> tuple[Tensor, Saved]:
     out = torch.empty_like(x)
     match spec.how:
         case Max():
-            winner = torch.empty_like(x, dtype=cpu.position_dtype(inputs.src)) if spec.wanted else None
+            winner = torch.empty_like(x, dtype=position_dtype(inputs.src)) if spec.wanted else None
             return out, Saved(winner=winner)
         case Softmax():
             return out, Saved(out=torch.empty_like(x), peaks=torch.empty_like(x), scales=torch.empty_like(x))

@@ -13,13 +13,13 @@ class Inputs(NamedTuple):
     """Tensors, contiguous.
 
     Attributes:
-        x: (N, C), float32 or float64. The backward pass of max does not read it.
+        x: (N, C), float32 or float64. None in the backward pass of a reducer that does not read it.
         edge_attr: $A$, (E, K), dtype of `x`, or on the CPU a 16-bit dtype; None without edge features.
-        weight: $W$, (K, C); None without edge features.
-        bias: $b$, (C,), or None.
+        weight: $W$, (K, C), dtype of `x`; None without edge features.
+        bias: $b$, (C,), dtype of `x`; or None.
         parameter: learned temperature or exponent, float64 (); None if it is a number or there is none.
-        indptr, src: the graph by destination, int64 (N + 1,) and (E,).
-        source_indptr, source_dst, source_edge: the graph by source, (N + 1,), (E,) and (E,); None if not needed.
+        indptr, src: the graph by destination, (N + 1,) int64 and (E,) int32 or int64.
+        source_indptr, source_dst, source_edge: the graph by source, (N + 1,), (E,) and (E,); None if no kernel reads it.
     """
 
     x: Tensor | None
@@ -38,7 +38,7 @@ class Spec(NamedTuple):
     """Settings.
 
     Attributes:
-        how: the reducer; a learned parameter is in the inputs, and counts instead of the one here.
+        how: the reducer. If the inputs hold a learned parameter, it replaces the one here.
         eps: added to each message.
         residual: return `x + out`.
         wanted: names of the inputs that want a gradient.
@@ -51,13 +51,13 @@ class Spec(NamedTuple):
 
 
 class Saved(NamedTuple):
-    """What the forward pass keeps for the backward pass, (N, C) each; None where the reducer does not need it.
+    """What the forward pass keeps for the backward pass, (N, C) each; None if the reducer does not need it.
 
     Attributes:
-        out: the aggregate (softmax, power).
-        winner: position of the edge with the largest message, -1 for none (max).
-        peaks: largest score times log2(e) (softmax).
-        scales: one over the sum of the exponentials (softmax).
+        out: the aggregate, without `x` (softmax, power).
+        winner: position of the edge with the largest message, -1 for none (max, if a gradient is wanted).
+        peaks: largest score t m; on the CPU times log2(e), because its kernels compute powers of 2 (softmax).
+        scales: one over the sum of the exponentials of score - peak (softmax).
         remainder: what rounding removed from `out` (power).
     """
 

@@ -1,78 +1,65 @@
-"""How the messages that reach a node become one: the values that `aggregate` takes as `how`."""
+"""How the messages that reach a node become one: the values that `aggregate` takes as `how`.
+
+Beside its formula, a reducer tells the operator:
+
+- `name`: as configurations and the command line call it;
+- `parameter`: its temperature or exponent, a number or a tensor to learn; None if it has none;
+- `limits`: what messages are clamped to first;
+- `backward_reads_x`: whether the backward pass computes the messages again, and so reads `x`;
+- `check(eps)`: whether it is defined for messages of at least `eps`;
+- `without_tensor()`: the same reducer with a number in place of a learned parameter, which is an input of the operator.
+"""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import TypeVar
 
 from torch import Tensor
 
-
-class Form(NamedTuple):
-    """What a gradient kernel must distinguish; all False for a sum."""
-
-    mean: bool = False
-    softmax: bool = False
-    semi_gradient: bool = False
-    power: bool = False
+R = TypeVar("R")
+UNLIMITED = (-math.inf, math.inf)
 
 
-@dataclass(frozen=True)
 class _WithoutParameter:
-    """A reducer that has no number to learn and limits no message."""
+    """What sum, mean and maximum have in common: nothing to learn, no limits, defined for all messages."""
 
-    @property
-    def parameter(self) -> float | Tensor:
-        """The temperature or exponent; 1 if there is none."""
-        return 1.0
+    name: str
+    parameter = None
+    limits = UNLIMITED
+    backward_reads_x = True
 
-    @property
-    def limits(self) -> tuple[float, float]:
-        """Limits that messages are clamped to first."""
-        return (-math.inf, math.inf)
+    def check(self, eps: float) -> None:
+        pass
+
+    def without_tensor(self: R) -> R:
+        return self
+
+    def __str__(self) -> str:
+        return self.name
 
 
 @dataclass(frozen=True)
 class Sum(_WithoutParameter):
     r"""$\sum_j m_{ij}$"""
 
-    form = Form()
-
-    @property
-    def name(self) -> str:
-        return "sum"
-
-    def __str__(self) -> str:
-        return self.name
+    name = "sum"
 
 
 @dataclass(frozen=True)
 class Mean(_WithoutParameter):
     r"""$\frac{1}{|N(i)|} \sum_j m_{ij}$"""
 
-    form = Form(mean=True)
-
-    @property
-    def name(self) -> str:
-        return "mean"
-
-    def __str__(self) -> str:
-        return self.name
+    name = "mean"
 
 
 @dataclass(frozen=True)
 class Max(_WithoutParameter):
     r"""$\max_j m_{ij}$, channel by channel. Of equal messages the first edge wins, and gets the gradient."""
 
-    form = Form()
-
-    @property
-    def name(self) -> str:
-        return "max"
-
-    def __str__(self) -> str:
-        return self.name
+    name = "max"
+    backward_reads_x = False  # it reads which edges won
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,23 +75,22 @@ class Softmax:
     t: float | Tensor = 1.0
     semi_gradient: bool = False
 
-    @property
-    def form(self) -> Form:
-        return Form(softmax=True, semi_gradient=self.semi_gradient)
-
-    @property
-    def parameter(self) -> float | Tensor:
-        """The temperature."""
-        return self.t
-
-    @property
-    def limits(self) -> tuple[float, float]:
-        """Limits that messages are clamped to first: none."""
-        return (-math.inf, math.inf)
+    limits = UNLIMITED
+    backward_reads_x = True
 
     @property
     def name(self) -> str:
         return "softmax-semigrad" if self.semi_gradient else "softmax"
+
+    @property
+    def parameter(self) -> float | Tensor:
+        return self.t
+
+    def check(self, eps: float) -> None:
+        _check_one_element(self, self.t)
+
+    def without_tensor(self) -> Softmax:
+        return Softmax(1.0, self.semi_gradient) if isinstance(self.t, Tensor) else self
 
     def __str__(self) -> str:
         return self.name
@@ -122,21 +108,26 @@ class Power:
     p: float | Tensor = 1.0
     clamp: tuple[float, float] | None = None
 
-    form = Form(power=True)
+    name = "power"
+    backward_reads_x = True
 
     @property
     def parameter(self) -> float | Tensor:
-        """The exponent."""
         return self.p
 
     @property
     def limits(self) -> tuple[float, float]:
-        """Limits that messages are clamped to first."""
-        return self.clamp or (-math.inf, math.inf)
+        return self.clamp or UNLIMITED
 
-    @property
-    def name(self) -> str:
-        return "power"
+    def check(self, eps: float) -> None:
+        _check_one_element(self, self.p)
+        if not isinstance(self.p, Tensor) and self.p == 0:
+            raise ValueError("the power mean has no exponent 0; choose another p.")
+        if eps <= 0 and (self.clamp is None or self.clamp[0] <= 0):
+            raise ValueError(f"the power mean needs positive messages: eps must be above 0, got {eps}.")
+
+    def without_tensor(self) -> Power:
+        return Power(1.0, self.clamp) if isinstance(self.p, Tensor) else self
 
     def __str__(self) -> str:
         return self.name
@@ -145,22 +136,22 @@ class Power:
 Reducer = Sum | Mean | Max | Softmax | Power
 
 
-def with_number(how: Reducer) -> Reducer:
-    """Return the reducer with 1 in place of a learned parameter."""
-    if not isinstance(how.parameter, Tensor):
-        return how
-    return Softmax(1.0, how.semi_gradient) if isinstance(how, Softmax) else Power(1.0, how.limits)
+def _check_one_element(how: Softmax | Power, parameter: float | Tensor) -> None:
+    if isinstance(parameter, Tensor) and parameter.numel() != 1:
+        raise ValueError(f"the parameter of {how} must be a number or a tensor of one element, got shape {tuple(parameter.shape)}.")
 
 
 def to_text(how: Reducer) -> str:
-    """Return a reducer whose parameter is a number as text; `from_text` reads it."""
-    low, high = how.limits
-    return " ".join([how.name, str(how.parameter), str(low), str(high)])
+    """Return a reducer whose parameter is a number as text, which `from_text` reads: name, parameter (1 if it has none), limits."""
+    parameter = 1.0 if how.parameter is None else how.parameter
+    # not an f-string: torch.compile traces this, and must find a constant
+    return " ".join([how.name, str(parameter), *[str(limit) for limit in how.limits]])
 
 
 def from_text(text: str) -> Reducer:
     """Return the reducer that `to_text` was given."""
-    name, parameter, low, high = text.split(" ")
+    name, *numbers = text.split(" ")
+    parameter, low, high = map(float, numbers)
     match name:
         case "sum":
             return Sum()
@@ -169,5 +160,5 @@ def from_text(text: str) -> Reducer:
         case "max":
             return Max()
         case "power":
-            return Power(float(parameter), (float(low), float(high)))
-    return Softmax(float(parameter), semi_gradient=name == "softmax-semigrad")
+            return Power(parameter, (low, high))
+    return Softmax(parameter, semi_gradient=name == "softmax-semigrad")

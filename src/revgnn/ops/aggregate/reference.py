@@ -1,4 +1,4 @@
-"""What `aggregate` means, in plain torch: the definition that every kernel is judged by, and the path for devices without one.
+"""`aggregate` in plain torch: the definition that the tests compare every kernel with, and the path for devices without kernels.
 
 It builds messages of E x C.
 """
@@ -13,10 +13,10 @@ from revgnn.ops.aggregate.reducers import Max, Mean, Power, Reducer, Softmax, Su
 
 
 def messages(x: Tensor, graph: Graph, edge_attr: Tensor | None, weight: Tensor | None, bias: Tensor | None, eps: float) -> Tensor:
-    r"""$m_{ij} = \mathrm{relu}(x_j + A_{ij} W + b) + \epsilon$: (E, C), in destination order."""
+    r"""Return $m_{ij} = \mathrm{relu}(x_j + A_{ij} W + b) + \epsilon$: (E, C), in destination order."""
     before = x[graph.src]
     if edge_attr is not None and weight is not None:
-        # a matrix product takes one dtype; edge features may be held in 16 bits
+        # a matrix product takes one dtype; edge features may be stored in 16 bits
         before = before + edge_attr.to(weight.dtype) @ weight
     if bias is not None:
         before = before + bias
@@ -57,7 +57,7 @@ def _occupied(graph: Graph, dtype: torch.dtype) -> Tensor:
 
 
 def _filled(value: Tensor, graph: Graph, fill: float) -> Tensor:
-    """`fill` at nodes that no edge reaches, so that what follows is finite there, gradients included."""
+    """Return `value` with `fill` at nodes that no edge reaches: what follows is then finite there, gradients included."""
     return torch.where((graph.in_degree > 0).unsqueeze(1), value, fill)
 
 
@@ -75,7 +75,7 @@ def _amax(m: Tensor, graph: Graph) -> Tensor:
 
 
 def _max(m: Tensor, graph: Graph) -> Tensor:
-    """The winner is picked by position: the first edge that attains the maximum (or is NaN)."""
+    """Return the maximum, taken from the first edge that attains it (or is NaN), which gets the gradient."""
     if graph.num_edges == 0:
         return m.sum() + m.new_zeros(graph.num_nodes, m.shape[1])
     dst = graph.dst.long()

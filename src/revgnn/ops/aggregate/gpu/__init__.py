@@ -3,6 +3,8 @@
 There are no atomic operations: each row of a result has one writer, sums have one order, and the same input gives the same bits.
 Long rows are split (`revgnn.kernels.gpu.split_rows`). The power mean is computed in float64 inside, all else in the dtype of x. A
 learned parameter stays on the device: nothing waits for it.
+
+A kernel needs a pointer also for a tensor that it does not read: it is given another tensor of the launch.
 """
 
 from __future__ import annotations
@@ -13,186 +15,207 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from revgnn.kernels.gpu.split_rows import Split, Tile, add_parts, launch, power_of_two
+from revgnn.kernels.gpu.launch import launch, power_of_two
+from revgnn.kernels.gpu.split_rows import Rows, add_parts
 from revgnn.ops.aggregate.contract import Inputs, Saved, Spec
+from revgnn.ops.aggregate.cpu.maximum import position_dtype
 from revgnn.ops.aggregate.gpu import backward as backward_kernels
 from revgnn.ops.aggregate.gpu import forward as forward_kernels
 from revgnn.ops.aggregate.reducers import Max, Mean, Power, Reducer, Softmax, Sum
-
-
-class _Grid:
-    """The shape of the launches over the rows of a graph: one program a row or a block of a split row, and channel tile."""
-
-    def __init__(self, like: Tensor, num_edges: int, how: Reducer) -> None:
-        self.num_nodes, self.channels = like.shape
-        self.like = like
-        self.split = Split.of(self.num_nodes, num_edges)
-        self.tile = Tile.of(self.channels, 512 if isinstance(how, Power) else 1024)
-        self.sizes = (self.num_nodes, self.split.blocks, self.channels)
-        self.shape = {"SIZE": self.split.size, "BLOCK_E": self.tile.edges, "BLOCK_C": self.tile.channels}
-
-    @property
-    def programs(self) -> tuple[int, int]:
-        return self.num_nodes + self.split.blocks, self.tile.steps
-
-    def run(self, kernel: Any, *arguments: Any, **constants: Any) -> None:
-        """Run a kernel over rows and blocks."""
-        launch(kernel, self.programs, self.like, self.tile.warps, *arguments, *self.sizes, **constants, **self.shape)
-
-    def finish(self, kernel: Any, *arguments: Any, **constants: Any) -> None:
-        """Run the kernel that combines the parts of split rows."""
-        grid = (self.split.blocks, self.tile.steps)
-        launch(kernel, grid, self.like, self.tile.warps, *arguments, *self.sizes, **constants, **self.shape)
-
-    def scratch(self, dtype: torch.dtype | None = None) -> Tensor:
-        return self.split.scratch(self.like, self.channels, dtype=dtype)
+from revgnn.ops.operator import gradients
 
 
 def forward(inputs: Inputs, spec: Spec) -> tuple[Tensor, Saved]:
-    x, indptr = inputs.x, inputs.indptr
+    x = inputs.x
     assert x is not None
-    grid, out = _Grid(x, inputs.src.numel(), spec.how), torch.empty_like(x)
-    message = _message_constants(inputs, spec)
-    tensors = (indptr, inputs.src, x, *_pointers(x, inputs.edge_attr, inputs.weight, inputs.bias))
-    part = grid.scratch(torch.float64 if isinstance(spec.how, Power) else x.dtype)
+    rows = _rows(inputs.indptr, inputs.src, x, spec.how)
+    out = torch.empty_like(x)
+    message = {"src": inputs.src, "x": x, **_message(x, inputs, spec)}
     match spec.how:
         case Max():
-            position = torch.int32 if inputs.src.numel() < 2**31 else torch.int64
-            winner = x.new_empty(x.shape if spec.wanted else (0,), dtype=position)
-            winners, save = grid.scratch(torch.int64), {"SAVE": bool(spec.wanted)}
-            grid.run(forward_kernels.max_forward, *tensors, out, winner, part, winners, **message, **save)
-            grid.finish(forward_kernels.max_finish, indptr, part, winners, out, winner, EPS=spec.eps, **save)
-            saved = Saved(winner=winner if spec.wanted else None)
+            saved = _max_forward(rows, message, out, inputs, spec)
         case Sum() | Mean():
-            mean = {"MEAN": spec.how.form.mean}
-            grid.run(forward_kernels.sum_forward, *tensors, out, part, **message, **mean)
-            grid.finish(forward_kernels.sum_finish, indptr, part, out, EPS=spec.eps, **mean)
-            saved = Saved()
-        case Power():
-            remainder, number = torch.empty_like(x), _parameter(inputs, spec, x)
-            limits = _limit_constants(spec)
-            grid.run(forward_kernels.power_forward, *tensors, number, out, remainder, part, **message, **limits)
-            grid.finish(forward_kernels.power_finish, indptr, part, number, out, remainder)
-            saved = Saved(out=out, remainder=remainder)
+            saved = _sum_forward(rows, message, out, spec)
         case Softmax():
-            peaks, scales = torch.empty_like(x), torch.empty_like(x)
-            results, parts = (out, peaks, scales), (part, torch.empty_like(part), torch.empty_like(part))
-            grid.run(forward_kernels.softmax_forward, *tensors, _parameter(inputs, spec, x), *results, *parts, **message)
-            grid.finish(forward_kernels.softmax_finish, indptr, *parts, *results)
-            saved = Saved(out=out, peaks=peaks, scales=scales)
+            saved = _softmax_forward(rows, message, out, inputs, spec)
+        case Power():
+            saved = _power_forward(rows, message, out, inputs, spec)
     return (x + out if spec.residual else out), saved
 
 
+def _max_forward(rows: Rows, message: dict[str, Any], out: Tensor, inputs: Inputs, spec: Spec) -> Saved:
+    channels, save, position = out.shape[1], bool(spec.wanted), position_dtype(inputs.src)
+    winner = torch.empty_like(out, dtype=position) if save else out.new_empty(0, dtype=position)
+    parts: dict[str, Any] = {"part": rows.scratch(out.dtype, channels), "part_winner": rows.scratch(torch.int64, channels)}
+    rows.run(forward_kernels.max_forward, **message, **parts, out=out, winner=winner, SAVE=save)
+    rows.finish(forward_kernels.max_finish, **parts, out=out, winner=winner, C=channels, EPS=spec.eps, SAVE=save)
+    return Saved(winner=winner if save else None)
+
+
+def _sum_forward(rows: Rows, message: dict[str, Any], out: Tensor, spec: Spec) -> Saved:
+    part, mean = rows.scratch(out.dtype, out.shape[1]), isinstance(spec.how, Mean)
+    rows.run(forward_kernels.sum_forward, **message, out=out, part=part, MEAN=mean)
+    rows.finish(forward_kernels.sum_finish, part=part, out=out, C=out.shape[1], EPS=spec.eps, MEAN=mean)
+    return Saved()
+
+
+def _softmax_forward(rows: Rows, message: dict[str, Any], out: Tensor, inputs: Inputs, spec: Spec) -> Saved:
+    channels, peaks, scales = out.shape[1], torch.empty_like(out), torch.empty_like(out)
+    parts: dict[str, Any] = {name: rows.scratch(out.dtype, channels) for name in ("part", "part_peak", "part_mass")}
+    results: dict[str, Any] = {"out": out, "peaks": peaks, "scales": scales}
+    rows.run(forward_kernels.softmax_forward, **message, **parts, **results, parameter=_parameter(inputs, spec))
+    rows.finish(forward_kernels.softmax_finish, **parts, **results, C=channels)
+    return Saved(out=out, peaks=peaks, scales=scales)
+
+
+def _power_forward(rows: Rows, message: dict[str, Any], out: Tensor, inputs: Inputs, spec: Spec) -> Saved:
+    channels, remainder = out.shape[1], torch.empty_like(out)
+    common = {
+        "part": rows.scratch(torch.float64, channels),
+        "out": out,
+        "remainder": remainder,
+        "parameter": _parameter(inputs, spec),
+    }
+    rows.run(forward_kernels.power_forward, **message, **common, **_limits(spec.how))
+    rows.finish(forward_kernels.power_finish, **common, C=channels)
+    return Saved(out=out, remainder=remainder)
+
+
+# --- backward --------------------------------------------------------------------------------------------------------------------
+
+
 def backward(grad: Tensor, inputs: Inputs, saved: Saved, spec: Spec) -> Inputs:
-    how, dtype, upstream = spec.how, grad.dtype, grad
-    by_source: tuple[Any, ...] = (inputs.source_indptr, inputs.source_dst, inputs.source_edge)
-    has_parameter = isinstance(how, Softmax | Power)
-    number = _parameter(inputs, spec, grad) if has_parameter else grad
-    grad_parameter: Tensor | None = None
-    if isinstance(how, Power):  # factors that all edges into a node share
-        assert saved.out is not None
-        assert saved.remainder is not None
-        wide, grad = saved.out.double() + saved.remainder, grad.double()
-        grad_parameter = -(grad * torch.special.xlogy(wide, wide)).sum() / number
-        degree = inputs.indptr.diff().clamp(min=1).unsqueeze(1)
-        grad = torch.where(wide > 0, grad * wide ** (1 - number) / degree, 0.0)
-    has_slope = isinstance(how, Power) or (isinstance(how, Softmax) and not how.semi_gradient)
-    grid = _Grid(grad, inputs.src.numel(), how)
-    grad_x = torch.empty_like(grad, dtype=dtype)
-    slopes = grad.new_empty(grid.programs[0] * grid.programs[1] if has_slope else 0, dtype=torch.float64)
-    part = grid.split.scratch(grad_x, grid.channels)
-    x = grad if inputs.x is None else inputs.x
-    message = {**_message_constants(inputs, spec), **_limit_constants(spec), "KIND": str(how)}
-    # the kernels expect the winners of max where softmax has its scales
-    first = _first(saved.peaks, saved.remainder, saved.winner, grad)
-    scales = _first(saved.scales, saved.winner, first)
-    out = _first(saved.out, grad)
-    encoded = _pointers(x, inputs.edge_attr, inputs.weight, inputs.bias)
-    tensors = (x, *encoded, number, inputs.indptr, grad, out, first, scales)
-    grid.run(backward_kernels.grad_x_by_source, *by_source, *tensors, grad_x, part, slopes, SLOPE=has_slope, **message)
-    grid.finish(add_parts, by_source[0], part, grad_x)
-    if has_slope:
-        slope = slopes.sum() / (number if isinstance(how, Power) else 1.0)
-        grad_parameter = slope if grad_parameter is None else grad_parameter + slope
-    grad_weight = grad_features = None
     features, weight = inputs.edge_attr, inputs.weight
+    assert inputs.source_indptr is not None
+    rows = _rows(inputs.source_indptr, inputs.src, grad, spec.how)
+    parameter = grad if spec.how.parameter is None else _parameter(inputs, spec)
+    arriving, node_slope = _factored(grad, parameter, inputs, saved) if isinstance(spec.how, Power) else (grad, None)
+    common = _gradient_arguments(arriving, parameter, inputs, saved, spec)
+    grad_x, slope = _grad_x(rows, torch.empty_like(grad), common, spec)
+    grad_features = grad_weight = grad_parameter = None
     if features is not None and "edge_attr" in spec.wanted:
-        grad_features = torch.empty_like(features)
-        if grad_features.numel():
-            launch(
-                backward_kernels.grad_edges_by_source, (grid.programs[0], 1), grad, grid.tile.warps, *by_source, *tensors,
-                grad_features, *grid.sizes, BLOCK_K=power_of_two(features.shape[1]), **message, **grid.shape,
-            )  # fmt: skip
+        grad_features = _grad_features(rows, features, common)
     if features is not None and weight is not None and "weight" in spec.wanted:
-        grad_weight = _grad_weight(weight, grid.num_nodes, inputs.src, by_source, grad, features, scales, tensors, message)
-    grad_bias = grad_x.sum(0)  # every edge has one source: the bias receives the sum of what the rows receive
-    if spec.residual:
-        grad_x = upstream + grad_x
-    grad_parameter = None if grad_parameter is None else grad_parameter.reshape(())
-    return Inputs(
-        grad_x, grad_features, grad_weight, grad_bias, grad_parameter, None, None, None, None, None  # pyright: ignore[reportArgumentType]
-    )  # fmt: skip
+        grad_weight = _grad_weight(features, weight, common, inputs.src, spec.how)
+    if slope is not None:
+        grad_parameter = slope if node_slope is None else (node_slope / parameter + slope / parameter).reshape(())
+    return gradients(
+        Inputs,
+        x=grad + grad_x if spec.residual else grad_x,
+        edge_attr=grad_features,
+        weight=grad_weight,
+        bias=grad_x.sum(0),  # every edge has one source: the bias receives the sum of what the rows receive
+        parameter=grad_parameter,
+    )
 
 
-def _first(*tensors: Tensor | None) -> Tensor:
-    """Return the first tensor that is not None."""
-    return next(t for t in tensors if t is not None)
+def _factored(grad: Tensor, p: Tensor, inputs: Inputs, saved: Saved) -> tuple[Tensor, Tensor]:
+    """Return what all edges into a node share in the backward pass of the power mean, in float64.
+
+    The gradient times these factors; and p times the part of the exponent's gradient that is a sum over nodes.
+    """
+    assert saved.out is not None
+    assert saved.remainder is not None
+    out, grad = saved.out.double() + saved.remainder, grad.double()
+    slope = -(grad * torch.special.xlogy(out, out)).sum()
+    degree = inputs.indptr.diff().clamp(min=1).unsqueeze(1)
+    return torch.where(out > 0, grad * out ** (1 - p) / degree, 0.0), slope
 
 
-def _grad_weight(
-    weight: Tensor,
-    num_nodes: int,
-    src: Tensor,
-    by_source: tuple[Tensor, ...],
-    grad: Tensor,
-    edge_attr: Tensor,
-    winner: Tensor,
-    inputs: tuple[Tensor, ...],
-    message: dict[str, Any],
-) -> Tensor:
+def _gradient_arguments(grad: Tensor, parameter: Tensor, inputs: Inputs, saved: Saved, spec: Spec) -> dict[str, Any]:
+    """Return the arguments that all kernels take that compute gradients of messages."""
+    x = grad if inputs.x is None else inputs.x
+    return {
+        "dst": inputs.source_dst,
+        "edge": inputs.source_edge,
+        "x": x,
+        "parameter": parameter,
+        "destination_indptr": inputs.indptr,
+        "grad": grad,
+        "out": grad if saved.out is None else saved.out,
+        "winner": grad if saved.winner is None else saved.winner,
+        "peaks": grad if saved.peaks is None else saved.peaks,
+        "scales": grad if saved.scales is None else saved.scales,
+        "REDUCER": spec.how.name,
+        **_message(x, inputs, spec),
+        **_limits(spec.how),
+    }
+
+
+def _grad_x(rows: Rows, grad_x: Tensor, common: dict[str, Any], spec: Spec) -> tuple[Tensor, Tensor | None]:
+    """Fill in `grad_x`. Returns it, and the sum over edges in the gradient of the temperature or exponent, float64 ()."""
+    has_slope = isinstance(spec.how, Power) or (isinstance(spec.how, Softmax) and not spec.how.semi_gradient)
+    slopes = grad_x.new_empty(rows.num_programs if has_slope else 0, dtype=torch.float64)
+    part = rows.scratch(grad_x.dtype, grad_x.shape[1])
+    rows.run(backward_kernels.grad_x_by_source, **common, grad_x=grad_x, part=part, slopes=slopes, SLOPE=has_slope)
+    rows.finish(add_parts, scratch=part, out=grad_x, C=grad_x.shape[1])
+    return grad_x, slopes.sum() if has_slope else None
+
+
+def _grad_features(rows: Rows, features: Tensor, common: dict[str, Any]) -> Tensor:
+    grad_features = torch.empty_like(features)
+    if grad_features.numel():
+        columns = power_of_two(features.shape[1])
+        rows.run(backward_kernels.grad_edges_by_source, steps=1, **common, grad_a=grad_features, BLOCK_K=columns)
+    return grad_features
+
+
+def _grad_weight(features: Tensor, weight: Tensor, common: dict[str, Any], src: Tensor, how: Reducer) -> Tensor:
+    """Return the gradient of the weight: for max from the winners, else from all messages."""
     K, channels = weight.shape
-    wide, deep = min(64, power_of_two(channels)), min(8, power_of_two(K))
     if K == 0:
         return torch.zeros_like(weight)
-    walked = num_nodes if message["KIND"] == "max" else src.numel()
-    programs = max(1, min(1024, walked // 256))
-    partial = weight.new_empty(programs, K, channels)
-    grid = (programs, math.ceil(channels / wide), math.ceil(K / deep))
-    shape = {"K": K, "BLOCK_K": deep, "BLOCK_C": wide}
-    if message["KIND"] == "max":
+    wide, deep = min(64, power_of_two(channels)), min(8, power_of_two(K))
+    grad, winner = common["grad"], common["winner"]
+    num_terms = len(grad) if isinstance(how, Max) else src.numel()
+    programs = max(1, min(1024, num_terms // 256))
+    grid, partial = (programs, math.ceil(channels / wide), math.ceil(K / deep)), weight.new_empty(programs, K, channels)
+    shape = {"BLOCK_K": deep, "BLOCK_C": wide}
+    if isinstance(how, Max):
         launch(
-            backward_kernels.grad_weight_of_max, grid, grad, 4, winner, grad, edge_attr, partial, num_nodes, channels,
-            BLOCK_R=16, **shape,
+            backward_kernels.grad_weight_of_max, grid, grad, 4, winner=winner, grad=grad, a=features, partial=partial,
+            num_rows=num_terms, C=channels, K=K, BLOCK_R=16, **shape,
         )  # fmt: skip
     else:
         launch(
-            backward_kernels.grad_weight, grid, grad, 4, *by_source[1:], src, *inputs, partial, src.numel(), channels,
-            BLOCK_E=16, **(message | shape),
+            backward_kernels.grad_weight, grid, grad, 4, src=src, partial=partial, num_edges=num_terms, BLOCK_E=16,
+            **common, **shape,
         )  # fmt: skip
     return partial.sum(0, dtype=torch.float64).to(weight.dtype)
 
 
-def _message_constants(inputs: Inputs, spec: Spec) -> dict[str, Any]:
-    """Constants of the kernels that compute messages."""
-    K = 0 if inputs.edge_attr is None else inputs.edge_attr.shape[1]
-    return {"K": K, "BIAS": inputs.bias is not None, "EPS": spec.eps}
+# --- arguments of kernels --------------------------------------------------------------------------------------------------------
 
 
-def _limit_constants(spec: Spec) -> dict[str, Any]:
-    """Constants of the kernels that clamp messages."""
-    low, high = spec.how.limits
+def _rows(indptr: Tensor, src: Tensor, state: Tensor, how: Reducer) -> Rows:
+    return Rows(indptr, src.numel(), state.shape[1], elements=512 if isinstance(how, Power) else 1024)
+
+
+def _message(x: Tensor, inputs: Inputs, spec: Spec) -> dict[str, Any]:
+    """Return the edge features, their map, and the settings of the kernels that compute messages."""
+    features, weight, bias = inputs.edge_attr, inputs.weight, inputs.bias
+    return {
+        "a": x if features is None else features,
+        "w": x if weight is None else weight,
+        "b": x if bias is None else bias,
+        "C": x.shape[1],
+        "K": 0 if features is None else features.shape[1],
+        "BIAS": bias is not None,
+        "EPS": spec.eps,
+    }
+
+
+def _limits(how: Reducer) -> dict[str, Any]:
+    """Return the settings of the kernels that clamp messages."""
+    low, high = how.limits
     none = math.isinf(low) and math.isinf(high)
     return {"CLAMP": not none, "LOW": 0.0 if none else low, "HIGH": 0.0 if none else high}
 
 
-def _pointers(x: Tensor, *tensors: Tensor | None) -> list[Tensor]:
-    """Return the tensors, with `x` in place of those that a kernel does not read: a pointer is needed all the same."""
-    return [x if t is None else t for t in tensors]
-
-
-def _parameter(inputs: Inputs, spec: Spec, like: Tensor) -> Tensor:
+def _parameter(inputs: Inputs, spec: Spec) -> Tensor:
     """Return the temperature or exponent, float64 (1,), on the device, without waiting for it."""
-    parameter = spec.how.parameter if inputs.parameter is None else inputs.parameter
-    if isinstance(parameter, Tensor):
-        return parameter.to(torch.float64).reshape(1)
-    return torch.full((1,), parameter, dtype=torch.float64, device=like.device)
+    if inputs.parameter is not None:
+        return inputs.parameter.reshape(1)
+    number = spec.how.parameter
+    assert isinstance(number, float | int)
+    return torch.full((1,), number, dtype=torch.float64, device=inputs.src.device)

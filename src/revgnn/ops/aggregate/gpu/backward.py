@@ -1,29 +1,31 @@
 """Backward kernels.
 
-Gradients of x and of the edge features walk by source and compute the message again, so that each row has one writer. What all
-edges share (the weight, the temperature) is summed in a fixed order from one partial sum a program.
+The kernels of x and of the edge features walk by source and compute the messages again, so that each row has one writer. Gradients
+of what all edges share (weight, temperature, exponent) are summed in a fixed order from one partial sum a program.
 """
 
 from __future__ import annotations
 
 import triton.language as tl
 
-from revgnn.kernels.gpu.split_rows import jit, positions, share
-from revgnn.ops.aggregate.gpu.message import add_edges, gathered, message_gradient
+from revgnn.kernels.gpu.launch import jit
+from revgnn.kernels.gpu.split_rows import positions, share
+from revgnn.ops.aggregate.gpu.message import add_edges, message_gradient, source_rows
 
 
 @jit
 def grad_x_by_source(
-    out_indptr, dst, edge, x, a, w, b, param, indptr, grad, out, first, second, grad_x, part, slopes, num_rows, blocks, C,
-    EPS: tl.constexpr, CLAMP: tl.constexpr, LOW: tl.constexpr, HIGH: tl.constexpr, KIND: tl.constexpr, SLOPE: tl.constexpr,
+    indptr, dst, edge, x, a, w, b, parameter, destination_indptr, grad, out, winner, peaks, scales, grad_x, part, slopes,
+    num_rows, blocks, C,
+    EPS: tl.constexpr, CLAMP: tl.constexpr, LOW: tl.constexpr, HIGH: tl.constexpr, REDUCER: tl.constexpr, SLOPE: tl.constexpr,
     K: tl.constexpr, BIAS: tl.constexpr, SIZE: tl.constexpr, BLOCK_E: tl.constexpr, BLOCK_C: tl.constexpr,
 ):  # fmt: skip
-    """Gradient of x; and, if `SLOPE`, of the temperature or exponent, one float64 a program in `slopes`."""
-    row, begin, head, gap, count, slot = share(out_indptr, num_rows, blocks, SIZE)
+    """Compute the gradient of x and, if `SLOPE`, a part of that of the temperature or exponent in `slopes`, a float64 a program."""
+    row, begin, head, gap, count, slot = share(indptr, num_rows, blocks, SIZE)
     c = tl.program_id(1) * BLOCK_C + tl.arange(0, BLOCK_C)
     dtype = grad_x.dtype.element_ty
     start = tl.zeros((BLOCK_C,), dtype)
-    if KIND != "max":
+    if REDUCER != "max":
         start = tl.load(x + row * C + c, mask=c < C, other=0)
         if BIAS:
             start += tl.load(b + c, mask=c < C, other=0)
@@ -31,14 +33,15 @@ def grad_x_by_source(
     rise = tl.zeros((BLOCK_E, BLOCK_C), grad.dtype.element_ty)
     step = count * 0
     while step < count:
-        q, there = positions(begin, head, gap, count, step, BLOCK_E)
-        i = tl.load(dst + q, mask=there, other=0)
-        e = tl.load(edge + q, mask=there, other=0).to(tl.int64)
+        q, exists = positions(begin, head, gap, count, step, BLOCK_E)
+        i = tl.load(dst + q, mask=exists, other=0)
+        e = tl.load(edge + q, mask=exists, other=0).to(tl.int64)
         before = tl.zeros((BLOCK_E, BLOCK_C), dtype) + start[None, :]
-        if KIND != "max":
-            before = add_edges(before, a, e, there, w, c, C, K)
+        if REDUCER != "max":
+            before = add_edges(before, a, e, exists, w, c, C, K)
         g, slope = message_gradient(
-            before, there, i, e, c, C, indptr, grad, out, first, second, param, EPS, CLAMP, LOW, HIGH, KIND
+            before, exists, i, e, c, C, destination_indptr, grad, out, winner, peaks, scales, parameter,
+            EPS, CLAMP, LOW, HIGH, REDUCER,
         )  # fmt: skip
         acc += g
         if SLOPE:
@@ -56,47 +59,49 @@ def grad_x_by_source(
 
 @jit
 def grad_edges_by_source(
-    out_indptr, dst, edge, x, a, w, b, param, indptr, grad, out, first, second, grad_a, num_rows, blocks, C,
-    EPS: tl.constexpr, CLAMP: tl.constexpr, LOW: tl.constexpr, HIGH: tl.constexpr, KIND: tl.constexpr,
+    indptr, dst, edge, x, a, w, b, parameter, destination_indptr, grad, out, winner, peaks, scales, grad_a,
+    num_rows, blocks, C,
+    EPS: tl.constexpr, CLAMP: tl.constexpr, LOW: tl.constexpr, HIGH: tl.constexpr, REDUCER: tl.constexpr,
     K: tl.constexpr, BLOCK_K: tl.constexpr, BIAS: tl.constexpr, SIZE: tl.constexpr, BLOCK_E: tl.constexpr, BLOCK_C: tl.constexpr,
 ):  # fmt: skip
-    """Gradient of the edge features: the message's, times W transposed. Every edge has one program, which walks all channels."""
-    row, begin, head, gap, count, _slot = share(out_indptr, num_rows, blocks, SIZE)
+    """Compute the gradient of the edge features: the message's, times W transposed. One program takes all channels of an edge."""
+    row, begin, head, gap, count, _slot = share(indptr, num_rows, blocks, SIZE)
     dtype = grad_a.dtype.element_ty
     column = tl.arange(0, BLOCK_K)
     step = count * 0
     while step < count:
-        q, there = positions(begin, head, gap, count, step, BLOCK_E)
-        i = tl.load(dst + q, mask=there, other=0)
-        e = tl.load(edge + q, mask=there, other=0).to(tl.int64)
+        q, exists = positions(begin, head, gap, count, step, BLOCK_E)
+        i = tl.load(dst + q, mask=exists, other=0)
+        e = tl.load(edge + q, mask=exists, other=0).to(tl.int64)
         acc = tl.zeros((BLOCK_E, BLOCK_K), dtype)
         channel = tl.program_id(1)
         while channel < C:
             c = channel + tl.arange(0, BLOCK_C)
             before = tl.zeros((BLOCK_E, BLOCK_C), dtype)
-            if KIND != "max":
+            if REDUCER != "max":
                 before += tl.load(x + row * C + c, mask=c < C, other=0)[None, :]
                 if BIAS:
                     before += tl.load(b + c, mask=c < C, other=0)[None, :]
-                before = add_edges(before, a, e, there, w, c, C, K)
+                before = add_edges(before, a, e, exists, w, c, C, K)
             g, _slope = message_gradient(
-                before, there, i, e, c, C, indptr, grad, out, first, second, param, EPS, CLAMP, LOW, HIGH, KIND
+                before, exists, i, e, c, C, destination_indptr, grad, out, winner, peaks, scales, parameter,
+            EPS, CLAMP, LOW, HIGH, REDUCER,
             )  # fmt: skip
             for k in range(K):
                 along = tl.sum(g * tl.load(w + k * C + c, mask=c < C, other=0)[None, :], 1)
                 acc += tl.where((column == k)[None, :], along[:, None], 0)
             channel += BLOCK_C
-        tl.store(grad_a + e[:, None] * K + column[None, :], acc, mask=there[:, None] & (column < K)[None, :])
+        tl.store(grad_a + e[:, None] * K + column[None, :], acc, mask=exists[:, None] & (column < K)[None, :])
         step += BLOCK_E
 
 
 @jit
 def grad_weight(
-    dst, edge, src, x, a, w, b, param, indptr, grad, out, first, second, partial, num_edges, C,
-    EPS: tl.constexpr, CLAMP: tl.constexpr, LOW: tl.constexpr, HIGH: tl.constexpr, KIND: tl.constexpr,
+    dst, edge, src, x, a, w, b, parameter, destination_indptr, grad, out, winner, peaks, scales, partial, num_edges, C,
+    EPS: tl.constexpr, CLAMP: tl.constexpr, LOW: tl.constexpr, HIGH: tl.constexpr, REDUCER: tl.constexpr,
     K: tl.constexpr, BLOCK_K: tl.constexpr, BIAS: tl.constexpr, BLOCK_E: tl.constexpr, BLOCK_C: tl.constexpr,
 ):  # fmt: skip
-    """Gradient of the weight: A transposed times the message's, one partial sum of (K, C) a program, over a run of edges."""
+    """Compute the gradient of the weight, A transposed times the message's: a partial sum (K, C) a program, over a run of edges."""
     pid = tl.program_id(0).to(tl.int64)
     c = tl.program_id(1) * BLOCK_C + tl.arange(0, BLOCK_C)
     k = tl.program_id(2) * BLOCK_K + tl.arange(0, BLOCK_K)
@@ -105,15 +110,16 @@ def grad_weight(
     acc = tl.zeros((BLOCK_K, BLOCK_C), partial.dtype.element_ty)
     while step < end:
         q = step + tl.arange(0, BLOCK_E)
-        there = q < end
-        i = tl.load(dst + q, mask=there, other=0)
-        e = tl.load(edge + q, mask=there, other=0).to(tl.int64)
-        before = gathered(x, tl.load(src + e, mask=there, other=0), there, b, c, C, BIAS)
-        before = add_edges(before, a, e, there, w, c, C, K)
+        exists = q < end
+        i = tl.load(dst + q, mask=exists, other=0)
+        e = tl.load(edge + q, mask=exists, other=0).to(tl.int64)
+        before = source_rows(x, tl.load(src + e, mask=exists, other=0), exists, b, c, C, BIAS)
+        before = add_edges(before, a, e, exists, w, c, C, K)
         g, _slope = message_gradient(
-            before, there, i, e, c, C, indptr, grad, out, first, second, param, EPS, CLAMP, LOW, HIGH, KIND
+            before, exists, i, e, c, C, destination_indptr, grad, out, winner, peaks, scales, parameter,
+            EPS, CLAMP, LOW, HIGH, REDUCER,
         )  # fmt: skip
-        feature = tl.load(a + e[:, None] * K + k[None, :], mask=there[:, None] & (k < K)[None, :], other=0)
+        feature = tl.load(a + e[:, None] * K + k[None, :], mask=exists[:, None] & (k < K)[None, :], other=0)
         acc += tl.sum(feature[:, :, None] * g[:, None, :], 0)
         step += BLOCK_E
     at = (pid * K + k)[:, None] * C + c[None, :]
@@ -125,7 +131,7 @@ def grad_weight_of_max(
     winner, grad, a, partial, num_rows, C,
     K: tl.constexpr, BLOCK_K: tl.constexpr, BLOCK_R: tl.constexpr, BLOCK_C: tl.constexpr,
 ):  # fmt: skip
-    """The same from the N x C winners, over a run of nodes."""
+    """Compute the same from the N x C winners, over a run of nodes."""
     pid = tl.program_id(0).to(tl.int64)
     c = tl.program_id(1) * BLOCK_C + tl.arange(0, BLOCK_C)
     k = tl.program_id(2) * BLOCK_K + tl.arange(0, BLOCK_K)

@@ -1,28 +1,31 @@
-"""Forward kernels: a program walks the edges into a node, or a part of a hub's; see `revgnn.kernels.gpu.split_rows`.
+"""Forward kernels: a program reads the edges into a node, or some of those into a hub; see `revgnn.kernels.gpu.split_rows`.
 
-Each kernel has a second one beside it that finishes the rows that were split.
+Each kernel is followed by a second one, which completes the rows that were split.
 """
 
 from __future__ import annotations
 
 import triton.language as tl
 
-from revgnn.kernels.gpu.split_rows import divide, jit, parts, positions, scratch_rows, share
-from revgnn.ops.aggregate.gpu.message import add_edges, clamped, gathered, relu
+from revgnn.kernels.gpu.launch import jit
+from revgnn.kernels.gpu.split_rows import divide, parts, positions, scratch_rows, share
+from revgnn.ops.aggregate.gpu.message import add_edges, clamped, relu, source_rows
 
 # --- max -------------------------------------------------------------------------------------------------------------------------
 
 
 @jit
 def better(m, best):
-    """A running maximum by this mask keeps the first of equal values, and the first NaN."""
+    """Return the mask by which a running maximum keeps the first of equal values, and the first NaN."""
     return (m > best) | ((m != m) & (best == best))
 
 
 @jit
 def best_of(best, arg):
-    """Largest value of each column, and the first position that attains it. None is below 0, so their bits order as they do, NaN
-    above all."""
+    """Return the largest value of each column, and the first position that attains it.
+
+    No value is negative, so values are in the order of their bits, with NaN above all.
+    """
     WIDE: tl.constexpr = best.dtype.primitive_bitwidth == 64
     if WIDE:
         key = tl.where(best != best, 0x7FF8000000000000, best.to(tl.int64, bitcast=True))
@@ -39,17 +42,17 @@ def max_forward(
     EPS: tl.constexpr, K: tl.constexpr, BIAS: tl.constexpr, SAVE: tl.constexpr, SIZE: tl.constexpr,
     BLOCK_E: tl.constexpr, BLOCK_C: tl.constexpr,
 ):  # fmt: skip
-    """A message that ReLU cuts to 0 never wins: the running maximum starts there, and nothing else of ReLU is left to do."""
+    """A message that ReLU sets to 0 does not win: the running maximum starts at 0, and ReLU needs nothing else."""
     row, begin, head, gap, count, slot = share(indptr, num_rows, blocks, SIZE)
     c = tl.program_id(1) * BLOCK_C + tl.arange(0, BLOCK_C)
     best = tl.zeros((BLOCK_E, BLOCK_C), out.dtype.element_ty)
     arg = tl.full((BLOCK_E, BLOCK_C), -1, tl.int64)
     step = count * 0
     while step < count:
-        e, there = positions(begin, head, gap, count, step, BLOCK_E)
-        m = gathered(x, tl.load(src + e, mask=there, other=0), there, b, c, C, BIAS)
-        m = add_edges(m, a, e, there, w, c, C, K)
-        wins = better(m, best) & there[:, None]
+        e, exists = positions(begin, head, gap, count, step, BLOCK_E)
+        m = source_rows(x, tl.load(src + e, mask=exists, other=0), exists, b, c, C, BIAS)
+        m = add_edges(m, a, e, exists, w, c, C, K)
+        wins = better(m, best) & exists[:, None]
         best = tl.where(wins, m, best)
         arg = tl.where(wins, e[:, None], arg)
         step += BLOCK_E
@@ -68,15 +71,15 @@ def max_finish(
     indptr, part, part_winner, out, winner, num_rows, blocks, C,
     EPS: tl.constexpr, SAVE: tl.constexpr, SIZE: tl.constexpr, BLOCK_E: tl.constexpr, BLOCK_C: tl.constexpr,
 ):  # fmt: skip
-    """The ends of a row lie before and after its blocks, so that of equal values the first position is looked for anew."""
+    """The ends of a row lie before and after its blocks, so the first position of equal values is searched for again."""
     row, _, start, count = parts(indptr, num_rows, blocks, SIZE)
     c = tl.program_id(1) * BLOCK_C + tl.arange(0, BLOCK_C)
     best = tl.zeros((BLOCK_E, BLOCK_C), out.dtype.element_ty)
     arg = tl.full((BLOCK_E, BLOCK_C), -1, tl.int64)
     step = count * 0
     while step < count:
-        at, there = scratch_rows(start, count, blocks, step, BLOCK_E)
-        live = there[:, None] & (c < C)[None, :]
+        at, exists = scratch_rows(start, count, blocks, step, BLOCK_E)
+        live = exists[:, None] & (c < C)[None, :]
         m = tl.load(part + at[:, None] * C + c[None, :], mask=live, other=0)
         e = tl.load(part_winner + at[:, None] * C + c[None, :], mask=live, other=-1)
         same = ((m == best) | ((m != m) & (best != best))) & (e < arg)
@@ -114,10 +117,10 @@ def sum_forward(
     acc = tl.zeros((BLOCK_E, BLOCK_C), out.dtype.element_ty)
     step = count * 0
     while step < count:
-        e, there = positions(begin, head, gap, count, step, BLOCK_E)
-        m = gathered(x, tl.load(src + e, mask=there, other=0), there, b, c, C, BIAS)
-        m = add_edges(m, a, e, there, w, c, C, K)
-        acc += tl.where(there[:, None], relu(m), 0)
+        e, exists = positions(begin, head, gap, count, step, BLOCK_E)
+        m = source_rows(x, tl.load(src + e, mask=exists, other=0), exists, b, c, C, BIAS)
+        m = add_edges(m, a, e, exists, w, c, C, K)
+        acc += tl.where(exists[:, None], relu(m), 0)
         step += BLOCK_E
     total = tl.sum(acc, 0)
     if slot == -1:
@@ -136,8 +139,8 @@ def sum_finish(
     acc = tl.zeros((BLOCK_E, BLOCK_C), out.dtype.element_ty)
     step = count * 0
     while step < count:
-        at, there = scratch_rows(start, count, blocks, step, BLOCK_E)
-        acc += tl.load(part + at[:, None] * C + c[None, :], mask=there[:, None] & (c < C)[None, :], other=0)
+        at, exists = scratch_rows(start, count, blocks, step, BLOCK_E)
+        acc += tl.load(part + at[:, None] * C + c[None, :], mask=exists[:, None] & (c < C)[None, :], other=0)
         step += BLOCK_E
     if count > 0:
         tl.store(out + row * C + c, summed(tl.sum(acc, 0), degree, EPS, MEAN), mask=c < C)
@@ -148,27 +151,27 @@ def sum_finish(
 
 @jit
 def softmax_forward(
-    indptr, src, x, a, w, b, param, out, peaks, scales, part, part_peak, part_mass, num_rows, blocks, C,
+    indptr, src, x, a, w, b, parameter, out, peaks, scales, part, part_peak, part_mass, num_rows, blocks, C,
     EPS: tl.constexpr, K: tl.constexpr, BIAS: tl.constexpr, SIZE: tl.constexpr, BLOCK_E: tl.constexpr, BLOCK_C: tl.constexpr,
 ):  # fmt: skip
-    """One walk: when a tile brings a larger score, what has been summed so far is scaled down to it."""
+    """Read the edges once: if a tile has a larger score than those before, the sums so far are scaled down to it."""
     row, begin, head, gap, count, slot = share(indptr, num_rows, blocks, SIZE)
     c = tl.program_id(1) * BLOCK_C + tl.arange(0, BLOCK_C)
-    t = tl.load(param).to(out.dtype.element_ty)
+    t = tl.load(parameter).to(out.dtype.element_ty)
     peak = tl.full((BLOCK_C,), float("-inf"), out.dtype.element_ty)
     mass = tl.zeros((BLOCK_C,), out.dtype.element_ty)
     acc = tl.zeros((BLOCK_C,), out.dtype.element_ty)
     step = count * 0
     while step < count:
-        e, there = positions(begin, head, gap, count, step, BLOCK_E)
-        m = gathered(x, tl.load(src + e, mask=there, other=0), there, b, c, C, BIAS)
-        m = relu(add_edges(m, a, e, there, w, c, C, K)) + EPS
-        score = tl.where(there[:, None], t * m, float("-inf"))
+        e, exists = positions(begin, head, gap, count, step, BLOCK_E)
+        m = source_rows(x, tl.load(src + e, mask=exists, other=0), exists, b, c, C, BIAS)
+        m = relu(add_edges(m, a, e, exists, w, c, C, K)) + EPS
+        score = tl.where(exists[:, None], t * m, float("-inf"))
         top = tl.maximum(peak, tl.max(score, 0))
         shrink = tl.exp(peak - top)
-        raised = tl.where(there[:, None], tl.exp(score - top[None, :]), 0)
+        raised = tl.where(exists[:, None], tl.exp(score - top[None, :]), 0)
         mass = mass * shrink + tl.sum(raised, 0)
-        acc = acc * shrink + tl.sum(tl.where(there[:, None], raised * m, 0), 0)
+        acc = acc * shrink + tl.sum(tl.where(exists[:, None], raised * m, 0), 0)
         peak = top
         step += BLOCK_E
     if slot == -1:
@@ -194,8 +197,8 @@ def softmax_finish(
     top = tl.full((BLOCK_C,), float("-inf"), out.dtype.element_ty)
     step = count * 0
     while step < count:
-        at, there = scratch_rows(start, count, blocks, step, BLOCK_E)
-        live = there[:, None] & (c < C)[None, :]
+        at, exists = scratch_rows(start, count, blocks, step, BLOCK_E)
+        live = exists[:, None] & (c < C)[None, :]
         peak = tl.load(part_peak + at[:, None] * C + c[None, :], mask=live, other=float("-inf"))
         top = tl.maximum(top, tl.max(peak, 0))
         step += BLOCK_E
@@ -203,8 +206,8 @@ def softmax_finish(
     acc = tl.zeros((BLOCK_C,), out.dtype.element_ty)
     step = count * 0
     while step < count:
-        at, there = scratch_rows(start, count, blocks, step, BLOCK_E)
-        live = there[:, None] & (c < C)[None, :]
+        at, exists = scratch_rows(start, count, blocks, step, BLOCK_E)
+        live = exists[:, None] & (c < C)[None, :]
         spot = at[:, None] * C + c[None, :]
         # the ends of a row may be empty: their peak is minus infinity, their mass 0
         shrink = tl.where(live, tl.exp(tl.load(part_peak + spot, mask=live, other=0) - top[None, :]), 0)
@@ -221,53 +224,53 @@ def softmax_finish(
 
 
 @jit
-def store_root(total, degree, param, out, rest, row, c, C):
-    """`rest` receives what rounding took from `out`: the backward pass raises their sum to a power."""
+def store_root(total, degree, parameter, out, remainder, row, c, C):
+    """Store the root of the mean, and in `remainder` what rounding removes: the backward pass raises the sum of both to a power."""
     n = tl.where(degree > 0, degree, 1).to(tl.float64)
     mean = tl.where(degree > 0, total / n, 1.0)
-    value = tl.where(degree > 0, tl.exp(tl.log(mean) / tl.load(param)), 0.0)
+    value = tl.where(degree > 0, tl.exp(tl.log(mean) / tl.load(parameter)), 0.0)
     rounded = value.to(out.dtype.element_ty)
     tl.store(out + row * C + c, rounded, mask=c < C)
-    tl.store(rest + row * C + c, (value - rounded.to(tl.float64)).to(out.dtype.element_ty), mask=c < C)
+    tl.store(remainder + row * C + c, (value - rounded.to(tl.float64)).to(out.dtype.element_ty), mask=c < C)
 
 
 @jit
 def power_forward(
-    indptr, src, x, a, w, b, param, out, rest, part, num_rows, blocks, C,
+    indptr, src, x, a, w, b, parameter, out, remainder, part, num_rows, blocks, C,
     EPS: tl.constexpr, CLAMP: tl.constexpr, LOW: tl.constexpr, HIGH: tl.constexpr,
     K: tl.constexpr, BIAS: tl.constexpr, SIZE: tl.constexpr, BLOCK_E: tl.constexpr, BLOCK_C: tl.constexpr,
 ):  # fmt: skip
-    """Powers and their mean in float64: `exp(p log(m))` in float32 would lose the digits that `p log(m)` has before the point, and
-    overflow. Where a card is slow in float64 so is this kernel."""
+    """Compute powers and their mean in float64: in float32 `exp(p log(m))` would lose the digits that `p log(m)` has before the
+    point, and overflow. On a GPU that is slow in float64 this kernel is slow."""
     row, begin, head, gap, count, slot = share(indptr, num_rows, blocks, SIZE)
     c = tl.program_id(1) * BLOCK_C + tl.arange(0, BLOCK_C)
-    p = tl.load(param)
+    p = tl.load(parameter)
     acc = tl.zeros((BLOCK_E, BLOCK_C), tl.float64)
     step = count * 0
     while step < count:
-        e, there = positions(begin, head, gap, count, step, BLOCK_E)
-        m = gathered(x, tl.load(src + e, mask=there, other=0), there, b, c, C, BIAS)
-        m = clamped(relu(add_edges(m, a, e, there, w, c, C, K)) + EPS, CLAMP, LOW, HIGH)
-        acc += tl.where(there[:, None], tl.exp(p * tl.log(m.to(tl.float64))), 0)
+        e, exists = positions(begin, head, gap, count, step, BLOCK_E)
+        m = source_rows(x, tl.load(src + e, mask=exists, other=0), exists, b, c, C, BIAS)
+        m = clamped(relu(add_edges(m, a, e, exists, w, c, C, K)) + EPS, CLAMP, LOW, HIGH)
+        acc += tl.where(exists[:, None], tl.exp(p * tl.log(m.to(tl.float64))), 0)
         step += BLOCK_E
     total = tl.sum(acc, 0)
     if slot == -1:
-        store_root(total, count, param, out, rest, row, c, C)
+        store_root(total, count, parameter, out, remainder, row, c, C)
     elif slot >= 0:
         tl.store(part + slot * C + c, total, mask=c < C)
 
 
 @jit
 def power_finish(
-    indptr, part, param, out, rest, num_rows, blocks, C, SIZE: tl.constexpr, BLOCK_E: tl.constexpr, BLOCK_C: tl.constexpr
+    indptr, part, parameter, out, remainder, num_rows, blocks, C, SIZE: tl.constexpr, BLOCK_E: tl.constexpr, BLOCK_C: tl.constexpr
 ):
     row, degree, start, count = parts(indptr, num_rows, blocks, SIZE)
     c = tl.program_id(1) * BLOCK_C + tl.arange(0, BLOCK_C)
     acc = tl.zeros((BLOCK_E, BLOCK_C), tl.float64)
     step = count * 0
     while step < count:
-        at, there = scratch_rows(start, count, blocks, step, BLOCK_E)
-        acc += tl.load(part + at[:, None] * C + c[None, :], mask=there[:, None] & (c < C)[None, :], other=0)
+        at, exists = scratch_rows(start, count, blocks, step, BLOCK_E)
+        acc += tl.load(part + at[:, None] * C + c[None, :], mask=exists[:, None] & (c < C)[None, :], other=0)
         step += BLOCK_E
     if count > 0:
-        store_root(tl.sum(acc, 0), degree, param, out, rest, row, c, C)
+        store_root(tl.sum(acc, 0), degree, parameter, out, remainder, row, c, C)
