@@ -36,7 +36,7 @@ def read_all(layout: str, folder: Path) -> NodeDataset:
 # --- files as they should be ----------------------------------------------------------------------------------------------------
 
 
-@law(cases=30, recipe=recipes)
+@law(cases=9, recipe=recipes)
 def test_a_saved_set_is_read_back(recipe: Recipe) -> None:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "own.npz"
@@ -48,7 +48,7 @@ def test_a_saved_set_is_read_back(recipe: Recipe) -> None:
 
 
 @pytest.mark.parametrize("layout", ["ogb csv", "ogb binary"])
-@law(cases=12, recipe=recipes)
+@law(cases=4, recipe=recipes)
 def test_ogb_and_npz_files_of_one_set_are_read_alike(layout: str, recipe: Recipe) -> None:
     recipe = Recipe(**{**vars(recipe), "splits": 1, "edges": max(1, recipe.edges)})  # a csv without rows has no columns
     with tempfile.TemporaryDirectory() as name:
@@ -85,7 +85,7 @@ def stored(array: np.ndarray, dtype: str, order: str) -> np.ndarray:
 
 @pytest.mark.parametrize("edges", [*INTEGERS, *SWAPPED])
 @law(
-    cases=5,
+    cases=2,
     recipe=recipes,
     labels=st.sampled_from([*INTEGERS, *SWAPPED]),
     numbers=st.sampled_from(FLOATS),
@@ -154,20 +154,20 @@ def check_damage(
 
 
 @pytest.mark.parametrize("layout", ["npz", "npz compressed", "ogb binary"])
-@law(cases=25, recipe=recipes, damage=damages(*STRUCTURAL), which=st.integers(0, 20))
+@law(cases=8, recipe=recipes, damage=damages(*STRUCTURAL), which=st.integers(0, 20))
 def test_a_file_cut_or_grown_is_refused_or_gives_the_same_data(layout: str, recipe: Recipe, damage: Damage, which: int) -> None:
     check_damage(layout, recipe, damage, which)
 
 
 @pytest.mark.parametrize("layout", ["npz", "npz compressed"])
 @pytest.mark.parametrize("region", ["data", "headers", "directory", "names"])
-@law(cases=40, recipe=recipes, damage=damages("flip", "byte"))
+@law(cases=12, recipe=recipes, damage=damages("flip", "byte"))
 def test_a_bit_that_flips_is_seen(layout: str, region: str, recipe: Recipe, damage: Damage) -> None:
     check_damage(layout, recipe, damage, region=region)
 
 
 @known_fault("an entry of the directory may hide the next one, whose array is then left out")
-@law(cases=20, recipe=recipes, array=st.sampled_from(["valid_mask", "test_mask"]))
+@law(cases=6, recipe=recipes, array=st.sampled_from(["valid_mask", "test_mask"]))
 def test_an_array_that_the_directory_hides_is_noticed(recipe: Recipe, array: str) -> None:
     """The entry before it claims a comment of as many bytes as the array's entry has. The number of entries is in the file."""
     with tempfile.TemporaryDirectory() as folder:
@@ -184,7 +184,7 @@ def test_an_array_that_the_directory_hides_is_noticed(recipe: Recipe, array: str
         expect(read_or_refuse(lambda: read_npz(path), path) is None, f"{array} is left out")
 
 
-@law(cases=10, recipe=recipes, length=st.integers(2**12, 2**16 - 1))
+@law(cases=3, recipe=recipes, length=st.integers(2**12, 2**16 - 1))
 def test_a_header_with_another_length_of_its_name_makes_a_short_message(recipe: Recipe, length: int) -> None:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "own.npz"
@@ -194,14 +194,13 @@ def test_a_header_with_another_length_of_its_name_makes_a_short_message(recipe: 
         expect(read_or_refuse(lambda: read_npz(path), path) is None, "accepted")
 
 
-@known_fault("a damaged csv.gz ends in zlib.error")
-@law(cases=60, recipe=recipes, damage=damages(), which=st.integers(0, 20))
+@law(cases=18, recipe=recipes, damage=damages(), which=st.integers(0, 20))
 def test_a_damaged_csv_is_seen(recipe: Recipe, damage: Damage, which: int) -> None:
     check_damage("ogb csv", recipe, damage, which)
 
 
 @pytest.mark.parametrize("layout", ["ogb csv", "planetoid"])
-@law(cases=25, recipe=recipes, damage=damages(), which=st.integers(0, 20))
+@law(cases=8, recipe=recipes, damage=damages(), which=st.integers(0, 20))
 def test_a_damaged_file_without_a_checksum_ends_in_no_other_error(layout: str, recipe: Recipe, damage: Damage, which: int) -> None:
     """JSON and pickles: what is still well formed is read."""
     check_damage(layout, recipe, damage, which, protected=False)
@@ -211,7 +210,7 @@ def test_a_damaged_file_without_a_checksum_ends_in_no_other_error(layout: str, r
 
 
 @pytest.mark.parametrize("array", ["x", "edge_attr", "species", "valid_mask", "test_mask"])
-@law(cases=15, recipe=recipes, name=st.text("abcdefgxyz_", min_size=1, max_size=8))
+@law(cases=4, recipe=recipes, name=st.text("abcdefgxyz_", min_size=1, max_size=8))
 def test_an_array_is_read_or_its_name_refused(array: str, recipe: Recipe, name: str) -> None:
     arrays = Recipe(**{**vars(recipe), "features": True, "edge_features": 2, "species": True}).arrays()
     assume(name not in arrays)
@@ -222,7 +221,7 @@ def test_an_array_is_read_or_its_name_refused(array: str, recipe: Recipe, name: 
         expect(read_or_refuse(lambda: read_npz(path), path) is None, f"{array} under the name {name!r} is left out")
 
 
-@law(cases=25, recipe=recipes, array=st.sampled_from(["edge_index", "y", "train_mask"]))
+@law(cases=8, recipe=recipes, array=st.sampled_from(["edge_index", "y", "train_mask"]))
 def test_an_array_that_is_there_twice_is_refused(recipe: Recipe, array: str) -> None:
     arrays = recipe.arrays()
     members = {name: io.BytesIO() for name in arrays}
@@ -288,26 +287,26 @@ small = recipes.map(lambda recipe: Recipe(**{**vars(recipe), "nodes": 14, "edges
 
 
 @pytest.mark.parametrize("field", FIELDS)
-@law(cases=15, recipe=small, kind=st.sampled_from(list(STRANGE)))
+@law(cases=4, recipe=small, kind=st.sampled_from(list(STRANGE)))
 def test_a_strange_array_is_refused_by_name_or_understood(field: str, recipe: Recipe, kind: str) -> None:
     """Whatever is accepted is a data set that can be used: its numbers are finite, its labels classes."""
     check_strange(recipe, field, STRANGE[kind])
 
 
-@law(cases=10, recipe=small, name=st.text(max_size=5) | st.integers(0, 9))
+@law(cases=3, recipe=small, name=st.text(max_size=5) | st.integers(0, 9))
 def test_a_single_task_name_is_refused_or_understood(recipe: Recipe, name: str | int) -> None:
     check_strange(recipe, "task_names", np.array(name))
 
 
 @pytest.mark.parametrize("field", ["x", "edge_attr"])
-@law(cases=20, recipe=small, value=st.floats(1e39, 1e308), negative=st.booleans(), place=st.integers(0, 13))
+@law(cases=6, recipe=small, value=st.floats(1e39, 1e308), negative=st.booleans(), place=st.integers(0, 13))
 def test_numbers_beyond_float32_are_refused(field: str, recipe: Recipe, value: float, negative: bool, place: int) -> None:
     array = np.zeros((14, 2))
     array[place, place % 2] = -value if negative else value
     check_strange(recipe, field, array)
 
 
-@law(cases=40, recipe=small, field=st.sampled_from(FIELDS), kind=st.sampled_from(list(NO_ARRAYS)))
+@law(cases=12, recipe=small, field=st.sampled_from(FIELDS), kind=st.sampled_from(list(NO_ARRAYS)))
 def test_a_member_that_is_no_array_is_refused_by_name(recipe: Recipe, field: str, kind: str) -> None:
     check_strange(recipe, field, NO_ARRAYS[kind])
 
@@ -337,7 +336,7 @@ def check_strange(recipe: Recipe, field: str, strange: Any) -> None:
 
 
 @pytest.mark.parametrize("word", ["True", "true", "1", "False", "no", "0"])
-@law(cases=5, recipe=small)
+@law(cases=2, recipe=small)
 def test_undirected_in_words_means_what_it_says(word: str, recipe: Recipe) -> None:
     arrays = {**recipe.arrays(), "undirected": np.array(word)}
     with tempfile.TemporaryDirectory() as folder:
@@ -353,7 +352,7 @@ CLASSES = st.integers(-3, 3) | st.sampled_from([0.5, 1e10, 2020, 65535, 65536, 2
 
 
 @pytest.mark.parametrize("kind", ["i8", "f8", "u2"])
-@law(cases=60, changes=st.lists(st.tuples(st.integers(0, 13), CLASSES), max_size=3), seed=st.integers(0, 99))
+@law(cases=18, changes=st.lists(st.tuples(st.integers(0, 13), CLASSES), max_size=3), seed=st.integers(0, 99))
 def test_labels_are_classes_or_refused(kind: str, changes: list[tuple[int, float]], seed: int) -> None:
     """-1 and NaN are unlabelled nodes. More classes than nodes are none."""
     arrays = Recipe(seed).arrays()
@@ -383,7 +382,7 @@ def test_labels_are_classes_or_refused(kind: str, changes: list[tuple[int, float
 
 
 @pytest.mark.parametrize("binary", [False, True])
-@law(cases=20, recipe=small, node=st.integers(0, 13), value=st.floats(0.01, 1.99).filter(lambda v: v != 1))
+@law(cases=6, recipe=small, node=st.integers(0, 13), value=st.floats(0.01, 1.99).filter(lambda v: v != 1))
 def test_fractional_labels_of_ogb_are_refused(binary: bool, recipe: Recipe, node: int, value: float) -> None:
     recipe = Recipe(**{**vars(recipe), "task": "multiclass"})
     with tempfile.TemporaryDirectory() as name:
@@ -399,7 +398,7 @@ def test_fractional_labels_of_ogb_are_refused(binary: bool, recipe: Recipe, node
     expect(found is None, f"label {value} is read as {found and found.y[node]}")
 
 
-@law(cases=20, recipe=small.filter(lambda recipe: recipe.edges > 2))
+@law(cases=6, recipe=small.filter(lambda recipe: recipe.edges > 2))
 def test_a_transposed_edge_list_is_refused(recipe: Recipe) -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -412,7 +411,7 @@ def test_a_transposed_edge_list_is_refused(recipe: Recipe) -> None:
 
 
 @pytest.mark.parametrize("key", ["add_inverse_edge", "binary", "is hetero"])
-@law(cases=20, recipe=small, value=st.sampled_from([True, "true", "TRUE", 1, False, "false", 0, "False", "True"]))
+@law(cases=6, recipe=small, value=st.sampled_from([True, "true", "TRUE", 1, False, "false", 0, "False", "True"]))
 def test_a_boolean_of_ogb_may_be_spelled_in_any_way(key: str, recipe: Recipe, value: Any) -> None:
     meant = str(value).lower() in ("true", "1")
     with tempfile.TemporaryDirectory() as name:
@@ -440,7 +439,7 @@ BRACKETS = st.sampled_from(b"([{")
     "numbers", pytest.param("header", marks=known_fault("a damaged header of node features is an error of Python's tokenizer")),
 ])  # fmt: skip
 @law(
-    cases=40,
+    cases=12,
     damage=damages() | damages("byte", values=BRACKETS),
     dtype=st.sampled_from(FLOATS),
     order=st.sampled_from(ORDERS),
@@ -464,7 +463,7 @@ def test_a_damaged_file_of_node_features_is_refused_or_finite(
 
 @known_fault("the message about features that are not finite does not name their file")
 @law(
-    cases=15,
+    cases=4,
     value=st.sampled_from([float("nan"), float("inf"), -float("inf")]),
     node=st.integers(0, 199),
     dtype=st.sampled_from(FLOATS),
@@ -499,7 +498,7 @@ class Opens:
 
 @pytest.mark.parametrize("layout", ["planetoid", "ogb binary"])
 @law(
-    cases=12,
+    cases=4,
     how=st.sampled_from(["open", "eval", "mkdir", "system"]),
     protocol=st.integers(0, 5),
     which=st.integers(0, 6),
