@@ -14,8 +14,8 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from revgnn.kernels import backends
-from tests.ops.cases import CASES, EXAMPLES, Case, Problem
-from tests.ops.compare import Leaves, Op, assert_matches_reference
+from revgnn.testing.comparison import Leaves, Op, assert_matches_reference
+from revgnn.testing.operators import CASES, EXAMPLES, Case, Problem
 
 CUDA = torch.cuda.is_available()
 needs_triton = pytest.mark.skipif(not backends.has_triton(), reason="triton is not installed")

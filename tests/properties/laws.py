@@ -12,12 +12,12 @@ Each law is two tests: one in the default suite, with as many cases as it says, 
 
 A law's body runs in a worker process (`tests.properties.process`): a case that crashes or hangs fails the law, and is named. A body
 takes plain values that can be pickled and printed. To try a case again, paste what the failure prints:
-`test_degrees_add_up.body(edges=Edges(...))`. Where that is too long, the failure also prints a blob, from which hypothesis draws the
-case again: `REVGNN_CASE=AXicY2... pytest -m slow -k degrees_add_up`.
+`test_degrees_add_up.body(edges=Edges(...))`. Where that is too long, take the blob that the failure prints, from which hypothesis
+draws the case again: `REVGNN_CASE=AXicY2... pytest -m slow -k degrees_add_up`.
 
-A law that today's code breaks is marked `@known_fault("what is wrong")`, or one parameter of it is. It then draws up to `PERSISTENT`
-times as many cases, and stops at the first one that shows the fault. Remove the mark together with the fault: a law that holds
-although it is marked fails.
+A law that today's code breaks is marked `@known_fault("what is wrong")`, or one parameter of it is. It then draws up to
+`PERSISTENT` times as many cases, and stops at the first one that shows the fault. Remove the mark together with the fault: a law
+that holds although it is marked fails.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ import re
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-import pytest
 import hypothesis
+import pytest
 from hypothesis import HealthCheck, Phase, given, reproduce_failure, settings
 from hypothesis.errors import UnsatisfiedAssumption
 from hypothesis.strategies import SearchStrategy

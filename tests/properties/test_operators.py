@@ -16,7 +16,7 @@ from revgnn import Graph
 from revgnn.nn import GENBlock, GENConv
 from revgnn.ops import Power, Softmax, advance, aggregate, retreat
 from revgnn.testing import assert_close_to_truth, nan_filled_empty
-from tests.ops.compare import assert_matches_reference, evaluate
+from revgnn.testing.comparison import assert_matches_reference, evaluate
 from tests.properties.graphs import MATRIX_LAYOUTS, DrawnEdges, Edges, Noise, drawn_edges, edge_lists, laid_out, noises, seeds
 from tests.properties.laws import expect, known_fault, law
 from tests.properties.operators import NARROW, OPERATORS, WIDE, K, Leaves, Operator, differing, run
@@ -120,7 +120,7 @@ def test_kernels_match_the_reference_in_float64(operator: str, edges: Edges | Dr
 
 
 def judge(operator: str, graph: Graph, noise: Noise, channels: int, most: int = 256) -> dict[str, str]:
-    """Return what is further from the truth than the rule allows, by the name of the result; see `tests.ops.compare`.
+    """Return what is further from the truth than the rule allows, by the name of the result; see `revgnn.testing.comparison`.
 
     The rule compares the largest of two sets of rounding errors. One of few numbers may be small by luck, so what fails on 4 draws
     is judged again on more, up to `most`. Gradients at a kink, where the next float32 has another one, have no truth.

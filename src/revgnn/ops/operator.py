@@ -66,6 +66,22 @@ class Signature(NamedTuple):
     codecs: tuple[Codec, ...]
 
 
+def check_tensors(**tensors: object) -> None:
+    """Raise unless each argument is a dense tensor. Leave out those that are absent.
+
+    Raises:
+        TypeError: if an argument is not a tensor.
+        ValueError: if it is sparse.
+    """
+    for name, tensor in tensors.items():
+        if tensor is None:
+            raise TypeError(f"{name} must be a tensor, got None.")
+        if not isinstance(tensor, Tensor):
+            raise TypeError(f"{name} must be a tensor, got {type(tensor).__name__}; use torch.as_tensor({name}).")
+        if tensor.layout is not torch.strided:
+            raise ValueError(f"{name} must be a dense tensor, got layout {tensor.layout}; use {name}.to_dense().")
+
+
 def gradients(inputs: type[T], **named: Tensor | None) -> T:
     """Return what a backward pass returns: an operator's named tuple of inputs, with these gradients and None for the others."""
     fields: tuple[str, ...] = inputs._fields  # pyright: ignore[reportAttributeAccessIssue]
