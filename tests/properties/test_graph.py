@@ -19,7 +19,7 @@ from revgnn import Graph
 from revgnn.data import RandomPartition
 from revgnn.ops import Max, Sum, aggregate, edge_softmax, propagate
 from tests.properties.graphs import MATRIX_LAYOUTS, VECTOR_LAYOUTS, DrawnEdges, Edges, drawn_edges, edge_lists, laid_out, seeds
-from tests.properties.laws import expect, known_fault, law
+from tests.properties.laws import expect, law
 
 
 def check_graph(graph: Graph, edges: Edges) -> None:
@@ -397,13 +397,7 @@ ENTRIES: dict[str, Any] = {
 }
 
 
-@pytest.mark.parametrize("kind", [
-    pytest.param("no tensor", marks=known_fault("what is no tensor ends in an AttributeError")),
-    pytest.param("meta", marks=known_fault("an edge_index or nodes without data end in an error of torch")),
-    pytest.param("sparse", marks=known_fault("a sparse edge_index or sparse values end in an error of torch")),
-    "dtype",
-    pytest.param("shape", marks=known_fault("permute_edges of a scalar is an IndexError")),
-])  # fmt: skip
+@pytest.mark.parametrize("kind", STRANGERS)
 @law(cases=60, all_there_are=True, entry=st.sampled_from(list(ENTRIES)), pick=st.integers(0, 5))
 def test_what_is_no_graph_is_refused_with_a_reason(kind: str, entry: str, pick: int) -> None:
     """By a `ValueError` or `TypeError`, not by an error from inside. What is accepted works."""

@@ -140,6 +140,7 @@ class RandomPartition:
     def _cut(self, assignment: Assignment, index: int, threads: int = 1) -> Part:
         """Cut part `index`. In the background one thread is enough: the cores belong to the training step."""
         graph = self.graph
+        graph.check_unchanged()
         values = None if graph.edge_attr is None else _as_numpy(graph.edge_attr.detach())
         arrays = cut_part(graph.indptr.numpy(), graph.src.numpy(), values, assignment, index, threads)
         features = None

@@ -79,7 +79,7 @@ def normal(seed: int, **shapes: tuple[int, ...]) -> Leaves:
 
 # --- aggregate -------------------------------------------------------------------------------------------------------------------
 
-REDUCERS: dict[str, Callable[[Tensor], Any]] = {
+REDUCERS: dict[str, Callable[[Any], Any]] = {
     "sum": lambda _: Sum(),
     "mean": lambda _: Mean(),
     "max": lambda _: Max(),

@@ -96,7 +96,9 @@ def _advance(state: Tensor, change: Tensor, bits: int | None, sign: float, backe
 
 
 def _check(state: Tensor, change: Tensor, bits: int | None) -> None:
-    check_tensors(state=state, change=change)
+    for tensor in (state, change):
+        if not isinstance(tensor, Tensor) or tensor.layout is not torch.strided:
+            check_tensors(state=state, change=change)
     if state.dtype not in MANTISSA:
         raise ValueError(f"state must be float32 or float64, got {state.dtype}; use state.float().")
     if change.shape != state.shape or not change.is_floating_point():
