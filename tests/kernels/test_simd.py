@@ -27,6 +27,7 @@ from revgnn.kernels.cpu.simd import (
     mul,
     narrow,
     pointer,
+    power,
     power_of_2,
     product_tile,
     row_totals,
@@ -304,6 +305,31 @@ def test_log2_is_within_2_units_in_the_last_place(dtype: Any) -> None:
     assert units_in_the_last_place(elementwise(log2, values), np.log2(values.astype(np.longdouble))).max() <= 2
     powers = np.array([1, 2, 0.5, info.tiny], dtype)
     np.testing.assert_array_equal(elementwise(log2, powers, lanes=4)[:3], np.array([0, 1, -1], dtype))
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=lambda d: d.__name__)
+@pytest.mark.parametrize("exponent", [-2.5, 0.0, 0.3, 1.0, 4.0])
+def test_power(exponent: float, dtype: Any) -> None:
+    info = np.finfo(dtype)
+    values = np.exp2(np.random.default_rng(0).uniform(-30, 30, 400_000)).astype(dtype)
+    values = values[: values.size // 16 * 16]
+    p = dtype(exponent)
+
+    @njit
+    def powers(a):
+        return power(a, splat(p, 16))
+
+    # the product of the exponent and a logarithm is rounded once in float64, where no gradient needs more
+    expected = values.astype(np.longdouble) ** np.longdouble(p)
+    limit = 1 + abs(exponent) if dtype == np.float32 else 128
+    assert units_in_the_last_place(elementwise(powers, values), expected).max() <= limit
+
+    @njit
+    def squares(a):
+        return power(a, splat(dtype(2), 4))
+
+    edges = np.array([1, info.max, info.tiny, 2.0 ** (info.maxexp // 2)], dtype)
+    np.testing.assert_array_equal(elementwise(squares, edges, lanes=4), np.array([1, np.inf, 0, np.inf], dtype))
 
 
 @pytest.mark.parametrize("dtype", DTYPES, ids=lambda d: d.__name__)

@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from revgnn.kernels import backends
-from revgnn.testing.comparison import Leaves, Op, assert_matches_reference
+from revgnn.testing.comparison import DRAWS, Leaves, Op, assert_matches_reference
 from revgnn.testing.operators import CASES, EXAMPLES, Case, Problem
 
 CUDA = torch.cuda.is_available()
@@ -57,8 +57,13 @@ def problems_of(case: Case, backend: str) -> list[Problem]:
 
 
 def num_draws(backend: str, dtype: torch.dtype) -> int:
-    """How many draws are judged together. In float64 no error is measured, so one is enough for the slow interpreter."""
-    return 1 if backend == "gpu" and dtype == torch.float64 and not CUDA else 4
+    """How many draws are judged together: enough to make the error of the reference a steady figure.
+
+    In float64 no error is measured, so one is enough. The interpreter is slow.
+    """
+    if dtype == torch.float64:
+        return 1
+    return 4 if backend == "gpu" and not CUDA else DRAWS
 
 
 def small_problem(case: Case, backend: str) -> Problem:

@@ -126,6 +126,8 @@ class GENConv(AbstractConv):
             raise ValueError(f"only softmax and power have something to learn, got aggregation={aggregation!r} with learn=True.")
         self.learned = nn.Parameter(torch.tensor(float(initial))) if learn else None
         self._reducer()  # refuses an unknown name at construction
+        if aggregation == "power":
+            Power(initial)  # refuses an exponent of 0, learned or not
 
     def reset_parameters(self) -> None:
         if self.edge is not None:

@@ -14,7 +14,7 @@ Leaves = dict[str, Tensor]
 Op = Callable[[Leaves, str], Tensor]
 """`op(leaves, backend)`; whatever else it needs it closes over."""
 
-DRAWS = 4
+DRAWS = 16
 """How many draws of the leaves are judged together in float32, so that the error of plain torch is a steady figure."""
 
 

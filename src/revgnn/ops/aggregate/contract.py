@@ -56,8 +56,8 @@ class Saved(NamedTuple):
     Attributes:
         out: the aggregate, without `x` (softmax, power).
         winner: position of the edge with the largest message, -1 for none (max, if a gradient is wanted).
-        peaks: largest score t m; on the CPU times log2(e), because its kernels compute powers of 2 (softmax).
-        scales: one over the sum of the exponentials of score - peak (softmax).
+        peaks: the message with the largest score t m (softmax).
+        scales: one over the sum of the exponentials of t (m - peak) (softmax).
         remainder: what rounding removed from `out` (power).
     """
 

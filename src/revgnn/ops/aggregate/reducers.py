@@ -102,7 +102,10 @@ class Power:
 
     Attributes:
         p: exponent, not 0: a number, or a tensor of one element to learn it.
-        clamp: limits that messages are clamped to first, or None. The authors' code uses (1e-7, 10).
+        clamp: limits (low, high) that messages are clamped to first, or None. The authors' code uses (1e-7, 10).
+
+    Raises:
+        ValueError: if p is the number 0, or the limits are not in order. A learned p that is 0 is refused when it is used.
     """
 
     p: float | Tensor = 1.0
@@ -110,6 +113,12 @@ class Power:
 
     name = "power"
     backward_reads_x = True
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.p, Tensor) and self.p == 0:
+            raise ValueError("the power mean has no exponent 0 (its limit there is the geometric mean); choose another p.")
+        if self.clamp is not None and not self.clamp[0] < self.clamp[1]:
+            raise ValueError(f"clamp must be two limits (low, high) with low below high, got {self.clamp}.")
 
     @property
     def parameter(self) -> float | Tensor:
@@ -121,8 +130,6 @@ class Power:
 
     def check(self, eps: float) -> None:
         _check_one_element(self, self.p)
-        if not isinstance(self.p, Tensor) and self.p == 0:
-            raise ValueError("the power mean has no exponent 0; choose another p.")
         if eps <= 0 and (self.clamp is None or self.clamp[0] <= 0):
             raise ValueError(f"the power mean needs positive messages: eps must be above 0, got {eps}.")
 

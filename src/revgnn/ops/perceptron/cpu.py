@@ -43,14 +43,20 @@ def add_column_sums(x, at, rows, N, sums, to, dtype, L, T):
     """Add the sums over `rows` rows of N elements, from `x[at]` on, to those from `sums[to]` on. L, T: lanes of the strips."""
     last = (N - 1) // L * L
     for c in range(0, last, L):
-        wide = splat(dtype(0), L)
-        for r in range(opaque(rows)):
-            wide = add(wide, load(x, at + r * N + c, L))
-        store(sums, to + c, add(load(sums, to + c, L), wide))
-    narrow = splat(dtype(0), T)
-    for r in range(opaque(rows)):
-        narrow = add(narrow, load(x, at + r * N + last, T))
-    store(sums, to + last, add(load(sums, to + last, T), narrow))
+        add_strip_sum(x, at + c, rows, N, sums, to + c, dtype, L)
+    add_strip_sum(x, at + last, rows, N, sums, to + last, dtype, T)
+
+
+@njit(inline="always")
+def add_strip_sum(x, at, rows, N, sums, to, dtype, L):
+    """Add up one strip of `add_column_sums`, `ROWS` rows at a time, so that the sum loses fewer digits."""
+    total = splat(dtype(0), L)
+    for first in range(0, opaque(rows), ROWS):
+        part = splat(dtype(0), L)
+        for r in range(first, first + opaque(ROWS)):
+            part = add(part, load(x, at + r * N, L))
+        total = add(total, part)
+    store(sums, to, add(load(sums, to, L), total))
 
 
 @functools.cache

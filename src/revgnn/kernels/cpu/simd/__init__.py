@@ -20,7 +20,7 @@ from revgnn.kernels.cpu.simd.arithmetic import (
     total,
     widen,
 )
-from revgnn.kernels.cpu.simd.functions import exp, exp2_falling, log, log2, power_of_2
+from revgnn.kernels.cpu.simd.functions import exp, exp2_falling, log, log2, power, power_of_2
 from revgnn.kernels.cpu.simd.matrix import (
     add_encoded,
     add_outer,
@@ -79,6 +79,7 @@ __all__ = [
     "narrow",
     "opaque",
     "pointer",
+    "power",
     "power_of_2",
     "prefetch",
     "product_tile",

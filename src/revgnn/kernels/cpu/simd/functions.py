@@ -4,6 +4,7 @@
 # pyright: reportAttributeAccessIssue=false, reportArgumentType=false, reportAssignmentType=false, reportReturnType=false
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable
 from typing import Any
@@ -133,8 +134,8 @@ def log(typingctx, a):
 # --- base 2 ----------------------------------------------------------------------------------------------------------------------
 
 
-def _emit_exp2_falling(builder: ir.IRBuilder, x: ir.Value) -> ir.Value:
-    """Compute 2^x = 2^n 2^r.
+def _emit_power_from_parts(builder: ir.IRBuilder, x: ir.Value, minus_n_plus: Callable[[ir.Value], ir.Value]) -> ir.Value:
+    """Compute 2^x = 2^n 2^r, where n is x rounded and r = minus_n_plus(-n): 0 below the normal range.
 
     Adding a number whose last place is worth 1 rounds x to n and leaves n in the last places of the sum. A shift moves it to the
     exponent; subtracting the number again gives n as a floating-point number.
@@ -145,22 +146,50 @@ def _emit_exp2_falling(builder: ir.IRBuilder, x: ir.Value) -> ir.Value:
     large = constant(vec, 1.5 * 2.0**mantissa)
     tiny = builder.fcmp_ordered("<", x, constant(vec, 1.0 - bias))
     shifted = builder.fadd(x, large)
-    y = _horner(builder, builder.fsub(x, builder.fsub(shifted, large)), _EXP2[fl])
+    y = _horner(builder, minus_n_plus(builder.fsub(large, shifted)), _EXP2[fl])
     n = builder.shl(builder.bitcast(shifted, integers), constant(integers, mantissa))
     y = builder.bitcast(builder.add(builder.bitcast(y, integers), n), vec)
     return builder.select(tiny, constant(vec, 0.0), y)
 
 
+def _emit_exp2_falling(builder: ir.IRBuilder, x: ir.Value) -> ir.Value:
+    return _emit_power_from_parts(builder, x, lambda minus_n: builder.fadd(x, minus_n))
+
+
+def _log2_parts(builder: ir.IRBuilder, x: ir.Value) -> tuple[ir.Value, ir.Value, ir.Value]:
+    """Return e, g and s such that log2(x) = e + g s with an integer e and |g s| <= 1/2, for float32."""
+    e, f = _exponent_and_fraction(builder, x)
+    g = builder.fsub(f, constant(x.type, 1.0))
+    # the largest terms are added last, one by one, which loses fewer digits
+    return e, g, call(builder, "llvm.fma", g, _estrin(builder, g, _LOG2[1:]), constant(x.type, _LOG2[0]))
+
+
 def _emit_log2(builder: ir.IRBuilder, x: ir.Value) -> ir.Value:
     """Compute log2(2^e f) = e + (f - 1) p(f - 1) with f in [sqrt(1/2), sqrt(2))."""
-    vec = x.type
-    if vec.element == ir.DoubleType():
-        return builder.fmul(_emit_log(builder, x), constant(vec, 1.0 / math.log(2.0)))
-    e, f = _exponent_and_fraction(builder, x)
-    g = builder.fsub(f, constant(vec, 1.0))
-    # the largest terms are added last, one by one, which loses fewer digits
-    slope = call(builder, "llvm.fma", g, _estrin(builder, g, _LOG2[1:]), constant(vec, _LOG2[0]))
+    if x.type.element == ir.DoubleType():
+        return builder.fmul(_emit_log(builder, x), constant(x.type, 1.0 / math.log(2.0)))
+    e, g, slope = _log2_parts(builder, x)
     return call(builder, "llvm.fma", g, slope, e)
+
+
+def _emit_power(builder: ir.IRBuilder, x: ir.Value, p: ir.Value) -> ir.Value:
+    """Compute x^p = 2^(p log2(x)). In float32 the integer part of log2(x) stays apart, so that its product with p, of which only
+    what is left beyond n counts, loses no digits."""
+    vec, fl = x.type, x.type.element
+    if fl == ir.DoubleType():
+        product = builder.fmul(p, _emit_log2(builder, x))
+        minus_n_plus = functools.partial(builder.fadd, product)
+    else:
+        e, g, slope = _log2_parts(builder, x)
+        fraction = builder.fmul(g, slope)
+        product = call(builder, "llvm.fma", p, fraction, builder.fmul(p, e))
+
+        def minus_n_plus(minus_n: ir.Value) -> ir.Value:
+            return call(builder, "llvm.fma", p, fraction, call(builder, "llvm.fma", p, e, minus_n))
+
+    highest = constant(vec, float(_BITS[fl][2] + 1))
+    infinite = builder.fcmp_ordered(">=", product, highest)
+    return builder.select(infinite, constant(vec, math.inf), _emit_power_from_parts(builder, product, minus_n_plus))
 
 
 def _emit_power_of_2(builder: ir.IRBuilder, x: ir.Value) -> ir.Value:
@@ -181,6 +210,15 @@ def exp2_falling(typingctx, a):
 def log2(typingctx, a):
     """Return log2(a) for finite a > 0 in the normal range, within 2 units in the last place; else an arbitrary finite number."""
     return elementwise(_emit_log2)(a)
+
+
+@intrinsic
+def power(typingctx, a, exponent):
+    """Return a to the power `exponent`, for finite a > 0 in the normal range; 0 below the normal range, infinity above it.
+
+    In float32 within 1 + |exponent| units in the last place.
+    """
+    return elementwise(_emit_power)(a, exponent)
 
 
 @intrinsic

@@ -270,6 +270,7 @@ def product_tile(
 ):
     """Compute `out = start + A B` for a tile of `rows` by `lanes` that stays in registers during the sums over `depth` terms.
 
+    `start` is added to the sum of the terms, not the terms to it, so that a long sum in several calls loses fewer digits.
     `A[m, k]` is `a[a_at + m * a_row + k * a_step]`, `B[k]` the `lanes` elements of `b` from `b_at + k * b_row` on; rows of `start`
     and `out` begin at `start_at + m * start_row` and `out_at + m * out_row`. This is one intrinsic because
     LLVM takes minutes to compile a loop over tuples of vectors.
@@ -295,10 +296,7 @@ def product_tile(
             value = builder.load(place(a, at, a_row, m), align=bytes_of(element))
             return broadcast(builder, value, ir.VectorType(element, n))
 
-        initial = [
-            _beside(builder, [load_piece(builder, place(start, start_at, start_row, m, c), element, n) for m in rows])
-            for c, n, rows in cells
-        ]
+        initial = [constant(ir.VectorType(element, n * len(rows)), 0.0) for _, n, rows in cells]
         before, body, after = builder.block, builder.append_basic_block("terms"), builder.append_basic_block("sums")
         builder.cbranch(builder.icmp_signed("<", zero, depth), body, after)
 
@@ -323,6 +321,8 @@ def product_tile(
             phi.add_incoming(entering, before)
             phi.add_incoming(again, body)
         for (c, n, rows), total in zip(cells, totals, strict=True):
+            starts = [load_piece(builder, place(start, start_at, start_row, m, c), element, n) for m in rows]
+            total = builder.fadd(_beside(builder, starts), total)
             for i, m in enumerate(rows):
                 part = total if len(rows) == 1 else _lanes_of(builder, total, total, range(i * n, i * n + n))
                 where = builder.bitcast(place(out, out_at, out_row, m, c), part.type.as_pointer())

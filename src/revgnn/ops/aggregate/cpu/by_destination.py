@@ -42,6 +42,7 @@ def by_destination_arguments(K: int, wants_weight: bool, wants_features: bool, d
         "grad": read(dtypes.state, STATE),
         "partial_x": write(dtypes.state, "parts * num_rows * padded"),
         "partial_weight": write(np.float64, f"parts * {K} * stride", optional=not wants_weight),
+        "partial_bias": write(np.float64, "parts * stride"),
         "grad_features": write(dtypes.state, f"num_edges * {K}", optional=not wants_features),
     }
 
@@ -74,7 +75,7 @@ def flush(outer, pending, partial_weight, at, stride, zero, K):
 
 
 def walk_by_destination(make: Make, grad: Tensor, inputs: Inputs, spec: Spec, *, has_slopes: bool = False, **own: Any) -> Found:
-    """Return the gradients of x, weight and edge features.
+    """Return the gradients of x, edge features, weight and bias.
 
     Args:
         make: makes the kernel from the channels of a tile, K, whether weight and edge features want gradients, and dtypes.
@@ -93,6 +94,7 @@ def walk_by_destination(make: Make, grad: Tensor, inputs: Inputs, spec: Spec, *,
     padded = -(-channels // 16) * 16
     partial_x = x.new_zeros(parts, num_nodes, padded)
     partial_weight = torch.zeros(parts, K, channels, dtype=torch.float64) if "weight" in spec.wanted else None
+    partial_bias = torch.zeros(parts, channels, dtype=torch.float64)
     grad_features = torch.zeros_like(features) if "edge_attr" in spec.wanted else None
     bias = x.new_zeros(channels) if inputs.bias is None else inputs.bias
     found: list[float] = []
@@ -119,6 +121,7 @@ def walk_by_destination(make: Make, grad: Tensor, inputs: Inputs, spec: Spec, *,
             grad=grad,
             partial_x=partial_x,
             partial_weight=partial_weight,
+            partial_bias=partial_bias,
             grad_features=grad_features,
             **own,
             **({"slopes": slopes} if has_slopes else {}),
@@ -127,7 +130,7 @@ def walk_by_destination(make: Make, grad: Tensor, inputs: Inputs, spec: Spec, *,
             found.append(float(slopes.sum()))
     grad_x = partial_x[0] if parts == 1 else partial_x.sum(0)
     grad_weight = None if partial_weight is None else partial_weight.sum(0).to(x.dtype)
-    return Found(grad_x[:, :channels].contiguous(), grad_features, grad_weight, found)
+    return Found(grad_x[:, :channels].contiguous(), grad_features, grad_weight, partial_bias.sum(0).to(x.dtype), found)
 
 
 def _num_parts(num_nodes: int, num_edges: int, num_tiles: int) -> int:

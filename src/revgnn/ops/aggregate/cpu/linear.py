@@ -29,7 +29,7 @@ from revgnn.kernels.cpu.simd import (
 )
 from revgnn.ops.aggregate.contract import Inputs, Saved, Spec
 from revgnn.ops.aggregate.cpu.by_destination import by_destination_arguments, flush, scatter, walk_by_destination
-from revgnn.ops.aggregate.cpu.by_source import by_source_arguments, walk_by_source
+from revgnn.ops.aggregate.cpu.by_source import by_source_arguments, store_row, walk_by_source
 from revgnn.ops.aggregate.cpu.message import AHEAD, STATE, Dtypes, encoded, message_arguments, prefetch_row
 from revgnn.ops.aggregate.cpu.passes import forward_pass, gradients_of, num_features, with_residual
 from revgnn.ops.aggregate.reducers import Mean
@@ -88,17 +88,19 @@ def sum_backward_by_destination(C: int, K: int, wants_weight: bool, wants_featur
                     if mean:
                         g = div(g, splat(dtype(indptr[i + 1] - indptr[i]), C))
                     for first in range(indptr[i], indptr[i + 1], CHUNK):
-                        stop = min(first + CHUNK, indptr[i + 1])
+                        stop, sum_of_all = min(first + CHUNK, indptr[i + 1]), zero
                         for e in range(first, stop):
                             j, ahead = np.int64(src[e]), np.int64(src[min(e + AHEAD, last)])
                             prefetch_row(partial_x, ahead, padded, start, C, LINE)
                             prefetch_row(x, ahead, stride, c, C, LINE)
                             before = encoded(x, j * stride + c, features, e, encoder, bias, C, K)
                             gradient = select(greater(before, zero), g, zero)
+                            sum_of_all = add(sum_of_all, gradient)
                             outer = scatter(
                                 gradient, e, partial_x, start + j * padded, features, outer, encoder, grad_features,
                                 wants_weight, wants_features, C, K,
                             )  # fmt: skip
+                        add_rows(args.partial_bias, part * stride + c, stride, repeat(sum_of_all, 1))
                         if wants_weight:
                             outer, pending = flush(outer, pending + stop - first, partial_weight, sums, stride, zero, K)
                 if wants_weight:
@@ -116,7 +118,7 @@ def sum_backward_by_source(C: int, dtypes: Dtypes, *, mean: bool) -> Kernel:
     def sum_backward_by_source(args):
         num_rows, stride, indptr, dst = args.num_rows, args.stride, args.indptr, args.dst
         x, grad, grad_x, degrees, last = args.x, args.grad, args.grad_x, args.destination_indptr, indptr[num_rows] - 1
-        for _, begin, end in weighted_blocks(args, indptr, num_rows):
+        for block, begin, end in weighted_blocks(args, indptr, num_rows):
             for c in range(args.channel, args.channel + args.tiles * C, C):
                 bias, zero = load(args.bias, c, C), splat(dtype(0), C)
                 for j in range(begin, end):
@@ -131,7 +133,8 @@ def sum_backward_by_source(C: int, dtypes: Dtypes, *, mean: bool) -> Kernel:
                                 g = div(g, splat(dtype(degrees[i + 1] - degrees[i]), C))
                             part = add(part, g)
                         acc = add(acc, part)
-                    store(grad_x, j * stride + c, select(greater(before, zero), acc, zero))
+                    gradient = select(greater(before, zero), acc, zero)
+                    store_row(gradient, j, c, block, stride, grad_x, args.partial_bias)
 
     return sum_backward_by_source
 

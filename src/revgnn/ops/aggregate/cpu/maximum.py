@@ -160,7 +160,7 @@ def forward(inputs: Inputs, spec: Spec) -> tuple[Tensor, Saved]:
 
 
 @functools.cache
-def max_backward_x(residual: bool, dtype: Any, index: Any, position: Any) -> Kernel:
+def max_backward_x(residual: bool, wants_bias: bool, dtype: Any, index: Any, position: Any) -> Kernel:
     """Scatter to the sources. A block owns `width` channels of all rows: each element has one writer and one order of summation."""
     EARLY = 8
 
@@ -173,10 +173,11 @@ def max_backward_x(residual: bool, dtype: Any, index: Any, position: Any) -> Ker
         grad=read(dtype, "num_rows * channels"),
         src=read(index, "num_edges"),
         grad_x=write(dtype, "num_rows * channels"),
+        grad_bias=write(np.float64, "channels", optional=not wants_bias),
     )
     def max_backward_x(args):
         num_rows, channels, width = args.num_rows, args.channels, args.width
-        winner, grad, src, grad_x = args.winner, args.grad, args.src, args.grad_x
+        winner, grad, src, grad_x, grad_bias = args.winner, args.grad, args.src, args.grad_x, args.grad_bias
         for block in blocks(args):
             first, stop = block * width, min(block * width + width, channels)
             for i in range(num_rows):
@@ -189,6 +190,8 @@ def max_backward_x(residual: bool, dtype: Any, index: Any, position: Any) -> Ker
                     e = winner[i * channels + c]
                     if e >= 0:
                         grad_x[np.int64(src[e]) * channels + c] += grad[i * channels + c]
+                        if wants_bias:
+                            grad_bias[c] += grad[i * channels + c]
 
     return max_backward_x
 
@@ -238,9 +241,10 @@ def backward(grad: Tensor, inputs: Inputs, saved: Saved, spec: Spec) -> Inputs:
     winner, src, features, weight = saved.winner, inputs.src, inputs.edge_attr, inputs.weight
     assert winner is not None
     num_nodes, channels = grad.shape
-    grad_x = torch.empty_like(grad)
+    grad_x, wants_edges = torch.empty_like(grad), features is not None and bool({"weight", "edge_attr"} & set(spec.wanted))
+    sums = torch.zeros(channels, dtype=torch.float64) if "bias" in spec.wanted and not wants_edges else None
     width = 16 if channels >= 32 else 8  # 16 float32 are a cache line, which two threads then seldom share
-    max_backward_x(spec.residual, ELEMENTS[grad.dtype], ELEMENTS[src.dtype], ELEMENTS[winner.dtype])(
+    max_backward_x(spec.residual, sums is not None, ELEMENTS[grad.dtype], ELEMENTS[src.dtype], ELEMENTS[winner.dtype])(
         -(-channels // width),
         num_rows=num_nodes,
         num_edges=src.numel(),
@@ -250,12 +254,13 @@ def backward(grad: Tensor, inputs: Inputs, saved: Saved, spec: Spec) -> Inputs:
         grad=grad,
         src=src,
         grad_x=grad_x,
+        grad_bias=sums,
     )
-    if features is not None and weight is not None and ("weight" in spec.wanted or "edge_attr" in spec.wanted):
+    grad_features, grad_weight, grad_bias = None, None, None if sums is None else sums.to(grad.dtype)
+    if wants_edges:
+        assert features is not None
+        assert weight is not None
         grad_features, grad_weight, grad_bias = _backward_edges(grad, features, weight, winner, spec.wanted)
-    else:
-        grad_features, grad_weight = None, None
-        grad_bias = torch.where(winner >= 0, grad, 0.0).sum(0) if spec.residual else grad_x.sum(0)
     # not `gradients`: it checks names, and this is called once a layer and group of a small graph's step
     return Inputs(grad_x, grad_features, grad_weight, grad_bias, None, *_NO_GRADIENTS)
 

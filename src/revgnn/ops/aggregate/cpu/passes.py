@@ -22,13 +22,14 @@ class Found(NamedTuple):
     """What a walk over the edges finds.
 
     Attributes:
-        x, edge_attr, weight: gradients, without that of the residual; None if not wanted.
+        x, edge_attr, weight, bias: gradients, without that of the residual; None if not wanted.
         slopes: parts of the sum in the gradient of the temperature or exponent, one for each launch; empty if there is none.
     """
 
     x: Tensor
     edge_attr: Tensor | None
     weight: Tensor | None
+    bias: Tensor | None
     slopes: list[float]
 
 
@@ -91,13 +92,12 @@ def with_residual(inputs: Inputs, spec: Spec, out: Tensor) -> Tensor:
 
 def gradients_of(grad: Tensor, found: Found, spec: Spec, parameter: float | None = None) -> Inputs:
     """Return all gradients of the operator from what a walk found, and the gradient of the temperature or exponent."""
-    grad_bias = found.x.sum(0)  # every edge has one source: the bias receives the sum of what the rows receive
     return gradients(
         Inputs,
         x=grad + found.x if spec.residual else found.x,
         edge_attr=found.edge_attr,
         weight=found.weight,
-        bias=grad_bias,
+        bias=found.bias,
         parameter=None if parameter is None else torch.full((), parameter, dtype=torch.float64),
     )
 

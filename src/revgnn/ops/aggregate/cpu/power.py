@@ -32,6 +32,7 @@ from revgnn.kernels.cpu.simd import (
     log2,
     mul,
     narrow,
+    power,
     power_of_2,
     repeat,
     scratch,
@@ -44,7 +45,7 @@ from revgnn.kernels.cpu.simd import (
 )
 from revgnn.ops.aggregate.contract import Inputs, Saved, Spec
 from revgnn.ops.aggregate.cpu.by_destination import by_destination_arguments, flush, scatter, walk_by_destination
-from revgnn.ops.aggregate.cpu.by_source import by_source_arguments, walk_by_source
+from revgnn.ops.aggregate.cpu.by_source import by_source_arguments, store_row, walk_by_source
 from revgnn.ops.aggregate.cpu.message import (
     AHEAD,
     LN_2,
@@ -69,9 +70,6 @@ from revgnn.ops.aggregate.cpu.passes import (
 
 SMALL = 2.0**-64
 """Factor of the messages that are added up to find infinities: so small that a sum of finite messages stays finite."""
-
-LIMIT = 128.0
-"""Exponent from which on powers of 2 are infinite in float32. In float64 no exponent of a gradient is as large."""
 
 
 @njit(inline="always")
@@ -152,12 +150,11 @@ def power_forward(C: int, K: int, dtypes: Dtypes) -> Kernel:
 
 
 @njit(inline="always")
-def message_gradient(m, g, inverse, less_one, most):
+def message_gradient(m, g, inverse, less_one):
     """Return  g (m / out)^(p - 1),  the gradient of a message, and that times  m log2(m / out),  its part in the exponent's."""
-    ratio = log2(mul(m, inverse))
-    exponent = mul(less_one, ratio)
-    gradient = mul(g, exp2_falling(select(greater(exponent, most), most, exponent)))
-    return gradient, mul(mul(gradient, m), ratio)
+    ratio = mul(m, inverse)
+    gradient = mul(g, power(ratio, less_one))
+    return gradient, mul(mul(gradient, m), log2(ratio))
 
 
 @functools.cache
@@ -181,7 +178,7 @@ def power_backward_by_destination(C: int, K: int, wants_weight: bool, wants_feat
         grad, out, remainder = args.grad, args.out, args.remainder
         partial_x, partial_weight, grad_features = args.partial_x, args.partial_weight, args.grad_features
         lowest, highest = splat(dtype(args.low), C), splat(dtype(args.high), C)
-        less_one, most = splat(dtype(args.exponent - 1.0), C), splat(dtype(LIMIT), C)
+        less_one = splat(dtype(args.exponent - 1.0), C)
         last, kept = indptr[num_rows] - 1, scratch(dtype, ROOM)
         for block in blocks(args):
             part, tile, slope = block % parts, block // parts, 0.0
@@ -196,14 +193,17 @@ def power_backward_by_destination(C: int, K: int, wants_weight: bool, wants_feat
                     inverse = narrow(div(splat(1.0, C), root), dtype)
                     for first in range(indptr[i], indptr[i + 1], CHUNK):
                         stop, rise = min(first + CHUNK, indptr[i + 1]), zero
+                        sum_of_all = zero
                         keep_messages(kept, x, src, first, stop, last, stride, c, features, encoder, bias, C, K, LINE)
                         for n in range(stop - first):
                             before = load(kept, n * C, C)
                             m = message(before, eps, C)
-                            gradient, added = message_gradient(clamped(m, lowest, highest), g, inverse, less_one, most)
+                            gradient, added = message_gradient(clamped(m, lowest, highest), g, inverse, less_one)
                             rise = add(rise, added)
                             gradient = zero_outside(gradient, m, lowest, highest, zero)
-                            store(kept, n * C, select(greater(before, zero), gradient, zero))
+                            gradient = select(greater(before, zero), gradient, zero)
+                            sum_of_all = add(sum_of_all, gradient)
+                            store(kept, n * C, gradient)
                         slope += total(widen(rise))
                         for e in range(first, stop):
                             prefetch_row(partial_x, np.int64(src[min(e + AHEAD, last)]), padded, start, C, LINE)
@@ -211,6 +211,7 @@ def power_backward_by_destination(C: int, K: int, wants_weight: bool, wants_feat
                                 load(kept, (e - first) * C, C), e, partial_x, start + np.int64(src[e]) * padded, features, outer,
                                 encoder, grad_features, wants_weight, wants_features, C, K,
                             )  # fmt: skip
+                        add_rows(args.partial_bias, part * stride + c, stride, repeat(sum_of_all, 1))
                         if wants_weight:
                             outer, pending = flush(outer, pending + stop - first, partial_weight, sums, stride, zero, K)
                 if wants_weight:
@@ -253,7 +254,8 @@ def power_backward_by_source(C: int, dtypes: Dtypes) -> Kernel:
                     gradient = mul(acc, exp(mul(less_one, logarithm)))
                     slope += total(mul(mul(gradient, inside), logarithm))
                     gradient = zero_outside(gradient, m, lowest, highest, wide_zero)
-                    store(grad_x, j * stride + c, select(greater(before, zero), narrow(gradient, dtype), zero))
+                    gradient = select(greater(before, zero), narrow(gradient, dtype), zero)
+                    store_row(gradient, j, c, block, stride, grad_x, args.partial_bias)
             args.slopes[block] = slope
 
     return power_backward_by_source
@@ -263,6 +265,8 @@ def forward(inputs: Inputs, spec: Spec) -> tuple[Tensor, Saved]:
     x, (low, high) = inputs.x, spec.how.limits
     assert x is not None
     p, remainder = parameter_of(inputs, spec), torch.empty_like(x)
+    if p == 0:
+        raise ValueError("the learned exponent of the power mean is 0, which it does not have; start it elsewhere, or clamp it.")
     out = forward_pass(power_forward, inputs, spec, exponent=p, low=low, high=high, remainder=remainder)
     return with_residual(inputs, spec, out), Saved(out=out, remainder=remainder)
 

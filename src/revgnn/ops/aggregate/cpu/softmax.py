@@ -23,7 +23,6 @@ from revgnn.kernels.cpu.simd import (
     div,
     exp2_falling,
     fma,
-    fms,
     greater,
     larger,
     load,
@@ -40,7 +39,7 @@ from revgnn.kernels.cpu.simd import (
 )
 from revgnn.ops.aggregate.contract import Inputs, Saved, Spec
 from revgnn.ops.aggregate.cpu.by_destination import by_destination_arguments, flush, scatter, walk_by_destination
-from revgnn.ops.aggregate.cpu.by_source import by_source_arguments, walk_by_source
+from revgnn.ops.aggregate.cpu.by_source import by_source_arguments, store_row, walk_by_source
 from revgnn.ops.aggregate.cpu.message import (
     AHEAD,
     LOG2_E,
@@ -59,8 +58,11 @@ from revgnn.ops.aggregate.reducers import Softmax
 
 @functools.cache
 def softmax_forward(C: int, K: int, dtypes: Dtypes) -> Kernel:
-    """Keep some messages of a node at a time in cache: find their largest score, scale the sums so far to it, then exponentiate the
-    messages. So each message is computed once."""
+    """Keep some messages of a node at a time in cache: find the one with the largest score, scale the sums so far to it, then
+    exponentiate the messages. So each message is computed once.
+
+    Messages are subtracted before they are multiplied by t: however large, the exponent of the peak itself is then 0.
+    """
     dtype = dtypes.state
     LINE, ROOM = 64 // dtype(0).nbytes, MESSAGES * C
 
@@ -75,29 +77,30 @@ def softmax_forward(C: int, K: int, dtypes: Dtypes) -> Kernel:
         num_rows, stride, eps, indptr, src = args.num_rows, args.stride, dtype(args.eps), args.indptr, args.src
         x, features, out, peaks, scales = args.x, args.features, args.out, args.peaks, args.scales
         t, last, kept = splat(dtype(args.temperature * LOG2_E), C), indptr[num_rows] - 1, scratch(dtype, ROOM)
+        sign = splat(dtype(-1 if args.temperature < 0 else 1), C)
         for _, begin, end in weighted_blocks(args, indptr, num_rows):
             for c in range(args.channel, args.channel + args.tiles * C, C):
                 bias, zero, encoder = load(args.bias, c, C), splat(dtype(0), C), load_rows(args.weight, c, stride, C, K)
                 for i in range(begin, end):
-                    peak, mass, acc = splat(dtype(-np.inf), C), zero, zero
+                    peak, top, mass, acc = zero, splat(dtype(-np.inf), C), zero, zero  # top is the peak times the sign of t
                     for first in range(indptr[i], indptr[i + 1], MESSAGES):
-                        stop, top = min(first + MESSAGES, indptr[i + 1]), peak
+                        stop = min(first + MESSAGES, indptr[i + 1])
                         for e in range(first, stop):
                             prefetch_row(x, np.int64(src[min(e + AHEAD, last)]), stride, c, C, LINE)
                             m = message(encoded(x, np.int64(src[e]) * stride + c, features, e, encoder, bias, C, K), eps, C)
                             store(kept, (e - first) * C, m)
-                            top = larger(mul(t, m), top)  # NaN shows in the sums
+                            top = larger(mul(sign, m), top)  # NaN shows in the sums
+                        before, peak = peak, mul(sign, top)
                         if first > indptr[i]:
-                            fall = exp2_falling(sub(peak, top))
+                            fall = exp2_falling(mul(t, sub(before, peak)))
                             mass, acc = mul(mass, fall), mul(acc, fall)
-                        peak = top
                         for n in range(stop - first):
                             m = load(kept, n * C, C)
-                            raised = exp2_falling(fms(t, m, peak))
+                            raised = exp2_falling(mul(t, sub(m, peak)))
                             mass = add(mass, raised)
                             acc = fma(raised, m, acc)
                     if indptr[i] == indptr[i + 1]:
-                        peak, mass = zero, splat(dtype(1), C)
+                        mass = splat(dtype(1), C)
                     store(out, i * stride + c, div(acc, mass))
                     store(peaks, i * stride + c, peak)
                     store(scales, i * stride + c, div(splat(dtype(1), C), mass))
@@ -111,7 +114,7 @@ def message_gradients(m, g, peak, out, t, t_log2_e):
 
     `g` is the gradient that reaches the node, times its scale.
     """
-    semi = mul(g, exp2_falling(fms(t_log2_e, m, peak)))
+    semi = mul(g, exp2_falling(mul(t_log2_e, sub(m, peak))))
     off = sub(m, out)
     return semi, fma(semi, mul(t, off), semi), mul(mul(semi, m), off)
 
@@ -150,6 +153,7 @@ def softmax_backward_by_destination(
                     peak, mean = load(peaks, i * stride + c, C), load(out, i * stride + c, C)
                     for first in range(indptr[i], indptr[i + 1], CHUNK):
                         stop, rise = min(first + CHUNK, indptr[i + 1]), zero
+                        sum_of_all = zero
                         keep_messages(kept, x, src, first, stop, last, stride, c, features, encoder, bias, C, K, LINE)
                         for n in range(stop - first):
                             before = load(kept, n * C, C)
@@ -159,7 +163,9 @@ def softmax_backward_by_destination(
                                 gradient = semi
                             else:
                                 rise = add(rise, added)
-                            store(kept, n * C, select(greater(before, zero), gradient, zero))
+                            gradient = select(greater(before, zero), gradient, zero)
+                            sum_of_all = add(sum_of_all, gradient)
+                            store(kept, n * C, gradient)
                         slope += total(widen(rise))
                         for e in range(first, stop):
                             prefetch_row(partial_x, np.int64(src[min(e + AHEAD, last)]), padded, start, C, LINE)
@@ -167,6 +173,7 @@ def softmax_backward_by_destination(
                                 load(kept, (e - first) * C, C), e, partial_x, start + np.int64(src[e]) * padded, features, outer,
                                 encoder, grad_features, wants_weight, wants_features, C, K,
                             )  # fmt: skip
+                        add_rows(args.partial_bias, part * stride + c, stride, repeat(sum_of_all, 1))
                         if wants_weight:
                             outer, pending = flush(outer, pending + stop - first, partial_weight, sums, stride, zero, K)
                 if wants_weight:
@@ -215,7 +222,8 @@ def softmax_backward_by_source(C: int, dtypes: Dtypes, *, semi_gradient: bool) -
                             part = add(part, gradient)
                         acc = add(acc, part)
                         slope += total(widen(rise))
-                    store(grad_x, j * stride + c, select(greater(before, zero), acc, zero))
+                    gradient = select(greater(before, zero), acc, zero)
+                    store_row(gradient, j, c, block, stride, grad_x, args.partial_bias)
             args.slopes[block] = slope
 
     return softmax_backward_by_source

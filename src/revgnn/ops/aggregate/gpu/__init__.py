@@ -62,8 +62,8 @@ def _sum_forward(rows: Rows, message: dict[str, Any], out: Tensor, spec: Spec) -
 def _softmax_forward(rows: Rows, message: dict[str, Any], out: Tensor, inputs: Inputs, spec: Spec) -> Saved:
     channels, peaks, scales = out.shape[1], torch.empty_like(out), torch.empty_like(out)
     parts: dict[str, Any] = {name: rows.scratch(out.dtype, channels) for name in ("part", "part_peak", "part_mass")}
-    results: dict[str, Any] = {"out": out, "peaks": peaks, "scales": scales}
-    rows.run(forward_kernels.softmax_forward, **message, **parts, **results, parameter=_parameter(inputs, spec))
+    results: dict[str, Any] = {"parameter": _parameter(inputs, spec), "out": out, "peaks": peaks, "scales": scales}
+    rows.run(forward_kernels.softmax_forward, **message, **parts, **results)
     rows.finish(forward_kernels.softmax_finish, **parts, **results, C=channels)
     return Saved(out=out, peaks=peaks, scales=scales)
 
@@ -104,7 +104,9 @@ def backward(grad: Tensor, inputs: Inputs, saved: Saved, spec: Spec) -> Inputs:
         x=grad + grad_x if spec.residual else grad_x,
         edge_attr=grad_features,
         weight=grad_weight,
-        bias=grad_x.sum(0),  # every edge has one source: the bias receives the sum of what the rows receive
+        bias=grad_x.sum(0, dtype=torch.float64).to(
+            grad_x.dtype
+        ),  # every edge has one source: the bias receives the sum of what the rows receive
         parameter=grad_parameter,
     )
 

@@ -150,14 +150,25 @@ def sum_finish(
 
 
 @jit
+def fall(peak, top, strength):
+    """Return the factor that takes sums from one peak to a larger one, `top`: 0 from none."""
+    return tl.where(peak == float("-inf"), 0, tl.exp(strength * (peak - top)))
+
+
+@jit
 def softmax_forward(
     indptr, src, x, a, w, b, parameter, out, peaks, scales, part, part_peak, part_mass, num_rows, blocks, C,
     EPS: tl.constexpr, K: tl.constexpr, BIAS: tl.constexpr, SIZE: tl.constexpr, BLOCK_E: tl.constexpr, BLOCK_C: tl.constexpr,
 ):  # fmt: skip
-    """Read the edges once: if a tile has a larger score than those before, the sums so far are scaled down to it."""
+    """Read the edges once: if a tile has a larger score than those before, the sums so far are scaled down to it.
+
+    Messages are subtracted before they are multiplied by t: however large, the exponent of the peak itself is then 0. Inside the
+    loop and in parts, the peak is multiplied by the sign of t, so that it is the largest; minus infinity if there is none.
+    """
     row, begin, head, gap, count, slot = share(indptr, num_rows, blocks, SIZE)
     c = tl.program_id(1) * BLOCK_C + tl.arange(0, BLOCK_C)
     t = tl.load(parameter).to(out.dtype.element_ty)
+    sign = tl.where(t < 0, -1.0, 1.0).to(out.dtype.element_ty)
     peak = tl.full((BLOCK_C,), float("-inf"), out.dtype.element_ty)
     mass = tl.zeros((BLOCK_C,), out.dtype.element_ty)
     acc = tl.zeros((BLOCK_C,), out.dtype.element_ty)
@@ -166,10 +177,9 @@ def softmax_forward(
         e, exists = positions(begin, head, gap, count, step, BLOCK_E)
         m = source_rows(x, tl.load(src + e, mask=exists, other=0), exists, b, c, C, BIAS)
         m = relu(add_edges(m, a, e, exists, w, c, C, K)) + EPS
-        score = tl.where(exists[:, None], t * m, float("-inf"))
-        top = tl.maximum(peak, tl.max(score, 0))
-        shrink = tl.exp(peak - top)
-        raised = tl.where(exists[:, None], tl.exp(score - top[None, :]), 0)
+        top = tl.maximum(peak, tl.max(tl.where(exists[:, None], sign * m, float("-inf")), 0))
+        shrink = fall(peak, top, sign * t)
+        raised = tl.where(exists[:, None], tl.exp(t * (m - (sign * top)[None, :])), 0)
         mass = mass * shrink + tl.sum(raised, 0)
         acc = acc * shrink + tl.sum(tl.where(exists[:, None], raised * m, 0), 0)
         peak = top
@@ -179,7 +189,7 @@ def softmax_forward(
             peak = tl.zeros((BLOCK_C,), out.dtype.element_ty)
             mass = peak + 1
         tl.store(out + row * C + c, divide(acc, mass), mask=c < C)
-        tl.store(peaks + row * C + c, peak, mask=c < C)
+        tl.store(peaks + row * C + c, sign * peak, mask=c < C)
         tl.store(scales + row * C + c, 1 / mass, mask=c < C)
     elif slot >= 0:
         tl.store(part + slot * C + c, acc, mask=c < C)
@@ -189,11 +199,13 @@ def softmax_forward(
 
 @jit
 def softmax_finish(
-    indptr, part, part_peak, part_mass, out, peaks, scales, num_rows, blocks, C,
+    indptr, parameter, part, part_peak, part_mass, out, peaks, scales, num_rows, blocks, C,
     SIZE: tl.constexpr, BLOCK_E: tl.constexpr, BLOCK_C: tl.constexpr,
 ):  # fmt: skip
     row, _, start, count = parts(indptr, num_rows, blocks, SIZE)
     c = tl.program_id(1) * BLOCK_C + tl.arange(0, BLOCK_C)
+    t = tl.load(parameter).to(out.dtype.element_ty)
+    sign = tl.where(t < 0, -1.0, 1.0).to(out.dtype.element_ty)
     top = tl.full((BLOCK_C,), float("-inf"), out.dtype.element_ty)
     step = count * 0
     while step < count:
@@ -209,14 +221,14 @@ def softmax_finish(
         at, exists = scratch_rows(start, count, blocks, step, BLOCK_E)
         live = exists[:, None] & (c < C)[None, :]
         spot = at[:, None] * C + c[None, :]
-        # the ends of a row may be empty: their peak is minus infinity, their mass 0
-        shrink = tl.where(live, tl.exp(tl.load(part_peak + spot, mask=live, other=0) - top[None, :]), 0)
+        peak = tl.load(part_peak + spot, mask=live, other=float("-inf"))  # of an empty end of a row as well
+        shrink = tl.where(live, fall(peak, top[None, :], sign * t), 0)
         mass += tl.sum(shrink * tl.load(part_mass + spot, mask=live, other=0), 0)
         acc += tl.sum(shrink * tl.load(part + spot, mask=live, other=0), 0)
         step += BLOCK_E
     if count > 0:
         tl.store(out + row * C + c, divide(acc, mass), mask=c < C)
-        tl.store(peaks + row * C + c, top, mask=c < C)
+        tl.store(peaks + row * C + c, sign * top, mask=c < C)
         tl.store(scales + row * C + c, 1 / mass, mask=c < C)
 
 

@@ -53,7 +53,7 @@ def softmax_gradient(m, g, at, live, out, peaks, scales, parameter, SEMI: tl.con
     """
     t = tl.load(parameter).to(m.dtype)
     peak = tl.load(peaks + at, mask=live, other=0)
-    s = tl.exp(t * m - peak) * tl.load(scales + at, mask=live, other=0)
+    s = tl.exp(t * (m - peak)) * tl.load(scales + at, mask=live, other=0)
     g = g * s
     slope = g
     if not SEMI:
