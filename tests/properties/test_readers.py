@@ -166,7 +166,6 @@ def test_a_bit_that_flips_is_seen(layout: str, region: str, recipe: Recipe, dama
     check_damage(layout, recipe, damage, region=region)
 
 
-@known_fault("an entry of the directory may hide the next one, whose array is then left out")
 @law(cases=6, recipe=recipes, array=st.sampled_from(["valid_mask", "test_mask"]))
 def test_an_array_that_the_directory_hides_is_noticed(recipe: Recipe, array: str) -> None:
     """The entry before it claims a comment of as many bytes as the array's entry has. The number of entries is in the file."""

@@ -182,7 +182,7 @@ def kernel_checks(device: torch.device, backend: str) -> list[Check]:
     found = []
     for name, cases in groups.items():
         # A kernel is compiled for each width and dtype, which takes seconds the first time.
-        cases, dtypes = _spread(cases, 3 if backend == "cpu" else 2), DTYPES
+        cases, dtypes = _spread(cases, 3 if backend == "cpu" and name != "perceptron" else 2), DTYPES
         if backend == "gpu" and name not in ("aggregate max", "propagate", "perceptron"):
             dtypes = DTYPES[:1]
         small = backend == "gpu" and device.type == "cpu"
