@@ -72,7 +72,6 @@ def test_any_tree_is_a_run_or_refused_shortly(tree: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize("place", ["key", "value"])
-@known_fault("a text with a line break makes a message of several lines")
 @law(cases=6, before=plain_text, after=plain_text)
 def test_a_text_of_two_lines_makes_a_message_of_one(place: str, before: str, after: str) -> None:
     text = f"{before}\n{after}"
@@ -153,9 +152,7 @@ def test_a_number_that_is_not_finite_is_refused_or_kept(value: str, number: floa
 LONG = ["text", "list", "keys", "mapping", "bytes", "digits"]
 
 
-@pytest.mark.parametrize("kind", [
-    pytest.param(kind, marks=known_fault("a message repeats the whole value")) for kind in LONG
-])  # fmt: skip
+@pytest.mark.parametrize("kind", LONG)
 @law(cases=4, size=st.integers(3_000, 100_000), key=st.sampled_from(["epochs", "model.depth", "optim.lr", "seed"]))
 def test_a_message_about_a_large_value_is_short(kind: str, size: int, key: str) -> None:
     value: Any = {
@@ -245,26 +242,9 @@ SPECIAL = {
     "text": b"hello",
     "a folder": b"/",
 }  # fmt: skip
-FAULTS = {
-    "bytes that are no UTF-8": "bytes that are no UTF-8 end in a UnicodeDecodeError without the file's name",
-    "UTF-16": "bytes that are no UTF-8 end in a UnicodeDecodeError without the file's name",
-    "no date": "YAML that names an impossible date or number ends in a ValueError without the file's name",
-    "no time": "YAML that names an impossible date or number ends in a ValueError without the file's name",
-    "too many digits": "YAML that names an impossible date or number ends in a ValueError without the file's name",
-    "an int that is none": "YAML that names an impossible date or number ends in a ValueError without the file's name",
-    "a float that is none": "YAML that names an impossible date or number ends in a ValueError without the file's name",
-    "a bool that is none": "YAML that names an impossible boolean ends in a KeyError",
-    "a deep list": "nested YAML ends in a RecursionError",
-    "a deep mapping": "nested YAML ends in a RecursionError",
-    "aliases that multiply": "aliases that multiply make a message of megabytes",
-    "a key twice": "of a key that is there twice the last counts",
-}
-"""By the name of the text."""
 
 
-@pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=known_fault(FAULTS[name])) if name in FAULTS else name for name in SPECIAL]
-)
+@pytest.mark.parametrize("name", SPECIAL)
 @law(cases=3, all_there_are=True, after=st.sampled_from([b"", b"\n", b"\n# the end"]))
 def test_special_yaml_is_a_run_or_refused_shortly(name: str, after: bytes) -> None:
     config = read(SPECIAL[name] + after)

@@ -24,7 +24,7 @@ from revgnn.train.config import DataConfig
 from revgnn.train.datasets import load_dataset
 from tests.properties.damage import STRUCTURAL, Damage, damages, read_or_refuse
 from tests.properties.datasets import NAMES, WRITERS, Recipe, difference, recipes, write_csv, write_npz, write_ogb
-from tests.properties.laws import expect, known_fault, law
+from tests.properties.laws import expect, law
 
 
 def read_all(layout: str, folder: Path) -> NodeDataset:
@@ -434,9 +434,7 @@ HEADER = 128
 BRACKETS = st.sampled_from(b"([{")
 
 
-@pytest.mark.parametrize("region", [
-    "numbers", pytest.param("header", marks=known_fault("a damaged header of node features is an error of Python's tokenizer")),
-])  # fmt: skip
+@pytest.mark.parametrize("region", ["numbers", "header"])
 @law(
     cases=12,
     damage=damages() | damages("byte", values=BRACKETS),
@@ -460,7 +458,6 @@ def test_a_damaged_file_of_node_features_is_refused_or_finite(
         expect(after.x is not None and after.x.shape[0] == 200 and bool(after.x.isfinite().all()), "features that are not finite")
 
 
-@known_fault("the message about features that are not finite does not name their file")
 @law(
     cases=4,
     value=st.sampled_from([float("nan"), float("inf"), -float("inf")]),
