@@ -15,9 +15,10 @@ from torch import Tensor
 from revgnn.graph import Graph
 from revgnn.ops import edge_softmax, propagate
 from revgnn.testing import NamedGraph, awkward_graphs
-from tests.ops.cases import call_perceptron, perceptron_leaves
-from tests.ops.compare import assert_matches_reference
-from tests.ops.test_aggregate import REDUCERS, draws, learns, op_on
+from revgnn.testing.comparison import assert_matches_reference
+from revgnn.testing.operators import REDUCERS, call_perceptron, learns, perceptron_leaves
+from revgnn.testing.operators import aggregate_on as op_on
+from tests.ops.test_aggregate import draws
 
 ROOT = Path(__file__).resolve().parents[1]
 CHANNELS = 40

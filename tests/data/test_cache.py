@@ -111,7 +111,7 @@ def _shorten(folder, name):
     np.save(folder / f"{name}.npy", array)
     manifest = json.loads((folder / "manifest.json").read_text())
     manifest["arrays"][name] |= {"shape": list(array.shape), "crc32": cache_module._checksums(array)}
-    (folder / "manifest.json").write_text(json.dumps(manifest))
+    (folder / "manifest.json").write_text(json.dumps(cache_module.sealed(manifest)))
 
 
 DAMAGE = {
@@ -153,7 +153,7 @@ def test_indices_out_of_range_are_refused_even_with_a_right_checksum(source, cac
     np.save(folder / "src.npy", src)
     manifest = json.loads((folder / "manifest.json").read_text())
     manifest["arrays"]["src"]["crc32"] = cache_module._checksums(src)
-    (folder / "manifest.json").write_text(json.dumps(manifest))
+    (folder / "manifest.json").write_text(json.dumps(cache_module.sealed(manifest)))
     assert int(source.load().graph.src.max()) < 300
     assert "edge 5 has source 10000" in caplog.text
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
+
 import numpy as np
 import pytest
 import scipy.sparse
@@ -10,8 +13,10 @@ from torch_geometric import EdgeIndex
 from torch_geometric.data import Data
 from torch_geometric.utils import add_remaining_self_loops, subgraph
 
+from revgnn.data import RandomPartition
 from revgnn.graph import Graph
-from revgnn.ops.aggregate import aggregate
+from revgnn.nn import GENBlock, GENConv
+from revgnn.ops import aggregate, edge_softmax, propagate
 from revgnn.testing import awkward_graphs
 
 GRAPHS = [case.graph for case in awkward_graphs(num_edge_features=3)]
@@ -239,3 +244,58 @@ def test_edge_index_must_have_contents():
         Graph.from_edge_index(torch.zeros(2, 3, dtype=torch.int64), 2.5)
     with pytest.raises(ValueError, match=r"edge_ids\[1\] is 7"):
         Graph(torch.tensor([0, 2]), torch.tensor([0, 0]), edge_ids=torch.tensor([0, 7]))
+
+
+# --- changes after the checks ---------------------------------------------------------------------------------------------------
+
+USES = {
+    "aggregate": lambda graph: aggregate(torch.ones(3, 4), graph),
+    "propagate": lambda graph: propagate(torch.ones(3, 4), graph),
+    "edge_softmax": lambda graph: edge_softmax(torch.ones(2, 1), graph),
+    "GENBlock": lambda graph: GENBlock(GENConv(4, 4))(torch.ones(3, 4), graph),
+    "subgraph": lambda graph: graph.subgraph(torch.tensor([0, 1])),
+    "by_source": lambda graph: graph.by_source,
+    "dst": lambda graph: graph.dst,
+    "RandomPartition": lambda graph: list(RandomPartition(graph, 2).epoch(0)),
+}
+
+
+@pytest.mark.parametrize("array", ["indptr", "src"])
+@pytest.mark.parametrize("given", [True, False], ids=["of the caller", "of the graph"])
+@pytest.mark.parametrize("use", USES)
+def test_an_index_array_that_was_changed_in_place_reaches_no_kernel(use, given, array):
+    arrays = {"indptr": torch.tensor([0, 1, 2, 2]), "src": torch.tensor([1, 2], dtype=torch.int32)}
+    graph = Graph(**arrays)
+    USES[use](Graph(**arrays))
+    changed = arrays[array] if given else getattr(graph, array)
+    changed[1] = 2**30
+    with pytest.raises(RuntimeError, match=f"{array} of this graph was changed in place after the graph was made"):
+        USES[use](graph)
+
+
+def test_a_copy_of_a_graph_counts_its_own_changes():
+    src = torch.tensor([0, 1], dtype=torch.int32)
+    src[0] = 2  # before the graph is made
+    graph = Graph(torch.tensor([0, 1, 2, 2]), src, torch.rand(2, 3))
+    wanted = aggregate(torch.arange(12.0).view(3, 4), graph)
+    for copied in (copy.copy(graph), copy.deepcopy(graph), pickle.loads(pickle.dumps(graph))):  # noqa: S301
+        assert torch.equal(aggregate(torch.arange(12.0).view(3, 4), copied), wanted)
+        assert torch.equal(copied.edge_attr, graph.edge_attr)
+    other = copy.deepcopy(graph)
+    other.src[0] = 1
+    with pytest.raises(RuntimeError, match="changed in place"):
+        aggregate(torch.ones(3, 4), other)
+    aggregate(torch.ones(3, 4), graph)
+
+
+def test_a_graph_made_in_inference_mode_can_be_used():
+    with torch.inference_mode():
+        graph = Graph.from_edge_index(torch.tensor([[0, 1], [1, 2]]))
+    assert aggregate(torch.ones(3, 2), graph).shape == (3, 2)
+
+
+def test_arrays_are_neither_copied_nor_aliases_that_require_gradients():
+    indptr, src = torch.tensor([0, 1, 2, 2]), torch.tensor([1, 2], dtype=torch.int32)
+    graph = Graph(indptr, src)
+    assert graph.indptr.data_ptr() == indptr.data_ptr()
+    assert graph.src.data_ptr() == src.data_ptr()

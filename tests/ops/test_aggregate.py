@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,56 +14,18 @@ from torch import Tensor
 from revgnn.graph import Graph
 from revgnn.kernels import backends
 from revgnn.ops.aggregate import Max, Mean, Power, Softmax, Sum, aggregate, reference
-from revgnn.testing import NamedGraph, awkward_graphs, peak_bytes
-from tests.ops.compare import assert_matches_reference
+from revgnn.testing import NamedGraph, peak_bytes
+from revgnn.testing.comparison import assert_matches_reference
+from revgnn.testing.operators import GRAPHS_WITH_FEATURES as GRAPHS
+from revgnn.testing.operators import REDUCERS, learns
+from revgnn.testing.operators import aggregate_leaves as inputs
+from revgnn.testing.operators import aggregate_on as op_on
 
-K = 3
 BACKENDS = ["cpu", *(["gpu"] if backends.has_triton() and not torch.cuda.is_available() else [])]
-GRAPHS = awkward_graphs(K, dtype=torch.float64)
-
-REDUCERS: dict[str, Callable[[Tensor], Any]] = {
-    "sum": lambda _: Sum(),
-    "mean": lambda _: Mean(),
-    "max": lambda _: Max(),
-    "softmax": lambda _: Softmax(0.7),
-    "softmax, learned": lambda p: Softmax(p),
-    "softmax, learned, negative": lambda p: Softmax(-p),
-    "softmax, semi-gradient": lambda _: Softmax(0.7, semi_gradient=True),
-    "power": lambda _: Power(2.0),
-    "power, learned": lambda p: Power(p),
-    "power, learned, negative": lambda p: Power(-p),
-    "power, clamped": lambda p: Power(p, clamp=(1e-7, 1.0)),
-}
-"""Reducers by name, from one learned number (float64, near 1.3)."""
-
-
-def inputs(graph: Graph, channels: int, *, edges: bool, param: bool, seed: int = 0) -> dict[str, Tensor]:
-    """Normal tensors in float64, by the names of `aggregate`'s arguments."""
-    rng = torch.Generator().manual_seed(seed)
-
-    def normal(*shape: int) -> Tensor:
-        return torch.randn(*shape, generator=rng, dtype=torch.float64)
-
-    leaves = {"x": normal(graph.num_nodes, channels)}
-    if edges:
-        leaves |= {"edge_attr": normal(graph.num_edges, K), "weight": normal(K, channels), "bias": normal(channels)}
-    return leaves | ({"param": torch.tensor(1.3, dtype=torch.float64)} if param else {})
 
 
 def draws(graph: Graph, channels: int, *, edges: bool, param: bool) -> list[dict[str, Tensor]]:
     return [inputs(graph, channels, edges=edges, param=param, seed=seed) for seed in range(4)]
-
-
-def learns(reducer: str) -> bool:
-    return "learned" in reducer or "clamped" in reducer
-
-
-def op_on(graph: Graph, reducer: str) -> Callable[[dict[str, Tensor], str], Tensor]:
-    def op(leaves: dict[str, Tensor], backend: str) -> Tensor:
-        tensors = {name: t for name, t in leaves.items() if name != "param"}
-        return aggregate(graph=graph, how=REDUCERS[reducer](leaves.get("param")), backend=backend, **tensors)
-
-    return op
 
 
 # --- the definition ----------------------------------------------------------------------------------------------------------

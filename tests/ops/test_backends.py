@@ -14,8 +14,8 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from revgnn.kernels import backends
-from tests.ops.cases import CASES, EXAMPLES, Case, Problem
-from tests.ops.compare import Leaves, Op, assert_matches_reference
+from revgnn.testing.comparison import DRAWS, Leaves, Op, assert_matches_reference
+from revgnn.testing.operators import CASES, EXAMPLES, Case, Problem
 
 CUDA = torch.cuda.is_available()
 needs_triton = pytest.mark.skipif(not backends.has_triton(), reason="triton is not installed")
@@ -63,7 +63,7 @@ def num_draws(backend: str, dtype: torch.dtype) -> int:
     """
     if dtype == torch.float64:
         return 1
-    return 4 if backend == "gpu" and not CUDA else 16
+    return 4 if backend == "gpu" and not CUDA else DRAWS
 
 
 def small_problem(case: Case, backend: str) -> Problem:

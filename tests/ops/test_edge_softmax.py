@@ -9,8 +9,8 @@ from torch import Tensor
 from revgnn.graph import Graph
 from revgnn.ops import edge_softmax
 from revgnn.testing import NamedGraph
-from tests.ops.cases import GRAPHS, softmax_on, softmax_scores
-from tests.ops.compare import assert_matches_reference
+from revgnn.testing.comparison import assert_matches_reference
+from revgnn.testing.operators import GRAPHS, softmax_on, softmax_scores
 
 BACKENDS = ["cpu", "reference"]
 

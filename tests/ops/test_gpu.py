@@ -22,9 +22,10 @@ from revgnn.kernels import backends
 from revgnn.ops import Max, Mean, Softmax, aggregate, edge_softmax, grid, norm_relu, perceptron
 from revgnn.ops.grid import reference as grid_reference
 from revgnn.ops.norm_relu.contract import Inputs, Spec
-from tests.ops.cases import call_perceptron, perceptron_leaves, tangle
-from tests.ops.compare import Leaves, assert_matches_reference
-from tests.ops.test_aggregate import REDUCERS, inputs, learns, op_on
+from revgnn.testing.comparison import Leaves, assert_matches_reference
+from revgnn.testing.operators import REDUCERS, call_perceptron, learns, perceptron_leaves, tangle
+from revgnn.testing.operators import aggregate_leaves as inputs
+from revgnn.testing.operators import aggregate_on as op_on
 
 CUDA = torch.cuda.is_available()
 DEVICE = torch.device("cuda" if CUDA else "cpu")

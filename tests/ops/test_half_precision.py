@@ -7,7 +7,9 @@ import torch
 
 from revgnn.ops.aggregate import aggregate
 from revgnn.testing import NamedGraph
-from tests.ops.test_aggregate import GRAPHS, REDUCERS, inputs
+from revgnn.testing.operators import GRAPHS_WITH_FEATURES as GRAPHS
+from revgnn.testing.operators import REDUCERS
+from revgnn.testing.operators import aggregate_leaves as inputs
 
 HALF = [torch.bfloat16, torch.float16]
 

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from revgnn.ops import norm_relu
 from revgnn.testing import peak_bytes
-from tests.ops.cases import norm_relu_leaves
+from revgnn.testing.operators import norm_relu_leaves
 
 
 def test_gradients_by_finite_differences() -> None:

@@ -8,8 +8,8 @@ from torch import Tensor
 
 from revgnn.ops import perceptron
 from revgnn.testing import peak_bytes
-from tests.ops.cases import call_perceptron, perceptron_leaves
-from tests.ops.compare import assert_matches_reference
+from revgnn.testing.comparison import assert_matches_reference
+from revgnn.testing.operators import call_perceptron, perceptron_leaves
 
 
 def test_wide_layers() -> None:

@@ -12,8 +12,8 @@ import torch
 from revgnn.graph import Graph
 from revgnn.ops import Max, Mean, Sum, propagate
 from revgnn.testing import NamedGraph, peak_bytes
-from tests.ops.cases import GRAPHS, propagate_leaves, propagate_on
-from tests.ops.compare import assert_matches_reference
+from revgnn.testing.comparison import assert_matches_reference
+from revgnn.testing.operators import GRAPHS, propagate_leaves, propagate_on
 
 
 def assert_kernels_match(graph: Graph, shape: tuple[int, ...], how: Sum | Mean, weighted: bool, dtype: torch.dtype) -> None:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 import revgnn.ops
-from tests.ops.compare import Leaves, assert_matches_reference
+from revgnn.testing.comparison import Leaves, assert_matches_reference
 
 README = Path(revgnn.ops.__file__).with_name("README.md")
 

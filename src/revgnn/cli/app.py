@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from revgnn._version import __version__
-from revgnn.cli import correlate, datasets, evaluate, paper, predict, presets, train
+from revgnn.cli import correlate, datasets, evaluate, paper, predict, presets, train, verify
 from revgnn.cli.errors import Commands
 
 app = typer.Typer(
@@ -25,6 +25,7 @@ app.command("correlate")(correlate.correlate)
 app.command("datasets")(datasets.datasets)
 app.command("presets")(presets.presets)
 app.command("paper")(paper.paper)
+app.command("verify")(verify.verify)
 
 
 def _print_version(requested: bool) -> None:

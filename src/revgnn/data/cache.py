@@ -1,8 +1,8 @@
 """A cache of loaded data sets: plain arrays, which the next start maps into memory without parsing, sorting or copying.
 
 A cached set is a folder with one `.npy` file for each array and a `manifest.json`: the source files (size and time of change),
-the options, the format version and the checksums of all arrays. The folder is written in one step. It is rebuilt if the sources
-or options have changed or a checksum is wrong, because kernels rely on its indices.
+the options, the format version, and the checksums of all arrays and of the manifest itself. The folder is written in one step. It
+is rebuilt if the sources or options have changed or a checksum is wrong, because kernels rely on its indices.
 
 To verify a set, every array is read once, a block at a time: checksums and indices. Then `verified.json` records the state of
 the files (size, times of change, inode). While the files keep that state, opening the set reads only headers and the arrays of
@@ -31,7 +31,7 @@ from revgnn.files import replacing_folder, write_text
 from revgnn.graph import Graph
 
 CACHE_VARIABLE = "REVGNN_CACHE"
-FORMAT = 3
+FORMAT = 4
 """Version of the format; to be raised when a reader or this layout changes what would be stored."""
 MIN_BYTES = 16 << 20
 """Smaller sets are not cached: reading their own files is as fast."""
@@ -127,7 +127,13 @@ def _write(dataset: NodeDataset, folder: Path, origin: dict[str, Any]) -> None:
         for name, array in _arrays_of(dataset).items():
             np.save(temporary / f"{name}.npy", array, allow_pickle=False)
             manifest["arrays"][name] = {"dtype": array.dtype.str, "shape": array.shape, "crc32": _checksums(array)}
-        (temporary / "manifest.json").write_text(json.dumps(manifest, indent=1), encoding="utf-8")
+        (temporary / "manifest.json").write_text(json.dumps(sealed(manifest), indent=1), encoding="utf-8")
+
+
+def sealed(manifest: dict[str, Any]) -> dict[str, Any]:
+    """Return the manifest with its own checksum, as JSON reads it back."""
+    plain = json.loads(json.dumps({key: value for key, value in manifest.items() if key != "crc32"}))
+    return plain | {"crc32": zlib.crc32(json.dumps(plain, sort_keys=True).encode())}
 
 
 def _checksums(array: np.ndarray) -> list[int]:
@@ -145,6 +151,8 @@ def _open(folder: Path, origin: dict[str, Any], split: int) -> NodeDataset:
         manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
         if manifest["format"] != FORMAT:
             raise _UnusableCache(f"it has format {manifest['format']}, not {FORMAT}")
+        if sealed(manifest) != manifest:
+            raise _UnusableCache("the checksum of its manifest is wrong")
         if any(manifest[part] != origin[part] for part in ("files", "options", "source")):
             raise _UnusableCache("the data have changed since")
         state = _verified_state(folder, manifest["arrays"])
@@ -169,6 +177,8 @@ def _make_dataset(manifest: dict[str, Any], tensors: dict[str, torch.Tensor], sp
         edge_attr = edge_attr.view(torch.bfloat16)
     if edge_attr is not None and (edge_attr.dim() != 2 or edge_attr.shape[0] != len(tensors["src"])):
         raise _UnusableCache(f"edge_attr has shape {tuple(edge_attr.shape)} for {len(tensors['src'])} edges")
+    if edge_attr is not None and not (edge_attr.is_floating_point() or edge_attr.dtype == torch.int16):
+        raise _UnusableCache(f"edge_attr is {edge_attr.dtype}")
     # The indices are checked like those of any graph, because kernels rely on them. For the features the checksums are enough.
     structure = Graph(tensors["indptr"], tensors["src"], validate=validate)
     graph = Graph(structure.indptr, structure.src, edge_attr, edge_scale=float(manifest["edges"]["scale"]), validate=False)

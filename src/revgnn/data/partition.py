@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 import os
 import threading
 from collections.abc import Callable, Generator
@@ -54,6 +55,7 @@ class RandomPartition:
     """
 
     def __init__(self, graph: Graph, parts: int, seed: int = 0) -> None:
+        parts, seed = _whole(parts, "parts"), _whole(seed, "seed")
         if parts < 1 or parts > max(1, graph.num_nodes):
             raise ValueError(f"parts must be between 1 and the number of nodes ({graph.num_nodes}), got {parts}.")
         if seed < 0:
@@ -140,6 +142,7 @@ class RandomPartition:
     def _cut(self, assignment: Assignment, index: int, threads: int = 1) -> Part:
         """Cut part `index`. In the background one thread is enough: the cores belong to the training step."""
         graph = self.graph
+        graph.check_unchanged()
         values = None if graph.edge_attr is None else _as_numpy(graph.edge_attr.detach())
         arrays = cut_part(graph.indptr.numpy(), graph.src.numpy(), values, assignment, index, threads)
         features = None
@@ -194,6 +197,13 @@ def _as_numpy(features: Tensor) -> np.ndarray:
     return (features.view(torch.int16) if features.dtype == torch.bfloat16 else features).numpy()
 
 
+def _whole(value: int, name: str) -> int:
+    try:
+        return operator.index(value)
+    except TypeError:
+        raise ValueError(f"{name} must be an integer, got {value!r}.") from None
+
+
 def _check_epoch(epoch: int) -> None:
-    if epoch < 0:
+    if _whole(epoch, "epoch") < 0:
         raise ValueError(f"epoch must be 0 or more, got {epoch}.")

@@ -12,6 +12,7 @@ from torch_geometric.data import Data
 
 from revgnn.graph import conversions, edge_storage, index, validation
 from revgnn.graph.index import BySource
+from revgnn.kernels import backends
 
 
 class Graph:
@@ -19,7 +20,9 @@ class Graph:
 
     Build one with `Graph.from_edge_index`, `Graph.from_data`, `Graph.from_sparse`, or `Graph.of` for any of these.
     Isolated nodes, graphs without edges, doubled edges and self-loops are legal. `to`, `with_edge_attr` and the kernels share the
-    arrays and never copy them: treat them as read-only.
+    arrays and never copy them: treat them as read-only. Kernels rely on `indptr` and `src` as they were checked. If one of them is
+    changed in place through torch, the next kernel refuses it. A change through memory that NumPy or another process shares is not
+    seen, and a kernel may then read out of bounds.
 
     Attributes:
         indptr: int64, (N + 1,). The edges into node `i` are the positions `indptr[i]` to `indptr[i + 1]`.
@@ -29,9 +32,10 @@ class Graph:
         edge_scale: 1.0 unless `edge_attr` is int16. See `compressed`.
         edge_ids: int64, (E,), or None. Position of each edge in the `edge_index` this graph was built from
             (None: the edges were in destination order already). `permute_edges` uses it.
+        versions: how often torch had written to `indptr` and `src` when they were checked; None if it does not count that.
     """
 
-    __slots__ = ("_by_source", "_dst", "_inv_degree", "edge_attr", "edge_ids", "edge_scale", "indptr", "src")
+    __slots__ = ("_by_source", "_dst", "_inv_degree", "edge_attr", "edge_ids", "edge_scale", "indptr", "src", "versions")
 
     def __init__(
         self,
@@ -46,7 +50,8 @@ class Graph:
         """Wrap arrays that are in destination order already.
 
         The checks read the arrays once and copy nothing that is contiguous already: an array in a memory-mapped file may be larger
-        than memory. Kernels read memory in order, so that other layouts are copied.
+        than memory. Kernels read memory in order, so that other layouts are copied. `validate=False` is for arrays that have been
+        checked before, or were made from such: nothing is checked or copied.
 
         Raises:
             TypeError: if `indptr`, `src` or `edge_attr` is not a tensor.
@@ -59,16 +64,25 @@ class Graph:
             validation.check_edge_values(edge_attr, "edge_attr", src)
             edge_storage.check_edge_attr(edge_attr, edge_scale, src.numel())
             validation.check_edge_ids(edge_ids, src)
-            indptr, src = indptr.contiguous(), src.contiguous()
+            indptr, src = (t.detach().as_subclass(Tensor).contiguous() for t in (indptr, src))
             edge_attr = None if edge_attr is None else edge_attr.contiguous()
         self.indptr = indptr
         self.src = src
+        self.versions = backends.versions(indptr, src)
         self.edge_attr = edge_attr
         self.edge_scale = edge_scale
         self.edge_ids = edge_ids
         self._by_source: BySource | None = None
         self._dst: Tensor | None = None
         self._inv_degree: Tensor | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        # what is computed once is computed again; a copy counts the changes of its tensors from 0
+        names = ("indptr", "src", "edge_attr", "edge_scale", "edge_ids")
+        return {name: getattr(self, name) for name in names}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        Graph.__init__(self, **state, validate=False)
 
     # --- construction ---------------------------------------------------------------------------------------------------
 
@@ -153,6 +167,10 @@ class Graph:
 
     # --- sizes, degrees, other forms of the same edges --------------------------------------------------------------------
 
+    def check_unchanged(self) -> None:
+        """Raise `RuntimeError` if `indptr` or `src` was written to since the graph was made. To be called before each kernel."""
+        backends.check_unchanged(self.versions, indptr=self.indptr, src=self.src)
+
     @property
     def num_nodes(self) -> int:
         return self.indptr.shape[0] - 1
@@ -191,6 +209,7 @@ class Graph:
     def dst(self) -> Tensor:
         """dtype of `src`, (E,): destination of each edge, ascending. Computed once."""
         if self._dst is None:
+            self.check_unchanged()
             self._dst = index.destinations(self.indptr, self.src)
         return self._dst
 
@@ -203,12 +222,19 @@ class Graph:
     def by_source(self) -> BySource:
         """The same edges compressed by source. Computed once."""
         if self._by_source is None:
+            self.check_unchanged()
             self._by_source = index.transpose(self.indptr, self.src)
         return self._by_source
 
     def permute_edges(self, values: Tensor) -> Tensor:
-        """Bring per-edge values (E, ...) from the order of the original `edge_index` into this graph's order."""
-        if values.shape[0] != self.num_edges:
+        """Bring per-edge values (E, ...) from the order of the original `edge_index` into this graph's order.
+
+        Raises:
+            TypeError: if `values` is not a tensor.
+            ValueError: if it has not one row for each edge, or is sparse.
+        """
+        validation.check_tensor(values, "values", contents=False)
+        if values.dim() == 0 or values.shape[0] != self.num_edges:
             raise ValueError(f"values must have one row for each edge ({self.num_edges}), got shape {tuple(values.shape)}.")
         return values if self.edge_ids is None else values[self.edge_ids]
 
@@ -280,8 +306,10 @@ class Graph:
         """Return the graph on `nodes` (integer, (M,), distinct), with its edge features: node `nodes[i]` becomes node `i`.
 
         Raises:
+            TypeError: if `nodes` is not a tensor.
             ValueError: if a node is out of range or occurs twice.
         """
+        self.check_unchanged()
         validation.check_node_vector(nodes, self.num_nodes)
         nodes = nodes.to(self.device, torch.int64)
         new_id = torch.full((self.num_nodes,), -1, dtype=torch.int64, device=self.device)
@@ -312,3 +340,10 @@ class Graph:
             other._by_source = BySource(*(move(t) for t in self._by_source))
         other._dst, other._inv_degree = move_if(self._dst), move_if(self._inv_degree)
         return other
+
+
+def check_graph(graph: object) -> None:
+    """Raise `TypeError` unless `graph` is a `Graph`, and `RuntimeError` if it was changed: for what operators are given."""
+    if not isinstance(graph, Graph):
+        raise TypeError(f"graph must be a revgnn.Graph, got {type(graph).__name__}; use Graph.of(...).")
+    graph.check_unchanged()

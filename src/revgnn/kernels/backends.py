@@ -1,5 +1,5 @@
-"""The one place where it is decided what runs an operator: the kernels of a device, or the definition in plain torch; and whether
-torch's dispatcher must see it."""
+"""The one place where it is decided what runs an operator: the kernels of a device, or the definition in plain torch; whether
+torch's dispatcher must see it; and whether index arrays are still as they were checked."""
 
 from __future__ import annotations
 
@@ -89,6 +89,31 @@ def needs_dispatcher(tensors: tuple[Any, ...]) -> bool:
 
 def _all_see_through() -> bool:
     return all(getattr(mode, "sees_through_operators", False) for mode in _get_current_dispatch_mode_stack())
+
+
+def versions(*tensors: Tensor) -> tuple[int, ...] | None:
+    """Return how often torch has written to each tensor, or None if one was made in inference mode, where torch does not count."""
+    return None if any(t.is_inference() for t in tensors) else tuple(t._version for t in tensors)
+
+
+def check_unchanged(checked: tuple[int, ...] | None, **arrays: Tensor) -> None:
+    """Raise `RuntimeError` if one of the index arrays of a graph was written to after it was checked.
+
+    Kernels do not check what they read: a changed index may point anywhere.
+
+    Args:
+        checked: their `versions` when they were checked, or None.
+        arrays: index arrays by name.
+    """
+    # a version is no constant of a compiled graph
+    if checked is None or torch.compiler.is_compiling():
+        return
+    for (name, array), version in zip(arrays.items(), checked, strict=True):
+        if array._version != version:
+            raise RuntimeError(
+                f"{name} of this graph was changed in place after the graph was made, so that its checks hold no more; make "
+                "another graph of a changed copy: Graph(indptr, src)."
+            )
 
 
 @functools.cache

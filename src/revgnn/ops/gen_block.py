@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from revgnn.graph import Graph
-from revgnn.kernels.backends import needs_dispatcher
+from revgnn.kernels.backends import check_unchanged, needs_dispatcher
 from revgnn.ops.aggregate import Max
 from revgnn.ops.aggregate import contract as aggregation
 from revgnn.ops.aggregate.cpu import maximum
@@ -162,4 +162,5 @@ class _GENBlock(torch.autograd.Function):
 def _messages(
     x: Tensor | None, graph: Graph, edge_attr: Tensor | None, weight: Tensor | None, bias: Tensor | None
 ) -> aggregation.Inputs:
+    check_unchanged(graph.versions, indptr=graph.indptr, src=graph.src)
     return aggregation.Inputs(x, edge_attr, weight, bias, None, graph.indptr, graph.src, None, None, None)

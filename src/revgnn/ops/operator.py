@@ -66,6 +66,21 @@ class Signature(NamedTuple):
     codecs: tuple[Codec, ...]
 
 
+def check_tensors(**tensors: object) -> None:
+    """Raise unless each argument is a dense tensor. Leave out those that are absent.
+
+    Raises:
+        TypeError: if an argument is not a tensor.
+        ValueError: if it is sparse.
+    """
+    for name, tensor in tensors.items():
+        if not isinstance(tensor, Tensor):
+            hint = "" if tensor is None else f"; use torch.as_tensor({name})"
+            raise TypeError(f"{name} must be a tensor, got {type(tensor).__name__}{hint}.")
+        if tensor.layout is not torch.strided:
+            raise ValueError(f"{name} must be a dense tensor, got layout {tensor.layout}; use {name}.to_dense().")
+
+
 def gradients(inputs: type[T], **named: Tensor | None) -> T:
     """Return what a backward pass returns: an operator's named tuple of inputs, with these gradients and None for the others."""
     fields: tuple[str, ...] = inputs._fields  # pyright: ignore[reportAttributeAccessIssue]
@@ -84,6 +99,9 @@ class Operator:
         fake: from inputs, spec and backend to `(out, saved)` as empty tensors: shapes and dtypes for tensors without data.
         fake_gradient: from the gradient of the result, the kept inputs and the name of one that is not kept, to an empty tensor of
             the shape and dtype of its gradient. Default: those of the gradient of the result.
+        check: from inputs, spec and, in the backward pass, the gradient and saved tensors (else None): raises `ValueError` if they
+            do not fit together. Called for what comes through torch's dispatcher, `torch.ops.revgnn`, where anyone may call; the
+            public function of the operator has checked its own.
 
     Attributes:
         registered: the operator as torch's dispatcher knows it, of the inputs, `encode(signature, spec)` and the backend.
@@ -97,6 +115,7 @@ class Operator:
         *,
         kept: Callable[[Any, Any], Any],
         fake: Callable[[Any, Any, str], tuple[Tensor, Any]],
+        check: Callable[[Any, Any, Tensor | None, Any], None],
         fake_gradient: Callable[[Tensor, Any, str], Tensor] = lambda grad, kept, name: grad,
     ) -> None:
         self.name = name
@@ -105,7 +124,7 @@ class Operator:
         self.kept = kept
         self._names = signature.inputs._fields
         self._node = _autograd_node(self)
-        self.registered = _register(self, fake, fake_gradient)
+        self.registered = _register(self, fake, fake_gradient, check)
 
     def __call__(self, inputs: Any, spec: Any, backend: str) -> Tensor:
         if torch.is_grad_enabled():
@@ -158,12 +177,17 @@ def encode(signature: Signature, spec: Any) -> str:
 def decode(signature: Signature, text: str) -> Any:
     """Return the spec that `encode` was given."""
     *settings, wanted = text.split(";")
+    if len(settings) != len(signature.codecs):
+        raise ValueError(f"a spec has {len(signature.codecs) + 1} parts, got {text!r}; revgnn.ops.operator.encode writes it.")
     values = [codec.from_text(setting) for codec, setting in zip(signature.codecs, settings, strict=True)]
     return signature.spec(*values, tuple(wanted.split(",")) if wanted else ())
 
 
 def _register(
-    operator: Operator, fake: Callable[[Any, Any, str], tuple[Tensor, Any]], fake_gradient: Callable[[Tensor, Any, str], Tensor]
+    operator: Operator,
+    fake: Callable[[Any, Any, str], tuple[Tensor, Any]],
+    fake_gradient: Callable[[Tensor, Any, str], Tensor],
+    check: Callable[[Any, Any, Tensor | None, Any], None],
 ) -> Any:
     """Make the operator known to torch's dispatcher: as two custom operators, forward and backward, of tensors and text."""
     signature = operator.signature
@@ -171,9 +195,16 @@ def _register(
     count = len(inputs_type._fields)
     kept_count = count + len(saved_type._fields)
 
+    def kernels(backend: str) -> Kernels:
+        if backend not in operator.kernels:
+            raise ValueError(f"backend of {operator.name} must be one of {', '.join(operator.kernels)}, got {backend!r}.")
+        return operator.kernels[backend]()
+
     def run(*arguments: Any) -> Tensor | tuple[Tensor, ...]:
         *tensors, text, backend = arguments
-        return _outputs(*operator.kernels[backend]().forward(inputs_type(*tensors), decode(signature, text)))
+        inputs, spec = inputs_type(*map(_contiguous, tensors)), decode(signature, text)
+        check(inputs, spec, None, None)
+        return _outputs(*kernels(backend).forward(inputs, spec))
 
     def run_fake(*arguments: Any) -> Tensor | tuple[Tensor, ...]:
         *tensors, text, backend = arguments
@@ -185,10 +216,12 @@ def _register(
 
     def run_back(grad: Tensor, *arguments: Any) -> tuple[Tensor, ...]:
         *tensors, text, backend = arguments
-        inputs = inputs_type(*tensors[:count])
-        saved = saved_type(*(t if t is None or t.numel() else None for t in tensors[count:kept_count]))  # see `_outputs`
-        spec = decode(signature, text)
-        grads = operator.kernels[backend]().backward(grad.contiguous(), inputs, saved, spec)
+        inputs = inputs_type(*map(_contiguous, tensors[:count]))
+        saved = saved_type(*(_contiguous(t) if t is not None and t.numel() else None for t in tensors[count:kept_count]))
+        check_tensors(grad=grad)
+        spec, grad = decode(signature, text), grad.contiguous()
+        check(inputs, spec, grad, saved)
+        grads = kernels(backend).backward(grad, inputs, saved, spec)
         return only_wanted(grad, spec, grads)
 
     def run_back_fake(grad: Tensor, *arguments: Any) -> tuple[Tensor, ...]:
@@ -221,6 +254,10 @@ def _register(
     registered_back.register_fake(run_back_fake)
     registered.register_autograd(differentiate, setup_context=setup_context)
     return registered
+
+
+def _contiguous(tensor: Tensor | None) -> Tensor | None:
+    return None if tensor is None else tensor.contiguous()
 
 
 def _outputs(out: Tensor, saved: tuple[Tensor | None, ...]) -> Tensor | tuple[Tensor, ...]:

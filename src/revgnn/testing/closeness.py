@@ -2,8 +2,74 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import torch
 from torch import Tensor
+
+
+class Distance(NamedTuple):
+    """How far a result is from the truth, and how far it may be.
+
+    Attributes:
+        error: the largest over all elements; 0 if there are none.
+        limit: the largest that is allowed.
+        reference_error: the largest of plain torch.
+        text: the worst element, and how many are too far off.
+    """
+
+    error: float
+    limit: float
+    reference_error: float
+    text: str
+
+    @property
+    def is_allowed(self) -> bool:
+        return self.error <= self.limit
+
+
+def distance_to_truth(ours: Tensor, reference: Tensor, truth: Tensor, what: str = "result") -> Distance:
+    """Return how far `ours` is from `truth`; see `assert_close_to_truth`.
+
+    Raises:
+        AssertionError: if `ours` differs from `reference` in shape or dtype, or is not finite where `truth` is, or the reverse.
+        ValueError: if `truth` is not float64 or the shapes of `reference` and `truth` differ.
+    """
+    if truth.dtype != torch.float64 or truth.shape != reference.shape:
+        raise ValueError(
+            f"truth must be float64 of the shape of reference {tuple(reference.shape)}, got {truth.dtype} {tuple(truth.shape)}."
+        )
+    if (ours.shape, ours.dtype) != (reference.shape, reference.dtype):
+        raise AssertionError(
+            f"{what} is {ours.dtype} {tuple(ours.shape)}, the reference is {reference.dtype} {tuple(reference.shape)}."
+        )
+    ours, reference, truth = ours.detach(), reference.detach(), truth.detach()
+    # If float64 overflows, or the dtype of ours cannot represent the truth, there is no distance to measure.
+    expected = truth.to(ours.dtype)
+    finite = torch.isfinite(expected)
+    _assert_same_nonfinite(ours, expected, finite, what)
+    if not finite.any():
+        return Distance(0.0, 0.0, 0.0, f"{what} has no finite element")
+    exact = truth[finite]
+    error = (ours[finite].double() - exact).abs()
+    reference_error = (reference[finite].double() - exact).abs()
+    # Elements where only the reference overflows are ignored: an infinite error would allow everything.
+    reference_error = (
+        reference_error[torch.isfinite(reference_error)].amax() if reference_error.isfinite().any() else exact.new_zeros(())
+    )
+    rounding = torch.finfo(ours.dtype).eps * exact.abs().amax()
+    limit = 2 * reference_error + rounding
+    worst = int(error.argmax())
+    where = tuple(int(i) for i in finite.nonzero()[worst])
+    return Distance(
+        float(error[worst]),
+        float(limit),
+        float(reference_error),
+        f"{what} at {where} is {float(ours[where]):.9g}, the truth is {float(truth[where]):.9g}: "
+        f"off by {float(error[worst]):.3g}, allowed is {float(limit):.3g}, "
+        f"which is twice the reference's error {float(reference_error):.3g} plus one rounding {float(rounding):.3g}; "
+        f"{int((error > limit).sum())} of {truth.numel()} elements are too far off.",
+    )
 
 
 def assert_close_to_truth(ours: Tensor, reference: Tensor, truth: Tensor, what: str = "result") -> None:
@@ -22,39 +88,9 @@ def assert_close_to_truth(ours: Tensor, reference: Tensor, truth: Tensor, what: 
         AssertionError: if `ours` is too far from `truth`, or differs from `reference` in shape or dtype.
         ValueError: if `truth` is not float64 or the shapes of `reference` and `truth` differ.
     """
-    if truth.dtype != torch.float64 or truth.shape != reference.shape:
-        raise ValueError(
-            f"truth must be float64 of the shape of reference {tuple(reference.shape)}, got {truth.dtype} {tuple(truth.shape)}."
-        )
-    if (ours.shape, ours.dtype) != (reference.shape, reference.dtype):
-        raise AssertionError(
-            f"{what} is {ours.dtype} {tuple(ours.shape)}, the reference is {reference.dtype} {tuple(reference.shape)}."
-        )
-    ours, reference, truth = ours.detach(), reference.detach(), truth.detach()
-    # If float64 overflows, or the dtype of ours cannot represent the truth, there is no distance to measure.
-    expected = truth.to(ours.dtype)
-    finite = torch.isfinite(expected)
-    _assert_same_nonfinite(ours, expected, finite, what)
-    if not finite.any():
-        return
-    exact = truth[finite]
-    error = (ours[finite].double() - exact).abs()
-    reference_error = (reference[finite].double() - exact).abs()
-    # Elements where only the reference overflows are ignored: an infinite error would allow everything.
-    reference_error = (
-        reference_error[torch.isfinite(reference_error)].amax() if reference_error.isfinite().any() else exact.new_zeros(())
-    )
-    rounding = torch.finfo(ours.dtype).eps * exact.abs().amax()
-    limit = 2 * reference_error + rounding
-    if error.amax() > limit:
-        worst = int(error.argmax())
-        where = tuple(int(i) for i in finite.nonzero()[worst])
-        raise AssertionError(
-            f"{what} at {where} is {float(ours[where]):.9g}, the truth is {float(truth[where]):.9g}: "
-            f"off by {float(error[worst]):.3g}, allowed is {float(limit):.3g}, "
-            f"which is twice the reference's error {float(reference_error):.3g} plus one rounding {float(rounding):.3g}; "
-            f"{int((error > limit).sum())} of {truth.numel()} elements are too far off."
-        )
+    distance = distance_to_truth(ours, reference, truth, what)
+    if not distance.is_allowed:
+        raise AssertionError(distance.text)
 
 
 def _assert_same_nonfinite(ours: Tensor, expected: Tensor, finite: Tensor, what: str) -> None:

@@ -14,6 +14,8 @@ from revgnn.data import NodeDataset, load
 from revgnn.train.config import DataConfig, Features
 from revgnn.train.config.errors import ConfigError
 
+_BLOCK_ROWS = 1 << 16
+
 
 def load_dataset(config: DataConfig | None) -> NodeDataset:
     """Load the data set, add the node features of the user's own file, and scale the features.
@@ -43,17 +45,20 @@ def load_dataset(config: DataConfig | None) -> NodeDataset:
 def read_features(path: Path, num_nodes: int) -> Tensor:
     """Read node features from an .npy file, such as embeddings of a language model: float32 (N, F).
 
-    A float32 file is mapped, not copied: its content stays on disk until it is used.
+    A float32 file is mapped, not copied: its content stays on disk until it is used. Its length is checked first.
 
     Raises:
-        ConfigError: if the file is missing or damaged, holds objects, or is not a matrix of floats with one row per node.
+        ConfigError: if the file is missing or damaged, holds objects, is not a matrix of floats with one row per node, or holds a
+            number that is not finite in float32.
     """
     try:
         # Copy on write, since torch needs writable memory. The file itself never changes.
         array = np.load(path, mmap_mode="c", allow_pickle=False)
     except FileNotFoundError:
         raise ConfigError(f"data.node_features names {path}, which does not exist.") from None
-    except (OSError, ValueError, EOFError) as error:
+    except OSError as error:
+        raise ConfigError(f"data.node_features: {path} cannot be read: {error.strerror or error}.") from None
+    except Exception as error:  # NumPy reads the header as a literal of Python: a damaged one can cause any
         raise ConfigError(
             f"data.node_features: {path} cannot be read as an .npy file ({' '.join(str(error).split())}); "
             "write it with numpy.save(path, array), where array holds numbers and no objects."
@@ -65,7 +70,17 @@ def read_features(path: Path, num_nodes: int) -> Tensor:
             f"data.node_features: {path} holds {array.dtype} of shape {array.shape}; expected float16, float32 or float64 "
             f"of shape ({num_nodes}, F), row i for node i."
         )
-    return torch.from_numpy(np.ascontiguousarray(array, dtype=np.float32))
+    with np.errstate(over="ignore"):
+        features = torch.from_numpy(np.ascontiguousarray(array, dtype=np.float32))
+    for start in range(0, num_nodes, _BLOCK_ROWS):
+        rows = features[start : start + _BLOCK_ROWS]
+        if not bool(rows.isfinite().all()):
+            node, column = (~rows.isfinite()).nonzero()[0].tolist()
+            raise ConfigError(
+                f"data.node_features: {path}: feature {column} of node {start + node} is {array[start + node, column]}; it must be "
+                "finite in float32."
+            )
+    return features
 
 
 def features_checksum(config: DataConfig) -> int | None:

@@ -32,6 +32,8 @@ def read_csv(path: Path, dtype: type[np.generic], rows: int = 0) -> np.ndarray:
     """
     if not path.is_file():
         raise ValueError(f"there is no file {path}.")
+    if not path.stat().st_size:  # gzip reads it as a file without rows, whose compressed form has 20 bytes or more
+        raise ValueError(f"{path} is empty: it has no bytes at all; copy or download it again.")
     try:
         return _read(path, dtype, rows)
     except (OSError, EOFError, ValueError, OverflowError, zlib.error) as error:  # gzip's errors are among them

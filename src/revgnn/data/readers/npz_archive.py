@@ -27,11 +27,32 @@ def open_npz(path: Path) -> np.lib.npyio.NpzFile:
         raise ValueError(f"{path} cannot be read as an npz file{reason}: {describe_file(path)}") from None
     if not isinstance(archive, np.lib.npyio.NpzFile):
         raise ValueError(f"{path} holds a single array; an npz file with named arrays is required.")
+    if (promised := _promised_members(path, archive)) is not None and promised != len(archive.files):
+        archive.close()
+        raise ValueError(
+            f"{path} is damaged: it should hold {promised} arrays, but its directory names {len(archive.files)}; copy it anew."
+        )
     twice = sorted({key for key in archive.files if archive.files.count(key) > 1})
     if twice:
         archive.close()
         raise ValueError(f"{path} holds more than one array named {', '.join(map(repr, twice))}; save the file anew.")
     return archive
+
+
+def _promised_members(path: Path, archive: np.lib.npyio.NpzFile) -> int | None:
+    """Return the number of members in the record that ends a zip file, or None where it does not say.
+
+    zipfile reads the directory by its length alone: a damaged entry may hide the one that follows it.
+    """
+    assert archive.zip is not None
+    length = 22 + len(archive.zip.comment)
+    with open(path, "rb") as file:
+        if file.seek(0, 2) < length:
+            return None
+        file.seek(-length, 2)
+        record = file.read(12)
+    count = int.from_bytes(record[10:12], "little")
+    return count if record.startswith(b"PK\x05\x06") and count < 0xFFFF else None  # larger numbers stand in another record
 
 
 def read_array(archive: np.lib.npyio.NpzFile, key: str, path: Path) -> np.ndarray:

@@ -8,13 +8,15 @@ import torch
 from torch import Tensor
 
 from revgnn.graph import Graph
+from revgnn.graph.graph import check_graph
+from revgnn.graph.validation import check_structure
 from revgnn.kernels import backends
 from revgnn.ops.aggregate import cpu, reference
 from revgnn.ops.aggregate.contract import Inputs, Saved, Spec
 from revgnn.ops.aggregate.cpu.maximum import position_dtype
 from revgnn.ops.aggregate.cpu.message import STORED_16_BIT
 from revgnn.ops.aggregate.reducers import Max, Power, Reducer, Softmax, from_text, to_text
-from revgnn.ops.operator import NUMBER, YES_OR_NO, Codec, Kernels, Operator, Signature
+from revgnn.ops.operator import NUMBER, YES_OR_NO, Codec, Kernels, Operator, Signature, check_tensors
 
 
 def aggregate(
@@ -54,6 +56,7 @@ def aggregate(
         (N, C), dtype of `x`.
 
     Raises:
+        TypeError: if an argument is not a tensor, `graph` not a `Graph`, or `how` not a reducer.
         ValueError: if shapes, dtypes or devices do not fit together.
     """
     _check(x, graph, edge_attr, weight, bias, how, eps)
@@ -91,6 +94,11 @@ def _in_dtype_of_kernels(edge_attr: Tensor | None, dtype: torch.dtype, backend: 
 def _check(
     x: Tensor, graph: Graph, edge_attr: Tensor | None, weight: Tensor | None, bias: Tensor | None, how: Reducer, eps: float
 ) -> None:
+    given = {"edge_attr": edge_attr, "weight": weight, "bias": bias}
+    check_tensors(x=x, **{name: t for name, t in given.items() if t is not None})
+    check_graph(graph)
+    if not isinstance(how, Reducer):
+        raise TypeError(f"how must be Sum(), Mean(), Max(), Softmax(t) or Power(p), got {how!r}.")
     if x.dim() != 2 or x.shape[0] != graph.num_nodes or not x.is_floating_point():
         raise ValueError(f"x must be floating point of shape ({graph.num_nodes}, C), got {x.dtype} of shape {tuple(x.shape)}.")
     if (edge_attr is None) != (weight is None):
@@ -106,7 +114,18 @@ def _check(
             raise ValueError(f"weight must have shape {(edge_attr.shape[1], x.shape[1])}, got {tuple(weight.shape)}.")
     if bias is not None and bias.shape != (x.shape[1],):
         raise ValueError(f"bias must have shape ({x.shape[1]},), got {tuple(bias.shape)}.")
-    for name, tensor in (("graph", graph.src), ("edge_attr", edge_attr), ("weight", weight), ("bias", bias)):
+    for name, tensor in (("weight", weight), ("bias", bias)):
+        if tensor is not None and tensor.is_complex():
+            raise ValueError(f"{name} must be real, got {tensor.dtype}.")
+    parameter = how.parameter if isinstance(how.parameter, Tensor) else None
+    devices = (
+        ("graph", graph.src),
+        ("edge_attr", edge_attr),
+        ("weight", weight),
+        ("bias", bias),
+        ("the parameter of how", parameter),
+    )
+    for name, tensor in devices:
         if tensor is not None and tensor.device != x.device:
             raise ValueError(f"x is on {x.device} but {name} is on {tensor.device}; move them to one device.")
     how.check(eps)
@@ -140,10 +159,52 @@ def _fake(inputs: Inputs, spec: Spec, backend: str) -> tuple[Tensor, Saved]:
     return out, Saved()
 
 
+def _check_call(inputs: Inputs, spec: Spec, grad: Tensor | None, saved: Saved | None) -> None:
+    check_tensors(indptr=inputs.indptr, src=inputs.src)
+    by_source = {name: getattr(inputs, name) for name in ("source_indptr", "source_dst", "source_edge")}
+    edge_attr, how = inputs.edge_attr, spec.how
+    walks_by_source = grad is not None and how.backward_reads_x and (edge_attr is None or edge_attr.shape[-1:] == (0,))
+    if walks_by_source or any(t is not None for t in by_source.values()):
+        check_tensors(**by_source)
+    check_structure(inputs.indptr, inputs.src, *by_source.values())
+    state = inputs.x if grad is None else grad
+    check_tensors(x=inputs.x if grad is None or how.backward_reads_x else grad)
+    assert state is not None
+    _check(state, Graph(inputs.indptr, inputs.src, validate=False), edge_attr, inputs.weight, inputs.bias, how, spec.eps)
+    own = (torch.float32, torch.float64)
+    allowed = (state.dtype, *STORED_16_BIT) if edge_attr is not None and "edge_attr" not in spec.wanted else (state.dtype,)
+    for name, tensor in (("x", inputs.x), ("edge_attr", edge_attr), ("weight", inputs.weight), ("bias", inputs.bias)):
+        wanted = allowed if name == "edge_attr" else (state.dtype,)
+        if tensor is not None and (tensor.dtype not in wanted or state.dtype not in own):
+            raise ValueError(f"x must be float32 or float64 and {name} of the same dtype, got {state.dtype} and {tensor.dtype}.")
+    if inputs.x is not None and inputs.x.shape != state.shape:
+        raise ValueError(f"the gradient must have the shape of x, {tuple(inputs.x.shape)}, got {tuple(state.shape)}.")
+    if inputs.parameter is not None and (inputs.parameter.shape != () or inputs.parameter.dtype != torch.float64):
+        parameter = inputs.parameter
+        raise ValueError(f"parameter must be float64 of shape (), got {parameter.dtype} of shape {tuple(parameter.shape)}.")
+    if saved is not None:
+        _check_saved(saved, state, inputs, spec)
+
+
+def _check_saved(saved: Saved, state: Tensor, inputs: Inputs, spec: Spec) -> None:
+    """Raise `ValueError` unless these are what the forward pass saves."""
+    _, wanted = _fake(inputs._replace(x=torch.empty_like(state, device="meta")), spec._replace(wanted=("x",)), "")
+    for name, like in wanted._asdict().items():
+        tensor = getattr(saved, name)
+        found = None if tensor is None else (tensor.dtype, tensor.shape, tensor.device)
+        if like is not None and like.numel() and found != (like.dtype, like.shape, state.device):
+            raise ValueError(f"saved {name} must be {like.dtype} of shape {tuple(like.shape)} on {state.device}, got {found}.")
+    if saved.winner is not None and saved.winner.numel():
+        lowest, highest = (int(bound) for bound in saved.winner.aminmax())
+        if lowest < -1 or highest >= inputs.src.numel():
+            raise ValueError(f"winner must be positions of the {inputs.src.numel()} edges, or -1, got {lowest} to {highest}.")
+
+
 OPERATOR = Operator(
     "revgnn::aggregate",
     Signature(Inputs, Spec, Saved, (Codec(to_text, from_text), NUMBER, YES_OR_NO)),
     {"cpu": lambda: cpu, "gpu": _gpu},
     kept=_kept,
     fake=_fake,
+    check=_check_call,
 )

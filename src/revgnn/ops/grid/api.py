@@ -15,6 +15,7 @@ from torch import Tensor
 
 from revgnn.kernels import backends
 from revgnn.ops.grid import cpu, reference
+from revgnn.ops.operator import check_tensors
 
 MANTISSA = {torch.float32: 24, torch.float64: 53}
 """Significant bits of a number."""
@@ -38,11 +39,18 @@ class _RoundStraightThrough(torch.autograd.Function):
 
 
 def round_to_grid(value: Tensor, bits: int | None) -> Tensor:
-    """Return the nearest multiple of 2^-bits, ties to even. The gradient passes unchanged. `bits=None` returns the value itself."""
-    return value if bits is None else _RoundStraightThrough.apply(value, bits)
+    """Return the nearest multiple of 2^-bits, ties to even. The gradient passes unchanged. `bits=None` returns the value itself.
+
+    Raises:
+        ValueError: if `bits` is not an integer of magnitude at most 126.
+    """
+    if bits is None:
+        return value
+    _check_bits(bits)
+    return _RoundStraightThrough.apply(value, bits)
 
 
-def advance(state: Tensor, change: Tensor, bits: int | None) -> tuple[Tensor, Tensor]:
+def advance(state: Tensor, change: Tensor, bits: int | None, *, backend: str | None = None) -> tuple[Tensor, Tensor]:
     """Return `state + round(change)` and its largest magnitude.
 
     Not differentiable: for use inside the forward and backward passes of a stack.
@@ -51,28 +59,62 @@ def advance(state: Tensor, change: Tensor, bits: int | None) -> tuple[Tensor, Te
         state: float32 or float64, any shape.
         change: same shape, any floating-point dtype.
         bits: q of the grid of multiples of 2^-q, or None for plain addition.
+        backend: "cpu" or "gpu" (fused kernels) or "reference" (plain torch, any device). Default: the fused kernels of the device,
+            or else the reference, which also takes tensors that are not contiguous.
 
     Returns:
         A new tensor, shape and dtype of `state`, and a tensor () of the largest magnitude in it, NaN if it contains NaN.
+
+    Raises:
+        TypeError: if an argument is not a tensor.
+        ValueError: if shapes, dtypes or devices do not fit together.
     """
-    out, peaks = _advance(state, change, bits, 1.0)
+    out, peaks = _advance(state, change, bits, 1.0, backend)
     return out, peaks.amax()
 
 
-def retreat(state: Tensor, change: Tensor, bits: int | None) -> Tensor:
-    """Return `state - round(change)` in a new tensor.
+def retreat(state: Tensor, change: Tensor, bits: int | None, *, backend: str | None = None) -> Tensor:
+    """Return `state - round(change)` in a new tensor. Arguments and errors are those of `advance`.
 
     This is the exact inverse of `advance` if `state` is on the grid and within its limit.
     """
-    return _advance(state, change, bits, -1.0)[0]
+    return _advance(state, change, bits, -1.0, backend)[0]
 
 
-def _advance(state: Tensor, change: Tensor, bits: int | None, sign: float) -> tuple[Tensor, Tensor]:
+def _advance(state: Tensor, change: Tensor, bits: int | None, sign: float, backend: str | None) -> tuple[Tensor, Tensor]:
     """Return `state + sign * round(change)`, and some magnitudes of it, among them the largest."""
-    backend = backends.choose(None, state.device)
-    if not (state.is_contiguous() and change.is_contiguous() and state.numel()):
-        backend = "reference"
-    return _kernels(backend).advance(state, change, bits, sign)
+    _check(state, change, bits)
+    chosen = backends.choose(backend, state.device)
+    if not state.numel():
+        chosen = "reference"
+    elif chosen != "reference" and not (state.is_contiguous() and change.is_contiguous()):
+        if backend is None:
+            chosen = "reference"
+        else:
+            state, change = state.contiguous(), change.contiguous()
+    return _kernels(chosen).advance(state, change, bits, sign)
+
+
+def _check(state: Tensor, change: Tensor, bits: int | None) -> None:
+    for tensor in (state, change):
+        if not isinstance(tensor, Tensor) or tensor.layout is not torch.strided:
+            check_tensors(state=state, change=change)
+    if state.dtype not in MANTISSA:
+        raise ValueError(f"state must be float32 or float64, got {state.dtype}; use state.float().")
+    if change.shape != state.shape or not change.is_floating_point():
+        raise ValueError(
+            f"change must be floating point of shape {tuple(state.shape)}, as state is, got {change.dtype} of shape "
+            f"{tuple(change.shape)}."
+        )
+    if change.device != state.device:
+        raise ValueError(f"state is on {state.device} but change is on {change.device}; move them to one device.")
+    if bits is not None:
+        _check_bits(bits)
+
+
+def _check_bits(bits: int) -> None:
+    if not isinstance(bits, int) or not -126 <= bits <= 126:
+        raise ValueError(f"bits must be None or an integer from -126 to 126, got {bits!r}.")
 
 
 def _kernels(backend: str) -> ModuleType:

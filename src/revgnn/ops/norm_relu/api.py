@@ -8,7 +8,7 @@ from torch import Tensor
 from revgnn.kernels import backends
 from revgnn.ops.norm_relu import cpu, reference
 from revgnn.ops.norm_relu.contract import Inputs, Saved, Spec
-from revgnn.ops.operator import NUMBER, Kernels, Operator, Signature
+from revgnn.ops.operator import NUMBER, Kernels, Operator, Signature, check_tensors
 
 WIDEST = {"cpu": cpu.WIDEST, "gpu": 4096}
 """Largest number of channels by backend."""
@@ -43,6 +43,7 @@ def norm_relu(
         (N, C), dtype of `x`.
 
     Raises:
+        TypeError: if an argument is not a tensor.
         ValueError: if shapes, dtypes or devices do not fit together.
     """
     _check(x, weight, bias, mask)
@@ -61,6 +62,7 @@ def _obstacle(backend: str, channels: int) -> str | None:
 
 
 def _check(x: Tensor, weight: Tensor, bias: Tensor, mask: Tensor | None) -> None:
+    check_tensors(x=x, weight=weight, bias=bias, **({} if mask is None else {"mask": mask}))
     if x.dim() != 2 or x.dtype not in (torch.float32, torch.float64):
         raise ValueError(f"x must be float32 or float64 of shape (N, C), got {x.dtype} of shape {tuple(x.shape)}.")
     wanted = {"weight": (weight, x.shape[1:]), "bias": (bias, x.shape[1:]), "mask": (mask, x.shape)}
@@ -92,6 +94,22 @@ def _fake(inputs: Inputs, spec: Spec, backend: str) -> tuple[Tensor, Saved]:
     return torch.empty_like(x), Saved(x.new_empty(x.shape[0]), x.new_empty(x.shape[0]))
 
 
+def _check_call(inputs: Inputs, spec: Spec, grad: Tensor | None, saved: Saved | None) -> None:
+    _check(*inputs)
+    if _obstacle("gpu" if inputs.x.is_cuda else "cpu", inputs.x.shape[1]):
+        raise ValueError(f"norm_relu has no kernel for {inputs.x.shape[1]} channels; use revgnn.ops.norm_relu.")
+    if grad is not None and (grad.shape, grad.dtype, grad.device) != (inputs.x.shape, inputs.x.dtype, inputs.x.device):
+        raise ValueError(f"the gradient must be {inputs.x.dtype} of shape {tuple(inputs.x.shape)} on {inputs.x.device}, as x is.")
+    for name, tensor in ({} if saved is None else saved._asdict()).items():
+        if tensor is not None and (tensor.shape != inputs.x.shape[:1] or tensor.device != inputs.x.device):
+            raise ValueError(f"{name} must have an entry for each of {len(inputs.x)} rows on {inputs.x.device}.")
+
+
 OPERATOR = Operator(
-    "revgnn::norm_relu", Signature(Inputs, Spec, Saved, (NUMBER,)), {"cpu": lambda: cpu, "gpu": _gpu}, kept=_kept, fake=_fake
+    "revgnn::norm_relu",
+    Signature(Inputs, Spec, Saved, (NUMBER,)),
+    {"cpu": lambda: cpu, "gpu": _gpu},
+    kept=_kept,
+    fake=_fake,
+    check=_check_call,
 )

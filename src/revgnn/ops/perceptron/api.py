@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from revgnn.kernels import backends
-from revgnn.ops.operator import NUMBER, Kernels, Operator, Signature
+from revgnn.ops.operator import NUMBER, Kernels, Operator, Signature, check_tensors
 from revgnn.ops.perceptron import cpu, reference
 from revgnn.ops.perceptron.contract import WIDEST, Inputs, Saved, Spec
 
@@ -47,6 +47,7 @@ def perceptron(
         (N, C'), dtype of `x`.
 
     Raises:
+        TypeError: if an argument is not a tensor.
         ValueError: if shapes, dtypes or devices do not fit together.
     """
     tensors = (x, weight_in, bias_in, gamma, beta, weight_out, bias_out)
@@ -71,6 +72,7 @@ def _obstacle(backend: str, dtype: torch.dtype, widths: tuple[int, ...]) -> str 
 def _check(
     x: Tensor, weight_in: Tensor, bias_in: Tensor, gamma: Tensor, beta: Tensor, weight_out: Tensor, bias_out: Tensor
 ) -> None:
+    check_tensors(x=x, weight_in=weight_in, bias_in=bias_in, gamma=gamma, beta=beta, weight_out=weight_out, bias_out=bias_out)
     if x.dim() != 2 or x.dtype not in (torch.float32, torch.float64):
         raise ValueError(f"x must be float32 or float64 of shape (N, C), got {x.dtype} of shape {tuple(x.shape)}.")
     if weight_in.dim() != 2 or weight_out.dim() != 2:
@@ -111,6 +113,21 @@ def _fake(inputs: Inputs, spec: Spec, backend: str) -> tuple[Tensor, Saved]:
     return inputs.x.new_empty(inputs.x.shape[0], inputs.weight_out.shape[0]), Saved()
 
 
+def _check_call(inputs: Inputs, spec: Spec, grad: Tensor | None, saved: Saved | None) -> None:
+    x, weight_in, bias_in, gamma, beta, weight_out, bias_out = inputs
+    if bias_out is None:  # the backward pass does not read it
+        bias_out = weight_out.new_empty(len(weight_out))
+    _check(x, weight_in, bias_in, gamma, beta, weight_out, bias_out)
+    wanted = (x.shape[0], weight_out.shape[0])
+    if grad is not None and (grad.shape, grad.dtype, grad.device) != (wanted, x.dtype, x.device):
+        raise ValueError(f"the gradient must be {x.dtype} of shape {wanted} on {x.device}, got {grad.dtype} {tuple(grad.shape)}.")
+
+
 OPERATOR = Operator(
-    "revgnn::perceptron", Signature(Inputs, Spec, Saved, (NUMBER,)), {"cpu": lambda: cpu, "gpu": _gpu}, kept=_kept, fake=_fake
+    "revgnn::perceptron",
+    Signature(Inputs, Spec, Saved, (NUMBER,)),
+    {"cpu": lambda: cpu, "gpu": _gpu},
+    kept=_kept,
+    fake=_fake,
+    check=_check_call,
 )

@@ -6,9 +6,11 @@ import torch
 from torch import Tensor
 
 from revgnn.graph import Graph
+from revgnn.graph.graph import check_graph
+from revgnn.graph.validation import check_structure
 from revgnn.kernels import backends
 from revgnn.ops.aggregate.reducers import Mean, Sum
-from revgnn.ops.operator import YES_OR_NO, Kernels, Operator, Signature
+from revgnn.ops.operator import YES_OR_NO, Kernels, Operator, Signature, check_tensors
 from revgnn.ops.propagate import cpu, reference
 from revgnn.ops.propagate.contract import Inputs, Saved, Spec
 
@@ -41,6 +43,7 @@ def propagate(
         Shape and dtype of `x`.
 
     Raises:
+        TypeError: if an argument is not a tensor, or `graph` not a `Graph`.
         ValueError: if shapes, dtypes or devices do not fit together.
     """
     _check(x, graph, weight, how)
@@ -60,6 +63,8 @@ def propagate(
 
 
 def _check(x: Tensor, graph: Graph, weight: Tensor | None, how: Sum | Mean) -> None:
+    check_tensors(x=x, **({} if weight is None else {"weight": weight}))
+    check_graph(graph)
     if x.dim() not in (2, 3) or x.shape[0] != graph.num_nodes or not x.is_floating_point():
         raise ValueError(
             f"x must be floating point of shape ({graph.num_nodes}, C) or ({graph.num_nodes}, H, C), "
@@ -98,6 +103,26 @@ def _fake_gradient(grad: Tensor, kept: Inputs, name: str) -> Tensor:
     return grad.new_empty(kept.src.shape[0], grad.shape[1]) if name == "weight" else grad
 
 
+def _check_call(inputs: Inputs, spec: Spec, grad: Tensor | None, saved: Saved | None) -> None:
+    check_tensors(indptr=inputs.indptr, src=inputs.src)
+    by_source = {name: getattr(inputs, name) for name in ("source_indptr", "source_dst", "source_edge")}
+    if (grad is not None and "x" in spec.wanted) or any(t is not None for t in by_source.values()):
+        check_tensors(**by_source)
+    check_structure(inputs.indptr, inputs.src, *by_source.values())
+    if grad is None or "weight" in spec.wanted:
+        check_tensors(x=inputs.x)
+    state = inputs.x if grad is None else grad
+    if state.dim() != 3 or state.dtype not in (torch.float32, torch.float64):
+        raise ValueError(f"x must be float32 or float64 of shape (N, H, C), got {state.dtype} of shape {tuple(state.shape)}.")
+    _check(state, Graph(inputs.indptr, inputs.src, validate=False), inputs.weight, Sum())
+    for name, tensor in (("x", inputs.x), ("weight", inputs.weight)):
+        if tensor is not None and (tensor.dtype != state.dtype or (name == "x" and tensor.shape != state.shape)):
+            raise ValueError(
+                f"{name} and the state must have one dtype and shape, got {tensor.dtype} of shape {tuple(tensor.shape)} and "
+                f"{state.dtype} of shape {tuple(state.shape)}."
+            )
+
+
 OPERATOR = Operator(
     "revgnn::propagate",
     Signature(Inputs, Spec, Saved, (YES_OR_NO,)),
@@ -105,4 +130,5 @@ OPERATOR = Operator(
     kept=_kept,
     fake=_fake,
     fake_gradient=_fake_gradient,
+    check=_check_call,
 )

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-import yaml
-
 from revgnn.train.config.errors import ConfigError
+from revgnn.train.config.yaml_text import read_yaml_text
 
 
 def read_assignment(assignment: str) -> tuple[str, Any]:
@@ -20,8 +19,8 @@ def read_assignment(assignment: str) -> tuple[str, Any]:
     if not equals or not key.strip():
         raise ConfigError(f"a setting has the form KEY=VALUE, such as model.depth=28, got {assignment!r}.")
     try:
-        return key.strip(), yaml.safe_load(text)
-    except yaml.YAMLError:
+        return key.strip(), read_yaml_text(text, f"the value of {key}")
+    except ConfigError:
         raise ConfigError(f"the value of {key} cannot be read: {text!r}; quote it if it is text.") from None
 
 

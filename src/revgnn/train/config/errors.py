@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import reprlib
 import typing
 from collections.abc import Iterable, Iterator, Mapping
 
@@ -12,9 +13,31 @@ from pydantic_core import ErrorDetails
 
 from revgnn.models.config import ModelConfig, all_settings
 
+LONGEST = 1_500
+"""Characters of a message: about what a terminal shows."""
+
+_SHORT = reprlib.Repr()
+_SHORT.maxstring = _SHORT.maxother = 80
+_SHORT.maxlong = 40
+_SHORT.maxlist = _SHORT.maxdict = _SHORT.maxtuple = _SHORT.maxset = 4
+_SHORT.maxlevel = 2
+
 
 class ConfigError(ValueError):
-    """A configuration that cannot be read. The message names each bad key by its dotted path."""
+    """A configuration that cannot be read. The message names each bad key by its dotted path: one line, of a length to read."""
+
+    def __init__(self, message: str) -> None:
+        # splitting a message of megabytes into words would take as long as printing it
+        text = " ".join(message[: 8 * LONGEST].split())
+        super().__init__(text if len(text) <= LONGEST else f"{text[:LONGEST]} ...")
+
+
+def short(value: object) -> str:
+    """Return a value as it is written, cut short: aliases in a few lines of YAML can stand for millions of entries."""
+    try:
+        return _SHORT.repr(value)
+    except ValueError:  # an integer with more digits than Python prints
+        return f"a value of type {type(value).__name__}"
 
 
 def nearest(name: str, known: Iterable[str], limit: int = 3) -> list[str]:
@@ -31,7 +54,8 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
 
 def explain(error: ValidationError, model: type[BaseModel]) -> str:
     """Return everything that pydantic found wrong, in one line."""
-    return "; ".join(_explain_one(detail, model) for detail in error.errors(include_url=False))
+    # the first of many say enough, and the nearest known key of each takes time to find
+    return "; ".join(_explain_one(detail, model) for detail in error.errors(include_url=False)[:20])
 
 
 def dotted_keys(model: type[BaseModel], prefix: str = "") -> Iterator[str]:
@@ -45,7 +69,7 @@ def dotted_keys(model: type[BaseModel], prefix: str = "") -> Iterator[str]:
 
 def _explain_one(detail: ErrorDetails, model: type[BaseModel]) -> str:
     # A network's convolution has no section of its own: users write its settings beside those of the network.
-    location = [str(part) for part in detail["loc"] if part != "convolution"]
+    location = [str(part)[:80] for part in detail["loc"] if part != "convolution"]
     path = ".".join(location)
     if detail["type"] == "extra_forbidden":
         return f"unknown key {path}{_suggest_key(location, model)}"
@@ -54,7 +78,7 @@ def _explain_one(detail: ErrorDetails, model: type[BaseModel]) -> str:
         return f"{path}: {message}" if path else message
     if detail["type"] == "missing":
         return f"{path} is missing"
-    return f"{path}: {message[:1].lower()}{message[1:]}, got {detail['input']!r}"
+    return f"{path}: {message[:1].lower()}{message[1:]}, got {short(detail['input'])}"
 
 
 def _suggest_key(location: list[str], model: type[BaseModel]) -> str:

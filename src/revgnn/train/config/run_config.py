@@ -15,6 +15,7 @@ from revgnn.models.config import ModelConfig
 from revgnn.train.config.dotted import assign, flatten, read_assignment
 from revgnn.train.config.errors import ConfigError, explain
 from revgnn.train.config.sections import Amp, DataConfig, DistillationConfig, EvalConfig, OptimConfig, Section
+from revgnn.train.config.yaml_text import read_yaml_text
 
 Device = Literal["auto", "cpu", "cuda"]
 Loss = Literal["cross_entropy", "log"]
@@ -185,11 +186,7 @@ def _identity(flat: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _read_yaml(path: Path) -> dict[str, Any]:
-    text = path.read_text(encoding="utf-8")
-    try:
-        values = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from None
+    values = read_yaml_text(path.read_bytes(), str(path))
     if not isinstance(values, dict):
         raise ConfigError(f"{path} must hold keys and values such as `epochs: 100`, got {type(values).__name__}.")
     return values

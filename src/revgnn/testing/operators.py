@@ -1,27 +1,26 @@
-"""Every operator in all its variants, on inputs that kernels often get wrong: what `test_backends.py` walks.
+"""Every operator in all its variants, on inputs that kernels often get wrong: what `revgnn verify` and the tests walk.
 
-A new operator adds its cases to `CASES`. The tests of one operator's own properties are in a file of its own.
+A new operator adds its cases to `CASES`. Tests of one operator's own properties are in a file of their own, in `tests/ops`.
 """
 
 from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from revgnn.graph import Graph
-from revgnn.ops import Mean, Sum, edge_softmax, norm_relu, perceptron, propagate
-from revgnn.testing import NamedGraph, awkward_graphs
-from tests.ops.compare import Leaves, Op
-from tests.ops.test_aggregate import GRAPHS as GRAPHS_WITH_FEATURES
-from tests.ops.test_aggregate import REDUCERS, learns
-from tests.ops.test_aggregate import inputs as aggregate_leaves
-from tests.ops.test_aggregate import op_on as aggregate_on
+from revgnn.ops import Max, Mean, Power, Softmax, Sum, aggregate, edge_softmax, norm_relu, perceptron, propagate
+from revgnn.testing.comparison import Leaves, Op
+from revgnn.testing.graphs import NamedGraph, awkward_graphs
 
+K = 3
+"""Edge features."""
 GRAPHS = awkward_graphs()
+GRAPHS_WITH_FEATURES = awkward_graphs(K, dtype=torch.float64)
 FEW = ("no edges", "single node, self-loop", "tangle")
 """Graphs that are small enough for Triton's interpreter."""
 
@@ -88,6 +87,47 @@ def with_exact_messages(leaves: Leaves) -> Leaves:
 
 
 # --- aggregate -------------------------------------------------------------------------------------------------------------------
+
+REDUCERS: dict[str, Callable[[Any], Any]] = {
+    "sum": lambda _: Sum(),
+    "mean": lambda _: Mean(),
+    "max": lambda _: Max(),
+    "softmax": lambda _: Softmax(0.7),
+    "softmax, learned": lambda p: Softmax(p),
+    "softmax, learned, negative": lambda p: Softmax(-p),
+    "softmax, semi-gradient": lambda _: Softmax(0.7, semi_gradient=True),
+    "power": lambda _: Power(2.0),
+    "power, learned": lambda p: Power(p),
+    "power, learned, negative": lambda p: Power(-p),
+    "power, clamped": lambda p: Power(p, clamp=(1e-7, 1.0)),
+}
+"""Reducers by name, from one learned number (float64, near 1.3)."""
+
+
+def aggregate_leaves(graph: Graph, channels: int, *, edges: bool, param: bool, seed: int = 0) -> Leaves:
+    """Normal tensors in float64, by the names of `aggregate`'s arguments."""
+    rng = torch.Generator().manual_seed(seed)
+
+    def normal(*shape: int) -> Tensor:
+        return torch.randn(*shape, generator=rng, dtype=torch.float64)
+
+    leaves = {"x": normal(graph.num_nodes, channels)}
+    if edges:
+        leaves |= {"edge_attr": normal(graph.num_edges, K), "weight": normal(K, channels), "bias": normal(channels)}
+    return leaves | ({"param": torch.tensor(1.3, dtype=torch.float64)} if param else {})
+
+
+def learns(reducer: str) -> bool:
+    """Whether the reducer takes the learned number."""
+    return "learned" in reducer or "clamped" in reducer
+
+
+def aggregate_on(graph: Graph, reducer: str) -> Op:
+    def op(leaves: Leaves, backend: str) -> Tensor:
+        tensors: dict[str, Any] = {name: t for name, t in leaves.items() if name != "param"}
+        return aggregate(graph=graph, how=REDUCERS[reducer](leaves.get("param")), backend=backend, **tensors)
+
+    return op
 
 
 def aggregate_case(reducer: str, channels: int, *, edges: bool) -> Case:
