@@ -121,8 +121,8 @@ class Stack(HostDependent, nn.Module):
     def inverse(self, y: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         """Return the state before the layers, for the state (N, D) after them and the arguments of the call that made it.
 
-        With `state="grid"` it is the input of that call, rounded to the grid, to the last bit. With "plain", and with "float64" for a
-        float32 input, it is as near as rounding allows. Blocks that draw random numbers draw those of the call if
+        With `state="grid"` it is the input of that call, rounded to the grid, to the last bit. With "plain", and with "float64"
+        for a float32 input, it is as near as rounding allows. Blocks that draw random numbers draw those of the call if
         `torch.manual_seed` precedes both. Statistics of batch norm are not updated.
 
         Gradients, if they are enabled, are those of plain backpropagation, which stores every activation.
