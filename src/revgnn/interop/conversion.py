@@ -45,8 +45,7 @@ def convert(model: nn.Module, *inputs: Any, state: StateKind = "grid", segments:
 
     Raises:
         ValueError: if no two reversible layers follow one another in a `ModuleList`, if layers do not fit together, or if the
-        outputs
-            for `inputs` differ. The model is then as before.
+            outputs for `inputs` differ. The model is then as before.
     """
     runs = list(_runs(model))
     if not runs:
@@ -138,8 +137,8 @@ def _nothing_found(model: nn.Module) -> str:
     found = [name or "the model itself" for name, layer in named if layer is not None]
     if not found:
         return (
-            f"{type(model).__name__} has no reversible layers: neither GroupAddRev of PyTorch Geometric or revgnn, nor the authors' "
-            "wrapped couplings (_fn.Fms). Build a revgnn.ReversibleStack instead."
+            f"{type(model).__name__} has no reversible layers: neither GroupAddRev of PyTorch Geometric or revgnn, nor the "
+            "authors' wrapped couplings (_fn.Fms). Build a revgnn.ReversibleStack instead."
         )
     shown = ", ".join(found[:4]) + (", ..." if len(found) > 4 else "")
     return (
@@ -153,8 +152,8 @@ def _flat_layers(run: Run, state: StateKind, segments: int) -> list[FlatLayer]:
     for layer, module in zip(run.read, run.layers, strict=True):
         if len(layer.blocks) != len(first.blocks):
             raise ValueError(
-                f"{layer.name} has {len(layer.blocks)} groups and {first.name} has {len(first.blocks)}: one stack has layers of the "
-                "same number of groups."
+                f"{layer.name} has {len(layer.blocks)} groups and {first.name} has {len(first.blocks)}: one stack has layers of "
+                "the same number of groups."
             )
         if layer.split is not first.split:
             raise ValueError(f"{layer.name} and {first.name} are layers of different kinds: {_kinds(run)}.")
@@ -201,8 +200,8 @@ class Chain:
         if n == 0:
             if called:
                 raise RuntimeError(
-                    f"the model called {called} of the {len(self.names)} layers that revgnn.interop.convert made one stack, but the "
-                    f"stack ran all of them: the outputs of that pass are wrong. {self._advice()}"
+                    f"the model called {called} of the {len(self.names)} layers that revgnn.interop.convert made one stack, but "
+                    f"the stack ran all of them: the outputs of that pass are wrong. {self._advice()}"
                 )
             edge_index, *others = args or (None,)
             split = self.split(x, edge_index, others, self.stack.groups, -1)
@@ -224,8 +223,10 @@ class Chain:
         return x
 
     def _advice(self) -> str:
-        return "Such a model cannot be converted: use its layers one by one, or build a revgnn.ReversibleStack with PerLayer
-        arguments."
+        return (
+            "Such a model cannot be converted: use its layers one by one, or build a revgnn.ReversibleStack, which takes arguments "
+            "for each layer as revgnn.PerLayer."
+        )
 
     def __getstate__(self) -> dict[str, Any]:
         """Return what a copy or a pickle holds: nothing of the current pass."""
