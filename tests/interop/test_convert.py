@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch_geometric.nn import GroupAddRev as PyGGroupAddRev
 
+from revgnn.capture import CapturedStep, CaptureError
 from revgnn.interop import GroupAddRev, convert
 from revgnn.stack import Backprop
 from revgnn.testing import assert_gradients_equal, peak_bytes
@@ -102,6 +103,14 @@ def test_memory_is_flat_in_depth(random_graph) -> None:
     with pytest.warns(UserWarning, match="memory grows with depth"):
         assert peak(64, converted=False) > 4 * peak(8, converted=False)
     assert peak(64, converted=True) < 1.1 * peak(8, converted=True)
+
+
+@pytest.mark.parametrize("converted", [True, False])
+def test_no_cuda_graph_is_recorded_of_it(converted: bool, inputs) -> None:
+    """The stacks are not among the modules of the model, so a recording would repeat their random numbers."""
+    model = convert(Looping(GroupAddRev)) if converted else Looping(GroupAddRev)
+    with pytest.raises(CaptureError, match=r"build a revgnn\.ReversibleStack"):
+        CapturedStep(lambda: model(*inputs).sum(), model).rehearse()
 
 
 class Between(Looping):

@@ -266,6 +266,13 @@ class FlatLayer(nn.Module):
         """Return the state after all layers; see `convert`."""
         return self.chain.call(self.place, x, args)
 
+    def capture_obstacle(self) -> str:
+        """Return why a step cannot be recorded as a CUDA graph."""
+        return (
+            "layers that revgnn.interop.convert made one stack start their random numbers on the host in each call; build a "
+            "revgnn.ReversibleStack."
+        )
+
     def extra_repr(self) -> str:
         return f"{self.place + 1} of {len(self.chain.names)}"
 

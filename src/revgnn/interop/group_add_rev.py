@@ -36,7 +36,7 @@ class GroupAddRev(nn.Module):
       bit, and gradients as near as rounding allows.
     - The storage of the input is not emptied: it can be read afterwards, and autograd may have saved it. The price is that separate
       layers need memory that grows with depth; `revgnn.interop.convert` makes one stack of them.
-    - Batch norm updates its statistics once a step. Unused and frozen parameters are allowed.
+    - Batch norm updates its statistics once a step. Unused parameters, and layers without one that learns, are allowed.
     - Any number of backward passes is possible, so `num_bwd_passes` has no effect.
     - A tensor of one value for each edge is passed on whole, even if there are as many edges as channels.
 
@@ -109,6 +109,12 @@ class GroupAddRev(nn.Module):
         Its gradients, if they are enabled, are those of plain backpropagation.
         """
         return self._apply_stack(y, edge_index, args, inverse=True)
+
+    def capture_obstacle(self) -> str:
+        """Return why a step cannot be recorded as a CUDA graph."""
+        return (
+            "a GroupAddRev starts its random numbers on the host in each call; build a revgnn.ReversibleStack of its convolutions."
+        )
 
     def _apply_stack(self, state: Tensor, edge_index: Any, args: tuple[Any, ...], *, inverse: bool) -> Tensor:
         split = split_by_group(state, edge_index, args, self.num_groups, self.split_dim)
