@@ -111,6 +111,19 @@ def test_the_mean_is_clamped_and_not_only_the_messages() -> None:
     torch.testing.assert_close(conv(x, graph), expected)
 
 
+@pytest.mark.parametrize("exponent", [1e-3, -1e-3])
+def test_a_tiny_exponent(exponent: float) -> None:
+    """The root of a limit is then 0 or infinite."""
+    graph = Graph.from_edge_index(torch.tensor([[0, 1], [2, 2]]), 3)
+    conv = GENConv(2, 2, aggregation="power", initial=exponent, clamp_power=True).double()
+    conv.mlp = torch.nn.Identity()
+    out = conv(torch.ones(3, 2, dtype=torch.float64), graph)
+    torch.testing.assert_close(out[2], torch.full((2,), 2.0, dtype=torch.float64), rtol=1e-6, atol=0.0)
+    assert torch.equal(
+        out[0], torch.ones(2, dtype=torch.float64) if exponent > 0 else torch.full((2,), torch.inf, dtype=torch.float64)
+    )
+
+
 @pytest.mark.parametrize("learn_scale", [True, False])
 @pytest.mark.parametrize("aggregation", ["max", "softmax-sum"])
 def test_message_norm(aggregation: str, learn_scale: bool) -> None:

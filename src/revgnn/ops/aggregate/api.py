@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import sys
 from typing import Any
 
 import torch
@@ -88,11 +90,22 @@ def _with_clamped_mean(root: Tensor, graph: Graph, p: float | Tensor, low: float
     The root is compared with those of the limits, in reverse if p < 0. A root within a few roundings of a limit counts as inside: a
     mean that equals the limit is clamped to itself and passes its gradient on.
     """
-    exponent = torch.as_tensor(p, dtype=torch.float64, device=root.device).reshape(())
-    sign, slack = exponent.sign().to(root), 1 + 8 * torch.finfo(root.dtype).eps * exponent.sign().to(root)
-    lowest, highest = ((limit ** (1 / exponent)).to(root) for limit in (low, high))
+    if isinstance(p, Tensor):
+        p = p.to(torch.float64).reshape(())
+        sign: float | Tensor = p.detach().sign().to(root)
+        lowest, highest = ((limit ** (1 / p)).to(root) for limit in (low, high))
+    else:  # numbers of the host, so that no copy to the device is recorded in a CUDA graph
+        sign = math.copysign(1.0, p)
+        lowest, highest = (_root(limit, p) for limit in (low, high))
+    slack = 1 + 8 * torch.finfo(root.dtype).eps * sign
     below = (sign * root * slack < sign * lowest) | (graph.in_degree == 0).unsqueeze(1)
     return torch.where(below, lowest, torch.where(sign * root > sign * highest * slack, highest, root))
+
+
+def _root(limit: float, p: float) -> float:
+    """Return limit^(1 / p), infinity if it is too large for a float."""
+    exponent = math.log(limit) / p
+    return math.exp(exponent) if exponent < math.log(sys.float_info.max) else math.inf
 
 
 def _to(t: Tensor | None, dtype: torch.dtype) -> Tensor | None:
