@@ -17,7 +17,7 @@ from typer.testing import CliRunner
 from revgnn.cli.app import app
 from revgnn.experiments import get_preset
 from revgnn.interop import OfficialError, export_official, import_official
-from revgnn.train import RunFolder, evaluate_run, predict_run
+from revgnn.train import RunFolder, RunFolderError, evaluate_run, predict_run, train
 from revgnn.train.config import DataConfig
 from revgnn.train.datasets import load_dataset
 from tests.interop import official
@@ -170,6 +170,20 @@ def test_arguments_in_the_file_are_read(kind: type, tmp_path: Path) -> None:
     assert model.convolution.aggregation_init == 0.3
     assert model.convolution.learn_degree
     assert model.dropout == report["given"]["model.dropout"] == 0.2
+
+
+def test_an_imported_run_may_teach_and_cannot_be_resumed(tmp_path: Path) -> None:
+    """Resuming would begin anew, and delete the weights."""
+    args, tensors = official.revgnn()
+    import_official(save(tmp_path / "theirs.pth", tensors), tmp_path / "run", data=DATA, settings=settings_for(args))
+    before = (tmp_path / "run" / "best.safetensors").read_bytes()
+    config = RunFolder(tmp_path / "run").config()
+    with pytest.raises(RunFolderError, match="imported, without the state of an optimiser, so it cannot be resumed"):
+        train(config, tmp_path / "run", resume=True)
+    assert (tmp_path / "run" / "best.safetensors").read_bytes() == before
+    student = {"epochs": 1, "model.depth": 2, "distillation.teacher": str(tmp_path / "run"), "parts": 1}
+    train(config.replace(student), tmp_path / "student")
+    assert RunFolder(tmp_path / "student").load_teacher().shape == (240, 3)
 
 
 # --- the command line -----------------------------------------------------------------------------------------------------------

@@ -82,13 +82,15 @@ def import_official(
     out.mkdir(parents=True, exist_ok=True)
     folder = RunFolder(out)
     write_tensors(folder.best_file, weights, {"epoch": checkpoint.epoch, "valid": None, "imported_from": file.name})
+    parameters = num_parameters(model)
     write_json(folder.environment_file, {**describe(torch.device("cpu")), "imported_from": str(file.absolute())})
     write_text(folder.config_file, run.to_yaml())
+    folder.save_result({"imported_from": file.name, "best_epoch": checkpoint.epoch, "parameters": parameters})  # it is finished
     return {
         "run": str(out),
         "data": name,
         "epoch": checkpoint.epoch,
-        "parameters": num_parameters(model),
+        "parameters": parameters,
         "from_file": reading.known,
         "given": chosen,
     }
