@@ -68,3 +68,12 @@ def test_lines_of_prose_have_at_most_120_characters(page: Path) -> None:
     text = re.sub(r"```.*?```", "", page.read_text(encoding="utf-8"), flags=re.DOTALL)
     long = [line for line in text.splitlines() if len(line) > 120 and not line.startswith(("|", "!["))]
     assert not long
+
+
+def test_the_code_about_interoperation() -> None:
+    """In order: later blocks use names of earlier ones."""
+    names: dict[str, object] = {}
+    for name, code in blocks("python"):
+        if name.startswith("interop"):
+            exec(compile(code, "interop.md", "exec"), names)
+    assert names["before"].shape == (20, 32)

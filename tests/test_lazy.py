@@ -9,10 +9,11 @@ from types import ModuleType
 import pytest
 
 import revgnn
+import revgnn.interop
 import revgnn.models
 import revgnn.train
 
-PACKAGES = [revgnn, revgnn.models, revgnn.train]
+PACKAGES = [revgnn, revgnn.interop, revgnn.models, revgnn.train]
 
 
 @pytest.mark.parametrize("package", PACKAGES, ids=lambda p: p.__name__)

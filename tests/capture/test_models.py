@@ -32,6 +32,9 @@ MODELS: dict[str, dict[str, Any]] = {
     "dropout in each block": {"shared_dropout": False},
     "softmax, learned": {"aggregation": "softmax", "learn_aggregation": True},
     "power, learned": {"aggregation": "power", "learn_aggregation": True, "aggregation_init": 2.0},
+    "softmax-sum, learned": {"aggregation": "softmax-sum", "learn_aggregation": True, "learn_degree": True, "message_norm": True},
+    "power-sum, clamped": {"aggregation": "power-sum", "clamp_power": True, "learn_degree": True},
+    "power, learned, clamped": {"aggregation": "power", "learn_aggregation": True, "clamp_power": True},
     "attention": {"conv": "gat", "heads": 2, "attention_dropout": 0.2},
     "revgat": {"family": "revgat", "heads": 2, "channels": 16},
 }

@@ -7,7 +7,18 @@ from typing import Annotated
 import typer
 
 from revgnn._version import __version__
-from revgnn.cli import correlate, datasets, evaluate, paper, predict, presets, train, verify
+from revgnn.cli import (
+    correlate,
+    datasets,
+    evaluate,
+    export_official,
+    import_official,
+    paper,
+    predict,
+    presets,
+    train,
+    verify,
+)
 from revgnn.cli.errors import Commands
 
 app = typer.Typer(
@@ -26,6 +37,8 @@ app.command("datasets")(datasets.datasets)
 app.command("presets")(presets.presets)
 app.command("paper")(paper.paper)
 app.command("verify")(verify.verify)
+app.command("import-official")(import_official.import_official)
+app.command("export-official")(export_official.export_official)
 
 
 def _print_version(requested: bool) -> None:

@@ -35,7 +35,8 @@ class _RoundStraightThrough(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx, grad: Tensor) -> tuple[Tensor, None]:
-        return grad, None
+        # the gradient of one group is a part of that of the state; batch norm on a CPU rounds it otherwise if it has gaps
+        return grad.contiguous(), None
 
 
 def round_to_grid(value: Tensor, bits: int | None) -> Tensor:

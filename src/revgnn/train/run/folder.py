@@ -67,6 +67,11 @@ class RunFolder:
             )
         if not self.config_file.exists():
             raise RunFolderError(f"{self.path} has files but no config.yaml, so there is no run to resume; choose another --out.")
+        if self.best_file.exists() and not self.last_file.exists() and not self.metrics_file.exists():
+            raise RunFolderError(
+                f"{self.path} holds weights that were imported, without the state of an optimiser, so it cannot be resumed; train "
+                "into another --out."
+            )
         differences = self.config().differences(config)
         if differences:
             listed = "; ".join(f"{key} was {old!r}, is now {new!r}" for key, (old, new) in differences.items())
