@@ -10,13 +10,15 @@ import torch
 from torch import Tensor, nn
 
 from revgnn.ops import grid
+from revgnn.ops.dropout import all_draw_from_own
 from revgnn.stack.arguments import BlockArguments
 from revgnn.stack.backprop import Backprop
-from revgnn.stack.execution import Execution
+from revgnn.stack.execution import Execution, merge, split
 from revgnn.stack.host_access import HostDependent, StateRangeError
 from revgnn.stack.layers import AbstractLayer, AdditiveCoupling, Residual
-from revgnn.stack.replay import Conditions, buffer_versions, frozen_statistics
+from revgnn.stack.replay import Conditions
 from revgnn.stack.reversible import Reversible
+from revgnn.stack.snapshot import frozen_statistics, modules_in, uncached_parametrizations
 from revgnn.stack.strategy import GradientStrategy
 
 GRID_BITS = {torch.float32: 14, torch.float64: 40}
@@ -101,7 +103,7 @@ class Stack(HostDependent, nn.Module):
                 raise
             warnings.warn(f"{error} Going on with 2^-{error.needed}.", stacklevel=2)
             self.coarsened += error.bits - error.needed
-        with frozen_statistics([self]):  # the first run has updated them
+        with frozen_statistics(self.modules()):  # the first run has updated them
             return self._run(x, args, kwargs, conditions)
 
     @torch.compiler.disable(reason="a stack that recomputes its activations runs as it is; compile its blocks instead")
@@ -212,11 +214,9 @@ def run_stack(
     if conditions is None:
         return gradient.run(execution, state).to(compute_dtype)
 
-    before = buffer_versions(layers) if gradient.recomputes else []
+    conditions.randomness.own_only = all_draw_from_own(modules_in(layers))
     with conditions.around_pass():
-        out = gradient.run(execution, state)
-    if gradient.recomputes and torch.is_grad_enabled():
-        _refuse_changed_buffers(layers, before)
+        out = _recompute(execution, gradient, state) if gradient.recomputes else gradient.run(execution, state)
     if bits is not None and torch.is_grad_enabled() and x.numel():
         peak = torch.linalg.vector_norm(state.detach(), torch.inf)
         peak = peak if execution.peak is None else torch.maximum(peak, execution.peak)
@@ -224,14 +224,11 @@ def run_stack(
     return out.to(compute_dtype)
 
 
-def _refuse_changed_buffers(layers: Sequence[AbstractLayer], before: list[tuple[Tensor, int]]) -> None:
-    """Raise `ValueError` if a buffer does not have the version that it had before the forward pass."""
-    known = {id(buffer): version for buffer, version in before}
-    changed = {id(buffer) for buffer, version in buffer_versions(layers) if known.get(id(buffer)) != version}
-    if changed:
-        named = nn.ModuleList(dict.fromkeys(layers)).named_buffers()
-        name = next(name for name, buffer in named if id(buffer) in changed)
-        raise ValueError(
-            f"a block changes its buffer {name!r} when it is evaluated, so a second evaluation would give other values "
-            "(the statistics of batch norm are no problem); choose gradient=Backprop(), which evaluates each block once."
-        )
+def _recompute(execution: Execution, gradient: GradientStrategy, state: Tensor) -> Tensor:
+    """Return the state after the layers, under a strategy that evaluates blocks again if gradients are enabled."""
+    if not torch.is_grad_enabled():
+        groups = split(state, execution.groups)
+        return merge(execution.advance(groups, 0, len(execution.layers)))
+    execution.arguments.note_versions()
+    with uncached_parametrizations():
+        return gradient.run(execution, state)

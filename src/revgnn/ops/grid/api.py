@@ -26,7 +26,7 @@ def limit(dtype: torch.dtype, bits: int) -> float:
 
 
 class _RoundStraightThrough(torch.autograd.Function):
-    """Rounding whose gradient is the identity."""
+    """Rounding whose gradient is the identity, as a contiguous tensor: other layouts make norms sum in another order."""
 
     @staticmethod
     def forward(ctx, value: Tensor, bits: int) -> Tensor:
@@ -34,7 +34,7 @@ class _RoundStraightThrough(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx, grad: Tensor) -> tuple[Tensor, None]:
-        return grad, None
+        return grad.contiguous(), None
 
 
 def round_to_grid(value: Tensor, bits: int | None) -> Tensor:
