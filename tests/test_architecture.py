@@ -16,7 +16,7 @@ LAYERS = [
     ["ops"],
     ["nn", "stack"],
     ["capture", "equilibrium"],
-    ["models"],
+    ["gradients", "models"],
     ["data", "interop"],
     ["train"],
     ["experiments"],
@@ -26,7 +26,7 @@ LAYERS = [
 """From the ground up. What stands in one line knows nothing of its neighbours either."""
 
 KNOW_NO_GRAPHS = [
-    *("_version", "files", "memory", "kernels", "stack", "capture", "equilibrium"),
+    *("_version", "files", "memory", "kernels", "stack", "capture", "equilibrium", "gradients"),
     *("ops.dropout", "ops.grid", "ops.norm_relu", "ops.operator", "ops.perceptron"),
 ]
 """Rooms, and single ops, that could serve any network. They use only one another."""

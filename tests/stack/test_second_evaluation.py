@@ -280,16 +280,72 @@ def test_cached_parametrizations(strategy, x) -> None:
 # --- in-place -----------------------------------------------------------------------------------------------------------------
 
 
-WRITES = r"block 0 of layer 0 \(PreActivation\) writes to its input in place.*inplace=False"
+def begins_with_relu(inplace: bool) -> Callable[[], nn.Module]:
+    return lambda: PreActivation(SAGEConv(8, 8), "none", activation=nn.ReLU(inplace=inplace))
 
 
 @pytest.mark.parametrize("strategy", [Backprop(), *RECOMPUTING], ids=str)
-@pytest.mark.parametrize("mode", ["training", "no_grad", "inference"])
-def test_a_block_that_writes_to_its_input_is_refused(strategy, mode, x, edge_index) -> None:
-    stack = stack_of(lambda: PreActivation(SAGEConv(8, 8), "none", activation=nn.ReLU(inplace=True)), strategy)
-    context = {"training": torch.enable_grad, "no_grad": torch.no_grad, "inference": torch.inference_mode}[mode]
-    with context(), pytest.raises(RuntimeError, match=WRITES):
-        stack(x, edge_index)
+@pytest.mark.parametrize("state", ["grid", "float64", "plain"])
+def test_a_block_that_writes_to_its_input(strategy, state, x, edge_index) -> None:
+    """It is given a copy: the input is the state of the stack."""
+    if state == "plain" and isinstance(strategy, Reversible):
+        pytest.skip("drifts")
+    stack, expected = (stack_of(begins_with_relu(inplace), strategy, state=state) for inplace in (True, False))
+    for _ in range(2):
+        stack.zero_grad(), expected.zero_grad()
+        assert_equal(gradients(stack, x, edge_index), gradients(expected, x, edge_index))
+
+
+@pytest.mark.parametrize("strategy", [Backprop(), Reversible()], ids=str)
+@pytest.mark.parametrize("context", [torch.no_grad, torch.inference_mode])
+@pytest.mark.parametrize("mode", [True, False])
+def test_a_block_that_writes_to_its_input_in_inference(strategy, context, mode, x, edge_index) -> None:
+    stack, expected = (stack_of(begins_with_relu(inplace), strategy).train(mode) for inplace in (True, False))
+    h = x.clone()
+    for _ in range(2):
+        with context():
+            assert torch.equal(stack(h, edge_index), expected(h, edge_index))
+    assert torch.equal(h, x)
+
+
+def test_a_compiled_block_that_writes_to_its_input(x, edge_index) -> None:
+    stack, expected = (stack_of(begins_with_relu(inplace), Backprop()) for inplace in (True, False))
+    compiled = torch.compile(stack, backend="aot_eager")
+    torch.testing.assert_close(compiled(x, edge_index), expected(x, edge_index))
+
+
+@every_strategy
+def test_only_blocks_that_write_are_given_copies(strategy, x, edge_index) -> None:
+    """After their first evaluation, the others get the state itself."""
+    for inplace in (True, False):
+        stack, storages = stack_of(begins_with_relu(inplace), strategy), []
+        stack.layers[0].blocks[1].register_forward_pre_hook(lambda module, args, seen=storages: seen.append(args[0].data_ptr()))
+        calls: list[int] = []
+        advance = stack.layers[0].advance
+        stack.layers[0].advance = lambda state, step, advance=advance, calls=calls: advance(
+            state, lambda i, a, y: (calls.append(y.data_ptr()), step(i, a, y))[1]
+        )
+        for _ in range(3):
+            with torch.no_grad():
+                stack(x, edge_index)
+        shared = [given == of_stack for given, of_stack in zip(storages, calls[1::2], strict=True)]
+        assert shared == ([False, False, False] if inplace else [False, True, True])
+
+
+def test_a_block_that_begins_to_write_later_is_noticed(x) -> None:
+    class Late(nn.Module):
+        inplace = False
+
+        def forward(self, y):
+            return nn.functional.relu(y, inplace=self.inplace) / 2
+
+    stack = ReversibleStack([[Late(), Late()]])
+    with torch.no_grad():
+        expected = stack(x)
+        stack.layers[0].blocks[1].inplace = True
+        with pytest.raises(RuntimeError, match=r"block 1 of layer 0 \(Late\) has begun to write to its input in place"):
+            stack(x)
+        assert torch.equal(stack(x), expected)
 
 
 @pytest.mark.parametrize("strategy", [Backprop(), *RECOMPUTING], ids=str)
@@ -304,10 +360,12 @@ def test_writing_in_place_to_what_is_the_blocks_own(strategy, x, edge_index) -> 
         stack_of(make(True), strategy)(x, edge_index)
 
 
-def test_a_residual_block_that_writes_to_its_input_is_refused(x) -> None:
-    stack = ResidualStack([nn.Sequential(nn.ReLU(inplace=True), nn.Linear(16, 16))], gradient=Checkpoint())
-    with torch.no_grad(), pytest.raises(RuntimeError, match=r"block 0 of layer 0 \(Sequential\) writes to its input"):
-        stack(x)
+def test_a_residual_block_that_writes_to_its_input(x) -> None:
+    def stack(inplace: bool) -> ResidualStack:
+        torch.manual_seed(1)
+        return ResidualStack([nn.Sequential(nn.ReLU(inplace), nn.Linear(16, 16)) for _ in range(4)], gradient=Checkpoint())
+
+    assert_equal(gradients(stack(True), x), gradients(stack(False), x))
 
 
 # --- tensors from inside a block ----------------------------------------------------------------------------------------------

@@ -14,7 +14,13 @@ from revgnn.equilibrium.solvers import ReversibleRelaxation
 from revgnn.ops.dropout import all_draw_from_own
 from revgnn.stack.arguments import BlockArguments
 from revgnn.stack.observation import blocks_to_observe, observe
-from revgnn.stack.recompute import GradientSums, Recomputation, parameters_without_hooks, refuse_hidden_dependencies
+from revgnn.stack.recompute import (
+    GradientSums,
+    Recomputation,
+    modules_are_watched,
+    parameters_without_hooks,
+    refuse_hidden_dependencies,
+)
 from revgnn.stack.replay import Conditions
 from revgnn.stack.snapshot import modules_in
 
@@ -125,7 +131,7 @@ class ReversibleSolve(Recomputation):
 
     def backward(self, saved: tuple[Tensor, ...], grad: Tensor, arguments: BlockArguments, sums: GradientSums) -> Tensor:
         z0, newest, older, *cut_bits = saved
-        exact, constants = self.solver.exact, arguments.tensors
+        exact, constants, watched = self.solver.exact, arguments.tensors, modules_are_watched()
         # A copy that may be written to: the gradient may be a single number, expanded.
         grad_newest = grad.to(torch.float64).clone(memory_format=torch.contiguous_format)
         grad_older = torch.zeros_like(grad_newest)
@@ -133,7 +139,9 @@ class ReversibleSolve(Recomputation):
             for n in reversed(range(self.relaxations)):
                 z = older.to(z0.dtype).detach().requires_grad_()
                 with torch.enable_grad():
-                    g = self.solver.damped(z, self.evaluate(z, arguments))
+                    # hooks for all modules need inputs that are no leaves
+                    given = (z.view_as(z), arguments.for_one_block()) if watched else (z, arguments)
+                    g = self.solver.damped(z, self.evaluate(*given))
                 inputs = [z, *parameters, *constants]
                 refuse_hidden_dependencies(self.block, g, inputs, once=False)
                 grad_z = None

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from revgnn.ops import grid
 from revgnn.stack.arguments import BlockArguments
-from revgnn.stack.checksum import checksum
 from revgnn.stack.execution import Execution, merge, split
 from revgnn.stack.layers import AbstractLayer
 from revgnn.stack.recompute import GradientSums, RecomputedLayers, parameters_without_hooks, refuse_hidden_dependencies
@@ -63,7 +63,7 @@ class CheckpointedLayers(RecomputedLayers):
         groups = split(state, self.execution.groups)
         out = merge(self.execution.advance(groups, self.start, self.stop))
         if self.verify:
-            self.end = checksum([out])
+            self.end = grid.checksum([out])
         return out, (state,)
 
     def backward(self, saved: tuple[Tensor, ...], grad: Tensor, arguments: BlockArguments, sums: GradientSums) -> Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import weakref
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -16,8 +17,17 @@ from revgnn.stack.layers import AbstractLayer
 from revgnn.stack.observation import observe
 from revgnn.stack.replay import Conditions
 
-_leaves_input_alone: weakref.WeakSet[nn.Module] = weakref.WeakSet()
-"""Blocks that have not written to their input in inference mode, in which torch counts no writes: a memo."""
+_read_only: tuple[weakref.WeakSet[nn.Module], weakref.WeakSet[nn.Module]] = (weakref.WeakSet(), weakref.WeakSet())
+"""Blocks that have been seen to leave their input as it is, in evaluation and in training mode: a memo."""
+
+_write: weakref.WeakSet[nn.Module] = weakref.WeakSet()
+"""Blocks that have been seen to write to their input."""
+
+
+def blocks_to_protect_from(layers: Iterable[AbstractLayer]) -> set[nn.Module]:
+    """Return the blocks that write to their input, or of which it is not known yet. They are given copies of the state."""
+    blocks = (block for layer in layers for block in layer.blocks)
+    return {b for b in blocks if b not in _read_only[b.training]}
 
 
 @dataclass
@@ -28,10 +38,12 @@ class Execution:
         layers: the layers in order. A tied stack has the same layer in several places.
         groups: number of groups of the state, G.
         arguments: what blocks are called with after their input.
-        conditions: random numbers and autocast of the run; None under `torch.compile`, which keeps its own.
+        conditions: random numbers and autocast of the run; None if it is compiled, traced or exported.
         bits: q of the grid of the state, or None.
         compute_dtype: dtype of the input of a block.
         peak: largest magnitude of the state so far, shape (), in the forward passes of the strategies; None before the first block.
+        modules: the layers and all modules below them; None if not known.
+        protect_from: blocks that are given copies of the state, because they may write to them.
         observed: blocks whose first evaluation has a graph that refuses to be differentiated; see `observation`.
         anchor: depends on all inputs of the recomputation that runs now; None if nothing is observed.
     """
@@ -43,6 +55,8 @@ class Execution:
     bits: int | None
     compute_dtype: torch.dtype
     peak: Tensor | None = None
+    modules: list[nn.Module] | None = None
+    protect_from: set[nn.Module] = field(default_factory=set)
     observed: set[nn.Module] = field(default_factory=set)
     anchor: Tensor | None = None
 
@@ -54,21 +68,22 @@ class Execution:
         """Return f(y) for block `i` of layer `n`: not rounded, in the dtype that the block returns.
 
         Raises:
-            RuntimeError: if the block writes to its input, which belongs to the stack.
+            RuntimeError: if the block writes to its input, which belongs to the stack, and has not done so before.
             ValueError: if it does not keep the shape of its input.
         """
         block = self.layers[n].blocks[i]
         args, kwargs = arguments.of_block(n, i)
         given = y.to(self.compute_dtype)
         if self.conditions is None:
-            f = block(given, *args, **kwargs)
-        elif torch.is_inference_mode_enabled():
-            f = self._evaluate_in_inference_mode(n, i, given, args, kwargs)
+            # A compiler removes the copy if the block does not write to it.
+            f = block(given.clone(), *args, **kwargs)
+        elif block in self.protect_from and given is y:
+            f = self._evaluate_on_copy(n, i, y, args, kwargs)
         else:
-            version = given._version
+            version = None if given is not y or torch.is_inference_mode_enabled() else y._version
             with self.conditions.for_block(n * self.groups + i):
                 f = block(given, *args, **kwargs)
-            if given._version != version:
+            if version is not None and y._version != version:
                 raise self._written(n, i)
         if f.shape != y.shape:
             raise ValueError(
@@ -77,23 +92,32 @@ class Execution:
             )
         return f
 
-    def _evaluate_in_inference_mode(self, n: int, i: int, y: Tensor, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
-        """Evaluate a block. Whether it writes to its input is seen by the values, once for each block."""
+    def _evaluate_on_copy(self, n: int, i: int, y: Tensor, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
+        """Evaluate a block that may write to its input, and note whether it does."""
         assert self.conditions is not None
         block = self.layers[n].blocks[i]
-        before = None if block in _leaves_input_alone else y.clone()
+        copy = y.clone()
+        counted = not copy.is_inference()
+        version = copy._version if counted else None
         with self.conditions.for_block(n * self.groups + i):
-            f = block(y, *args, **kwargs)
-        if before is not None:
-            if not torch.equal(before.nan_to_num(), y.nan_to_num()):
-                raise self._written(n, i)
-            _leaves_input_alone.add(block)
+            f = block(copy, *args, **kwargs)
+        written = copy._version != version if counted else not torch.equal(copy.nan_to_num(), y.nan_to_num())
+        if written:
+            _write.add(block)
+        elif block not in _write:
+            _read_only[block.training].add(block)
+            self.protect_from.discard(block)
         return f
 
     def _written(self, n: int, i: int) -> RuntimeError:
+        block = self.layers[n].blocks[i]
+        _write.add(block)
+        for known in _read_only:
+            known.discard(block)
         return RuntimeError(
-            f"{self.describe(n, i)} writes to its input in place, which is the state of the stack and belongs to other layers "
-            "too; set inplace=False in its first activation, or let it begin with x = x.clone()."
+            f"{self.describe(n, i)} has begun to write to its input in place, which is the state of the stack and belongs to other "
+            "layers too; let it begin with x = x.clone(), set inplace=False in its first activation, or run the step again: from "
+            "now on the block is given a copy."
         )
 
     def evaluate_first(self, n: int, i: int, y: Tensor) -> Tensor:
@@ -178,4 +202,4 @@ class _ContiguousGradient(torch.autograd.Function):
 
 def contiguous_gradient(value: Tensor) -> Tensor:
     """Return the value, with a gradient that is contiguous: other layouts make norms sum in another order."""
-    return _ContiguousGradient.apply(value)
+    return value if torch._C._is_tracing() else _ContiguousGradient.apply(value)

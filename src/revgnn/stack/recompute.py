@@ -14,9 +14,10 @@ from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules import module as module_hooks
 
+from revgnn.ops import grid
 from revgnn.stack.arguments import BlockArguments
-from revgnn.stack.checksum import checksum
 from revgnn.stack.execution import Execution
 from revgnn.stack.observation import Anchor, Lost, LostGradientError, blocks_to_observe
 from revgnn.stack.replay import Conditions
@@ -55,10 +56,15 @@ class Recomputation(ABC):
     changed_buffer: ClassVar[str]
 
     def __init__(
-        self, conditions: Conditions | None, modules: Sequence[nn.Module], arguments: BlockArguments, first: int = 0
+        self,
+        conditions: Conditions | None,
+        roots: Sequence[nn.Module],
+        arguments: BlockArguments,
+        first: int = 0,
+        modules: list[nn.Module] | None = None,
     ) -> None:
         self.conditions = conditions
-        self.snapshot = Snapshot(modules, first)
+        self.snapshot = Snapshot(roots, first, modules)
         self.arguments = arguments
 
     @property
@@ -122,7 +128,9 @@ class RecomputedLayers(Recomputation):
     )
 
     def __init__(self, execution: Execution, start: int, stop: int) -> None:
-        super().__init__(execution.conditions, execution.layers[start:stop], execution.arguments, start)
+        is_whole = stop - start == len(execution.layers)
+        modules = execution.modules if is_whole else None
+        super().__init__(execution.conditions, execution.layers[start:stop], execution.arguments, start, modules)
         self.snapshot.refuse_sharded_parameters()
         self.execution = execution
         self.start = start
@@ -147,13 +155,13 @@ class RecomputedLayers(Recomputation):
         """
         assert self.conditions is not None
         self.conditions.host_access.check_repeated(
-            (checksum(state) == expected).all(),
+            (grid.checksum(state) == expected).all(),
             f"layers {self.start} to {self.stop - 1} of the stack gave other values when they were evaluated again: the state "
             f"{place} them is not that of the forward pass, so gradients would be wrong. Something that a block depends on "
             "differs: numbers drawn from NumPy, Python or a torch.Generator of one's own, or by another thread from torch's "
             "default generator; a counter or cache outside of the module's attributes; data that was changed without torch's "
-            f"knowledge (`.data`, NumPy); an operator that is not deterministic. {self.bisection}, or use gradient=Backprop(), which "
-            "evaluates each block once.",
+            f"knowledge (`.data`, NumPy); an operator that is not deterministic. {self.bisection}, or use gradient=Backprop(), "
+            "which evaluates each block once.",
         )
 
     bisection: ClassVar[str]
@@ -212,6 +220,15 @@ def parameters_without_hooks(modules: Iterable[nn.Module], parameters: list[nn.P
     finally:
         for own, name, parameter in replaced:
             own[name] = parameter
+
+
+def modules_are_watched() -> bool:
+    """Whether hooks for all modules are registered, as by `torch.utils.flop_counter.FlopCounterMode`.
+
+    They may put hooks on the inputs of modules that require a gradient, which torch does not support for leaves while it computes
+    the gradients of chosen tensors.
+    """
+    return bool(module_hooks._global_forward_pre_hooks or module_hooks._global_forward_hooks)
 
 
 _LOST: Any = Lost._backward_cls  # pyright: ignore[reportAttributeAccessIssue]

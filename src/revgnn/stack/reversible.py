@@ -11,10 +11,15 @@ from torch import Tensor
 
 from revgnn.ops import grid
 from revgnn.stack.arguments import BlockArguments
-from revgnn.stack.checksum import checksum
 from revgnn.stack.execution import Execution, merge, split, split_gradient
 from revgnn.stack.layers import AbstractLayer, AbstractReversibleLayer
-from revgnn.stack.recompute import GradientSums, RecomputedLayers, parameters_without_hooks, refuse_hidden_dependencies
+from revgnn.stack.recompute import (
+    GradientSums,
+    RecomputedLayers,
+    modules_are_watched,
+    parameters_without_hooks,
+    refuse_hidden_dependencies,
+)
 from revgnn.stack.snapshot import trainable_parameters
 from revgnn.stack.strategy import GradientStrategy
 
@@ -80,12 +85,12 @@ class ReversedLayers(RecomputedLayers):
     def forward(self, state: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
         groups = split(state, self.execution.groups)
         if self.verify:
-            self.entrance = checksum(groups)
+            self.entrance = grid.checksum(groups)
         out = merge(self.execution.advance(groups, self.start, self.stop))
         return out, (out,)
 
     def backward(self, saved: tuple[Tensor, ...], grad: Tensor, arguments: BlockArguments, sums: GradientSums) -> Tensor:
-        execution, constants = self.execution, arguments.tensors
+        execution, constants, watched = self.execution, arguments.tensors, modules_are_watched()
         state, grads = split(saved[0], execution.groups), split_gradient(grad, execution.groups)
 
         def reverse_step(n: int, i: int, x_new: Tensor, y: Tensor, grad: Tensor) -> tuple[Tensor, Tensor | None]:
@@ -95,7 +100,9 @@ class ReversedLayers(RecomputedLayers):
             with parameters_without_hooks([block], trainable) as parameters:
                 y = y.detach().requires_grad_()
                 with torch.enable_grad():
-                    f = execution.evaluate(n, i, y, arguments)
+                    # hooks for all modules need inputs that are no leaves
+                    given = (y.view_as(y), arguments.for_one_block()) if watched else (y, arguments)
+                    f = execution.evaluate(n, i, *given)
                 if f.requires_grad:
                     inputs = [y, *parameters, *constants]
                     refuse_hidden_dependencies(block, f, inputs)

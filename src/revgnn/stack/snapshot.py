@@ -10,6 +10,7 @@ from __future__ import annotations
 import operator
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from itertools import chain, islice, repeat
 from typing import Any
 
 from torch import Tensor, nn
@@ -17,6 +18,9 @@ from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.utils import parametrize
 
 from revgnn.stack.layers import AbstractLayer
+
+_INTERNAL = len(nn.Module().__dict__)
+"""Attributes that torch itself gives a module, before any others: the training mode is the first of them."""
 
 
 class Snapshot:
@@ -33,39 +37,50 @@ class Snapshot:
     Args:
         roots: modules; layers, if their names are to say so.
         first: number of the first layer, for names.
+        modules: `modules_in(roots)`, if it is known.
     """
 
-    def __init__(self, roots: Iterable[nn.Module], first: int = 0) -> None:
+    def __init__(self, roots: Iterable[nn.Module], first: int = 0, modules: list[nn.Module] | None = None) -> None:
         self.roots = list(dict.fromkeys(roots))
         self._first = first
-        self.has_hooks = self.is_compiled = False
-        self.modules = modules_in(self.roots)
-        self._dicts: list[tuple[dict[str, Any], dict[str, Any]]] = []
-        """Attributes of each module and what its dictionaries of tensors and modules contain, beside a copy."""
-        tensors: dict[int, Tensor] = {}
-        buffers: dict[int, Tensor] = {}
-        for module in self.modules:
-            own = module.__dict__
-            self._dicts.append((own, own.copy()))
+        self.has_hooks = False
+        self.modules = modules_in(self.roots) if modules is None else modules
+        self.is_compiled = any(cls.__name__ == "OptimizedModule" for cls in set(map(type, self.modules)))
+        attributes = [module.__dict__ for module in self.modules]
+        self._modes = [own["training"] for own in attributes]
+        contents, tensors, buffers, norms, skip = [], {}, {}, [], _INTERNAL
+        for module, own in zip(self.modules, attributes, strict=True):
+            if next(iter(own)) != "training":
+                skip = 0
             if own["_forward_hooks"] or own["_forward_pre_hooks"]:
                 self.has_hooks = True
-            if module._compiled_call_impl is not None or type(module).__name__ == "OptimizedModule":
+            if "_compiled_call_impl" in own:
                 self.is_compiled = True
             if parameters := own["_parameters"]:
-                self._dicts.append((parameters, parameters.copy()))
+                contents.append(parameters)
                 for p in parameters.values():
                     if p is not None:
                         tensors[id(p)] = p
-            if contents := own["_buffers"]:
-                self._dicts.append((contents, contents.copy()))
+            if own_buffers := own["_buffers"]:
+                contents.append(own_buffers)
+                is_norm = isinstance(module, _NormBase)
+                if is_norm:
+                    norms.append(module)
                 # A norm in training mode moves its running statistics, and does not use them.
-                if not (own["training"] and isinstance(module, _NormBase)):
-                    buffers |= {id(b): b for b in contents.values() if b is not None}
+                if not (own["training"] and is_norm):
+                    for b in own_buffers.values():
+                        if b is not None:
+                            buffers[id(b)] = b
             if children := own["_modules"]:
-                self._dicts.append((children, children.copy()))
+                contents.append(children)
+        # What torch itself keeps in a module are the same objects all its life, except for the training mode.
+        self._attributes = _Entries(attributes, skip)
+        self._contents = _Entries(contents)
+        """The dictionaries of parameters, buffers and submodules."""
         self._parameters = list(tensors.values())
         self._flags = [p.requires_grad for p in self._parameters]
         self._buffers = [(b, b._version) for b in buffers.values()]
+        self._norms: list[nn.Module] = norms
         self._versions: list[int] = []
         self.parameters: list[Any] = [p for p in self._parameters if p.requires_grad]
 
@@ -120,20 +135,29 @@ class Snapshot:
         Training modes, rates and other settings are attributes. So are caches that the first evaluation filled: they are empty
         again. Running statistics of batch norm do not move inside, and parametrizations are not cached.
         """
-        changed = [(own, saved) for own, saved in self._dicts if _differs(own, saved)]
+        changed = [*self._attributes.changed(), *self._contents.changed()]
+        modes = [
+            (own, then, own["training"])
+            for own, then in zip(self._attributes.dicts, self._modes, strict=True)
+            if own["training"] is not then
+        ]
         pairs = zip(self._parameters, self._flags, strict=True)
         flags = [(p, wanted) for p, wanted in pairs if p.requires_grad != wanted and p.is_leaf]
         current = [own.copy() for own, _ in changed]
-        for own, saved in changed:
-            _replace(own, saved)
+        for own, then in changed:
+            _replace(own, then)
+        for own, then, _ in modes:
+            own["training"] = then
         for tensor, wanted in flags:
             tensor.requires_grad_(wanted)
         try:
-            with frozen_statistics(self.modules), uncached_parametrizations():
+            with frozen_statistics(self._norms), uncached_parametrizations():
                 yield
         finally:
             for (own, _), content in zip(changed, current, strict=True):
                 _replace(own, content)
+            for own, _, now in modes:
+                own["training"] = now
             for tensor, wanted in flags:
                 tensor.requires_grad_(not wanted)
 
@@ -157,9 +181,30 @@ class Snapshot:
         return f"of shape {tuple(tensor.shape)}"
 
 
-def _differs(own: dict[str, Any], saved: dict[str, Any]) -> bool:
-    """Whether a dictionary does not hold the very objects of its copy. Tensors are not compared by value."""
-    return len(own) != len(saved) or not all(map(operator.is_, own.values(), saved.values()))
+class _Entries:
+    """The names and objects in dictionaries, from entry `skip` of each on, in two flat lists: quick to make and to compare."""
+
+    def __init__(self, dicts: list[dict[str, Any]], skip: int = 0) -> None:
+        self.dicts = dicts
+        self.skip = skip
+        self.sizes = list(map(len, dicts))
+        self.names = list(chain.from_iterable(map(islice, dicts, repeat(skip), repeat(None))))
+        self.objects = list(chain.from_iterable(map(islice, map(dict.values, dicts), repeat(skip), repeat(None))))
+
+    def changed(self) -> list[tuple[dict[str, Any], dict[str, Any]]]:
+        """Return each dictionary that holds other objects now, and what it held. Tensors are not compared by value."""
+        now = chain.from_iterable(map(islice, map(dict.values, self.dicts), repeat(self.skip), repeat(None)))
+        if list(map(len, self.dicts)) == self.sizes and not any(map(operator.is_not, now, self.objects)):
+            return []
+        found, start = [], 0
+        for own, size in zip(self.dicts, self.sizes, strict=True):
+            stop = start + size - self.skip
+            first = dict(islice(own.items(), self.skip))
+            then = first | dict(zip(self.names[start:stop], self.objects[start:stop], strict=True))
+            if list(own) != list(then) or any(map(operator.is_not, own.values(), then.values())):
+                found.append((own, then))
+            start = stop
+        return found
 
 
 def _replace(own: dict[str, Any], content: dict[str, Any]) -> None:

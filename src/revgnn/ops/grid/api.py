@@ -8,6 +8,7 @@ subtracts the same rounded value.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from types import ModuleType
 
 import torch
@@ -18,6 +19,9 @@ from revgnn.ops.grid import cpu, reference
 
 MANTISSA = {torch.float32: 24, torch.float64: 53}
 """Significant bits of a number."""
+
+WORDS = 512
+"""64-bit words that are summed to one integer: the checksums take 1/512 of the memory of the state."""
 
 
 def limit(dtype: torch.dtype, bits: int) -> float:
@@ -39,7 +43,12 @@ class _RoundStraightThrough(torch.autograd.Function):
 
 def round_to_grid(value: Tensor, bits: int | None) -> Tensor:
     """Return the nearest multiple of 2^-bits, ties to even. The gradient passes unchanged. `bits=None` returns the value itself."""
-    return value if bits is None else _RoundStraightThrough.apply(value, bits)
+    if bits is None:
+        return value
+    if torch._C._is_tracing():
+        # The tracer cannot store a function of Python. Both differences are exact.
+        return value - (value - reference.round_to_grid(value, bits)).detach()
+    return _RoundStraightThrough.apply(value, bits)
 
 
 def advance(state: Tensor, change: Tensor, bits: int | None) -> tuple[Tensor, Tensor]:
@@ -65,6 +74,30 @@ def retreat(state: Tensor, change: Tensor, bits: int | None) -> Tensor:
     This is the exact inverse of `advance` if `state` is on the grid and within its limit.
     """
     return _advance(state, change, bits, -1.0)[0]
+
+
+def checksum(state: Iterable[Tensor]) -> Tensor:
+    """Return integers that are equal for equal states, and for states that differ with a probability near 2^-64.
+
+    They are sums of bit patterns, modulo 2^64. Sums of the values would be blind to changes that cancel out, as those of a
+    normalised row do.
+
+    Args:
+        state: contiguous tensors, float32 or float64. A zero in them must have no sign.
+
+    Returns:
+        int64, one dimension.
+    """
+    return torch.cat([sums for part in state for sums in _sums(part.detach().view(-1))])
+
+
+def _sums(flat: Tensor) -> list[Tensor]:
+    if flat.element_size() == 4 and flat.numel() % 2:
+        last = flat[-1:].view(torch.int32).long()
+        return [last, *_sums(flat[:-1])]
+    words = flat.view(torch.int64)
+    whole = words.numel() // WORDS * WORDS
+    return [words[:whole].view(-1, WORDS).sum(1), words[whole:].sum().view(1)]
 
 
 def _advance(state: Tensor, change: Tensor, bits: int | None, sign: float) -> tuple[Tensor, Tensor]:
