@@ -202,4 +202,4 @@ class _ContiguousGradient(torch.autograd.Function):
 
 def contiguous_gradient(value: Tensor) -> Tensor:
     """Return the value, with a gradient that is contiguous: other layouts make norms sum in another order."""
-    return value if torch._C._is_tracing() else _ContiguousGradient.apply(value)
+    return value if torch.jit.is_tracing() else _ContiguousGradient.apply(value)  # pyright: ignore[reportPrivateImportUsage]

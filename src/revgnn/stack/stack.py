@@ -260,4 +260,4 @@ def _recompute(execution: Execution, gradient: GradientStrategy, state: Tensor) 
 
 def is_recorded() -> bool:
     """Whether a tracer or an exporter records the operators that run now, to repeat them without the code that called them."""
-    return torch._C._is_tracing() or torch.compiler.is_exporting()
+    return torch.jit.is_tracing() or torch.compiler.is_exporting()  # pyright: ignore[reportPrivateImportUsage]

@@ -10,7 +10,7 @@ from torch import Tensor
 
 def refuse_tracing_with_gradients() -> None:
     """Raise `RuntimeError` if gradients are enabled while `torch.jit.trace` records."""
-    if torch._C._is_tracing() and torch.is_grad_enabled():
+    if torch.jit.is_tracing() and torch.is_grad_enabled():  # pyright: ignore[reportPrivateImportUsage]
         raise RuntimeError(
             "torch.jit.trace records the value of a stack, for inference, but gradients are enabled; trace inside `with "
             "torch.no_grad():`, with the model in evaluation mode, or use torch.export."

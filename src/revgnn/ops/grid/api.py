@@ -45,7 +45,7 @@ def round_to_grid(value: Tensor, bits: int | None) -> Tensor:
     """Return the nearest multiple of 2^-bits, ties to even. The gradient passes unchanged. `bits=None` returns the value itself."""
     if bits is None:
         return value
-    if torch._C._is_tracing():
+    if torch.jit.is_tracing():  # pyright: ignore[reportPrivateImportUsage]
         # The tracer cannot store a function of Python. Both differences are exact.
         return value - (value - reference.round_to_grid(value, bits)).detach()
     return _RoundStraightThrough.apply(value, bits)
