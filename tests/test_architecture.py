@@ -16,7 +16,7 @@ LAYERS = [
     ["ops"],
     ["nn", "stack"],
     ["capture", "equilibrium"],
-    ["models"],
+    ["gradients", "models"],
     ["data"],
     ["train"],
     ["experiments", "interop"],
@@ -26,8 +26,8 @@ LAYERS = [
 """From the ground up. What stands in one line knows nothing of its neighbours either."""
 
 KNOW_NO_GRAPHS = [
-    *("_version", "files", "memory", "kernels", "stack", "capture", "equilibrium"),
-    *("ops.grid", "ops.norm_relu", "ops.operator", "ops.perceptron"),
+    *("_version", "files", "memory", "kernels", "stack", "capture", "equilibrium", "gradients"),
+    *("ops.dropout", "ops.grid", "ops.norm_relu", "ops.operator", "ops.perceptron"),
 ]
 """Rooms, and single ops, that could serve any network. They use only one another."""
 

@@ -284,16 +284,19 @@ def test_leaving_the_range_ends_the_solve_and_gradients_are_still_exact() -> Non
 
 
 class Moving(Contraction):
-    """From the n-th evaluation on, one element of its value has another last bit."""
+    """From the n-th evaluation on, one element of its value has another last bit.
+
+    The counter is in a list: an attribute of a module would be put back for the second evaluation.
+    """
 
     def __init__(self, n: int) -> None:
         super().__init__()
-        self.left = n
+        self.left = [n]
 
     def forward(self, z: Tensor, x: Tensor) -> Tensor:
         f = super().forward(z, x)
-        self.left -= 1
-        if self.left < 0:
+        self.left[0] -= 1
+        if self.left[0] < 0:
             f = f.clone()
             with torch.no_grad():
                 f.view(-1)[7] = torch.nextafter(f.view(-1)[7], torch.tensor(math.inf))
@@ -323,6 +326,50 @@ def test_a_perturbed_state_is_refused(place: int, block, x, monkeypatch) -> None
         solved(block, x, fixed(12)).sum().backward()
 
 
+def test_attributes_that_change_between_the_passes(x) -> None:
+    """Modes, rates and counters: the backward pass finds those of the forward pass, and leaves the new ones."""
+
+    class Changing(Contraction):
+        factor = 0.9
+
+        def forward(self, z: Tensor, x: Tensor) -> Tensor:
+            return self.factor * super().forward(z, x)
+
+    block = Changing(dropout=0.4).double()
+    torch.manual_seed(3)
+    expected = gradients(block, x, solved(block, x, fixed(12)))
+    torch.manual_seed(3)
+    z = solved(block, x, fixed(12))
+    block.factor, block.dropout.p = 0.5, 0.1
+    block.eval()
+    for a, b in zip(gradients(block, x, z), expected, strict=True):
+        assert a is None if b is None else torch.equal(a, b)
+    assert (block.factor, block.dropout.p, block.training) == (0.5, 0.1, False)
+
+
+@pytest.mark.parametrize("evaluation", [0, -1])
+def test_a_loss_from_inside_the_block_is_refused(evaluation: int, block, x) -> None:
+    seen: list[Tensor] = []
+    block.linear.register_forward_hook(lambda module, args, out: seen.append(out))
+    for _ in range(2):
+        seen.clear()
+        z = solved(block, x, fixed(5))
+        with pytest.raises(RuntimeError, match="a gradient reached a tensor inside the block Contraction"):
+            (z.sum() + seen[evaluation].square().sum()).backward()
+
+
+def test_a_mask_that_is_refilled_before_the_backward_pass_is_refused(x) -> None:
+    class Masked(Contraction):
+        def forward(self, z: Tensor, x: Tensor, mask: Tensor) -> Tensor:
+            return super().forward(z, x) * mask
+
+    mask = torch.ones_like(x)
+    z = reversible_equilibrium(Masked().double(), torch.zeros_like(x), x, mask, solver=fixed(5))
+    mask.zero_()
+    with pytest.raises(RuntimeError, match=r"argument 1 after the state.* was changed in place"):
+        z.sum().backward()
+
+
 def test_a_tensor_whose_gradient_would_be_lost_is_refused(block, x) -> None:
     class Closure(nn.Module):
         def forward(self, z: Tensor) -> Tensor:
@@ -333,16 +380,16 @@ def test_a_tensor_whose_gradient_would_be_lost_is_refused(block, x) -> None:
 
 
 def test_a_hidden_dependency_that_appears_later_is_refused(x) -> None:
-    class Late(Contraction):
-        extra: Tensor | None = None
+    extra: list[Tensor] = []
 
+    class Late(Contraction):
         def forward(self, z: Tensor, x: Tensor) -> Tensor:
             f = super().forward(z, x)
-            return f if self.extra is None else f * self.extra
+            return f * extra[0] if extra else f
 
     block = Late().double()
     z = solved(block, x, fixed(5))
-    block.extra = torch.ones((), dtype=torch.float64, requires_grad=True)
+    extra.append(torch.ones((), dtype=torch.float64, requires_grad=True))
     with pytest.raises(RuntimeError, match="uses a tensor"):
         z.sum().backward()
 

@@ -14,7 +14,7 @@ from revgnn.capture.host_reads import NoHostReads
 from revgnn.capture.obstacles import CaptureError, refuse_obstacles
 from revgnn.capture.recording import Recording, map_outputs, mode_of
 from revgnn.stack.host_access import StateRangeError, default_generator
-from revgnn.stack.replay import frozen_statistics
+from revgnn.stack.snapshot import frozen_statistics
 
 WARM_UP = 3
 """Calls that run the step before it is recorded. They compile kernels, and make the handles and workspaces of libraries."""
@@ -162,7 +162,7 @@ class CapturedStep:
     def _run_again(self, inputs: tuple[Tensor, ...], generator: torch.Generator, generator_state: Tensor) -> Any:
         """Run the step as it is with the random numbers of a first run, in which a state has left its grid."""
         generator.set_state(generator_state)
-        with frozen_statistics([self.model]):  # the first run has updated them
+        with frozen_statistics(self.model.modules()):  # the first run has updated them
             return self._run(inputs)
 
     def _on_side_stream(self, work: Callable[[], Any]) -> Any:

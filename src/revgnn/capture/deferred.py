@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 
 import numpy as np
 import torch
@@ -13,34 +14,35 @@ from revgnn.capture.obstacles import CaptureError
 from revgnn.stack.host_access import BlockRandomness, HostAccess, HostDependent, check_range, default_generator
 
 
-class RangeChecks:
-    """Largest magnitudes of states. They stay on the device until `verify` reads all of them at once."""
+class DeferredChecks:
+    """Numbers that tell whether a step was right. They stay on the device until `verify` reads all of them at once."""
 
     def __init__(self) -> None:
-        self._peaks: list[Tensor] = []
-        self._grids: list[tuple[int, torch.dtype]] = []
+        self._values: list[Tensor] = []
+        self._judges: list[Callable[[float], None]] = []
         self._gathered: Tensor | None = None
 
-    def add(self, peak: Tensor, bits: int, dtype: torch.dtype) -> None:
-        """Note a state on the grid of multiples of 2^-bits whose largest magnitude is `peak`, shape ()."""
-        self._peaks.append(peak)
-        self._grids.append((bits, dtype))
+    def add(self, value: Tensor, judge: Callable[[float], None]) -> None:
+        """Note a number, shape (), and the function that raises an error if it is wrong."""
+        self._values.append(value)
+        self._judges.append(judge)
 
     def gather(self) -> None:
-        """Put all magnitudes into one tensor. Call this at the end of the step."""
-        if self._peaks:
-            self._gathered = torch.stack([peak.to(torch.float64) for peak in self._peaks])
-        self._peaks.clear()
+        """Put all numbers into one tensor. Call this at the end of the step."""
+        if self._values:
+            self._gathered = torch.stack([value.to(torch.float64) for value in self._values])
+        self._values.clear()
 
     def verify(self) -> None:
-        """Wait for the step and check all states. Works again after each replay of the step.
+        """Wait for the step and judge all numbers. Works again after each replay of the step.
 
         Raises:
             StateRangeError: for the first state that has left the range of its grid.
+            RuntimeError: if a second evaluation has not led to the state of the first.
         """
-        peaks = [] if self._gathered is None else self._gathered.tolist()
-        for peak, (bits, dtype) in zip(peaks, self._grids, strict=True):
-            check_range(peak, bits, dtype)
+        values = [] if self._gathered is None else self._gathered.tolist()
+        for value, judge in zip(values, self._judges, strict=True):
+            judge(value)
 
 
 class RewoundRandomness(BlockRandomness):
@@ -88,21 +90,24 @@ class RewoundRandomness(BlockRandomness):
 
 
 class DeferredHostAccess(HostAccess):
-    """Leaves range checks to whoever runs the step, and sets generators back instead of seeding them."""
+    """Leaves checks of states to whoever runs the step, and sets generators back instead of seeding them."""
 
-    def __init__(self, checks: RangeChecks) -> None:
+    def __init__(self, checks: DeferredChecks) -> None:
         self._checks = checks
 
     def block_randomness(self, device: torch.device) -> BlockRandomness:
         return RewoundRandomness(device)
 
     def check_range(self, peak: Tensor, bits: int, dtype: torch.dtype) -> None:
-        self._checks.add(peak, bits, dtype)
+        self._checks.add(peak, partial(check_range, bits=bits, dtype=dtype))
+
+    def check_repeated(self, repeated: Tensor, message: str) -> None:
+        self._checks.add(repeated, partial(_refuse_unless, message=message))
 
 
 @contextmanager
-def deferred_host_access(model: nn.Module) -> Iterator[RangeChecks]:
-    """Give the modules of the model a deferred host access inside. Yields their range checks.
+def deferred_host_access(model: nn.Module) -> Iterator[DeferredChecks]:
+    """Give the modules of the model a deferred host access inside. Yields their checks.
 
     Call `gather` of the checks inside, after the step, and `verify` afterwards.
 
@@ -113,7 +118,7 @@ def deferred_host_access(model: nn.Module) -> Iterator[RangeChecks]:
     previous = [module.host_access for module in modules]
     if any(isinstance(access, DeferredHostAccess) for access in previous):
         raise CaptureError("a step that is recorded cannot run inside another one of the same model.")
-    checks = RangeChecks()
+    checks = DeferredChecks()
     access = DeferredHostAccess(checks)
     for module in modules:
         module.host_access = access
@@ -122,3 +127,8 @@ def deferred_host_access(model: nn.Module) -> Iterator[RangeChecks]:
     finally:
         for module, own in zip(modules, previous, strict=True):
             module.host_access = own
+
+
+def _refuse_unless(right: float, message: str) -> None:
+    if not right:
+        raise RuntimeError(message)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
-from revgnn.capture.deferred import RangeChecks
+from revgnn.capture.deferred import DeferredChecks
 from revgnn.capture.obstacles import CaptureError
 
 
@@ -21,7 +21,7 @@ class Recording:
     Attributes:
         graph: the graph.
         inputs, outputs: the tensors that it reads and writes.
-        checks: the ranges of the states in it.
+        checks: what tells whether a replay was right.
         parameters: the parameters that require a gradient.
         addresses: their addresses when the graph was recorded.
         grads: the gradients that the graph writes, by parameter.
@@ -31,7 +31,7 @@ class Recording:
     graph: torch.cuda.CUDAGraph
     inputs: tuple[Tensor, ...]
     outputs: Any
-    checks: RangeChecks
+    checks: DeferredChecks
     parameters: list[nn.Parameter]
     addresses: list[int]
     grads: list[Tensor | None]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -10,9 +11,18 @@ from torch import Tensor, nn
 
 from revgnn.equilibrium.record import SolveRecord
 from revgnn.equilibrium.solvers import ReversibleRelaxation
+from revgnn.ops.dropout import all_draw_from_own
 from revgnn.stack.arguments import BlockArguments
-from revgnn.stack.recompute import GradientSums, Recomputation, parameters_without_hooks, refuse_hidden_dependencies
+from revgnn.stack.observation import blocks_to_observe, observe
+from revgnn.stack.recompute import (
+    GradientSums,
+    Recomputation,
+    modules_are_watched,
+    parameters_without_hooks,
+    refuse_hidden_dependencies,
+)
 from revgnn.stack.replay import Conditions
+from revgnn.stack.snapshot import modules_in
 
 
 def reversible_equilibrium(
@@ -52,7 +62,9 @@ def reversible_equilibrium(
         RuntimeError: if a gradient would be lost; in the backward pass, if it does not end at `z0`.
     """
     record = SolveRecord() if record is None else record
-    solve = ReversibleSolve(Conditions.now(z0.device), block, BlockArguments(args, kwargs, groups=1, depth=1), solver, record)
+    conditions = Conditions.now(z0.device)
+    conditions.randomness.own_only = all_draw_from_own(modules_in([block]))
+    solve = ReversibleSolve(conditions, block, BlockArguments(args, kwargs, groups=1, depth=1), solver, record)
     with solve.conditions.around_pass():
         if torch.is_grad_enabled():
             return solve.apply(z0)
@@ -66,16 +78,30 @@ class ReversibleSolve(Recomputation):
 
     subject = "a reversible solve"
     alternative = "use `unrolled`"
+    changed_buffer = (
+        "the block changes its buffer {name!r} when it is evaluated, so its second evaluation would give another value; an "
+        "equilibrium can contain neither batch norm nor other running statistics."
+    )
     conditions: Conditions
 
     def __init__(
         self, conditions: Conditions, block: nn.Module, arguments: BlockArguments, solver: ReversibleRelaxation, record: SolveRecord
     ) -> None:
         super().__init__(conditions, [block], arguments)
+        arguments.note_versions()
         self.block = block
         self.solver = solver
         self.record = record
         self.relaxations = 0
+        self.refusing: Tensor | None = None
+        """What tensors inside the block depend on, if a loss taken from them is to be refused."""
+
+    def apply(self, state: Tensor) -> Tensor:
+        self.refusing = self.anchor(state)
+        try:
+            return super().apply(state)
+        finally:
+            self.refusing = None
 
     def evaluate(self, z: Tensor, arguments: BlockArguments | None = None) -> Tensor:
         """Return f(z), with the random numbers and the autocast of the solve."""
@@ -85,9 +111,13 @@ class ReversibleSolve(Recomputation):
 
     def forward(self, state: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
         evaluations = itertools.count()
+        snapshot = self.snapshot
+        observed = blocks_to_observe([self.block], hooked=snapshot.has_hooks, compiled=snapshot.is_compiled)
 
         def step(z: Tensor) -> Tensor:
-            return self.evaluate(z) if next(evaluations) else self._checked_evaluation(z)
+            if next(evaluations) == 0:
+                return self._checked_evaluation(z)
+            return self._observe(z) if observed else self.evaluate(z)
 
         solution, end = self.solver.iterate(step, state)
         if end.relaxations == 0:
@@ -101,7 +131,7 @@ class ReversibleSolve(Recomputation):
 
     def backward(self, saved: tuple[Tensor, ...], grad: Tensor, arguments: BlockArguments, sums: GradientSums) -> Tensor:
         z0, newest, older, *cut_bits = saved
-        exact, constants = self.solver.exact, arguments.tensors
+        exact, constants, watched = self.solver.exact, arguments.tensors, modules_are_watched()
         # A copy that may be written to: the gradient may be a single number, expanded.
         grad_newest = grad.to(torch.float64).clone(memory_format=torch.contiguous_format)
         grad_older = torch.zeros_like(grad_newest)
@@ -109,7 +139,9 @@ class ReversibleSolve(Recomputation):
             for n in reversed(range(self.relaxations)):
                 z = older.to(z0.dtype).detach().requires_grad_()
                 with torch.enable_grad():
-                    g = self.solver.damped(z, self.evaluate(z, arguments))
+                    # hooks for all modules need inputs that are no leaves
+                    given = (z.view_as(z), arguments.for_one_block()) if watched else (z, arguments)
+                    g = self.solver.damped(z, self.evaluate(*given))
                 inputs = [z, *parameters, *constants]
                 refuse_hidden_dependencies(self.block, g, inputs, once=False)
                 grad_z = None
@@ -124,21 +156,28 @@ class ReversibleSolve(Recomputation):
         self._check_start(exact.start(z0), newest, older)
         return (grad_newest + grad_older).to(z0.dtype)
 
+    def _observe(self, z: Tensor, judge: Callable[[Tensor, list[Tensor]], None] | None = None) -> Tensor:
+        """Return f(z). A loss that is taken from inside the block raises an error when it is differentiated."""
+        assert self.refusing is not None
+
+        def call(z: Tensor, tensors: list[Tensor]) -> Tensor:
+            return self.evaluate(z, self.arguments.with_tensors(tensors))
+
+        name = f"the block {type(self.block).__name__}"
+        return observe(self.block, z, self.arguments.tensors, self.refusing, name, call, judge)
+
     def _checked_evaluation(self, z: Tensor) -> Tensor:
         """Return f(z). Raises if a gradient would be lost, or a buffer changes."""
         before = {name: b._version for name, b in self.block.named_buffers()}
-        leaves = [t.detach().requires_grad_() for t in self.arguments.tensors]
-        z = z.detach().requires_grad_()
-        with torch.enable_grad():
-            f = self.evaluate(z, self.arguments.with_tensors(leaves))
-        refuse_hidden_dependencies(self.block, f, [z, *self.parameters, *leaves], once=False)
+
+        def judge(f: Tensor, inputs: list[Tensor]) -> None:
+            refuse_hidden_dependencies(self.block, f, [*inputs, *self.parameters], once=False)
+
+        f = self._observe(z, judge)
         for name, buffer in self.block.named_buffers():
             if before.get(name) != buffer._version:
-                raise ValueError(
-                    f"the block changes its buffer {name!r} when it is evaluated, so its second evaluation would give another "
-                    "value; an equilibrium can contain neither batch norm nor other running statistics."
-                )
-        return f.detach()
+                raise ValueError(self.changed_buffer.format(name=name))
+        return f
 
     def _check_start(self, start: Tensor, *states: Tensor) -> None:
         """Raise `RuntimeError` if a state at the end of the backward pass is not the initial one."""

@@ -30,12 +30,14 @@ from revgnn.models.randomness import check_mask, shared_dropout_mask
 from revgnn.models.warm_start import WarmStart
 from revgnn.nn.encoder import EdgeEncoder, NodeEncoder
 from revgnn.nn.norm import make_norm
+from revgnn.ops.dropout import draws_from_own
 from revgnn.stack import HostDependent
 
 _WARM_START = "warm_start."
 """How the names of the last solutions begin in `TrainingState.tensors`."""
 
 
+@draws_from_own
 class EquilibriumBlock(nn.Module):
     r"""$Z' = \mathrm{GC}_1(Z)$, $Z'' = \mathrm{Norm}_1(Z' + X)$, $Z''' = \mathrm{GC}_2(\mathrm{Dropout}(\mathrm{ReLU}(Z'')))$,
     $f(Z) = \mathrm{Norm}_2(\mathrm{ReLU}(Z''' + Z'))$.

@@ -11,11 +11,13 @@ from torch import Tensor, nn
 
 from revgnn.graph import Graph
 from revgnn.nn.base import AbstractConv
+from revgnn.ops.dropout import draws_from_own, dropout, generator_for
 from revgnn.ops.edge_softmax import edge_softmax
 from revgnn.ops.permutation import permutation
 from revgnn.ops.propagate import propagate
 
 
+@draws_from_own
 class GATConv(AbstractConv):
     r"""Graph attention (Veličković et al. 2018, arXiv:1710.10903, eqs. 3 to 6), for each of H heads:
 
@@ -39,8 +41,8 @@ class GATConv(AbstractConv):
     Edge dropout removes a share of the edges from softmax and sum in training, the same for all heads: the first floor(rate E) of a
     random permutation. A node that loses all its edges gets $R x_i + b$; degrees stay those of the whole graph.
 
-    Dropout draws E x H numbers from torch's global generator in each call. The permutation is drawn from it too, unless the call
-    has an `edge_seed`: blocks that are given the same seed remove the same edges.
+    Dropout draws E x H numbers in each call, from the generator of the block inside a stack, else from torch's global one. The
+    permutation is drawn from it too, unless the call has an `edge_seed`: blocks that are given the same seed remove the same edges.
 
     Shapes: x (N, C_in); returns (N, out_channels). Learned: `lin.weight` (H C, C_in), `att_src` and `att_dst` (1, H, C),
     `res.weight` (out_channels, C_in), `bias` (out_channels,).
@@ -113,7 +115,7 @@ class GATConv(AbstractConv):
         Args:
             x: (N, in_channels).
             graph: N nodes, E edges.
-            edge_seed: seed of the permutation of edge dropout, an int or int64 (); None: drawn from the global generator.
+            edge_seed: seed of the permutation of edge dropout, an int or int64 (); None: drawn as dropout is.
         """
         h = self.lin(x).view(-1, self.heads, self.channels)
         term_dst = None if self.att_dst is None else (h * self.att_dst).sum(-1)
@@ -127,7 +129,7 @@ class GATConv(AbstractConv):
             # the softmax treats an edge with a score of minus infinity as absent
             scores = scores.masked_fill(_removed_edges(graph, self.edge_dropout, edge_seed).unsqueeze(1), -math.inf)
         alpha = edge_softmax(scores, graph)
-        out = propagate(h, graph, F.dropout(alpha, self.dropout, self.training))
+        out = propagate(h, graph, dropout(alpha, self.dropout, self.training))
         if self.symmetric:
             out = out * _power(graph.in_degree, 0.5, h)
         out = out.flatten(1) if self.concat else out.mean(1)
@@ -138,7 +140,11 @@ class GATConv(AbstractConv):
 
 def _removed_edges(graph: Graph, rate: float, seed: int | Tensor | None) -> Tensor:
     """The first floor(rate E) edges of a random permutation, as a mask: bool, (E,)."""
-    order = torch.randperm(graph.num_edges, device=graph.device) if seed is None else permutation(seed, graph.src)
+    if seed is None:
+        generator = generator_for(graph.device)
+        order = torch.randperm(graph.num_edges, generator=generator, device=graph.device)
+    else:
+        order = permutation(seed, graph.src)
     removed = torch.zeros(graph.num_edges, dtype=torch.bool, device=graph.device)
     return removed.index_fill(0, order[: int(rate * graph.num_edges)], True)
 

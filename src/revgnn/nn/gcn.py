@@ -9,9 +9,11 @@ from torch import Tensor, nn
 
 from revgnn.graph import Graph
 from revgnn.nn.base import AbstractConv
+from revgnn.ops.dropout import draws_from_own
 from revgnn.ops.propagate import propagate
 
 
+@draws_from_own
 class GCNConv(AbstractConv):
     r"""Graph convolution (Kipf and Welling 2017, arXiv:1609.02907).
 

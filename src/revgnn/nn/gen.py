@@ -12,6 +12,7 @@ from revgnn.nn.base import AbstractConv
 from revgnn.nn.mlp import MLP
 from revgnn.nn.norm import NormKind
 from revgnn.ops.aggregate import Max, Mean, Power, Reducer, Softmax, Sum, aggregate
+from revgnn.ops.dropout import draws_from_own
 
 SCALED_BY_DEGREE = ("softmax-sum", "softmax-sum-semigrad", "power-sum")
 """Aggregations whose result is multiplied by a power of the in-degree."""
@@ -79,6 +80,7 @@ class _Folded(torch.autograd.Function):
         return before[:-1], before[-1], grad.t() @ torch.cat([weight, bias.unsqueeze(0)]), grad_bias
 
 
+@draws_from_own
 class GENConv(AbstractConv):
     r"""Generalised aggregation (Li et al. 2020, arXiv:2006.07739).
 

@@ -9,8 +9,10 @@ from revgnn.nn.fusion import has_hooks, is_layer_norm_of, perceptron_tensors
 from revgnn.nn.gen import EdgeEncoding, EdgeMap, GENConv
 from revgnn.nn.norm import NormKind, make_norm, normalise_and_activate
 from revgnn.ops import gen_block
+from revgnn.ops.dropout import draws_from_own, dropout
 
 
+@draws_from_own
 class GENBlock(nn.Module):
     r"""$\mathrm{GENConv}(\mathrm{Dropout}(\mathrm{ReLU}(\mathrm{Norm}(x))))$, the block of RevGNN and ResGNN (Li et al. 2021,
     arXiv:2106.07476).
@@ -48,7 +50,7 @@ class GENBlock(nn.Module):
             return gen_block.gen_block(fused, graph)
         h = normalise_and_activate(self.norm, self.activation, x, mask)
         if mask is None and self.dropout:
-            h = nn.functional.dropout(h, self.dropout, self.training)
+            h = dropout(h, self.dropout, self.training)
         return self.conv(h, graph, edges)
 
     def _fused_inputs(self, x: Tensor, graph: Graph, edges: EdgeMap | None, mask: Tensor | None) -> gen_block.Block | None:

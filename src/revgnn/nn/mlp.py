@@ -8,9 +8,11 @@ from torch import Tensor, nn
 
 from revgnn.nn.fusion import perceptron_tensors
 from revgnn.nn.norm import NormKind, make_norm
+from revgnn.ops.dropout import draws_from_own
 from revgnn.ops.perceptron import perceptron
 
 
+@draws_from_own
 class MLP(nn.Sequential):
     """Linear layers with a norm and ReLU between them; hidden layers are twice as wide as the input.
 

@@ -7,8 +7,10 @@ from typing import Any
 from torch import Tensor, nn
 
 from revgnn.nn.norm import NormKind, make_norm, normalise_and_activate
+from revgnn.ops.dropout import draws_from_own, dropout
 
 
+@draws_from_own
 class PreActivation(nn.Module):
     r"""$\mathrm{Conv}(\mathrm{Dropout}(\mathrm{ReLU}(\mathrm{Norm}(x))), \dots)$ (Li et al. 2021, arXiv:2106.07476).
 
@@ -55,7 +57,7 @@ class PreActivation(nn.Module):
         """
         h = normalise_and_activate(self.norm, self.activation, x, mask)
         if mask is None and self.dropout:
-            h = nn.functional.dropout(h, self.dropout, self.training)
+            h = dropout(h, self.dropout, self.training)
         return self.conv(h, *args, **kwargs)
 
     def extra_repr(self) -> str:

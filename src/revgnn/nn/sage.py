@@ -9,9 +9,11 @@ from torch import Tensor, nn
 from revgnn.graph import Graph
 from revgnn.nn.base import AbstractConv
 from revgnn.ops.aggregate.reducers import Mean, Sum
+from revgnn.ops.dropout import draws_from_own
 from revgnn.ops.propagate import propagate
 
 
+@draws_from_own
 class SAGEConv(AbstractConv):
     r"""GraphSAGE (Hamilton et al. 2017, arXiv:1706.02216, algorithm 1, lines 4 and 5).
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterator, Sequence
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -29,6 +29,15 @@ pytree.register_pytree_node(PerGroup, lambda values: (list(values), None), lambd
 pytree.register_pytree_node(PerLayer, lambda values: (list(values), None), lambda values, _: PerLayer(values))
 
 
+@runtime_checkable
+class HoldsTensors(Protocol):
+    """An argument that is no tensor but consists of some, such as a graph. Changes of them before the backward pass are noticed."""
+
+    def held_tensors(self) -> Sequence[Tensor]:
+        """Return the tensors."""
+        ...
+
+
 class BlockArguments:
     """Arguments and keyword arguments of every block, and the tensors in them that require a gradient.
 
@@ -51,11 +60,41 @@ class BlockArguments:
         self._trainable = [i for i, leaf in enumerate(self._leaves) if isinstance(leaf, Tensor) and leaf.requires_grad]
         self._has_per_layer = any(isinstance(value, PerLayer) for value in (*args, *kwargs.values()))
         self._by_group = self._split_by_group()
+        self._versions: list[tuple[Tensor, int]] = []
 
     @property
     def tensors(self) -> list[Tensor]:
         """The tensors that require a gradient."""
         return [self._leaves[i] for i in self._trainable]
+
+    def note_versions(self) -> None:
+        """Note how often each tensor in the arguments has been written to, with or without a gradient, in graphs too."""
+        self._versions = [(t, t._version) for leaf in self._leaves for t in _tensors_in(leaf) if not t.is_inference()]
+
+    def check_versions(self, subject: str) -> None:
+        """Raise `RuntimeError` if a tensor in the arguments has been written to since its version was noted, naming the argument.
+
+        Args:
+            subject: what cannot be evaluated again.
+        """
+        for tensor, version in self._versions:
+            if tensor._version != version:
+                raise RuntimeError(
+                    f"{self._name(tensor)}, of shape {tuple(tensor.shape)}, was changed in place between the forward and the "
+                    f"backward pass (version {tensor._version}, expected {version}), so {subject} cannot be evaluated again; pass "
+                    "a new tensor in each call, or call backward first."
+                )
+
+    def _name(self, tensor: Tensor) -> str:
+        """Return what a tensor in the arguments is called in the call of the stack."""
+        args, kwargs = pytree.tree_unflatten(self._leaves, self._structure)
+        named = [(f"argument {n} after the state", value) for n, value in enumerate(args)]
+        named += [(f"argument {name!r}", value) for name, value in kwargs.items()]
+        for name, value in named:
+            for leaf in pytree.tree_leaves(value):
+                if any(t is tensor for t in _tensors_in(leaf)):
+                    return name if leaf is tensor or not isinstance(leaf, HoldsTensors) else f"a tensor of {name}"
+        return "an argument"
 
     def of_block(self, layer: int, group: int) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """Return the arguments and keyword arguments of the block of this group in this layer."""
@@ -88,6 +127,16 @@ class BlockArguments:
         if not any(isinstance(value, PerGroup) for value in (*args, *kwargs.values())):
             return [(args, kwargs)] * self._groups
         return [_pick(args, kwargs, PerGroup, group) for group in range(self._groups)]
+
+
+def _tensors_in(leaf: Any) -> Iterator[Tensor]:
+    """Yield the tensors of an argument that is no tuple, list or dict: itself, those that it says it holds, or its attributes."""
+    if isinstance(leaf, Tensor):
+        yield leaf
+    elif isinstance(leaf, HoldsTensors):
+        yield from leaf.held_tensors()
+    elif hasattr(leaf, "__dict__"):
+        yield from (value for value in vars(leaf).values() if isinstance(value, Tensor))
 
 
 def _pick(

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from revgnn.ops import grid
 from revgnn.stack.arguments import BlockArguments
 from revgnn.stack.execution import Execution, merge, split
 from revgnn.stack.layers import AbstractLayer
@@ -25,9 +26,12 @@ class Checkpoint(GradientStrategy):
 
     Attributes:
         every: number of layers from one stored state to the next. Default: the square root of the depth.
+        verify: compare a checksum of the state after the layers between two stored states, in the forward and in the backward pass,
+            and raise `RuntimeError` if they differ: gradients would be wrong.
     """
 
     every: int | None = None
+    verify: bool = True
     recomputes = True
 
     def __post_init__(self) -> None:
@@ -41,16 +45,26 @@ class Checkpoint(GradientStrategy):
         depth = len(execution.layers)
         every = self.every or max(1, math.isqrt(depth))
         for start in range(0, depth, every):
-            state = CheckpointedLayers(execution, start, min(start + every, depth)).apply(state)
+            state = CheckpointedLayers(execution, start, min(start + every, depth), self.verify).apply(state)
         return state
 
 
 class CheckpointedLayers(RecomputedLayers):
     """Stores the state before its layers. The backward pass evaluates all of them with gradients, then differentiates them."""
 
+    bisection = "Find the layer with gradient=Checkpoint(every=1), whose error names a single one"
+
+    def __init__(self, execution: Execution, start: int, stop: int, verify: bool) -> None:
+        super().__init__(execution, start, stop)
+        self.verify = verify
+        self.end: Tensor | None = None
+
     def forward(self, state: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
         groups = split(state, self.execution.groups)
-        return merge(self.execution.advance(groups, self.start, self.stop)), (state,)
+        out = merge(self.execution.advance(groups, self.start, self.stop))
+        if self.verify:
+            self.end = grid.checksum([out])
+        return out, (state,)
 
     def backward(self, saved: tuple[Tensor, ...], grad: Tensor, arguments: BlockArguments, sums: GradientSums) -> Tensor:
         execution, constants = self.execution, arguments.tensors
@@ -59,6 +73,8 @@ class CheckpointedLayers(RecomputedLayers):
                 state = saved[0].detach().requires_grad_()
                 groups = split(state, execution.groups)
                 out = merge(execution.advance_with_autograd(groups, self.start, self.stop, arguments))
+            if self.end is not None:
+                self.check_repeated([out], self.end, "after")
             inputs = [state, *parameters, *constants]
             refuse_hidden_dependencies(self.modules[0], out, inputs)
             grad_state, *grads = torch.autograd.grad(out, inputs, grad, allow_unused=True)

@@ -15,9 +15,13 @@ import torch
 from torch import Tensor
 
 from revgnn.ops import grid
+from revgnn.ops.dropout import BlockDraws, draw_from, own_draws
 
 _SEED_STRIDE = 0x9E3779B97F4A7C15
 """2^64 divided by the golden ratio: it spreads the seeds of consecutive blocks over the whole range."""
+
+_OWN = 0x5851F42D4C957F2D
+"""Makes the seed of a block's own generators another one than that of torch's default generators."""
 
 
 class StateRangeError(ArithmeticError):
@@ -50,7 +54,13 @@ def check_range(peak: float, bits: int, dtype: torch.dtype) -> None:
 
 
 class BlockRandomness(ABC):
-    """Random numbers for the blocks of one run. A block draws the same numbers in its second evaluation as in its first."""
+    """Random numbers for the blocks of one run. A block draws the same numbers in its second evaluation as in its first.
+
+    Attributes:
+        own_only: no block draws from torch's default generators, so they may be left alone: other threads use them too.
+    """
+
+    own_only: bool = False
 
     @abstractmethod
     def around_pass(self) -> AbstractContextManager[None]:
@@ -61,7 +71,7 @@ class BlockRandomness(ABC):
 
     @abstractmethod
     def begin_block(self, place: int) -> None:
-        """Prepare torch's default generators for the block at this place in the run. Called within `around_pass`."""
+        """Prepare the generators for the block at this place in the run. Called within `around_pass`."""
 
 
 class HostAccess(ABC):
@@ -84,31 +94,51 @@ class HostAccess(ABC):
             StateRangeError: if sums on the grid are not exact at this magnitude.
         """
 
+    @abstractmethod
+    def check_repeated(self, repeated: Tensor, message: str) -> None:
+        """Check, now or later, that a second evaluation has led to the state of the first.
+
+        Args:
+            repeated: whether it has, bool, shape ().
+            message: of the error.
+
+        Raises:
+            RuntimeError: with this message if it has not.
+        """
+
 
 class SeededRandomness(BlockRandomness):
-    """Each evaluation of a block starts the generators from a seed derived from `seed` and the place of the block.
+    """Each evaluation of a block starts generators from a seed derived from `seed` and the place of the block.
 
-    A block costs 8 bytes this way, not the 5 kB of a generator's state. After a pass the generators are as they were before it.
+    Our modules draw from generators of this run. Other modules draw from torch's default generators, so those are started too,
+    unless `own_only`. A block costs 8 bytes this way, not the 5 kB of a generator's state. After a pass the default generators are
+    as they were before it.
     """
 
     def __init__(self, device: torch.device, seed: int) -> None:
         self._seed = seed
+        self._draws = BlockDraws()
         cpu, own = torch.default_generator, default_generator(device)
         self._generators = [cpu] if own is cpu else [cpu, own]
 
     @contextmanager
     def around_pass(self) -> Iterator[None]:
-        states = [generator.get_state() for generator in self._generators]
+        generators = [] if self.own_only else self._generators
+        states = [generator.get_state() for generator in generators]
         try:
-            yield
+            with own_draws():
+                yield
         finally:
-            for generator, state in zip(self._generators, states, strict=True):
+            for generator, state in zip(generators, states, strict=True):
                 generator.set_state(state)
 
     def begin_block(self, place: int) -> None:
         seed = (self._seed + _SEED_STRIDE * (place + 1)) % 2**63
-        for generator in self._generators:
-            generator.manual_seed(seed)
+        self._draws.restart(seed ^ _OWN)
+        draw_from(self._draws)
+        if not self.own_only:
+            for generator in self._generators:
+                generator.manual_seed(seed)
 
 
 class ImmediateHostAccess(HostAccess):
@@ -120,6 +150,10 @@ class ImmediateHostAccess(HostAccess):
 
     def check_range(self, peak: Tensor, bits: int, dtype: torch.dtype) -> None:
         check_range(float(peak), bits, dtype)
+
+    def check_repeated(self, repeated: Tensor, message: str) -> None:
+        if not bool(repeated):
+            raise RuntimeError(message)
 
 
 IMMEDIATE = ImmediateHostAccess()

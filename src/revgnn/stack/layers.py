@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterable
 
 from torch import Tensor, nn
 
+from revgnn.ops.dropout import draws_from_own
+
 Step = Callable[[int, Tensor, Tensor], Tensor]
 """`step(i, x, y)` returns `x + f_i(y)` for block `f_i` of the layer."""
 
@@ -16,7 +18,11 @@ there is none. `grad` is the gradient of `x_new`."""
 
 
 class AbstractLayer(nn.Module, ABC):
-    """A layer whose state is a list of groups, each (N, D / G), and whose blocks each add to one group."""
+    """A layer whose state is a list of groups, each (N, D / G), and whose blocks each add to one group.
+
+    A stack calls `layer(state, step)`. Hooks of the layer see the state, and run in each forward pass; with `Checkpoint` also when
+    the layer is evaluated again. `Reversible` calls `reverse` then, for which torch has no hooks.
+    """
 
     blocks: nn.ModuleList
 
@@ -24,6 +30,10 @@ class AbstractLayer(nn.Module, ABC):
     @abstractmethod
     def groups(self) -> int:
         """The number of groups, G."""
+
+    def forward(self, state: list[Tensor], step: Step) -> list[Tensor]:
+        """Return the state after the layer. A stack calls its layers this way, so that their hooks run."""
+        return self.advance(state, step)
 
     @abstractmethod
     def advance(self, state: list[Tensor], step: Step) -> list[Tensor]:
@@ -42,6 +52,7 @@ class AbstractReversibleLayer(AbstractLayer):
         """
 
 
+@draws_from_own
 class AdditiveCoupling(AbstractReversibleLayer):
     r"""A grouped reversible layer (Li et al. 2021, arXiv:2106.07476).
 
@@ -81,6 +92,7 @@ class AdditiveCoupling(AbstractReversibleLayer):
                     grads[k] = grads[k] + grad_y
 
 
+@draws_from_own
 class Residual(AbstractLayer):
     r"""$h' = h + f(h)$ (He et al. 2016, arXiv:1603.05027; for graphs Li et al. 2020, arXiv:2006.07739, "res+").
 

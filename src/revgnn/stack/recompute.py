@@ -14,10 +14,14 @@ from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules import module as module_hooks
 
+from revgnn.ops import grid
 from revgnn.stack.arguments import BlockArguments
 from revgnn.stack.execution import Execution
-from revgnn.stack.replay import Conditions, frozen_statistics, modules_in, trainable_parameters
+from revgnn.stack.observation import Anchor, Lost, LostGradientError, blocks_to_observe
+from revgnn.stack.replay import Conditions
+from revgnn.stack.snapshot import Snapshot, modules_in
 
 
 class GradientSums:
@@ -41,20 +45,37 @@ class Recomputation(ABC):
 
     Attributes:
         conditions: the random numbers and autocast that both evaluations have; None under `torch.compile`.
-        modules: the modules.
+        snapshot: the modules as the first evaluation finds them.
         arguments: what they are called with. The tensors in them that require a gradient get one.
-        parameters: the parameters of the modules that require a gradient.
         subject, alternative: what is differentiated, and what to use for a second derivative; for error messages.
+        changed_buffer: the error for a block that changes the buffer `name`.
     """
 
     subject: ClassVar[str]
     alternative: ClassVar[str]
+    changed_buffer: ClassVar[str]
 
-    def __init__(self, conditions: Conditions | None, modules: Sequence[nn.Module], arguments: BlockArguments) -> None:
+    def __init__(
+        self,
+        conditions: Conditions | None,
+        roots: Sequence[nn.Module],
+        arguments: BlockArguments,
+        first: int = 0,
+        modules: list[nn.Module] | None = None,
+    ) -> None:
         self.conditions = conditions
-        self.modules = modules
+        self.snapshot = Snapshot(roots, first, modules)
         self.arguments = arguments
-        self.parameters = trainable_parameters(modules)
+
+    @property
+    def modules(self) -> list[nn.Module]:
+        """The modules that are evaluated, each once."""
+        return self.snapshot.roots
+
+    @property
+    def parameters(self) -> list[nn.Parameter]:
+        """Their parameters that require a gradient in the forward pass."""
+        return self.snapshot.parameters
 
     @abstractmethod
     def forward(self, state: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
@@ -75,15 +96,25 @@ class Recomputation(ABC):
         """Return the value for this state, as one node of the autograd graph."""
         return _Node.apply(self, state, *self.parameters, *self.arguments.tensors)
 
-    def check_versions(self, versions: list[int]) -> None:
-        """Raise `RuntimeError` if a parameter or argument has been written to since it had these versions."""
-        for tensor, version in zip([*self.parameters, *self.arguments.tensors], versions, strict=True):
-            if tensor._version != version:
-                raise RuntimeError(
-                    f"a parameter or argument of shape {tuple(tensor.shape)} was changed in place between the forward and the "
-                    f"backward pass (version {tensor._version}, expected {version}), so {self.subject} cannot be evaluated again; "
-                    "call backward before the optimiser's step."
-                )
+    def anchor(self, state: Tensor) -> Tensor:
+        """Return a number that depends on all inputs of the node; see `observe`."""
+        return Anchor.apply(state, *self.parameters, *self.arguments.tensors)
+
+    def end_forward(self) -> None:
+        """Note what the forward pass has left behind.
+
+        Raises:
+            ValueError: if a block has changed a buffer that its value may depend on.
+        """
+        name = self.snapshot.changed_buffer()
+        if name is not None:
+            raise ValueError(self.changed_buffer.format(name=name))
+        self.snapshot.note_versions()
+
+    def check_versions(self) -> None:
+        """Raise `RuntimeError` if a parameter, buffer or argument has been written to since the forward pass."""
+        self.snapshot.check(self.subject)
+        self.arguments.check_versions(self.subject)
 
 
 class RecomputedLayers(Recomputation):
@@ -91,20 +122,58 @@ class RecomputedLayers(Recomputation):
 
     subject = "a stack that recomputes its activations"
     alternative = "build the stack with gradient=Backprop()"
+    changed_buffer = (
+        "a block changes its buffer {name!r} when it is evaluated, so a second evaluation would give other values (the statistics "
+        "of batch norm are no problem); choose gradient=Backprop(), which evaluates each block once."
+    )
 
     def __init__(self, execution: Execution, start: int, stop: int) -> None:
-        super().__init__(execution.conditions, execution.layers[start:stop], execution.arguments)
+        is_whole = stop - start == len(execution.layers)
+        modules = execution.modules if is_whole else None
+        super().__init__(execution.conditions, execution.layers[start:stop], execution.arguments, start, modules)
+        self.snapshot.refuse_sharded_parameters()
         self.execution = execution
         self.start = start
         self.stop = stop
+
+    def apply(self, state: Tensor) -> Tensor:
+        execution = self.execution
+        blocks = dict.fromkeys(block for layer in execution.layers[self.start : self.stop] for block in layer.blocks)
+        execution.observed = blocks_to_observe(blocks, hooked=self.snapshot.has_hooks, compiled=self.snapshot.is_compiled)
+        if execution.observed:
+            execution.anchor = self.anchor(state)
+        try:
+            return super().apply(state)
+        finally:
+            execution.anchor = None
+
+    def check_repeated(self, state: Iterable[Tensor], expected: Tensor, place: str) -> None:
+        """Check that the second evaluation has led to the state whose checksum is `expected`, at once or after the step.
+
+        Args:
+            place: where the state was compared: "before" or "after".
+        """
+        assert self.conditions is not None
+        self.conditions.host_access.check_repeated(
+            (grid.checksum(state) == expected).all(),
+            f"layers {self.start} to {self.stop - 1} of the stack gave other values when they were evaluated again: the state "
+            f"{place} them is not that of the forward pass, so gradients would be wrong. Something that a block depends on "
+            "differs: numbers drawn from NumPy, Python or a torch.Generator of one's own, or by another thread from torch's "
+            "default generator; a counter or cache outside of the module's attributes; data that was changed without torch's "
+            f"knowledge (`.data`, NumPy); an operator that is not deterministic. {self.bisection}, or use gradient=Backprop(), "
+            "which evaluates each block once.",
+        )
+
+    bisection: ClassVar[str]
+    """How to find the layer, for the error."""
 
 
 class _Node(torch.autograd.Function):
     @staticmethod
     def forward(ctx, recomputation: Recomputation, state: Tensor, *tensors: Tensor) -> Tensor:
         out, saved = recomputation.forward(state)
+        recomputation.end_forward()
         ctx.recomputation = recomputation
-        ctx.versions = [tensor._version for tensor in tensors]
         ctx.save_for_backward(*saved)
         return out
 
@@ -112,11 +181,11 @@ class _Node(torch.autograd.Function):
     def backward(ctx, grad: Tensor):
         recomputation: Recomputation = ctx.recomputation
         refuse_double_backward(recomputation.subject, recomputation.alternative)
-        recomputation.check_versions(ctx.versions)
+        recomputation.check_versions()
         leaves = [tensor.detach().requires_grad_() for tensor in recomputation.arguments.tensors]
         sums = GradientSums([*recomputation.parameters, *leaves])
         assert recomputation.conditions is not None
-        with recomputation.conditions.around_pass(), frozen_statistics(recomputation.modules):
+        with recomputation.conditions.around_pass(), recomputation.snapshot.restored():
             grad_state = recomputation.backward(ctx.saved_tensors, grad, recomputation.arguments.with_tensors(leaves), sums)
         return None, grad_state, *sums.sums
 
@@ -131,11 +200,14 @@ def refuse_double_backward(subject: str, alternative: str) -> None:
 
 @contextmanager
 def parameters_without_hooks(modules: Iterable[nn.Module], parameters: list[nn.Parameter]) -> Iterator[list[Tensor]]:
-    """Yield a leaf to differentiate by for each parameter: itself, or a copy that replaces it inside if it has tensor hooks.
+    """Yield a leaf to differentiate by for each parameter: itself, or a copy that replaces it inside.
 
-    A hook must see the whole gradient of its parameter, once, not the part of each evaluation.
+    There is a copy if the parameter has tensor hooks, or is no leaf.
+
+    A hook must see the whole gradient of its parameter, once, not the part of each evaluation. Parameters that are no leaves come
+    from `torch.func.functional_call`.
     """
-    copies = {id(p): p.detach().requires_grad_() for p in parameters if p._backward_hooks}
+    copies = {id(p): p.detach().requires_grad_() for p in parameters if p._backward_hooks or p.grad_fn is not None}
     replaced: list[tuple[dict[str, Any], str, Tensor]] = []
     if copies:
         for module in modules_in(modules):
@@ -150,12 +222,23 @@ def parameters_without_hooks(modules: Iterable[nn.Module], parameters: list[nn.P
             own[name] = parameter
 
 
+def modules_are_watched() -> bool:
+    """Whether hooks for all modules are registered, as by `torch.utils.flop_counter.FlopCounterMode`.
+
+    They may put hooks on the inputs of modules that require a gradient, which torch does not support for leaves while it computes
+    the gradients of chosen tensors.
+    """
+    return bool(module_hooks._global_forward_pre_hooks or module_hooks._global_forward_hooks)
+
+
+_LOST: Any = Lost._backward_cls  # pyright: ignore[reportAttributeAccessIssue]
+
 _checked: weakref.WeakSet[nn.Module] = weakref.WeakSet()
 """Modules that `refuse_hidden_dependencies` has found to have none: a memo, so that a step does not walk every graph again."""
 
 
-def refuse_hidden_dependencies(module: nn.Module, out: Tensor, inputs: Iterable[Tensor], *, once: bool = True) -> None:
-    """Raise `RuntimeError` if `out` depends on a leaf that requires a gradient and is not among `inputs`.
+def refuse_hidden_dependencies(module: nn.Module, out: Tensor, inputs: Sequence[Tensor], *, once: bool = True) -> None:
+    """Raise `RuntimeError` if `out` depends on a leaf that requires a gradient and is not among `inputs`, nor behind one of them.
 
     The backward pass of a recomputation cannot return the gradient of such a tensor.
 
@@ -166,12 +249,14 @@ def refuse_hidden_dependencies(module: nn.Module, out: Tensor, inputs: Iterable[
     if once and module in _checked:
         return
     expected = {id(t) for t in inputs}
-    nodes, seen = [out.grad_fn], set()
+    nodes, seen = [out.grad_fn], {t.grad_fn for t in inputs if t.grad_fn is not None}
     while nodes:
         node = nodes.pop()
         if node is None or node in seen:
             continue
         seen.add(node)
+        if isinstance(node, _LOST):
+            raise LostGradientError(node.message)  # pyright: ignore[reportAttributeAccessIssue]
         leaf = getattr(node, "variable", None)
         if leaf is not None and id(leaf) not in expected:
             raise RuntimeError(

@@ -11,10 +11,16 @@ from torch import Tensor
 
 from revgnn.ops import grid
 from revgnn.stack.arguments import BlockArguments
-from revgnn.stack.execution import Execution, merge, split
+from revgnn.stack.execution import Execution, merge, split, split_gradient
 from revgnn.stack.layers import AbstractLayer, AbstractReversibleLayer
-from revgnn.stack.recompute import GradientSums, RecomputedLayers, parameters_without_hooks, refuse_hidden_dependencies
-from revgnn.stack.replay import trainable_parameters
+from revgnn.stack.recompute import (
+    GradientSums,
+    RecomputedLayers,
+    modules_are_watched,
+    parameters_without_hooks,
+    refuse_hidden_dependencies,
+)
+from revgnn.stack.snapshot import trainable_parameters
 from revgnn.stack.strategy import GradientStrategy
 
 
@@ -32,9 +38,13 @@ class Reversible(GradientStrategy):
     Attributes:
         segments: number of pieces of the stack; the states between them are stored. More than one limits the drift of a state that
             is not on a grid, and lets data-parallel training exchange the gradients of the last layers early.
+        verify: compare a checksum of the state before each segment in the forward pass with that of the state that the backward
+            pass arrives at, and raise `RuntimeError` if they differ: gradients would be wrong. A state of kind
+            "plain" drifts, so it is not compared.
     """
 
     segments: int = 1
+    verify: bool = True
     recomputes = True
 
     def __post_init__(self) -> None:
@@ -57,21 +67,31 @@ class Reversible(GradientStrategy):
     def run(self, execution: Execution, state: Tensor) -> Tensor:
         depth = len(execution.layers)
         for s in range(self.segments):
-            state = ReversedLayers(execution, depth * s // self.segments, depth * (s + 1) // self.segments).apply(state)
+            start, stop = depth * s // self.segments, depth * (s + 1) // self.segments
+            state = ReversedLayers(execution, start, stop, self.verify).apply(state)
         return state
 
 
 class ReversedLayers(RecomputedLayers):
     """Stores the state after its layers, which the next layers or the head keep anyway. The backward pass reverses the layers."""
 
+    bisection = "Find the layer with gradient=Reversible(segments=L) for L layers, whose error names a single one"
+
+    def __init__(self, execution: Execution, start: int, stop: int, verify: bool) -> None:
+        super().__init__(execution, start, stop)
+        self.verify = verify and execution.bits is not None
+        self.entrance: Tensor | None = None
+
     def forward(self, state: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
         groups = split(state, self.execution.groups)
+        if self.verify:
+            self.entrance = grid.checksum(groups)
         out = merge(self.execution.advance(groups, self.start, self.stop))
         return out, (out,)
 
     def backward(self, saved: tuple[Tensor, ...], grad: Tensor, arguments: BlockArguments, sums: GradientSums) -> Tensor:
-        execution, constants = self.execution, arguments.tensors
-        state, grads = split(saved[0], execution.groups), split(grad, execution.groups)
+        execution, constants, watched = self.execution, arguments.tensors, modules_are_watched()
+        state, grads = split(saved[0], execution.groups), split_gradient(grad, execution.groups)
 
         def reverse_step(n: int, i: int, x_new: Tensor, y: Tensor, grad: Tensor) -> tuple[Tensor, Tensor | None]:
             block = execution.layers[n].blocks[i]
@@ -80,11 +100,13 @@ class ReversedLayers(RecomputedLayers):
             with parameters_without_hooks([block], trainable) as parameters:
                 y = y.detach().requires_grad_()
                 with torch.enable_grad():
-                    f = execution.evaluate(n, i, y, arguments)
+                    # hooks for all modules need inputs that are no leaves
+                    given = (y.view_as(y), arguments.for_one_block()) if watched else (y, arguments)
+                    f = execution.evaluate(n, i, *given)
                 if f.requires_grad:
                     inputs = [y, *parameters, *constants]
                     refuse_hidden_dependencies(block, f, inputs)
-                    grad_y, *grads = torch.autograd.grad(f, inputs, grad.to(f.dtype), allow_unused=True)
+                    grad_y, *grads = torch.autograd.grad(f, inputs, grad.to(f.dtype).contiguous(), allow_unused=True)
                     sums.add([*trainable, *constants], grads)
             return grid.retreat(x_new, f.detach(), execution.bits), grad_y
 
@@ -92,5 +114,7 @@ class ReversedLayers(RecomputedLayers):
             layer = execution.layers[n]
             assert isinstance(layer, AbstractReversibleLayer)
             layer.reverse(state, grads, partial(reverse_step, n))
+        if self.entrance is not None:
+            self.check_repeated(state, self.entrance, "before")
         del state
         return merge(grads)

@@ -10,15 +10,18 @@ import torch
 from torch import Tensor, nn
 
 from revgnn.ops import grid
+from revgnn.ops.dropout import all_draw_from_own
 from revgnn.stack.arguments import BlockArguments
 from revgnn.stack.backprop import Backprop
-from revgnn.stack.execution import Execution
+from revgnn.stack.execution import Execution, blocks_to_protect_from, merge, split
 from revgnn.stack.host_access import HostDependent, StateRangeError
 from revgnn.stack.inverse import invert_layers
 from revgnn.stack.layers import AbstractLayer, AdditiveCoupling, Residual
-from revgnn.stack.replay import Conditions, buffer_versions, frozen_statistics
+from revgnn.stack.replay import Conditions
 from revgnn.stack.reversible import Reversible
+from revgnn.stack.snapshot import frozen_statistics, modules_in, uncached_parametrizations
 from revgnn.stack.strategy import GradientStrategy
+from revgnn.stack.tracing import recorded_value, refuse_tracing_with_gradients
 
 GRID_BITS = {torch.float32: 14, torch.float64: 40}
 """q of the grid of multiples of 2^-q. In float32 magnitudes up to 1,024 are exact, and a rounding is at most 3e-5."""
@@ -91,6 +94,8 @@ class Stack(HostDependent, nn.Module):
         Raises:
             StateRangeError: if the state is not finite, or no grid of at least 4 bits has room for it.
         """
+        if is_recorded():
+            return self._run(x, args, kwargs, None)
         if torch.compiler.is_compiling():
             # A compiler that sees both evaluations of a block merges them, and stores what is to be recomputed.
             return self._outside_compiler(x, *args, **kwargs) if self.gradient.recomputes else self._run(x, args, kwargs, None)
@@ -102,7 +107,7 @@ class Stack(HostDependent, nn.Module):
                 raise
             warnings.warn(f"{error} Going on with 2^-{error.needed}.", stacklevel=2)
             self.coarsened += error.bits - error.needed
-        with frozen_statistics([self]):  # the first run has updated them
+        with frozen_statistics(self.modules()):  # the first run has updated them
             return self._run(x, args, kwargs, conditions)
 
     @torch.compiler.disable(reason="a stack that recomputes its activations runs as it is; compile its blocks instead")
@@ -214,10 +219,11 @@ def run_stack(
         conditions: the conditions to run under. Default: those of now.
 
     Returns:
-        (N, D), dtype of `x`, at least float32.
+        (N, D), dtype of `x`, at least float32 unless the parameters of the layers have 16 bits and autocast is off.
 
     Raises:
         ValueError: if shapes do not fit, or a block does not keep its input's shape.
+        RuntimeError: under `torch.jit.trace` with gradients enabled, as only the value can be recorded.
         StateRangeError: if the state leaves the range of its grid. It is checked once, at the end, if gradients are enabled;
             `conditions.host_access` decides when the result of the check is read.
     """
@@ -226,34 +232,54 @@ def run_stack(
     groups = layers[0].groups
     if x.dim() != 2 or x.shape[1] % groups:
         raise ValueError(f"the state must have shape (N, D) with D a multiple of the {groups} groups, got {tuple(x.shape)}.")
-    if conditions is None and not torch.compiler.is_compiling():
+    if conditions is None and not (torch.compiler.is_compiling() or is_recorded()):
         conditions = Conditions.now(x.device)
     arguments = BlockArguments(args, kwargs, groups, len(layers))
-    execution = Execution(list(layers), groups, arguments, conditions, bits, compute_dtype)
+    block_dtype, out_dtype = _dtypes(layers, x)
+    execution = Execution(list(layers), groups, arguments, conditions, bits, block_dtype)
     state = grid.round_to_grid(x.to(dtype), bits)
+    if is_recorded():
+        # Neither a second evaluation nor a check on the host can be recorded.
+        refuse_tracing_with_gradients()
+        return recorded_value(Backprop().run(execution, state).to(out_dtype))
     if conditions is None:
-        return gradient.run(execution, state).to(compute_dtype)
+        return gradient.run(execution, state).to(out_dtype)
 
-    before = buffer_versions(layers) if gradient.recomputes else []
+    execution.protect_from = blocks_to_protect_from(layers)
+    execution.modules = modules_in(layers)
+    conditions.randomness.own_only = all_draw_from_own(execution.modules)
     with conditions.around_pass():
-        out = gradient.run(execution, state)
-    if gradient.recomputes and torch.is_grad_enabled():
-        _refuse_changed_buffers(layers, before)
+        out = _recompute(execution, gradient, state) if gradient.recomputes else gradient.run(execution, state)
     if bits is not None and torch.is_grad_enabled() and x.numel():
         peak = torch.linalg.vector_norm(state.detach(), torch.inf)
         peak = peak if execution.peak is None else torch.maximum(peak, execution.peak)
         conditions.host_access.check_range(peak, bits, dtype)
-    return out.to(compute_dtype)
+    return out.to(out_dtype)
 
 
-def _refuse_changed_buffers(layers: Sequence[AbstractLayer], before: list[tuple[Tensor, int]]) -> None:
-    """Raise `ValueError` if a buffer does not have the version that it had before the forward pass."""
-    known = {id(buffer): version for buffer, version in before}
-    changed = {id(buffer) for buffer, version in buffer_versions(layers) if known.get(id(buffer)) != version}
-    if changed:
-        named = nn.ModuleList(dict.fromkeys(layers)).named_buffers()
-        name = next(name for name, buffer in named if id(buffer) in changed)
-        raise ValueError(
-            f"a block changes its buffer {name!r} when it is evaluated, so a second evaluation would give other values "
-            "(the statistics of batch norm are no problem); choose gradient=Backprop(), which evaluates each block once."
-        )
+def _dtypes(layers: Sequence[AbstractLayer], x: Tensor) -> tuple[torch.dtype, torch.dtype]:
+    """Return the dtype of what blocks are given, and that of the result.
+
+    Both are that of `x`, at least float32, except for a network that was cast to 16 bits as a whole: its blocks are given their own
+    dtype, and the result has that of `x`. The state itself is never kept in 16 bits.
+    """
+    wide = torch.promote_types(x.dtype, torch.float32)
+    if torch.is_autocast_enabled(x.device.type):
+        return wide, wide
+    own = next((p.dtype for layer in layers for p in layer.parameters() if p.is_floating_point()), wide)
+    return (own, x.dtype) if own in (torch.bfloat16, torch.float16) else (wide, wide)
+
+
+def _recompute(execution: Execution, gradient: GradientStrategy, state: Tensor) -> Tensor:
+    """Return the state after the layers, under a strategy that evaluates blocks again if gradients are enabled."""
+    if not torch.is_grad_enabled():
+        groups = split(state, execution.groups)
+        return merge(execution.advance(groups, 0, len(execution.layers)))
+    execution.arguments.note_versions()
+    with uncached_parametrizations():
+        return gradient.run(execution, state)
+
+
+def is_recorded() -> bool:
+    """Whether a tracer or an exporter records the operators that run now, to repeat them without the code that called them."""
+    return torch.jit.is_tracing() or torch.compiler.is_exporting()  # pyright: ignore[reportPrivateImportUsage]

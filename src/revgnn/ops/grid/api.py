@@ -8,6 +8,7 @@ subtracts the same rounded value.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from types import ModuleType
 
 import torch
@@ -20,6 +21,9 @@ from revgnn.ops.operator import check_tensors
 MANTISSA = {torch.float32: 24, torch.float64: 53}
 """Significant bits of a number."""
 
+WORDS = 512
+"""64-bit words that are summed to one integer: the checksums take 1/512 of the memory of the state."""
+
 
 def limit(dtype: torch.dtype, bits: int) -> float:
     """Return the magnitude up to which sums on the grid of multiples of 2^-bits are exact."""
@@ -27,7 +31,7 @@ def limit(dtype: torch.dtype, bits: int) -> float:
 
 
 class _RoundStraightThrough(torch.autograd.Function):
-    """Rounding whose gradient is the identity."""
+    """Rounding whose gradient is the identity, as a contiguous tensor: other layouts make norms sum in another order."""
 
     @staticmethod
     def forward(ctx, value: Tensor, bits: int) -> Tensor:
@@ -48,6 +52,9 @@ def round_to_grid(value: Tensor, bits: int | None) -> Tensor:
     if bits is None:
         return value
     _check_bits(bits)
+    if torch.jit.is_tracing():  # pyright: ignore[reportPrivateImportUsage]
+        # The tracer cannot store a function of Python. Both differences are exact.
+        return value - (value - reference.round_to_grid(value, bits)).detach()
     return _RoundStraightThrough.apply(value, bits)
 
 
@@ -80,6 +87,30 @@ def retreat(state: Tensor, change: Tensor, bits: int | None, *, backend: str | N
     This is the exact inverse of `advance` if `state` is on the grid and within its limit.
     """
     return _advance(state, change, bits, -1.0, backend)[0]
+
+
+def checksum(state: Iterable[Tensor]) -> Tensor:
+    """Return integers that are equal for equal states, and for states that differ with a probability near 2^-64.
+
+    They are sums of bit patterns, modulo 2^64. Sums of the values would be blind to changes that cancel out, as those of a
+    normalised row do.
+
+    Args:
+        state: contiguous tensors, float32 or float64. A zero in them must have no sign.
+
+    Returns:
+        int64, one dimension.
+    """
+    return torch.cat([sums for part in state for sums in _sums(part.detach().view(-1))])
+
+
+def _sums(flat: Tensor) -> list[Tensor]:
+    if flat.element_size() == 4 and flat.numel() % 2:
+        last = flat[-1:].view(torch.int32).long()
+        return [last, *_sums(flat[:-1])]
+    words = flat.view(torch.int64)
+    whole = words.numel() // WORDS * WORDS
+    return [words[:whole].view(-1, WORDS).sum(1), words[whole:].sum().view(1)]
 
 
 def _advance(state: Tensor, change: Tensor, bits: int | None, sign: float, backend: str | None) -> tuple[Tensor, Tensor]:
