@@ -11,7 +11,6 @@ from torch import nn
 from revgnn.models.config import GATConfig, GCNConfig, GENConfig, GroupsConfig, ModelConfig, SAGEConfig, StackConfig
 from revgnn.nn import GATConv, GCNConv, GENBlock, GENConv, PreActivation, SAGEConv
 from revgnn.nn.encoder import EdgeEncoder, NodeEncoder
-from revgnn.ops.aggregate import Mean, Sum
 from revgnn.stack import AbstractLayer, AdditiveCoupling, Backprop, Checkpoint, Residual, Reversible, Stack
 
 
@@ -57,9 +56,9 @@ def make_conv(config: ModelConfig, edges: EdgeEncoder | None) -> nn.Module:
                 message_norm=settings.message_norm,
             )
         case GCNConfig():
-            return GCNConv(width, width)
+            return GCNConv(width, width, add_self_loops=False)
         case SAGEConfig():
-            return SAGEConv(width, width, how=Sum() if settings.aggregation == "sum" else Mean())
+            return SAGEConv(width, width, aggr=settings.aggregation)
         case GATConfig():
             return make_attention(settings, width, width // settings.heads, heads=settings.heads)
 
@@ -74,6 +73,7 @@ def make_attention(
         heads=heads,
         concat=concat,
         dropout=settings.attention_dropout,
+        add_self_loops=False,
         edge_dropout=settings.edge_dropout,
         destination=settings.destination,
         symmetric=settings.symmetric,
