@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from typing import get_args
+
 import pytest
 import torch
 
 from revgnn.graph import Graph
-from revgnn.models import ModelConfig, build_model
+from revgnn.models import ModelConfig, build_model, shared_dropout_mask
+from revgnn.models.config import Aggregation
+from revgnn.nn.gen import AGGREGATIONS as AGGREGATIONS_OF_GEN
+from revgnn.nn.gen import LEARNS, SCALED_BY_DEGREE
 
 FAMILIES = [
     {"family": "residual"},
@@ -16,7 +21,7 @@ FAMILIES = [
     {"family": "residual", "tied": True, "unit": "single"},
     {"family": "reversible", "tied": True, "unit": "single"},
 ]
-AGGREGATIONS = ["max", "mean", "sum", "softmax", "softmax-semigrad", "power"]
+AGGREGATIONS = list(get_args(Aggregation))
 
 
 @pytest.fixture(scope="module")
@@ -63,12 +68,63 @@ def test_every_conv_under_every_strategy(conv: str, gradient: str, graph) -> Non
 @pytest.mark.parametrize("aggregation", AGGREGATIONS)
 @pytest.mark.parametrize("extras", [{}, {"message_norm": True, "mlp_layers": 3, "norm": "batch"}], ids=["plain", "extras"])
 def test_every_aggregation(aggregation: str, extras: dict, graph) -> None:
-    learn = aggregation in ("softmax", "power")
-    model = build(aggregation=aggregation, learn_aggregation=learn, aggregation_init=0.8, **extras)
+    learn = {"learn_aggregation": aggregation in LEARNS, "learn_degree": aggregation in SCALED_BY_DEGREE}
+    model = build(aggregation=aggregation, aggregation_init=0.8, **learn, **extras)
     model(graph, torch.rand(50, 5), torch.randint(0, 4, (50,))).square().sum().backward()
     for name, parameter in model.named_parameters():
         assert parameter.grad is not None, name
         assert parameter.grad.isfinite().all(), name
+
+
+def test_configurations_name_every_aggregation() -> None:
+    assert set(AGGREGATIONS) == set(AGGREGATIONS_OF_GEN)
+
+
+@pytest.mark.parametrize("aggregation", AGGREGATIONS)
+def test_every_aggregation_is_reversed_exactly(aggregation: str, graph) -> None:
+    x, species, grads = torch.rand(50, 5), torch.randint(0, 4, (50,)), []
+    for gradient in ("backprop", "reversible"):
+        learn = {"learn_aggregation": aggregation in LEARNS, "learn_degree": aggregation in SCALED_BY_DEGREE}
+        model = build(aggregation=aggregation, gradient=gradient, depth=8, message_norm=True, **learn)
+        torch.manual_seed(1)
+        model(graph, x, species).square().sum().backward()
+        grads.append([p.grad for p in model.parameters()])
+    assert all(torch.equal(a, b) for a, b in zip(*grads, strict=True))
+
+
+@pytest.mark.parametrize(
+    "family", [*FAMILIES, {"family": "equilibrium"}, {"family": "revgat"}], ids=lambda f: "-".join(map(str, f.values()))
+)
+@pytest.mark.parametrize("training", [True, False])
+def test_every_layer_is_called_with_a_given_mask(family: dict, training: bool, graph) -> None:
+    """In training it replaces the drawn one; in evaluation, where none is drawn, it is used too."""
+    x, species, calls = torch.rand(50, 5), torch.randint(0, 4, (50,)), []
+    model = build(**family, dropout=0.3).train(training)
+    mask = shared_dropout_mask((50, 16), 0.3)
+    blocks = [model.block] if family["family"] == "equilibrium" else [b for layer in model.stack.layers for b in layer.blocks]
+    for n, block in enumerate(blocks):
+        part = mask.chunk(model.config.groups, dim=1)[n % model.config.groups]
+
+        def check(_, args, kwargs, part=part) -> None:
+            calls.append(torch.equal(kwargs["mask"], part))
+
+        block.register_forward_pre_hook(check, with_kwargs=True)
+    model(graph, x, species, mask=mask)
+    assert len(calls) >= len(blocks)
+    assert all(calls)
+
+
+@pytest.mark.parametrize(
+    "family", [*FAMILIES, {"family": "equilibrium"}, {"family": "revgat"}], ids=lambda f: "-".join(map(str, f.values()))
+)
+def test_a_mask_changes_the_result_unless_it_is_one(family: dict, graph) -> None:
+    x, species = torch.rand(50, 5), torch.randint(0, 4, (50,))
+    model = build(**family).eval()
+    plain = model(graph, x, species)
+    assert torch.equal(model(graph, x, species, mask=torch.ones(50, 16)), plain)
+    assert not torch.equal(model(graph, x, species, mask=shared_dropout_mask((50, 16), 0.3)), plain)
+    with pytest.raises(ValueError, match=r"mask must have the shape of the node state, \(50, 16\), got \(50, 8\)"):
+        model(graph, x, species, mask=torch.ones(50, 8))
 
 
 def test_node_order_does_not_matter(graph) -> None:

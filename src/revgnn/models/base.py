@@ -35,7 +35,15 @@ class AbstractModel(nn.Module, ABC):
     auxiliary_loss: Tensor | None = None
 
     @abstractmethod
-    def forward(self, graph: Graph, x: Tensor | None, species: Tensor | None = None, *, nodes: Tensor | None = None) -> Tensor:
+    def forward(
+        self,
+        graph: Graph,
+        x: Tensor | None,
+        species: Tensor | None = None,
+        *,
+        nodes: Tensor | None = None,
+        mask: Tensor | None = None,
+    ) -> Tensor:
         """Return the logits (N, T).
 
         Args:
@@ -43,9 +51,11 @@ class AbstractModel(nn.Module, ABC):
             x: (N, F), floating point; None if there are none.
             species: (N,), int64, or None.
             nodes: (N,), int64: numbers of the nodes in the whole graph, for networks that remember nodes; None: 0 to N - 1.
+            mask: (N, D), the factors of the dropout mask of all layers; None: drawn in training (see `shared_dropout_mask`), and
+                none in evaluation. A mask that is given is used in evaluation too.
 
         Raises:
-            ValueError: if features do not have the width the model was built for.
+            ValueError: if features do not have the width the model was built for, or the mask not the shape of the state.
         """
 
     def take_solves(self) -> SolveStatistics | None:

@@ -55,13 +55,21 @@ class DeepGNN(AbstractModel):
         self.norm = norm
         self.head = head
 
-    def forward(self, graph: Graph, x: Tensor | None, species: Tensor | None = None, *, nodes: Tensor | None = None) -> Tensor:
+    def forward(
+        self,
+        graph: Graph,
+        x: Tensor | None,
+        species: Tensor | None = None,
+        *,
+        nodes: Tensor | None = None,
+        mask: Tensor | None = None,
+    ) -> Tensor:
         """Return the logits (N, T); see `AbstractModel`. `nodes` is not used."""
         h = self.nodes(x, species)
         edges: tuple[Any, ...] = () if self.edges is None else (self.edges(graph),)
         if self.first is not None:
             h = self.first(h, graph, *edges)
-        h = self.stack(h, graph, *edges, **draw_step_randomness(self.config, self.stack, h, training=self.training))
+        h = self.stack(h, graph, *edges, **draw_step_randomness(self.config, self.stack, h, mask, training=self.training))
         h = torch.relu(self.norm(h))
         return self.head(nn.functional.dropout(h, self.config.dropout, self.training))
 

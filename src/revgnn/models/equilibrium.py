@@ -26,7 +26,7 @@ from revgnn.graph import Graph
 from revgnn.models.base import AbstractModel, TrainingState
 from revgnn.models.config import EquilibriumConfig, SolverConfig
 from revgnn.models.layers import DataShape, make_conv, make_edge_encoder, make_node_encoder
-from revgnn.models.randomness import shared_dropout_mask
+from revgnn.models.randomness import check_mask, shared_dropout_mask
 from revgnn.models.warm_start import WarmStart
 from revgnn.nn.encoder import EdgeEncoder, NodeEncoder
 from revgnn.nn.norm import make_norm
@@ -126,12 +126,21 @@ class EquilibriumGNN(HostDependent, AbstractModel):
         return self.config.gradient == "backprop" or int(self.trained_steps) < self.settings.pretraining
 
     @torch.compiler.disable(reason="a solve decides by its residuals when to stop; compile the block instead")
-    def forward(self, graph: Graph, x: Tensor | None, species: Tensor | None = None, *, nodes: Tensor | None = None) -> Tensor:
+    def forward(
+        self,
+        graph: Graph,
+        x: Tensor | None,
+        species: Tensor | None = None,
+        *,
+        nodes: Tensor | None = None,
+        mask: Tensor | None = None,
+    ) -> Tensor:
         """Return the logits (N, T); see `AbstractModel`. `nodes` finds the last solutions, for the warm start."""
         learning = self.training and torch.is_grad_enabled()
         encoded = self.nodes(x, species)
         edges: tuple[Any, ...] = () if self.edges is None else (self.edges(graph),)
-        mask = self._mask(encoded)
+        check_mask(mask, encoded)
+        mask = self._drawn_mask(encoded) if mask is None else mask.to(encoded)
 
         def step(z: Tensor) -> Tensor:
             return self.block(z, encoded, graph, *edges, mask=mask)
@@ -159,7 +168,7 @@ class EquilibriumGNN(HostDependent, AbstractModel):
             self.trained_steps += 1
         return self.head(nn.functional.dropout(torch.relu(z), self.config.dropout, self.training))
 
-    def _mask(self, encoded: Tensor) -> Tensor | None:
+    def _drawn_mask(self, encoded: Tensor) -> Tensor | None:
         if not (self.training and self.config.dropout):
             return None
         return shared_dropout_mask(tuple(encoded.shape), self.config.dropout, encoded.device)

@@ -50,10 +50,14 @@ def make_conv(config: ModelConfig, edges: EdgeEncoder | None) -> nn.Module:
                 aggregation=settings.aggregation,
                 initial=settings.aggregation_init,
                 learn=settings.learn_aggregation,
+                degree_init=settings.degree_init,
+                learn_degree=settings.learn_degree,
+                clamp_power=settings.clamp_power,
                 edge_dim=None if edges is None else edges.out_features,
                 norm=config.norm,
                 mlp_layers=settings.mlp_layers,
                 message_norm=settings.message_norm,
+                learn_scale=settings.learn_message_scale,
             )
         case GCNConfig():
             return GCNConv(width, width, add_self_loops=False)

@@ -20,21 +20,35 @@ def shared_dropout_mask(shape: tuple[int, ...], rate: float, device: torch.devic
     return torch.empty(shape, device=device).bernoulli_(keep).div_(keep)
 
 
-def draw_step_randomness(config: StackConfig, stack: Stack, h: Tensor, *, training: bool) -> dict[str, Any]:
-    """Return keyword arguments for `stack(h, ...)`, drawn from torch's default generator; none in evaluation.
+def check_mask(mask: Tensor | None, h: Tensor) -> None:
+    """Raise `ValueError` for a given dropout mask that does not have the shape (N, D) of the state `h`."""
+    if mask is not None and mask.shape != h.shape:
+        raise ValueError(
+            f"mask must have the shape of the node state, {tuple(h.shape)}, got {tuple(mask.shape)}; draw it by "
+            f"shared_dropout_mask({tuple(h.shape)}, rate)."
+        )
 
-    `mask`, one dropout mask for all layers, cut by groups: (N, D / G) each; only with `shared_dropout` and a rate above 0.
+
+def draw_step_randomness(config: StackConfig, stack: Stack, h: Tensor, mask: Tensor | None, *, training: bool) -> dict[str, Any]:
+    """Return keyword arguments for `stack(h, ...)`, drawn from torch's default generator; in evaluation only a given mask.
+
+    `mask`, one dropout mask for all layers, cut by groups: (N, D / G) each: the given one, or drawn; drawn only with
+    `shared_dropout` and a rate above 0.
 
     `edge_seed`, a seed per layer; only with edge dropout. The groups of a layer remove the same edges. Removing them again
     in the backward pass takes 8 bytes per layer, not a permutation.
 
     Args:
         h: (N, D), the state the stack begins with.
+        mask: (N, D), given by the caller, or None.
     """
-    if not training:
-        return {}
+    check_mask(mask, h)
     shared: dict[str, Any] = {}
-    if config.shared_dropout and config.dropout:
+    if mask is not None:
+        shared["mask"] = PerGroup(part.contiguous() for part in mask.chunk(stack.groups, dim=1))
+    if not training:
+        return shared
+    if mask is None and config.shared_dropout and config.dropout:
         shape = (h.shape[0], h.shape[1] // stack.groups)
         shared["mask"] = PerGroup([shared_dropout_mask(shape, config.dropout, h.device) for _ in range(stack.groups)])
     if _edge_dropout(config):

@@ -54,13 +54,21 @@ class RevGAT(AbstractModel):
         self.last = last
         self.num_species = _num_used(num_species)
 
-    def forward(self, graph: Graph, x: Tensor | None, species: Tensor | None = None, *, nodes: Tensor | None = None) -> Tensor:
+    def forward(
+        self,
+        graph: Graph,
+        x: Tensor | None,
+        species: Tensor | None = None,
+        *,
+        nodes: Tensor | None = None,
+        mask: Tensor | None = None,
+    ) -> Tensor:
         """Return the logits (N, T); see `AbstractModel`. Edge features and `nodes` are not used."""
         config = self.config
         inputs = nn.functional.dropout(self._inputs(x, species), config.input_dropout, self.training)
         h = self.first(inputs, graph)
         if self.stack is not None:
-            h = self.stack(h, graph, **draw_step_randomness(config, self.stack, h, training=self.training))
+            h = self.stack(h, graph, **draw_step_randomness(config, self.stack, h, mask, training=self.training))
         h = torch.relu(self.norm(h))
         return self.last(nn.functional.dropout(h, config.dropout, self.training), graph)
 

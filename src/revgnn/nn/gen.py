@@ -13,6 +13,17 @@ from revgnn.nn.mlp import MLP
 from revgnn.nn.norm import NormKind
 from revgnn.ops.aggregate import Max, Mean, Power, Reducer, Softmax, Sum, aggregate
 
+SCALED_BY_DEGREE = ("softmax-sum", "softmax-sum-semigrad", "power-sum")
+"""Aggregations whose result is multiplied by a power of the in-degree."""
+
+LEARNS = ("softmax", "power", "softmax-sum", "power-sum")
+"""Aggregations that can learn their temperature or exponent."""
+
+AGGREGATIONS = ("max", "mean", "sum", "softmax", "softmax-semigrad", "power", *SCALED_BY_DEGREE)
+
+CLAMP = (1e-7, 10.0)
+"""The limits of the authors' power mean."""
+
 
 class EdgeEncoding(NamedTuple):
     r"""Edge features and the linear map that all layers share: $A W_0 + b_0$, which would be E x D."""
@@ -73,7 +84,8 @@ class GENConv(AbstractConv):
 
     $m_{ij} = \mathrm{relu}(x_j + e_{ij}) + \epsilon$
 
-    $a_i = \mathrm{AGG}_j\, m_{ij}$; with message norm it is scaled to $s\, \lVert x_i \rVert\, a_i / \lVert a_i \rVert$
+    $a_i = \mathrm{AGG}_j\, m_{ij}$; "softmax-sum" and "power-sum" multiply it by $|N(i)|^{\sigma(y)}$, the in-degree to a power
+    between 0 and 1; message norm then scales it to $s\, \lVert x_i \rVert\, a_i / \lVert a_i \rVert$
 
     $x_i' = \mathrm{MLP}(x_i + a_i)$
 
@@ -82,21 +94,31 @@ class GENConv(AbstractConv):
 
     Shapes: x (N, in_channels); edge features (E, K) or an `EdgeEncoding`; returns (N, out_channels). Edge features in 16 bits are
     accepted too, as `graph.edge_attr`, with the scale `graph.edge_scale`.
-    Learned: the MLP; the edge map, if there are edge features; temperature or exponent, if `learn`; s, if `message_norm`.
+    Learned: the MLP; the edge map, if there are edge features; temperature or exponent, if `learn`; y, if `learn_degree`; s, if
+    `message_norm` and `learn_scale`. A y or an s that is not learned is a buffer.
+
+    Deviations from the authors' code: s is learned unless `learn_scale` is off (there it is fixed unless asked for); the power mean
+    clamps nothing unless `clamp_power` is on (there it always does); a softmax whose temperature is fixed passes gradients through
+    its weights (there it does not: "softmax-semigrad", "softmax-sum-semigrad").
 
     Args:
         in_channels, out_channels: widths.
-        aggregation: "max", "mean", "sum", "softmax", "softmax-semigrad" or "power".
+        aggregation: "max", "mean", "sum", "softmax", "softmax-semigrad", "power", "softmax-sum", "softmax-sum-semigrad" or
+            "power-sum".
         initial: temperature of softmax, exponent of power.
         learn: learn it.
+        degree_init: y of "softmax-sum", "softmax-sum-semigrad" and "power-sum", or its initial value.
+        learn_degree: learn it.
+        clamp_power: clamp messages, and the mean of their powers, to [1e-7, 10] ("power", "power-sum").
         edge_dim: width of the edge features (K), or of the shared encoding (D); None without edge features.
         norm: of the MLP's hidden layers.
         mlp_layers: linear layers in the MLP; hidden ones are twice as wide as the input.
         message_norm: see above; s starts at 1.
+        learn_scale: learn s.
         eps: epsilon.
 
     Raises:
-        ValueError: for an unknown aggregation, or `learn` with one that has no parameter.
+        ValueError: for an unknown aggregation, or for an option that it does not have.
     """
 
     def __init__(
@@ -107,10 +129,14 @@ class GENConv(AbstractConv):
         aggregation: str = "max",
         initial: float = 1.0,
         learn: bool = False,
+        degree_init: float = 0.0,
+        learn_degree: bool = False,
+        clamp_power: bool = False,
         edge_dim: int | None = None,
         norm: NormKind = "layer",
         mlp_layers: int = 2,
         message_norm: bool = False,
+        learn_scale: bool = True,
         eps: float = 1e-7,
     ) -> None:
         super().__init__()
@@ -118,16 +144,32 @@ class GENConv(AbstractConv):
         self.out_channels = out_channels
         self.aggregation = aggregation
         self.initial = initial
+        self.degree_init = degree_init
+        self.clamp_power = clamp_power
         self.eps = eps
         self.edge = nn.Linear(edge_dim, in_channels) if edge_dim is not None else None
         self.mlp = MLP(in_channels, out_channels, mlp_layers, norm)
-        self.scale = nn.Parameter(torch.ones(())) if message_norm else None
-        if learn and aggregation not in ("softmax", "power"):
-            raise ValueError(f"only softmax and power have something to learn, got aggregation={aggregation!r} with learn=True.")
+        self._check(learn=learn, learn_degree=learn_degree)
+        self.scale = _scalar(self, "scale", 1.0, learned=learn_scale) if message_norm else None
         self.learned = nn.Parameter(torch.tensor(float(initial))) if learn else None
-        self._reducer()  # refuses an unknown name at construction
-        if aggregation == "power":
-            Power(initial)  # refuses an exponent of 0, learned or not
+        self.degree = _scalar(self, "degree", degree_init, learned=learn_degree) if aggregation in SCALED_BY_DEGREE else None
+
+    def _check(self, *, learn: bool, learn_degree: bool) -> None:
+        aggregation = self.aggregation
+        if aggregation not in AGGREGATIONS:
+            *others, last = AGGREGATIONS
+            raise ValueError(f"unknown aggregation {aggregation!r}; choose {', '.join(others)} or {last}.")
+        if learn and aggregation not in LEARNS:
+            raise ValueError(f"only {', '.join(LEARNS)} have something to learn, got aggregation={aggregation!r} with learn=True.")
+        if learn_degree and aggregation not in SCALED_BY_DEGREE:
+            raise ValueError(
+                f"only {', '.join(SCALED_BY_DEGREE)} have a power of the degree, got aggregation={aggregation!r} with "
+                "learn_degree=True."
+            )
+        if "power" in aggregation:
+            Power(self.initial)  # refuses an exponent of 0, learned or not
+        elif self.clamp_power:
+            raise ValueError(f"clamp_power clamps the power mean, got aggregation={aggregation!r}; choose power or power-sum.")
 
     def reset_parameters(self) -> None:
         if self.edge is not None:
@@ -138,14 +180,19 @@ class GENConv(AbstractConv):
                 self.scale.fill_(1.0)
             if self.learned is not None:
                 self.learned.fill_(self.initial)
+            if self.degree is not None:
+                self.degree.fill_(self.degree_init)
 
     def forward(self, x: Tensor, graph: Graph, edge_attr: Tensor | EdgeEncoding | EdgeMap | None = None) -> Tensor:
         edges = self.edge_map(graph, edge_attr)
         attr, weight, bias = (None, None, None) if edges is None else edges
-        m = aggregate(x, graph, attr, weight, bias, how=self._reducer(), eps=self.eps, residual=self.scale is None)
+        is_plain = self.scale is None and self.degree is None
+        m = aggregate(x, graph, attr, weight, bias, how=self._reducer(), eps=self.eps, residual=is_plain)
+        if self.degree is not None:
+            m = m * graph.in_degree.to(self.degree.dtype).pow(self.degree.sigmoid()).to(m.dtype).unsqueeze(1)
         if self.scale is not None:
-            m = x + nn.functional.normalize(m, dim=1) * x.norm(dim=1, keepdim=True) * self.scale
-        return self.mlp(m)
+            m = nn.functional.normalize(m, dim=1) * x.norm(dim=1, keepdim=True) * self.scale
+        return self.mlp(m if is_plain else x + m)
 
     def edge_map(self, graph: Graph, edge_attr: Tensor | EdgeEncoding | EdgeMap | None) -> EdgeMap | None:
         """Return the edge features with the linear map from them to the channels, or None without edge features.
@@ -189,13 +236,20 @@ class GENConv(AbstractConv):
                 return Mean()
             case "sum":
                 return Sum()
-            case "softmax":
+            case "softmax" | "softmax-sum":
                 return Softmax(value)
-            case "softmax-semigrad":
+            case "softmax-semigrad" | "softmax-sum-semigrad":
                 return Softmax(value, semi_gradient=True)
-            case "power":
-                return Power(value)
-        raise ValueError(f"unknown aggregation {self.aggregation!r}; choose max, mean, sum, softmax, softmax-semigrad or power.")
+        return Power(value, CLAMP, CLAMP) if self.clamp_power else Power(value)
 
     def extra_repr(self) -> str:
         return f"{self.in_channels}, {self.out_channels}, aggregation={self.aggregation!r}"
+
+
+def _scalar(module: nn.Module, name: str, value: float, *, learned: bool) -> Tensor:
+    """Return a number of a module, shape (): a parameter if it is learned, else a buffer. Both are saved."""
+    tensor = torch.tensor(float(value))
+    if learned:
+        return nn.Parameter(tensor)
+    module.register_buffer(name, tensor)
+    return module.get_buffer(name)

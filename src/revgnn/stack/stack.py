@@ -14,6 +14,7 @@ from revgnn.stack.arguments import BlockArguments
 from revgnn.stack.backprop import Backprop
 from revgnn.stack.execution import Execution
 from revgnn.stack.host_access import HostDependent, StateRangeError
+from revgnn.stack.inverse import invert_layers
 from revgnn.stack.layers import AbstractLayer, AdditiveCoupling, Residual
 from revgnn.stack.replay import Conditions, buffer_versions, frozen_statistics
 from revgnn.stack.reversible import Reversible
@@ -109,9 +110,30 @@ class Stack(HostDependent, nn.Module):
         return self(x, *args, **kwargs)
 
     def _run(self, x: Tensor, args: tuple[Any, ...], kwargs: dict[str, Any], conditions: Conditions | None) -> Tensor:
-        dtype = torch.float64 if self.state == "float64" else torch.promote_types(x.dtype, torch.float32)
-        bits = None if self.state == "plain" else GRID_BITS[dtype] - self.coarsened
+        dtype, bits = self._dtype_and_bits(x)
         return run_stack(self.sequence, x, *args, gradient=self.gradient, bits=bits, dtype=dtype, conditions=conditions, **kwargs)
+
+    def _dtype_and_bits(self, x: Tensor) -> tuple[torch.dtype, int | None]:
+        """Return the dtype of the state for this input, and q of its grid."""
+        dtype = torch.float64 if self.state == "float64" else torch.promote_types(x.dtype, torch.float32)
+        return dtype, None if self.state == "plain" else GRID_BITS[dtype] - self.coarsened
+
+    def inverse(self, y: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+        """Return the state before the layers, for the state (N, D) after them and the arguments of the call that made it.
+
+        With `state="grid"` it is the input of that call, rounded to the grid, to the last bit. With "plain", and with "float64"
+        for a float32 input, it is as near as rounding allows. Blocks that draw random numbers draw those of the call if
+        `torch.manual_seed` precedes both. Statistics of batch norm are not updated.
+
+        Gradients, if they are enabled, are those of plain backpropagation, which stores every activation.
+
+        Raises:
+            ValueError: for a layer without an inverse, or shapes that do not fit.
+            StateRangeError: if a state on the way is outside the range of its grid, where sums are not exact.
+        """
+        dtype, bits = self._dtype_and_bits(y)
+        with frozen_statistics([self]):
+            return invert_layers(self.sequence, y, args, kwargs, bits, dtype, Conditions.now(y.device, self.host_access))
 
     def get_extra_state(self) -> Tensor:
         return torch.tensor([self.coarsened])

@@ -11,7 +11,9 @@ from pydantic.fields import FieldInfo
 from revgnn.models.config.tagged import choose
 
 Conv = Literal["gen", "gcn", "sage", "gat"]
-Aggregation = Literal["max", "mean", "sum", "softmax", "softmax-semigrad", "power"]
+Aggregation = Literal[
+    "max", "mean", "sum", "softmax", "softmax-semigrad", "power", "softmax-sum", "softmax-sum-semigrad", "power-sum"
+]
 
 
 class ConvConfig(BaseModel):
@@ -29,7 +31,21 @@ class GENConfig(ConvConfig):
     aggregation: Aggregation = Field(default="max", description="How messages are reduced (gen; sage: mean or sum).")
     learn_aggregation: bool = Field(default=False, description="Learn the softmax temperature or the power exponent (gen).")
     aggregation_init: float = Field(default=1.0, description="Temperature or exponent; its initial value if it is learned (gen).")
+    degree_init: float = Field(
+        default=0.0,
+        description="y of softmax-sum, softmax-sum-semigrad and power-sum, results times the in-degree to the power "
+        "sigmoid(y); its initial value if it is learned (gen).",
+    )
+    learn_degree: bool = Field(default=False, description="Learn y (gen).")
+    clamp_power: bool = Field(
+        default=False,
+        description="Clamp messages and the mean of their powers to [1e-7, 10], as the authors' code does (gen, power).",
+    )
     message_norm: bool = Field(default=False, description="Scale the aggregate to the norm of the node's own state (gen).")
+    learn_message_scale: bool = Field(
+        default=True,
+        description="Learn the factor of message_norm, which starts at 1; the authors' code fixes it by default (gen).",
+    )
     mlp_layers: int = Field(default=2, ge=1, description="Linear layers of the MLP after aggregation (gen).")
     edge_features: bool = Field(default=True, description="Use edge features if the data set has them (gen).")
 

@@ -33,9 +33,9 @@ def aggregate(
 
     $\mathrm{out}_i = \mathrm{AGG}_{j \to i}\; \mathrm{relu}(x_j + A_{ij} W + b) + \epsilon$
 
-    A node that no edge reaches gets 0. Differentiable once in `x`, `edge_attr`, `weight`, `bias` and the temperature or
-    exponent of `how`. On the CPU the memory needed is that of a few tensors of the shape of `x`; sums run in a fixed order,
-    so any number of threads gives the same bits.
+    A node that no edge reaches gets 0, except from a `Power` with `clamp_mean`. Differentiable once in `x`, `edge_attr`,
+    `weight`, `bias` and the temperature or exponent of `how`. On the CPU the memory needed is that of a
+    few tensors of the shape of `x`; sums run in a fixed order, so any number of threads gives the same bits.
 
     Args:
         x: (N, C), floating point. float32 and float64 are computed as they are, bfloat16 and float16 in float32.
@@ -74,7 +74,25 @@ def aggregate(
     walks_by_source = backend == "gpu" or (how.backward_reads_x and (edge_attr is None or edge_attr.shape[1] == 0))
     by_source = graph.by_source if differentiable and walks_by_source else (None, None, None)
     structure: list[Any] = [learned, graph.indptr, graph.src, *by_source]
-    return OPERATOR(Inputs(*tensors, *structure), Spec(how.without_tensor(), eps, residual), backend).to(x.dtype)
+    inputs = Inputs(*tensors, *structure)
+    if isinstance(how, Power) and how.clamp_mean is not None:
+        root = OPERATOR(inputs, Spec(how.without_tensor(), eps), backend)
+        root = _with_clamped_mean(root, graph, how.p, *how.clamp_mean)
+        return (tensors[0] + root if residual else root).to(x.dtype)
+    return OPERATOR(inputs, Spec(how.without_tensor(), eps, residual), backend).to(x.dtype)
+
+
+def _with_clamped_mean(root: Tensor, graph: Graph, p: float | Tensor, low: float, high: float) -> Tensor:
+    r"""Return $\mathrm{clamp}(\mathrm{mean})^{1/p}$ from the root $\mathrm{mean}^{1/p}$ that the kernels compute.
+
+    The root is compared with those of the limits, in reverse if p < 0. A root within a few roundings of a limit counts as inside: a
+    mean that equals the limit is clamped to itself and passes its gradient on.
+    """
+    exponent = torch.as_tensor(p, dtype=torch.float64, device=root.device).reshape(())
+    sign, slack = exponent.sign().to(root), 1 + 8 * torch.finfo(root.dtype).eps * exponent.sign().to(root)
+    lowest, highest = ((limit ** (1 / exponent)).to(root) for limit in (low, high))
+    below = (sign * root * slack < sign * lowest) | (graph.in_degree == 0).unsqueeze(1)
+    return torch.where(below, lowest, torch.where(sign * root > sign * highest * slack, highest, root))
 
 
 def _to(t: Tensor | None, dtype: torch.dtype) -> Tensor | None:

@@ -47,8 +47,10 @@ def aggregate(
             peak = _amax(score.detach(), graph)
             raised = (score - peak[graph.dst]).exp()
             return _sum(m * raised, graph) / _filled(_sum(raised, graph), graph, 1.0)
-        case Power(p, clamp):
+        case Power(p, clamp, clamp_mean):
             m = m if clamp is None else m.clamp(*clamp)
+            if clamp_mean is not None:
+                return _mean(m**p, graph).clamp(*clamp_mean) ** (1 / p)
             return _filled(_mean(m**p, graph), graph, 1.0) ** (1 / p) * _occupied(graph, m.dtype)
 
 

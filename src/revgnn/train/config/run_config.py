@@ -23,6 +23,15 @@ FREE_ON_RESUME = frozenset({"epochs", "save_every", "data.root", "data.download"
 """Keys that may change when a run is resumed. They alter how long it runs, where the data lies or how steps are launched, not what
 a step computes."""
 
+LATER_KEYS = {
+    "model.degree_init": 0.0,
+    "model.learn_degree": False,
+    "model.clamp_power": False,
+    "model.learn_message_scale": True,
+}
+"""Keys that were added after runs had been saved, with their defaults. At its default such a key is not part of a digest, so that
+earlier runs can be resumed."""
+
 
 class RunConfig(Section):
     """A run. The same value gives the same run. It is saved with the run as config.yaml."""
@@ -173,6 +182,7 @@ def digest_as_written(path: Path) -> str:
 
 
 def _digest(flat: Mapping[str, Any]) -> str:
+    flat = {key: value for key, value in flat.items() if key not in LATER_KEYS or value != LATER_KEYS[key]}
     return hashlib.sha256(json.dumps(_identity(flat), sort_keys=True).encode()).hexdigest()[:16]
 
 
