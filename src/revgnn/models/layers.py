@@ -44,20 +44,25 @@ def make_conv(config: ModelConfig, edges: EdgeEncoder | None) -> nn.Module:
     width, settings = config.block_channels, config.convolution
     match settings:
         case GENConfig():
+            power = "power" in settings.aggregation
             return GENConv(
                 width,
                 width,
-                aggregation=settings.aggregation,
-                initial=settings.aggregation_init,
-                learn=settings.learn_aggregation,
+                aggr=settings.aggregation,
+                t=settings.aggregation_init,
+                learn_t=settings.learn_aggregation and not power,
+                p=settings.aggregation_init,
+                learn_p=settings.learn_aggregation and power,
+                msg_norm=settings.message_norm,
+                learn_msg_scale=settings.learn_message_scale,
+                norm=config.norm,
+                num_layers=settings.mlp_layers,
+                bias=True,
+                edge_dim=None if edges is None else edges.out_features,
+                map_edges=True,
                 degree_init=settings.degree_init,
                 learn_degree=settings.learn_degree,
                 clamp_power=settings.clamp_power,
-                edge_dim=None if edges is None else edges.out_features,
-                norm=config.norm,
-                mlp_layers=settings.mlp_layers,
-                message_norm=settings.message_norm,
-                learn_scale=settings.learn_message_scale,
             )
         case GCNConfig():
             return GCNConv(width, width, add_self_loops=False)

@@ -9,7 +9,7 @@ class _LazyGlorot(nn.LazyLinear):
     """A linear map that draws Glorot uniform weights once it knows its width."""
 
     def reset_parameters(self) -> None:
-        if not self.has_uninitialized_params():
+        if not self.has_uninitialized_params() and self.in_features != 0:
             nn.init.xavier_uniform_(self.weight)
 
 
