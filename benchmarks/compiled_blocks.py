@@ -52,7 +52,7 @@ def make_block(kind: str, width: int, edge_features: int) -> nn.Module:
     """Return a block of one of `KINDS`."""
     if kind == "plain torch":
         return PlainBlock(width)
-    return PreActivation(GENConv(width, width, edge_dim=edge_features))
+    return PreActivation(GENConv(width, width, aggr="max", norm="layer", bias=True, edge_dim=edge_features, map_edges=True))
 
 
 def cxx_compiler() -> str | None:

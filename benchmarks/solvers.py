@@ -40,7 +40,10 @@ def problem(args: argparse.Namespace, aggregation: str, seed: int) -> tuple[Step
     nodes, edges, channels, features = args.nodes, args.edges, args.channels, args.edge_features
     attr = torch.rand(edges, features) if features else None
     graph = Graph.from_edge_index(torch.randint(0, nodes, (2, edges)), nodes, attr)
-    convs = [GENConv(channels, channels, aggregation=aggregation, edge_dim=features or None) for _ in range(2)]
+    convs = [
+        GENConv(channels, channels, aggregation, norm="layer", bias=True, edge_dim=features or None, map_edges=True)
+        for _ in range(2)
+    ]
     block = EquilibriumBlock(convs[0], convs[1], (nn.LayerNorm(channels), nn.LayerNorm(channels)))
     encoded = torch.randn(nodes, channels)
     rest = () if graph.edge_attr is None else (graph.edge_attr,)

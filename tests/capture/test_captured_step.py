@@ -193,7 +193,7 @@ def test_a_stack_in_a_block_and_two_backward_passes(data, random_graph) -> None:
 
 class GENConvBlock(PreActivation):
     def __init__(self, width: int) -> None:
-        super().__init__(GENConv(width, width), dropout=0.2)
+        super().__init__(GENConv(width, width, aggr="max", norm="layer", bias=True), dropout=0.2)
 
 
 def test_on_the_cpu_a_call_is_the_step_as_it_is(data, random_graph) -> None:
@@ -619,7 +619,9 @@ def test_a_step_that_reads_on_the_host_is_refused_in_each_call(monkeypatch) -> N
 
 
 def test_frozen_and_unused_parameters(data, random_graph, monkeypatch) -> None:
-    stack = ResidualStack([PreActivation(GENConv(16, 16)) for _ in range(3)], gradient=Checkpoint())
+    stack = ResidualStack(
+        [PreActivation(GENConv(16, 16, aggr="max", norm="layer", bias=True)) for _ in range(3)], gradient=Checkpoint()
+    )
     stack.layers[0].requires_grad_(False)
     stack.register_parameter("unused", nn.Parameter(torch.ones(2)))
 

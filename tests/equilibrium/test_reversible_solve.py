@@ -127,7 +127,7 @@ def test_for_any_number_of_iterations(steps: int) -> None:
 
 
 def paper_block(aggregation: str, edge_dim: int | None, channels: int = 16) -> EquilibriumBlock:
-    convs = [GENConv(channels, channels, aggregation=aggregation, edge_dim=edge_dim) for _ in range(2)]
+    convs = [GENConv(channels, channels, aggregation, norm="layer", bias=True, edge_dim=edge_dim, map_edges=True) for _ in range(2)]
     return EquilibriumBlock(convs[0], convs[1], (nn.LayerNorm(channels), nn.LayerNorm(channels)))
 
 

@@ -158,7 +158,7 @@ def test_other_dimensions(shape: tuple[int, ...], dim: int) -> None:
 
 def test_our_convolutions_on_a_graph(x, random_graph) -> None:
     torch.manual_seed(0)
-    layer = GroupAddRev(PreActivation(GENConv(16, 16)), num_groups=2)
+    layer = GroupAddRev(PreActivation(GENConv(16, 16, aggr="max", norm="layer", bias=True)), num_groups=2)
     stored = copy.deepcopy(layer)
     stored.disable = True
     assert_gradients_equal(layer, stored, x.requires_grad_(), random_graph)

@@ -111,7 +111,7 @@ def test_anderson_does_not_stall_far_from_the_solution(aggregation: str, seed: i
     """If the window keeps all old changes, the residual of these two blocks stays above 0.1 for 30 evaluations."""
     torch.manual_seed(seed)
     graph = Graph.from_edge_index(torch.randint(0, 2000, (2, 40_000)), 2000)
-    convs = [GENConv(32, 32, aggregation=aggregation) for _ in range(2)]
+    convs = [GENConv(32, 32, aggregation, norm="layer", bias=True) for _ in range(2)]
     block = EquilibriumBlock(convs[0], convs[1], (nn.LayerNorm(32), nn.LayerNorm(32)))
     encoded = torch.randn(2000, 32)
     assert Anderson(30, 0.0).solve(lambda z: block(z, encoded, graph), torch.zeros(2000, 32)).residual < 0.03

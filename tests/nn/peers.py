@@ -26,7 +26,7 @@ def assert_equal_to_peer(ours: AbstractConv, peer: nn.Module, x: Tensor, edge_in
             parameter.uniform_(-0.5, 0.5)
     ours.load_state_dict(peer.state_dict())
     graph = Graph.from_edge_index(edge_index, x.shape[0])
-    projection = torch.randn(x.shape[0], ours.out_channels, dtype=x.dtype)
+    projection = torch.randn_like(ours(x, graph))
     results = []
     for conv, adjacency in ((ours, graph), (peer, edge_index)):
         leaf = x.clone().requires_grad_()

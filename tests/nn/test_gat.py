@@ -29,12 +29,14 @@ OPTIONS = [
 @pytest.mark.parametrize("options", OPTIONS, ids=str)
 def test_equals_pyg_on_cora(copy_of_real_data: Callable[[str], Path], options: dict[str, Any]) -> None:
     x, edge_index = cora(copy_of_real_data("planetoid/Cora"))
-    assert_equal_to_peer(GATConv(1433, 8, **options), PeerGATConv(1433, 8, add_self_loops=False, **options), x, edge_index)
+    assert_equal_to_peer(
+        GATConv(1433, 8, add_self_loops=False, **options), PeerGATConv(1433, 8, add_self_loops=False, **options), x, edge_index
+    )
 
 
 def dense(conv: GATConv, x: Tensor, graph: Graph, kept: Tensor | None = None) -> Tensor:
     """Attention edge by edge, with RevGAT's options as the authors' code applies them: degrees are those of all edges."""
-    h = conv.lin(x).view(-1, conv.heads, conv.channels)
+    h = conv.lin(x).view(-1, conv.heads, conv.out_channels)
     term_dst = (h * conv.att_dst).sum(-1) if conv.att_dst is not None else torch.zeros(h.shape[:2], dtype=h.dtype)
     if conv.symmetric:
         h = h * graph.out_degree.clamp(min=1).to(h.dtype).pow(-0.5).view(-1, 1, 1)
@@ -59,7 +61,7 @@ def dense(conv: GATConv, x: Tensor, graph: Graph, kept: Tensor | None = None) ->
 @pytest.mark.parametrize("symmetric", [True, False])
 def test_is_attention_edge_by_edge(named: NamedGraph, destination: bool, symmetric: bool) -> None:
     graph = named.graph
-    conv = GATConv(5, 7, heads=3, destination=destination, symmetric=symmetric, residual=True).double()
+    conv = GATConv(5, 7, add_self_loops=False, heads=3, destination=destination, symmetric=symmetric, residual=True).double()
     x = torch.randn(graph.num_nodes, 5, dtype=torch.float64, requires_grad=True)
     results = [
         [out, *torch.autograd.grad(out.square().sum(), [x, *conv.parameters()])] for out in (conv(x, graph), dense(conv, x, graph))
@@ -69,13 +71,15 @@ def test_is_attention_edge_by_edge(named: NamedGraph, destination: bool, symmetr
 
 
 def test_without_a_destination_term_there_is_no_parameter_for_it() -> None:
-    names = [name for name, _ in GATConv(5, 7, destination=False, residual=True, bias=False).named_parameters()]
+    names = [
+        name for name, _ in GATConv(5, 7, add_self_loops=False, destination=False, residual=True, bias=False).named_parameters()
+    ]
     assert names == ["att_src", "lin.weight", "res.weight"]
 
 
 def test_symmetric_with_equal_weights_is_the_normalised_adjacency() -> None:
     graph = dict(awkward_graphs())["power law"]
-    conv = GATConv(5, 5, symmetric=True, destination=False).double()
+    conv = GATConv(5, 5, add_self_loops=False, symmetric=True, destination=False).double()
     with torch.no_grad():
         conv.att_src.zero_()
         conv.lin.weight.copy_(torch.eye(5))
@@ -88,7 +92,7 @@ def test_symmetric_with_equal_weights_is_the_normalised_adjacency() -> None:
 
 def test_dropout_replays_from_the_global_generator() -> None:
     graph = dict(awkward_graphs())["complete"]
-    conv, x = GATConv(5, 7, heads=3, dropout=0.5), torch.randn(17, 5)
+    conv, x = GATConv(5, 7, add_self_loops=False, heads=3, dropout=0.5), torch.randn(17, 5)
     outputs = []
     for seed in (3, 3, 4):
         torch.manual_seed(seed)
@@ -105,7 +109,7 @@ def test_dropout_replays_from_the_global_generator() -> None:
 def test_same_bits_every_time() -> None:
     """Gradients that gather by node must not depend on which thread comes first (torch's own `term[index]` would)."""
     graph = Graph.from_edge_index(torch.randint(0, 700, (2, 90_000)), 700)
-    conv, x = GATConv(5, 7, heads=3, symmetric=True), torch.randn(700, 5, requires_grad=True)
+    conv, x = GATConv(5, 7, add_self_loops=False, heads=3, symmetric=True), torch.randn(700, 5, requires_grad=True)
     threads = torch.get_num_threads()
     results = []
     try:
@@ -121,7 +125,7 @@ def test_same_bits_every_time() -> None:
 
 def test_under_autocast() -> None:
     graph = dict(awkward_graphs())["power law"]
-    conv, x = GATConv(5, 7, heads=3), torch.randn(graph.num_nodes, 5)
+    conv, x = GATConv(5, 7, add_self_loops=False, heads=3), torch.randn(graph.num_nodes, 5)
     with torch.autocast("cpu", torch.bfloat16):
         out = conv(x, graph)
     torch.testing.assert_close(out.float(), conv(x, graph), rtol=0.1, atol=0.1)
@@ -129,7 +133,7 @@ def test_under_autocast() -> None:
 
 def test_compiles_into_one_graph() -> None:
     graph = dict(awkward_graphs())["power law"]
-    conv, x = GATConv(5, 7, heads=3, symmetric=True), torch.randn(graph.num_nodes, 5)
+    conv, x = GATConv(5, 7, add_self_loops=False, heads=3, symmetric=True), torch.randn(graph.num_nodes, 5)
     assert graph.out_degree.numel() == graph.num_nodes  # sorted by source before tracing
     compiled = torch.compile(conv, fullgraph=True, backend="aot_eager")
     torch.testing.assert_close(compiled(x, graph), conv(x, graph))
@@ -169,7 +173,7 @@ def value_and_gradients(out: Tensor, x: Tensor, conv: GATConv) -> list[Tensor]:
 def test_edge_dropout_is_attention_without_those_edges(named: NamedGraph, rate: float) -> None:
     """In float32, no further from float64 than twice plain torch is; at 0.9 whole neighbourhoods vanish."""
     graph, kept = named.graph, kept_edges(named.graph, rate, seed=5)
-    conv = GATConv(5, 7, heads=3, destination=rate < 0.5, symmetric=True, residual=True, edge_dropout=rate)
+    conv = GATConv(5, 7, add_self_loops=False, heads=3, destination=rate < 0.5, symmetric=True, residual=True, edge_dropout=rate)
     x = torch.randn(graph.num_nodes, 5, requires_grad=True)
     exact, wide = copy.deepcopy(conv).double(), x.detach().double().requires_grad_()
     with nan_filled_empty():
@@ -183,7 +187,7 @@ def test_edge_dropout_is_attention_without_those_edges(named: NamedGraph, rate: 
 
 @pytest.mark.parametrize("named", [g for g in awkward_graphs() if g.name in ("star in", "doubled edges", "no edges")], ids=str)
 def test_edge_dropout_passes_gradcheck(named: NamedGraph) -> None:
-    conv = GATConv(3, 2, heads=2, symmetric=True, residual=True, edge_dropout=0.4).double()
+    conv = GATConv(3, 2, add_self_loops=False, heads=2, symmetric=True, residual=True, edge_dropout=0.4).double()
     x = torch.randn(named.graph.num_nodes, 3, dtype=torch.float64, requires_grad=True)
 
     def run(x: Tensor, *parameters: Tensor) -> Tensor:
@@ -202,7 +206,7 @@ def test_edge_dropout_leaves_out_the_same_edges_for_all_heads(monkeypatch: pytes
         return edge_softmax(scores, graph)
 
     monkeypatch.setattr("revgnn.nn.gat.edge_softmax", spy)
-    conv, x = GATConv(5, 7, heads=3, edge_dropout=0.3), torch.randn(graph.num_nodes, 5)
+    conv, x = GATConv(5, 7, add_self_loops=False, heads=3, edge_dropout=0.3), torch.randn(graph.num_nodes, 5)
     random = torch.get_rng_state()
     for seed in (3, 3, 4):
         conv(x, graph, edge_seed=seed)
@@ -215,7 +219,7 @@ def test_edge_dropout_leaves_out_the_same_edges_for_all_heads(monkeypatch: pytes
 
 def test_edge_dropout_without_a_seed_replays_from_the_global_generator() -> None:
     graph = dict(awkward_graphs())["complete"]
-    conv, x = GATConv(5, 7, heads=3, edge_dropout=0.5), torch.randn(17, 5)
+    conv, x = GATConv(5, 7, add_self_loops=False, heads=3, edge_dropout=0.5), torch.randn(17, 5)
     outputs = []
     for seed in (3, 3, 4):
         torch.manual_seed(seed)
@@ -226,7 +230,7 @@ def test_edge_dropout_without_a_seed_replays_from_the_global_generator() -> None
 
 def test_evaluation_drops_no_edges() -> None:
     graph = dict(awkward_graphs())["power law"]
-    conv, x = GATConv(5, 7, heads=3, edge_dropout=0.5).eval(), torch.randn(graph.num_nodes, 5)
+    conv, x = GATConv(5, 7, add_self_loops=False, heads=3, edge_dropout=0.5).eval(), torch.randn(graph.num_nodes, 5)
     random = torch.get_rng_state()
     with_all = conv(x, graph, edge_seed=1)
     assert torch.equal(random, torch.get_rng_state())
@@ -239,7 +243,7 @@ def test_attention_builds_no_edge_states() -> None:
     nodes, edges, heads, channels = 200, 20_000, 2, 64
     graph = Graph.from_edge_index(torch.randint(0, nodes, (2, edges)), nodes)
     assert graph.by_source.edge.numel() == graph.dst.numel() == edges
-    conv = GATConv(8, channels, heads=heads, dropout=0.2, edge_dropout=0.3, symmetric=True, residual=True)
+    conv = GATConv(8, channels, add_self_loops=False, heads=heads, dropout=0.2, edge_dropout=0.3, symmetric=True, residual=True)
     x = torch.randn(nodes, 8, requires_grad=True)
     conv(x, graph).sum().backward()  # compiles the kernels
     assert peak_bytes(lambda: conv(x, graph).sum().backward()) < 0.25 * edges * heads * channels * 4

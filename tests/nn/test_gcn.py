@@ -14,13 +14,18 @@ from tests.nn.peers import assert_equal_to_peer, cora
 
 def test_equals_pyg_on_cora(copy_of_real_data: Callable[[str], Path]) -> None:
     x, edge_index = cora(copy_of_real_data("planetoid/Cora"))
-    assert_equal_to_peer(GCNConv(1433, 16), PeerGCNConv(1433, 16, add_self_loops=False), x, edge_index)
-    assert_equal_to_peer(GCNConv(16, 32, bias=False), PeerGCNConv(16, 32, add_self_loops=False, bias=False), x[:, :16], edge_index)
+    assert_equal_to_peer(GCNConv(1433, 16, add_self_loops=False), PeerGCNConv(1433, 16, add_self_loops=False), x, edge_index)
+    assert_equal_to_peer(
+        GCNConv(16, 32, add_self_loops=False, bias=False),
+        PeerGCNConv(16, 32, add_self_loops=False, bias=False),
+        x[:, :16],
+        edge_index,
+    )
 
 
 @pytest.mark.parametrize("named", awkward_graphs(), ids=str)
 def test_is_the_normalised_adjacency(named: NamedGraph) -> None:
-    graph, conv = named.graph, GCNConv(5, 3).double()
+    graph, conv = named.graph, GCNConv(5, 3, add_self_loops=False).double()
     torch.nn.init.normal_(conv.bias)
     x = torch.randn(graph.num_nodes, 5, dtype=torch.float64)
     adjacency = torch.zeros(graph.num_nodes, graph.num_nodes, dtype=torch.float64)

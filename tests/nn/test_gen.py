@@ -31,7 +31,7 @@ def definition(conv: GENConv, x: Tensor, graph: Graph) -> Tensor:
                 score = parameter * m
                 weights = (score.detach() if "semigrad" in conv.aggregation else score).softmax(0)
                 a = (weights * m).sum(0)
-            case "power" if conv.clamp_power:
+            case "power" if conv.clamp is not None:
                 powers = m.clamp(LOW, HIGH) ** parameter
                 mean = powers.mean(0) if len(m) else torch.zeros_like(x[0])
                 a = mean.clamp(LOW, HIGH) ** (1 / parameter)
@@ -54,7 +54,7 @@ def definition(conv: GENConv, x: Tensor, graph: Graph) -> Tensor:
 
 def assert_is_definition(graph: Graph, scale_of_x: float = 1.0, **options: Any) -> None:
     torch.manual_seed(0)
-    conv = GENConv(5, 5, edge_dim=3, **options).double()
+    conv = GENConv(5, 5, edge_dim=3, norm="layer", bias=True, **options).double()
     x = (scale_of_x * torch.randn(graph.num_nodes, 5, dtype=torch.float64)).requires_grad_()
     projection = torch.randn(graph.num_nodes, 5, dtype=torch.float64)
     learned = dict(conv.named_parameters())
@@ -75,16 +75,16 @@ def assert_is_definition(graph: Graph, scale_of_x: float = 1.0, **options: Any) 
 
 
 LEARNING = {
-    "softmax-sum": {"initial": 0.7, "learn": True, "learn_degree": True, "degree_init": 0.4},
-    "softmax-sum-semigrad": {"initial": 0.7, "learn_degree": True},
-    "power-sum": {"initial": 1.7, "learn": True, "learn_degree": True, "degree_init": -1.2},
+    "softmax-sum": {"t": 0.7, "learn_t": True, "learn_degree": True, "degree_init": 0.4},
+    "softmax-sum-semigrad": {"t": 0.7, "learn_degree": True},
+    "power-sum": {"p": 1.7, "learn_p": True, "learn_degree": True, "degree_init": -1.2, "clamp_power": False},
 }
 
 
 @pytest.mark.parametrize("named", GRAPHS, ids=str)
 @pytest.mark.parametrize("aggregation", AGGREGATIONS)
 def test_every_aggregation_is_its_definition(aggregation: str, named: NamedGraph) -> None:
-    assert_is_definition(named.graph, aggregation=aggregation, **LEARNING.get(aggregation, {}))
+    assert_is_definition(named.graph, aggr=aggregation, **LEARNING.get(aggregation, {}))
 
 
 @pytest.mark.parametrize("named", GRAPHS, ids=str)
@@ -95,7 +95,7 @@ def test_clamped_messages_and_mean(exponent: float, aggregation: str, named: Nam
 
     With exponent 1 and epsilon at the limit, rounding decides on which side of it the definition is: hence another epsilon.
     """
-    options = {"aggregation": aggregation, "initial": exponent, "learn": True, "clamp_power": True}
+    options = {"aggr": aggregation, "p": exponent, "learn_p": True, "clamp_power": True}
     for scale_of_x in (0.01, 1.0, 30.0):
         assert_is_definition(named.graph, scale_of_x, eps=2e-7 if exponent == 1.0 else 1e-7, **options)
 
@@ -105,7 +105,7 @@ def test_the_mean_is_clamped_and_not_only_the_messages() -> None:
     graph = Graph.from_edge_index(torch.tensor([[0, 1], [2, 2]]), 3)
     x = torch.full((3, 2), 8.0, dtype=torch.float64)
     torch.manual_seed(0)
-    conv = GENConv(2, 2, aggregation="power", initial=2.0, clamp_power=True).double()
+    conv = GENConv(2, 2, aggr="power", p=2.0, clamp_power=True).double()
     conv.mlp = torch.nn.Identity()
     expected = torch.tensor([LOW**0.5, LOW**0.5, HIGH**0.5], dtype=torch.float64).unsqueeze(1) + x
     torch.testing.assert_close(conv(x, graph), expected)
@@ -128,20 +128,20 @@ def test_a_tiny_exponent(exponent: float) -> None:
 @pytest.mark.parametrize("aggregation", ["max", "softmax-sum"])
 def test_message_norm(aggregation: str, learn_scale: bool) -> None:
     for named in GRAPHS:
-        assert_is_definition(named.graph, aggregation=aggregation, message_norm=True, learn_scale=learn_scale)
+        assert_is_definition(named.graph, aggr=aggregation, msg_norm=True, learn_msg_scale=learn_scale)
 
 
 def test_what_is_not_learned_is_a_buffer() -> None:
-    """It is saved, and no optimiser sees it. The scale of message norm is learned unless it is asked not to be."""
-    fixed = GENConv(4, 4, aggregation="softmax-sum", message_norm=True, learn_scale=False)
-    learned = GENConv(4, 4, aggregation="softmax-sum", message_norm=True, learn_degree=True)
+    """It is saved, and no optimiser sees it. The scale of message norm is learned if it is asked to be."""
+    fixed = GENConv(4, 4, aggr="softmax-sum", msg_norm=True)
+    learned = GENConv(4, 4, aggr="softmax-sum", msg_norm=True, learn_msg_scale=True, learn_degree=True)
     assert fixed.state_dict().keys() == learned.state_dict().keys() >= {"scale", "degree"}
     assert not {"scale", "degree"} & dict(fixed.named_parameters()).keys()
     assert {"scale", "degree"} <= dict(learned.named_parameters()).keys()
 
 
 def test_y_is_0_at_the_start() -> None:
-    conv = GENConv(4, 4, aggregation="power-sum", learn_degree=True)
+    conv = GENConv(4, 4, aggr="power-sum", learn_degree=True)
     assert conv.degree.item() == 0.0
     with torch.no_grad():
         conv.degree.fill_(3.0)
@@ -152,12 +152,14 @@ def test_y_is_0_at_the_start() -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"aggregation": "median"}, "unknown aggregation 'median'; choose max, mean, .* or power-sum"),
-        ({"aggregation": "max", "learn": True}, "only softmax, power, softmax-sum, power-sum have something to learn"),
-        ({"aggregation": "softmax-sum-semigrad", "learn": True}, "have something to learn"),
-        ({"aggregation": "softmax", "learn_degree": True}, "only softmax-sum, .*power-sum have a power of the degree"),
-        ({"aggregation": "max", "clamp_power": True}, "clamp_power clamps the power mean, got aggregation='max'"),
-        ({"aggregation": "power-sum", "initial": 0.0}, "no exponent 0"),
+        ({"aggr": "median"}, "unknown aggregation aggr='median'; choose max, mean, .* or power-sum"),
+        ({"aggr": ["softmax", "power"]}, r"unknown aggregation aggr=\['softmax', 'power'\]; choose max"),
+        ({"aggr": "max", "learn_t": True}, "only softmax and softmax-sum have this to learn, got aggr='max' with learn_t=True"),
+        ({"aggr": "softmax", "learn_p": True}, "only power and power-sum have this to learn, got aggr='softmax' with learn_p=True"),
+        ({"aggr": "softmax-sum-semigrad", "learn_t": True}, "have this to learn"),
+        ({"aggr": "softmax", "learn_degree": True}, "only softmax-sum, .*power-sum have a power of the degree"),
+        ({"aggr": "max", "clamp_power": True}, "clamp_power clamps the power mean, got aggr='max'"),
+        ({"aggr": "power-sum", "p": 0.0}, "no exponent 0"),
     ],
 )
 def test_options_that_do_not_fit(options: dict[str, Any], message: str) -> None:

@@ -13,7 +13,7 @@ from revgnn.nn import GENConv, PreActivation
 
 def test_pre_activation_is_its_formula() -> None:
     graph = Graph.from_edge_index(torch.randint(0, 9, (2, 30)), 9)
-    block = PreActivation(GENConv(6, 6)).double()
+    block = PreActivation(GENConv(6, 6, aggr="max", norm="layer", bias=True)).double()
     x, mask = torch.randn(9, 6, dtype=torch.float64), shared_dropout_mask((9, 6), 0.5).double()
     h = torch.relu(block.norm(x)) * mask
     expected = block.conv(h, graph)
@@ -27,7 +27,7 @@ def test_pre_activation_is_its_formula() -> None:
 
 def test_perceptron_of_gen_conv_is_its_layers() -> None:
     graph = Graph.from_edge_index(torch.randint(0, 9, (2, 30)), 9)
-    conv = GENConv(8, 8).double()
+    conv = GENConv(8, 8, aggr="max", norm="layer", bias=True).double()
     x = torch.randn(9, 8, dtype=torch.float64)
     together = conv(x, graph)
     called = []
@@ -37,9 +37,9 @@ def test_perceptron_of_gen_conv_is_its_layers() -> None:
 
 
 def test_pre_activation_reads_the_width_of_a_conv_or_asks_for_it() -> None:
-    assert PreActivation(GENConv(6, 6)).norm.normalized_shape == (6,)
+    assert PreActivation(GENConv(6, 6, aggr="max", norm="layer", bias=True)).norm.normalized_shape == (6,)
     assert isinstance(PreActivation(nn.Identity(), "none", channels=3).norm, nn.Identity)
     with pytest.raises(ValueError, match="Identity does not say how wide its input is; pass channels="):
         PreActivation(nn.Identity())
     with pytest.raises(ValueError, match="unknown norm 'instance'"):
-        PreActivation(GENConv(6, 6), "instance")
+        PreActivation(GENConv(6, 6, aggr="max", norm="layer", bias=True), "instance")

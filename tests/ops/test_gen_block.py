@@ -24,7 +24,7 @@ def graph_named(name: str) -> Graph:
 def block(edges: str) -> GENBlock:
     torch.manual_seed(0)
     width = {"none": None, "features": K, "encoding": 16}[edges]
-    made = GENBlock(GENConv(CHANNELS, CHANNELS, edge_dim=width))
+    made = GENBlock(GENConv(CHANNELS, CHANNELS, aggr="max", norm="layer", bias=True, edge_dim=width, map_edges=True))
     for parameter in made.parameters():
         nn.init.normal_(parameter)
     return made

@@ -54,7 +54,8 @@ def outcome(
 def gen_stack(depth: int, groups: int, width: int, *, norm: str = "layer", dropout: float = 0.0, **kwargs: Any) -> ReversibleStack:
     """Return a reversible stack of GENConv blocks with `width` channels a group."""
     torch.manual_seed(0)
-    blocks = [[PreActivation(GENConv(width, width, norm=norm), norm, dropout=dropout) for _ in range(groups)] for _ in range(depth)]
+    conv = lambda: GENConv(width, width, "max", norm=norm, bias=True)  # noqa: E731
+    blocks = [[PreActivation(conv(), norm, dropout=dropout) for _ in range(groups)] for _ in range(depth)]
     return ReversibleStack(blocks, **kwargs)
 
 

@@ -68,7 +68,7 @@ def test_under_autocast(norm: str, autocast: torch.dtype, tolokers) -> None:
 def test_a_residual_stack_under_autocast(autocast: torch.dtype, tolokers) -> None:
     """With checkpoints."""
     torch.manual_seed(0)
-    blocks = [PreActivation(GENConv(16, 16), dropout=0.1) for _ in range(12)]
+    blocks = [PreActivation(GENConv(16, 16, aggr="max", norm="layer", bias=True), dropout=0.1) for _ in range(12)]
     strategies: list[GradientStrategy] = [Checkpoint(), Checkpoint(every=1), Checkpoint(every=5)]
     assert_exact(ResidualStack(blocks), torch.randn(300, 16), tolokers, autocast=autocast, strategies=strategies)
 
@@ -107,7 +107,10 @@ def test_pyg_sage_without_a_norm(tolokers) -> None:
 def test_tied_layers(autocast: torch.dtype | None, tolokers) -> None:
     """The stack turns the cache of autocast off, so the gradient of a shared weight too is a sum in float32."""
     torch.manual_seed(0)
-    unit = [AdditiveCoupling([PreActivation(GENConv(8, 8), dropout=0.1) for _ in range(2)]) for _ in range(2)]
+    unit = [
+        AdditiveCoupling([PreActivation(GENConv(8, 8, aggr="max", norm="layer", bias=True), dropout=0.1) for _ in range(2)])
+        for _ in range(2)
+    ]
     assert_exact(Stack(unit, repeats=28), torch.randn(300, 16), tolokers, autocast=autocast, strategies=[Reversible()])
 
 
@@ -115,7 +118,7 @@ def test_tied_layers(autocast: torch.dtype | None, tolokers) -> None:
 def test_tied_layers_in_several_segments(strategy: GradientStrategy, tolokers) -> None:
     """The gradients of a shared weight are summed segment by segment: only the order of the sum differs."""
     torch.manual_seed(0)
-    unit = [AdditiveCoupling([PreActivation(GENConv(8, 8)) for _ in range(2)])]
+    unit = [AdditiveCoupling([PreActivation(GENConv(8, 8, aggr="max", norm="layer", bias=True)) for _ in range(2)])]
     results = []
     for gradient in (Backprop(), strategy):
         stack = Stack(unit, repeats=12, gradient=gradient).double()
@@ -155,7 +158,7 @@ def test_arguments_get_their_gradients(random_graph) -> None:
     class Scaled(nn.Module):
         def __init__(self) -> None:
             super().__init__()
-            self.inner = PreActivation(GENConv(8, 8))
+            self.inner = PreActivation(GENConv(8, 8, aggr="max", norm="layer", bias=True))
 
         def forward(self, y, graph, extra):
             return self.inner(y, graph) * extra["scale"] + extra["scale"] * extra["shift"][0]

@@ -45,7 +45,7 @@ def test_with_arguments_masks_and_dropout(random_graph) -> None:
     class Shifted(nn.Module):
         def __init__(self) -> None:
             super().__init__()
-            self.inner = PreActivation(GENConv(8, 8), dropout=0.3)
+            self.inner = PreActivation(GENConv(8, 8, aggr="max", norm="layer", bias=True), dropout=0.3)
 
         def forward(self, y, graph, shift, *, mask):
             return self.inner(y * mask, graph) + shift
@@ -67,7 +67,10 @@ def test_with_arguments_masks_and_dropout(random_graph) -> None:
 @torch.no_grad()
 def test_tied_layers(random_graph) -> None:
     torch.manual_seed(0)
-    stack = Stack([AdditiveCoupling([PreActivation(GENConv(8, 8)) for _ in range(2)]) for _ in range(2)], repeats=9)
+    stack = Stack(
+        [AdditiveCoupling([PreActivation(GENConv(8, 8, aggr="max", norm="layer", bias=True)) for _ in range(2)]) for _ in range(2)],
+        repeats=9,
+    )
     h = round_to_grid(torch.randn(60, 16), 14)
     assert torch.equal(stack.inverse(stack(h, random_graph), random_graph), h)
 

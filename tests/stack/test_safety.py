@@ -287,7 +287,7 @@ def test_backward_inside_autocast(x, random_graph) -> None:
 
 
 def test_a_tied_block_of_pre_activation_and_gen(random_graph, x) -> None:
-    block = PreActivation(GENConv(8, 8))
+    block = PreActivation(GENConv(8, 8, aggr="max", norm="layer", bias=True))
     stack = ReversibleStack([[block, block] for _ in range(4)])
     stack(x, random_graph).sum().backward()
     assert all(p.grad is not None for p in block.parameters())

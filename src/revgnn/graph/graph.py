@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
-import scipy.sparse
 import torch
 from torch import Tensor
 from torch_geometric import EdgeIndex
@@ -12,7 +12,12 @@ from torch_geometric.data import Data
 
 from revgnn.graph import conversions, edge_storage, index, validation
 from revgnn.graph.index import BySource
+from revgnn.graph.self_loops import SelfLoops
 from revgnn.kernels import backends
+
+
+class EdgeOrderWarning(UserWarning):
+    """Per-edge values given with a `Graph` may be in the order of the `edge_index` it was built from, which is another order."""
 
 
 class Graph:
@@ -35,7 +40,20 @@ class Graph:
         versions: how often torch had written to `indptr` and `src` when they were checked; None if it does not count that.
     """
 
-    __slots__ = ("_by_source", "_dst", "_inv_degree", "edge_attr", "edge_ids", "edge_scale", "indptr", "src", "versions")
+    __slots__ = (
+        "_by_source",
+        "_dst",
+        "_inv_degree",
+        "_inv_sqrt_degree",
+        "_order",
+        "_self_loops",
+        "edge_attr",
+        "edge_ids",
+        "edge_scale",
+        "indptr",
+        "src",
+        "versions",
+    )
 
     def __init__(
         self,
@@ -75,6 +93,9 @@ class Graph:
         self._by_source: BySource | None = None
         self._dst: Tensor | None = None
         self._inv_degree: Tensor | None = None
+        self._inv_sqrt_degree: dict[torch.dtype, Tensor] = {}
+        self._self_loops: dict[int, tuple[Graph, SelfLoops]] = {}
+        self._order = _Order()
 
     def __getstate__(self) -> dict[str, Any]:
         # what is computed once is computed again; a copy counts the changes of its tensors from 0
@@ -117,33 +138,54 @@ class Graph:
 
     @classmethod
     def from_data(cls, data: Data) -> Graph:
-        """Build a graph from a PyTorch Geometric `Data`: its `edge_index` (or `adj_t`), `num_nodes` and `edge_attr`."""
-        edge_index = data.edge_index
+        """Build a graph from a PyTorch Geometric `Data`: its `edge_index` (or `adj_t`), `num_nodes`, and what it knows of edges.
+
+        The edge features are `edge_attr`, or else `edge_weight` as (E, 1). With `adj_t` they are in the order of its stored entries,
+        as `torch_geometric.transforms.ToSparseTensor` leaves them, and entries that are not all 1 count as edge weights.
+
+        Raises:
+            ValueError: if it has no edges, or both edge features and edge weights: a graph has one of the two.
+        """
+        edge_index, weight = data.edge_index, data.edge_weight
+        num_nodes = data.num_nodes
         if edge_index is None:
             adj_t = data.get("adj_t")
             if adj_t is None:
                 raise ValueError("the Data object has neither edge_index nor adj_t; a graph needs one of them.")
-            return cls.from_sparse(adj_t)
-        return cls.from_edge_index(edge_index, data.num_nodes, data.edge_attr)
+            num_nodes = conversions.square(adj_t)
+            edge_index, entries = conversions.edges_of_sparse(adj_t)
+            if weight is None and entries is not None and not bool((entries == 1).all()):
+                weight = entries if entries.is_floating_point() else entries.to(torch.get_default_dtype())
+        if weight is not None and data.edge_attr is not None:
+            raise ValueError(
+                "the Data object has both edge_attr and edge weights, and a graph has one of them; remove one, join them with "
+                "torch.cat, or use Graph.from_edge_index(data.edge_index, data.num_nodes, data.edge_attr)."
+            )
+        return cls.from_edge_index(edge_index, num_nodes, weight if data.edge_attr is None else data.edge_attr)
 
     @classmethod
     def from_sparse(cls, matrix: Any, *, values: bool = False) -> Graph:
-        """Build a graph from a square sparse matrix of torch or SciPy: entry `[i, j]` is the edge `j -> i` (PyG's `adj_t`).
+        """Build a graph from a square sparse matrix of torch, SciPy or torch_sparse: entry `[i, j]` is the edge `j -> i`.
+
+        PyTorch Geometric's `adj_t` is such a matrix.
 
         Args:
             matrix: (N, N), any sparse layout. Stored entries are edges, whatever their value.
-            values: keep the entries as edge features (E, 1).
+            values: keep the entries as edge features (E, 1); (E, K) if each entry is a vector.
 
         Raises:
-            ValueError: if the matrix is dense or not square.
+            ValueError: if the matrix is dense or not square, or has no values to keep.
         """
+        num_nodes = conversions.square(matrix)
         edge_index, entries = conversions.edges_of_sparse(matrix)
-        edge_attr = entries.to(torch.get_default_dtype()) if values else None
-        return cls.from_edge_index(edge_index, matrix.shape[0], edge_attr)
+        if values and entries is None:
+            raise ValueError("this sparse matrix stores no values; leave out values=True.")
+        edge_attr = entries.to(torch.get_default_dtype()) if values and entries is not None else None
+        return cls.from_edge_index(edge_index, num_nodes, edge_attr)
 
     @classmethod
     def of(cls, graph: Any, num_nodes: int | None = None) -> Graph:
-        """Build a graph from a `Graph`, an edge_index, a PyG `Data` or `EdgeIndex`, or a sparse matrix of torch or SciPy.
+        """Build a graph from a `Graph`, an edge_index, a PyG `Data` or `EdgeIndex`, or a sparse matrix.
 
         Raises:
             TypeError: for anything else.
@@ -158,11 +200,11 @@ class Graph:
             return cls.from_edge_index(graph, num_nodes)
         if isinstance(graph, Data):
             return cls.from_data(graph)
-        if scipy.sparse.issparse(graph):
+        if conversions.is_sparse(graph):
             return cls.from_sparse(graph)
         raise TypeError(
             f"cannot make a graph of {type(graph).__name__}; pass a revgnn.Graph, an edge_index of shape (2, E), "
-            "a torch_geometric Data or EdgeIndex, or a sparse matrix of torch or SciPy."
+            "a torch_geometric Data or EdgeIndex, or a sparse matrix of torch, SciPy or torch_sparse."
         )
 
     # --- sizes, degrees, other forms of the same edges --------------------------------------------------------------------
@@ -201,9 +243,15 @@ class Graph:
     def inv_degree(self) -> Tensor:
         """float32, (N,): one over the number of edges into each node, 0 if there is none. Computed once."""
         if self._inv_degree is None:
-            degree = self.in_degree
-            self._inv_degree = torch.where(degree > 0, 1.0 / degree.clamp(min=1), 0.0).to(torch.float32)
+            self._inv_degree = index.inverse_degree(self.indptr)
         return self._inv_degree
+
+    def inv_sqrt_degree(self, dtype: torch.dtype) -> Tensor:
+        """Return $d_i^{-1/2}$, (N, 1), in this dtype: 0 for a node without edges into it. Computed once for each dtype."""
+        known = self._inv_sqrt_degree.get(dtype)
+        if known is None:
+            known = self._inv_sqrt_degree[dtype] = index.inverse_sqrt_degree(self.indptr, dtype)
+        return known
 
     @property
     def dst(self) -> Tensor:
@@ -228,7 +276,16 @@ class Graph:
 
     def held_tensors(self) -> list[Tensor]:
         """Return all arrays of the graph, those that were computed once included."""
-        held = [self.indptr, self.src, self.edge_attr, self.edge_ids, self._dst, self._inv_degree, *(self._by_source or ())]
+        held = [
+            self.indptr,
+            self.src,
+            self.edge_attr,
+            self.edge_ids,
+            self._dst,
+            self._inv_degree,
+            *self._inv_sqrt_degree.values(),
+            *(self._by_source or ()),
+        ]
         return [t for t in held if t is not None]
 
     def permute_edges(self, values: Tensor) -> Tensor:
@@ -241,7 +298,45 @@ class Graph:
         validation.check_tensor(values, "values", contents=False)
         if values.dim() == 0 or values.shape[0] != self.num_edges:
             raise ValueError(f"values must have one row for each edge ({self.num_edges}), got shape {tuple(values.shape)}.")
-        return values if self.edge_ids is None else values[self.edge_ids]
+        if self.edge_ids is None:
+            return values
+        permuted = values.index_select(0, self.edge_ids)
+        if not torch.compiler.is_compiling():
+            permuted._revgnn_order = self._order  # pyright: ignore[reportAttributeAccessIssue]
+        return permuted
+
+    @property
+    def is_in_order_of_edge_index(self) -> bool:
+        """Whether the edges have the order of the `edge_index` the graph was built from. Computed once."""
+        if self._order.is_given is None:
+            ids = self.edge_ids
+            self._order.is_given = ids is None or bool((ids[1:] > ids[:-1]).all())
+        return self._order.is_given
+
+    def warn_of_order(self, values: Tensor, name: str) -> None:
+        """Warn, once for this graph, if per-edge values may be in the order of the `edge_index` the graph was built from.
+
+        They are in this graph's order if they are its own `edge_attr`, or come from `permute_edges`.
+
+        Args:
+            values: (E, ...).
+            name: of the argument, for the message.
+        """
+        if self.edge_ids is None or self._order.has_warned or torch.compiler.is_compiling():
+            return
+        if getattr(values, "_revgnn_order", None) is self._order or self.is_in_order_of_edge_index:
+            return
+        if self.edge_attr is not None and self.edge_attr.data_ptr() == values.data_ptr():
+            return
+        self._order.has_warned = True
+        warnings.warn(
+            f"{name} is taken to be in the order of the graph, which is not that of the edge_index the graph was built from. If it "
+            f"is in the order of the edge_index, pass graph.permute_edges({name}), or the edge_index instead of the graph. "
+            "graph.edge_attr and results of permute_edges are recognised; ignore revgnn.graph.EdgeOrderWarning for other values "
+            "that are in the right order.",
+            EdgeOrderWarning,
+            stacklevel=3,
+        )
 
     def edge_features(self, dtype: torch.dtype | None = None) -> Tensor | None:
         """Return the edge features as floating point, (E, K), or None: for code that does not use `edge_scale`.
@@ -286,7 +381,20 @@ class Graph:
     def _with_checked_edge_attr(self, edge_attr: Tensor | None, edge_scale: float) -> Graph:
         other = Graph(self.indptr, self.src, edge_attr, edge_scale=edge_scale, edge_ids=self.edge_ids, validate=False)
         other._by_source, other._dst, other._inv_degree = self._by_source, self._dst, self._inv_degree
+        other._inv_sqrt_degree, other._self_loops, other._order = self._inv_sqrt_degree, self._self_loops, self._order
         return other
+
+    def looped(self, count: int | None = None) -> tuple[Graph, SelfLoops]:
+        """Return the structure in which each of the first `count` nodes (default: all) has one self-loop and the others have none.
+
+        Computed once, with what takes values of edges from here to there.
+        """
+        count = self.num_nodes if count is None else count
+        known = self._self_loops.get(count)
+        if known is None:
+            loops = SelfLoops(self.indptr, self.src, count)
+            known = self._self_loops[count] = Graph(loops.indptr, loops.src, validate=False), loops
+        return known
 
     def with_self_loops(self, fill: float | None = None) -> Graph:
         """Return the graph in which each node has exactly one self-loop, whose edge features are `fill`.
@@ -296,16 +404,13 @@ class Graph:
         """
         if self.edge_attr is not None and fill is None:
             raise ValueError("this graph has edge features; say which value those of the self-loops get, for example fill=0.0.")
-        edge_index = self.edge_index
-        keep = edge_index[0] != edge_index[1]
-        loops = torch.arange(self.num_nodes, device=self.device).expand(2, -1)
-        edge_attr = None
-        if self.edge_attr is not None:
-            value = edge_storage.encode_value(fill or 0.0, self.edge_attr.dtype, self.edge_scale)
-            loop_attr = self.edge_attr.new_full((self.num_nodes, self.num_edge_features), value)
-            edge_attr = torch.cat([self.edge_attr[keep], loop_attr])
-        edge_index = torch.cat([edge_index[:, keep], loops], dim=1)
-        return Graph.from_edge_index(edge_index, self.num_nodes, edge_attr, edge_scale=self.edge_scale)
+        looped, loops = self.looped()
+        if self.edge_attr is None:
+            return looped
+        value = edge_storage.encode_value(fill or 0.0, self.edge_attr.dtype, self.edge_scale)
+        of_loops = self.edge_attr.new_full((self.num_nodes, self.num_edge_features), value)
+        edge_attr = torch.cat([self.edge_attr, of_loops]).index_select(0, loops.origin)
+        return looped._with_checked_edge_attr(edge_attr, self.edge_scale)
 
     def subgraph(self, nodes: Tensor) -> Graph:
         """Return the graph on `nodes` (integer, (M,), distinct), with its edge features: node `nodes[i]` becomes node `i`.
@@ -352,3 +457,18 @@ def check_graph(graph: object) -> None:
     if not isinstance(graph, Graph):
         raise TypeError(f"graph must be a revgnn.Graph, got {type(graph).__name__}; use Graph.of(...).")
     graph.check_unchanged()
+
+
+class _Order:
+    """The order of a graph's edges, shared by graphs that differ in their edge features alone.
+
+    Attributes:
+        is_given: whether it is the order of the `edge_index` the graph was built from; None: not known yet.
+        has_warned: whether `warn_of_order` has warned.
+    """
+
+    __slots__ = ("has_warned", "is_given")
+
+    def __init__(self) -> None:
+        self.is_given: bool | None = None
+        self.has_warned = False

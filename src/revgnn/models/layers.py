@@ -11,7 +11,6 @@ from torch import nn
 from revgnn.models.config import GATConfig, GCNConfig, GENConfig, GroupsConfig, ModelConfig, SAGEConfig, StackConfig
 from revgnn.nn import GATConv, GCNConv, GENBlock, GENConv, PreActivation, SAGEConv
 from revgnn.nn.encoder import EdgeEncoder, NodeEncoder
-from revgnn.ops.aggregate import Mean, Sum
 from revgnn.stack import AbstractLayer, AdditiveCoupling, Backprop, Checkpoint, Residual, Reversible, Stack
 
 
@@ -45,25 +44,30 @@ def make_conv(config: ModelConfig, edges: EdgeEncoder | None) -> nn.Module:
     width, settings = config.block_channels, config.convolution
     match settings:
         case GENConfig():
+            power = "power" in settings.aggregation
             return GENConv(
                 width,
                 width,
-                aggregation=settings.aggregation,
-                initial=settings.aggregation_init,
-                learn=settings.learn_aggregation,
+                aggr=settings.aggregation,
+                t=settings.aggregation_init,
+                learn_t=settings.learn_aggregation and not power,
+                p=settings.aggregation_init,
+                learn_p=settings.learn_aggregation and power,
+                msg_norm=settings.message_norm,
+                learn_msg_scale=settings.learn_message_scale,
+                norm=config.norm,
+                num_layers=settings.mlp_layers,
+                bias=True,
+                edge_dim=None if edges is None else edges.out_features,
+                map_edges=True,
                 degree_init=settings.degree_init,
                 learn_degree=settings.learn_degree,
                 clamp_power=settings.clamp_power,
-                edge_dim=None if edges is None else edges.out_features,
-                norm=config.norm,
-                mlp_layers=settings.mlp_layers,
-                message_norm=settings.message_norm,
-                learn_scale=settings.learn_message_scale,
             )
         case GCNConfig():
-            return GCNConv(width, width)
+            return GCNConv(width, width, add_self_loops=False)
         case SAGEConfig():
-            return SAGEConv(width, width, how=Sum() if settings.aggregation == "sum" else Mean())
+            return SAGEConv(width, width, aggr=settings.aggregation)
         case GATConfig():
             return make_attention(settings, width, width // settings.heads, heads=settings.heads)
 
@@ -78,6 +82,7 @@ def make_attention(
         heads=heads,
         concat=concat,
         dropout=settings.attention_dropout,
+        add_self_loops=False,
         edge_dropout=settings.edge_dropout,
         destination=settings.destination,
         symmetric=settings.symmetric,

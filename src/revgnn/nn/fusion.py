@@ -38,12 +38,14 @@ class PerceptronTensors(NamedTuple):
 def perceptron_tensors(mlp: nn.Sequential, x: Tensor) -> PerceptronTensors | None:
     """Return the tensors that `perceptron` takes, or None if the layers must run one by one.
 
-    They must for layers other than linear, layer norm, ReLU, linear; for another dtype than that of `x`; with hooks on a layer; and
+    They must for layers other than linear, layer norm, ReLU, linear, with biases; for another dtype than that of `x`; with hooks on a layer; and
     under autocast.
     """
     match [*mlp]:
         case [nn.Linear() as first, nn.LayerNorm() as norm, nn.ReLU(), nn.Linear() as last] if (
             {type(first), type(last)} == {nn.Linear}
+            and first.bias is not None
+            and last.bias is not None
             and not has_hooks(mlp, *mlp)
             and x.dtype == first.weight.dtype
             and x.dtype in (torch.float32, torch.float64)

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from revgnn.graph import Graph
-from revgnn.nn.base import AbstractConv
+from revgnn.nn.base import AbstractConv, refuse_options
+from revgnn.nn.linear import linear, weight_for
 from revgnn.nn.mlp import MLP
-from revgnn.nn.norm import NormKind
+from revgnn.nn.neighbours import Adjacency, Neighbours, bipartite_neighbours, integer_scale, padded, pair
 from revgnn.ops.aggregate import Max, Mean, Power, Reducer, Softmax, Sum, aggregate
 from revgnn.ops.dropout import draws_from_own
 
@@ -20,10 +21,16 @@ SCALED_BY_DEGREE = ("softmax-sum", "softmax-sum-semigrad", "power-sum")
 LEARNS = ("softmax", "power", "softmax-sum", "power-sum")
 """Aggregations that can learn their temperature or exponent."""
 
+_OTHER_NAMES = {"add": "sum", "softmax_sg": "softmax-semigrad", "powermean": "power"}
+"""PyTorch Geometric's names of aggregations that have another name here."""
+
 AGGREGATIONS = ("max", "mean", "sum", "softmax", "softmax-semigrad", "power", *SCALED_BY_DEGREE)
 
 CLAMP = (1e-7, 10.0)
 """The limits of the authors' power mean."""
+
+PYG_CLAMP = (1e-4, 100.0)
+"""The limits of PyTorch Geometric's power mean."""
 
 
 class EdgeEncoding(NamedTuple):
@@ -44,18 +51,19 @@ class EdgeMap(NamedTuple):
     """$A$: (E, K), in the order of the graph."""
     weight: Tensor
     """$W$: (K, C)."""
-    bias: Tensor
-    """$b$: (C,)."""
+    bias: Tensor | None
+    """$b$: (C,); None without bias."""
 
 
-def folded(encoding: EdgeEncoding, weight: Tensor, bias: Tensor) -> EdgeMap:
+def folded(encoding: EdgeEncoding, weight: Tensor, bias: Tensor | None) -> EdgeMap:
     r"""Return two linear maps of the edge features as one: $W = W_0 W_l$ (K, C), $b = b_0 W_l + b_l$ (C,).
 
     Args:
         encoding: $A$, $W_0$ and $b_0$.
-        weight, bias: $W_l$ as (C, D), the way `torch.nn.Linear` has it, and $b_l$ (C,).
+        weight, bias: $W_l$ as (C, D), the way `torch.nn.Linear` has it, and $b_l$ (C,), None for 0.
     """
     kind = encoding.weight.device.type
+    bias = weight.new_zeros(weight.shape[0]) if bias is None else bias
     if not torch.is_autocast_enabled(kind):
         return EdgeMap(encoding.attr, *_Folded.apply(encoding.weight, encoding.bias, weight, bias))
     with torch.autocast(kind, enabled=False):  # K x D products: no time to save, precision to lose
@@ -92,91 +100,121 @@ class GENConv(AbstractConv):
     $x_i' = \mathrm{MLP}(x_i + a_i)$
 
     where $e_{ij} = A_{ij} W + b$ is a linear map of the edge features. After an encoder that all layers share (`EdgeEncoding`) it
-    is a map of a map, and the two are folded into one: $W = W_0 W_l$, $b = b_0 W_l + b_l$.
+    is a map of a map, and the two are folded into one: $W = W_0 W_l$, $b = b_0 W_l + b_l$. Where C_in is not C_out, linear maps take
+    the states of sources and destinations to C_out channels first, as in PyTorch Geometric; the norms in message norm are those
+    before the map of the destinations.
 
-    Shapes: x (N, in_channels); edge features (E, K) or an `EdgeEncoding`; returns (N, out_channels). Edge features in 16 bits are
-    accepted too, as `graph.edge_attr`, with the scale `graph.edge_scale`.
-    Learned: the MLP; the edge map, if there are edge features; temperature or exponent, if `learn`; y, if `learn_degree`; s, if
-    `message_norm` and `learn_scale`. A y or an s that is not learned is a buffer.
+    Shapes: x (N, C_in), or sources and destinations, (N_src, C_src) and (N_dst, C_dst); edge features (E, K) or an `EdgeEncoding`;
+    returns (N_dst, C_out). If N_src < N_dst, the states of the sources are copied into N_dst rows. Edge features in 16 bits are
+    accepted too, as `graph.edge_attr`, with the scale `graph.edge_scale`. Features without a map ($e_{ij} = A_{ij}$) cost C_out
+    products a message and channel; a map of fewer features costs less.
+    Learned: the MLP; the edge map `edge`; `lin_src` and `lin_dst`; temperature or exponent `learned`; y, `degree`; s, `scale`. A y or
+    an s that is not learned is a buffer. A `state_dict` of PyTorch Geometric's layer is loaded too.
 
-    Deviations from the authors' code: s is learned unless `learn_scale` is off (there it is fixed unless asked for); the power mean
-    clamps nothing unless `clamp_power` is on (there it always does); a softmax whose temperature is fixed passes gradients through
-    its weights (there it does not: "softmax-semigrad", "softmax-sum-semigrad").
+    Deviations from the authors' code: a softmax whose temperature is fixed passes gradients through its weights (there it does not:
+    "softmax-semigrad", "softmax-sum-semigrad"); their power mean is `clamp_power=True`.
 
     Args:
-        in_channels, out_channels: widths.
-        aggregation: "max", "mean", "sum", "softmax", "softmax-semigrad", "power", "softmax-sum", "softmax-sum-semigrad" or
-            "power-sum".
-        initial: temperature of softmax, exponent of power.
-        learn: learn it.
+        in_channels: C_in, or (C_src, C_dst); -1 to take a width from the first input.
+        out_channels: C_out.
+        aggr: "softmax", "softmax-semigrad" (or "softmax_sg"), "power" (or "powermean"), "max", "mean", "sum" (or "add"),
+            "softmax-sum", "softmax-sum-semigrad" or "power-sum".
+        t: temperature of softmax; not used by others.
+        learn_t: learn it.
+        p: exponent of the power mean; not used by others.
+        learn_p: learn it.
+        msg_norm: see above; s starts at 1.
+        learn_msg_scale: learn s.
+        norm: of the MLP's hidden layers, "batch", "layer", "instance", or "none" (or None).
+        num_layers: linear layers in the MLP.
+        expansion: width of its hidden layers, in multiples of C_out.
+        eps: epsilon.
+        bias: whether linear maps have a bias.
+        edge_dim: width of the edge features (K), or of the shared encoding (D). They are mapped to C_out, unless they have that
+            width: then they are added as they are. None: edge features of width C_out, or none at all; -1 to take the width from the
+            first input.
+        map_edges: map edge features of width C_out too.
         degree_init: y of "softmax-sum", "softmax-sum-semigrad" and "power-sum", or its initial value.
         learn_degree: learn it.
-        clamp_power: clamp messages, and the mean of their powers, to [1e-7, 10] ("power", "power-sum").
-        edge_dim: width of the edge features (K), or of the shared encoding (D); None without edge features.
-        norm: of the MLP's hidden layers.
-        mlp_layers: linear layers in the MLP; hidden ones are twice as wide as the input.
-        message_norm: see above; s starts at 1.
-        learn_scale: learn s.
-        eps: epsilon.
+        clamp_power: whether the power mean clamps messages, and the mean of their powers: to [1e-7, 10] as the authors' code, not at
+            all, or (None) to [1e-4, 100] as PyTorch Geometric, where a fixed exponent of 1 clamps nothing.
+        options: PyTorch Geometric's further options, with their default values.
 
     Raises:
-        ValueError: for an unknown aggregation, or for an option that it does not have.
+        ValueError: for an unknown aggregation or norm, an option that the aggregation does not have, or another value of a further
+            option.
+        TypeError: for an unknown option.
     """
 
     def __init__(
         self,
-        in_channels: int,
+        in_channels: int | tuple[int, int],
         out_channels: int,
+        aggr: str = "softmax",
+        t: float = 1.0,
+        learn_t: bool = False,
+        p: float = 1.0,
+        learn_p: bool = False,
+        msg_norm: bool = False,
+        learn_msg_scale: bool = False,
+        norm: Literal["batch", "layer", "instance", "none"] | None = "batch",
+        num_layers: int = 2,
+        expansion: int = 2,
+        eps: float = 1e-7,
+        bias: bool = False,
+        edge_dim: int | None = None,
         *,
-        aggregation: str = "max",
-        initial: float = 1.0,
-        learn: bool = False,
+        map_edges: bool = False,
         degree_init: float = 0.0,
         learn_degree: bool = False,
-        clamp_power: bool = False,
-        edge_dim: int | None = None,
-        norm: NormKind = "layer",
-        mlp_layers: int = 2,
-        message_norm: bool = False,
-        learn_scale: bool = True,
-        eps: float = 1e-7,
+        clamp_power: bool | None = None,
+        **options: Any,
     ) -> None:
         super().__init__()
+        refuse_options("GENConv", options)
         self.in_channels = in_channels
         self.out_channels = out_channels
-        self.aggregation = aggregation
-        self.initial = initial
+        self.aggr = aggr
+        self.aggregation = _OTHER_NAMES.get(aggr, aggr) if isinstance(aggr, str) else aggr
+        self._check(learn_t=learn_t, learn_p=learn_p, learn_degree=learn_degree, clamp_power=clamp_power, p=p)
+        is_power = "power" in self.aggregation
+        self.initial = p if is_power else t
         self.degree_init = degree_init
-        self.clamp_power = clamp_power
+        self.clamp = _limits(clamp_power, p, learned=learn_p) if is_power else None
         self.eps = eps
-        self.edge = nn.Linear(edge_dim, in_channels) if edge_dim is not None else None
-        self.mlp = MLP(in_channels, out_channels, mlp_layers, norm)
-        self._check(learn=learn, learn_degree=learn_degree)
-        self.scale = _scalar(self, "scale", 1.0, learned=learn_scale) if message_norm else None
-        self.learned = nn.Parameter(torch.tensor(float(initial))) if learn else None
-        self.degree = _scalar(self, "degree", degree_init, learned=learn_degree) if aggregation in SCALED_BY_DEGREE else None
+        src_channels, dst_channels = (in_channels, in_channels) if isinstance(in_channels, int) else in_channels
+        maps_edges = edge_dim is not None and (edge_dim != out_channels or map_edges)
+        self.lin_src = linear(src_channels, out_channels, bias=bias) if src_channels != out_channels else None
+        self.edge = linear(edge_dim, out_channels, bias=bias) if edge_dim is not None and maps_edges else None
+        self.lin_dst = linear(dst_channels, out_channels, bias=bias) if dst_channels != out_channels else None
+        self.mlp = MLP(out_channels, num_layers, norm or "none", expansion=expansion, bias=bias)
+        self.scale = _scalar(self, "scale", 1.0, learned=learn_msg_scale) if msg_norm else None
+        self.learned = nn.Parameter(torch.tensor(float(self.initial))) if learn_t or learn_p else None
+        has_degree = self.aggregation in SCALED_BY_DEGREE
+        self.degree = _scalar(self, "degree", degree_init, learned=learn_degree) if has_degree else None
 
-    def _check(self, *, learn: bool, learn_degree: bool) -> None:
+    def _check(self, *, learn_t: bool, learn_p: bool, learn_degree: bool, clamp_power: bool | None, p: float) -> None:
         aggregation = self.aggregation
         if aggregation not in AGGREGATIONS:
             *others, last = AGGREGATIONS
-            raise ValueError(f"unknown aggregation {aggregation!r}; choose {', '.join(others)} or {last}.")
-        if learn and aggregation not in LEARNS:
-            raise ValueError(f"only {', '.join(LEARNS)} have something to learn, got aggregation={aggregation!r} with learn=True.")
+            raise ValueError(f"unknown aggregation aggr={aggregation!r}; choose {', '.join(others)} or {last}.")
+        for learn, name, family in ((learn_t, "learn_t", "softmax"), (learn_p, "learn_p", "power")):
+            learning = [known for known in LEARNS if known.startswith(family)]
+            if learn and aggregation not in learning:
+                raise ValueError(f"only {' and '.join(learning)} have this to learn, got aggr={aggregation!r} with {name}=True.")
         if learn_degree and aggregation not in SCALED_BY_DEGREE:
             raise ValueError(
-                f"only {', '.join(SCALED_BY_DEGREE)} have a power of the degree, got aggregation={aggregation!r} with "
-                "learn_degree=True."
+                f"only {', '.join(SCALED_BY_DEGREE)} have a power of the degree, got aggr={aggregation!r} with learn_degree=True."
             )
         if "power" in aggregation:
-            Power(self.initial)  # refuses an exponent of 0, learned or not
-        elif self.clamp_power:
-            raise ValueError(f"clamp_power clamps the power mean, got aggregation={aggregation!r}; choose power or power-sum.")
+            Power(p)  # refuses an exponent of 0, learned or not
+        elif clamp_power:
+            raise ValueError(f"clamp_power clamps the power mean, got aggr={aggregation!r}; choose power or power-sum.")
 
     def reset_parameters(self) -> None:
-        if self.edge is not None:
-            self.edge.reset_parameters()
-        self.mlp.reset_parameters()
+        for layer in (self.lin_src, self.edge, self.lin_dst, self.mlp):
+            if layer is not None:
+                layer.reset_parameters()
         with torch.no_grad():
             if self.scale is not None:
                 self.scale.fill_(1.0)
@@ -185,49 +223,87 @@ class GENConv(AbstractConv):
             if self.degree is not None:
                 self.degree.fill_(self.degree_init)
 
-    def forward(self, x: Tensor, graph: Graph, edge_attr: Tensor | EdgeEncoding | EdgeMap | None = None) -> Tensor:
-        edges = self.edge_map(graph, edge_attr)
-        attr, weight, bias = (None, None, None) if edges is None else edges
-        is_plain = self.scale is None and self.degree is None
-        m = aggregate(x, graph, attr, weight, bias, how=self._reducer(), eps=self.eps, residual=is_plain)
-        if self.degree is not None:
-            m = m * graph.in_degree.to(self.degree.dtype).pow(self.degree.sigmoid()).to(m.dtype).unsqueeze(1)
-        if self.scale is not None:
-            m = nn.functional.normalize(m, dim=1) * x.norm(dim=1, keepdim=True) * self.scale
-        return self.mlp(m if is_plain else x + m)
+    def forward(  # pyright: ignore[reportIncompatibleMethodOverride]
+        self,
+        x: Tensor | Sequence[Tensor | None],
+        edge_index: Adjacency,
+        edge_attr: Tensor | EdgeEncoding | EdgeMap | None = None,
+        size: tuple[int, int] | None = None,
+    ) -> Tensor:
+        """Map (N, C_in) to (N, C_out).
 
-    def edge_map(self, graph: Graph, edge_attr: Tensor | EdgeEncoding | EdgeMap | None) -> EdgeMap | None:
+        Args:
+            x: (N, C_in), or the pair of (N_src, C_src) and (N_dst, C_dst), or of (N_src, C_src) and None.
+            edge_index: the edges, see `AbstractConv`. Entries of a sparse matrix are edge features if they are vectors.
+            edge_attr: (E, K), (E,) for K = 1, or an `EdgeEncoding`.
+            size: (N_src, N_dst), needed for N_dst other than N_src without states of the destinations.
+
+        Raises:
+            TypeError: for an argument of another type.
+            ValueError: for sizes, edges or features that do not fit.
+        """
+        x_src, x_dst = pair(x, "GENConv")
+        edges = bipartite_neighbours(edge_index, x_src, x_dst, size, "GENConv")
+        features = self.edge_map(edges, edge_attr)
+        attr, weight, bias = (None, None, None) if features is None else features
+        graph, num_dst = edges.graph, edges.num_dst
+        is_plain = x_dst is x_src and self.lin_src is None and self.lin_dst is None and self.scale is None and self.degree is None
+        if self.lin_src is not None:
+            x_src = self.lin_src(x_src)
+        m = aggregate(padded(x_src, graph), graph, attr, weight, bias, how=self._reducer(), eps=self.eps, residual=is_plain)
+        if is_plain:
+            return self.mlp(m)
+        m = m[:num_dst]
+        if self.degree is not None:
+            degree = graph.in_degree[:num_dst].to(self.degree.dtype)
+            m = m * degree.pow(self.degree.sigmoid()).to(m.dtype).unsqueeze(1)
+        if self.scale is not None:
+            scaled_to = x_src if x_dst is None else x_dst
+            if scaled_to.shape[0] != num_dst:
+                raise ValueError("msg_norm scales to the states of the destinations; pass (x_src, x_dst) instead of (x_src, None).")
+            m = nn.functional.normalize(m, dim=1) * scaled_to.norm(dim=1, keepdim=True) * self.scale
+        if x_dst is not None:
+            m = m + (x_dst if self.lin_dst is None else self.lin_dst(x_dst))
+        return self.mlp(m)
+
+    def edge_map(self, edges: Neighbours, edge_attr: Tensor | EdgeEncoding | EdgeMap | None) -> EdgeMap | None:
         """Return the edge features with the linear map from them to the channels, or None without edge features.
 
         An `EdgeMap` is returned as it is: it comes from this method.
 
         Raises:
-            ValueError: if the convolution was made for edge features and got none, or the reverse; for integers of unknown scale.
+            TypeError: if the features are not a tensor or one of these tuples.
+            ValueError: for features whose width does not fit, and for integers of unknown scale.
         """
-        if (edge_attr is None) != (self.edge is None):
-            got = "none" if edge_attr is None else "some"
-            raise ValueError(
-                f"this GENConv was made with edge_dim={self.edge and self.edge.in_features} but got {got} edge features."
-            )
-        if edge_attr is None or self.edge is None:
-            return None
         if isinstance(edge_attr, EdgeMap):
             return edge_attr
-        if isinstance(edge_attr, Tensor):
-            return EdgeMap(edge_attr, self._scaled_weight(graph, edge_attr), self.edge.bias)
-        return folded(edge_attr, self.edge.weight, self.edge.bias)
+        if isinstance(edge_attr, EdgeEncoding):
+            if self.edge is None:
+                raise ValueError(
+                    "an EdgeEncoding needs a map of its own in each GENConv; make it with edge_dim=D and map_edges=True."
+                )
+            return folded(edge_attr, self.edge.weight, self.edge.bias)
+        attr = edges.values(edge_attr, "edge_attr")
+        if attr is None:
+            entries = edges.entries()
+            if entries is None or entries.dim() == 1:
+                return None
+            attr = entries
+        attr = attr.unsqueeze(1) if attr.dim() == 1 else attr
+        scale = integer_scale(edges, attr)
+        if self.edge is None:
+            if attr.shape[1:] != (self.out_channels,):
+                raise ValueError(
+                    f"this GENConv has no map of edge features, so that they must have shape (E, {self.out_channels}), got "
+                    f"{tuple(attr.shape)}; make it with edge_dim={attr.shape[-1]}."
+                )
+            weight, bias = torch.eye(self.out_channels, dtype=self._dtype(), device=attr.device), None
+        else:
+            weight, bias = weight_for(self.edge, attr).t(), self.edge.bias
+        return EdgeMap(attr, weight if scale == 1.0 else weight * scale, bias)
 
-    def _scaled_weight(self, graph: Graph, edge_attr: Tensor) -> Tensor:
-        assert self.edge is not None
-        weight = self.edge.weight.t()
-        if edge_attr.is_floating_point():
-            return weight
-        if edge_attr is not graph.edge_attr:
-            raise ValueError(
-                f"edge features must be floating point, got {edge_attr.dtype}; integers are accepted only as graph.edge_attr, "
-                "whose scale is known: pass that, or graph.edge_features()."
-            )
-        return weight * graph.edge_scale
+    def _dtype(self) -> torch.dtype:
+        return next(self.mlp.parameters()).dtype
 
     def _reducer(self) -> Reducer:
         value = self.initial if self.learned is None else self.learned
@@ -242,10 +318,45 @@ class GENConv(AbstractConv):
                 return Softmax(value)
             case "softmax-semigrad" | "softmax-sum-semigrad":
                 return Softmax(value, semi_gradient=True)
-        return Power(value, CLAMP, CLAMP) if self.clamp_power else Power(value)
+        return Power(value) if self.clamp is None else Power(value, self.clamp, self.clamp)
 
-    def extra_repr(self) -> str:
-        return f"{self.in_channels}, {self.out_channels}, aggregation={self.aggregation!r}"
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
+        """Load the tensors; those of PyTorch Geometric's layer get our names first."""
+        for theirs, ours in _names_of_pyg(self.mlp, state_dict, prefix).items():
+            if prefix + theirs in state_dict:
+                tensor = state_dict.pop(prefix + theirs)
+                state_dict[prefix + ours] = tensor.reshape(()) if ours in ("learned", "scale") else tensor
+        super()._load_from_state_dict(state_dict, prefix, *args)
+
+    def __repr__(self) -> str:
+        return f"GENConv({self.in_channels}, {self.out_channels}, aggr={self.aggr})"
+
+
+def _names_of_pyg(mlp: MLP, state_dict: dict[str, Any], prefix: str) -> dict[str, str]:
+    """Return our names of the tensors in a `state_dict` of PyTorch Geometric's GENConv, by theirs.
+
+    Between two linear layers they have norm, ReLU and dropout, where we have norm and ReLU, the norm an identity if there is none.
+    """
+    names = {
+        "aggr_module.t": "learned",
+        "aggr_module.p": "learned",
+        "msg_norm.scale": "scale",
+        "lin_edge.weight": "edge.weight",
+        "lin_edge.bias": "edge.bias",
+    }
+    hidden = len(mlp) // 3
+    if hidden and f"{prefix}mlp.{4 * hidden}.weight" in state_dict:
+        tensors = ("weight", "bias", "running_mean", "running_var", "num_batches_tracked")
+        moved = [(4 * n + m, 3 * n + m) for n in range(1, hidden + 1) for m in range(2)]
+        names |= {f"mlp.{theirs}.{tensor}": f"mlp.{ours}.{tensor}" for theirs, ours in moved for tensor in tensors}
+    return names
+
+
+def _limits(clamp_power: bool | None, p: float, *, learned: bool) -> tuple[float, float] | None:
+    """Return the limits of the power mean, or None if it clamps nothing."""
+    if clamp_power is None:
+        return None if p == 1 and not learned else PYG_CLAMP
+    return CLAMP if clamp_power else None
 
 
 def _scalar(module: nn.Module, name: str, value: float, *, learned: bool) -> Tensor:

@@ -28,6 +28,18 @@ def make_norm(kind: NormKind, channels: int) -> nn.Module:
     raise ValueError(f"unknown norm {kind!r}; choose 'layer', 'batch' or 'none'.")
 
 
+def width_of_input(conv: nn.Module) -> int:
+    """Return `conv.in_channels`.
+
+    Raises:
+        ValueError: if it is not one known width.
+    """
+    width = getattr(conv, "in_channels", None)
+    if not isinstance(width, int) or width < 1:
+        raise ValueError(f"{type(conv).__name__} does not say how wide its input is; pass channels=, or a norm module.")
+    return width
+
+
 def normalise_and_activate(norm: nn.Module, activation: nn.Module, x: Tensor, mask: Tensor | None) -> Tensor:
     """Return `activation(norm(x)) * mask`, in one pass over `x` where the two are layer norm and ReLU.
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from revgnn.nn.norm import NormKind, make_norm, normalise_and_activate
+from revgnn.nn.norm import NormKind, make_norm, normalise_and_activate, width_of_input
 from revgnn.ops.dropout import draws_from_own, dropout
 
 
@@ -38,10 +38,7 @@ class PreActivation(nn.Module):
     ) -> None:
         super().__init__()
         if not isinstance(norm, nn.Module):
-            width = channels if channels is not None else getattr(conv, "in_channels", None)
-            if not isinstance(width, int):
-                raise ValueError(f"{type(conv).__name__} does not say how wide its input is; pass channels=, or a norm module.")
-            norm = make_norm(norm, width)
+            norm = make_norm(norm, width_of_input(conv) if channels is None else channels)
         self.norm = norm
         self.activation = activation or nn.ReLU()
         self.dropout = dropout
