@@ -252,7 +252,7 @@ USES = {
     "aggregate": lambda graph: aggregate(torch.ones(3, 4), graph),
     "propagate": lambda graph: propagate(torch.ones(3, 4), graph),
     "edge_softmax": lambda graph: edge_softmax(torch.ones(2, 1), graph),
-    "GENBlock": lambda graph: GENBlock(GENConv(4, 4))(torch.ones(3, 4), graph),
+    "GENBlock": lambda graph: GENBlock(GENConv(4, 4, "max", norm="layer", bias=True))(torch.ones(3, 4), graph),
     "subgraph": lambda graph: graph.subgraph(torch.tensor([0, 1])),
     "by_source": lambda graph: graph.by_source,
     "dst": lambda graph: graph.dst,

@@ -470,7 +470,7 @@ def test_a_block_in_one_piece_has_the_bits_of_its_operators(
 ) -> None:
     graph = edges.graph()
     torch.manual_seed(seed)
-    block = GENBlock(GENConv(8, 8, edge_dim=K if featured else None)).to(dtype)
+    block = GENBlock(GENConv(8, 8, "max", norm="layer", bias=True, edge_dim=K if featured else None)).to(dtype)
     features = noise.numbers(graph.num_edges, K, salt=1).to(dtype) if featured else None
     mask = (torch.rand(graph.num_nodes, 8) > 0.3).to(dtype) / 0.7 if masked else None
     found = []

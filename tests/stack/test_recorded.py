@@ -45,7 +45,9 @@ class OnAGraph(nn.Module):
     def __init__(self, strategy: GradientStrategy, graph) -> None:
         super().__init__()
         torch.manual_seed(1)
-        self.stack = ReversibleStack([[GENBlock(GENConv(8, 8)) for _ in range(2)] for _ in range(3)], gradient=strategy)
+        self.stack = ReversibleStack(
+            [[GENBlock(GENConv(8, 8, "max", norm="layer", bias=True)) for _ in range(2)] for _ in range(3)], gradient=strategy
+        )
         self.graph = graph
 
     def forward(self, x):

@@ -185,7 +185,7 @@ def test_a_positional_argument_is_named_by_its_number(strategy, x, edge_index) -
 def test_tensors_inside_a_graph_that_are_overwritten(strategy, what, x, edge_index) -> None:
     graph = Graph.from_edge_index(edge_index, 60, torch.rand(300, 3))
     tensor = graph.by_source.dst if what == "by_source" else getattr(graph, what)
-    stack = stack_of(lambda: GENBlock(GENConv(8, 8)), strategy)
+    stack = stack_of(lambda: GENBlock(GENConv(8, 8, "max", norm="layer", bias=True)), strategy)
     with pytest.raises(RuntimeError, match="a tensor of argument 0 after the state"):
         gradients(stack, x, graph, between=lambda: tensor.zero_())
 

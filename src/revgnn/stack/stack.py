@@ -137,7 +137,7 @@ class Stack(HostDependent, nn.Module):
             StateRangeError: if a state on the way is outside the range of its grid, where sums are not exact.
         """
         dtype, bits = self._dtype_and_bits(y)
-        with frozen_statistics([self]):
+        with frozen_statistics(modules_in([self])):
             return invert_layers(self.sequence, y, args, kwargs, bits, dtype, Conditions.now(y.device, self.host_access))
 
     def get_extra_state(self) -> Tensor:
