@@ -11,6 +11,7 @@ import scipy.sparse
 import torch
 from torch_geometric import EdgeIndex
 from torch_geometric.data import Data
+from torch_geometric.transforms import ToSparseTensor
 from torch_geometric.utils import add_remaining_self_loops, subgraph
 
 from revgnn.data import RandomPartition
@@ -299,3 +300,72 @@ def test_arrays_are_neither_copied_nor_aliases_that_require_gradients():
     graph = Graph(indptr, src)
     assert graph.indptr.data_ptr() == indptr.data_ptr()
     assert graph.src.data_ptr() == src.data_ptr()
+
+
+# --- self-loops, per-edge data, inference mode ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("named", awkward_graphs(2), ids=str)
+def test_each_node_has_one_self_loop_after_its_other_edges(named):
+    graph = named.graph
+    looped = graph.with_self_loops(fill=0.5)
+    keep = graph.src != graph.dst
+    loops = torch.arange(graph.num_nodes).expand(2, -1)
+    expected = Graph.from_edge_index(
+        torch.cat([graph.edge_index[:, keep], loops], dim=1),
+        graph.num_nodes,
+        torch.cat([graph.edge_attr[keep], torch.full((graph.num_nodes, 2), 0.5)]),
+    )
+    assert torch.equal(looped.edge_index, expected.edge_index)
+    assert torch.equal(looped.edge_attr, expected.edge_attr)
+    assert looped.src.dtype == graph.src.dtype
+    for count in range(min(3, graph.num_nodes)):
+        some, loops = graph.looped(count)
+        kept = [(int(a), int(b)) for a, b in graph.edge_index.t() if a != b]
+        assert sorted(map(tuple, some.edge_index.t().tolist())) == sorted([*kept, *((i, i) for i in range(count))])
+        ends = torch.cat([graph.edge_index, torch.arange(count).expand(2, -1)], dim=1)
+        assert torch.equal(ends[:, loops.origin], some.edge_index)
+
+
+def test_values_of_self_loops_that_were_there_are_kept():
+    graph = Graph.from_edge_index(torch.tensor([[0, 1, 1, 0, 1], [1, 1, 1, 2, 2]]), 3)
+    looped, loops = graph.looped()
+    values = torch.tensor([1.0, 2.0, 3.0, 4.0, 5.0, -1.0])
+    found = {(int(a), int(b)): float(v) for (a, b), v in zip(looped.edge_index.t(), values[loops.kept], strict=True)}
+    assert found == {(0, 0): -1.0, (0, 1): 1.0, (1, 1): 3.0, (0, 2): 4.0, (1, 2): 5.0, (2, 2): -1.0}
+
+
+def test_edge_weights_of_data_are_features():
+    edge_index, weight = torch.tensor([[2, 0], [1, 0]]), torch.tensor([0.3, 0.7])
+    graph = Graph.of(Data(edge_index=edge_index, edge_weight=weight, num_nodes=3))
+    assert torch.equal(graph.edge_attr, torch.tensor([[0.7], [0.3]]))
+    both = Data(edge_index=edge_index, edge_weight=weight, edge_attr=torch.ones(2, 4), num_nodes=3)
+    with pytest.raises(ValueError, match="both edge_attr and edge weights"):
+        Graph.of(both)
+
+
+def test_adj_t_keeps_features_and_weights():
+    edge_index = torch.tensor([[2, 0, 1], [1, 0, 0]])
+    features, weight = torch.randn(3, 4), torch.tensor([0.3, 0.7, 0.5])
+    data = Data(edge_index=edge_index, edge_attr=features, num_nodes=3)
+    expected = Graph.of(data)
+    found = Graph.of(ToSparseTensor()(data.clone()))
+    assert torch.equal(found.edge_index, expected.edge_index)
+    assert torch.equal(found.edge_attr, expected.edge_attr)
+    weighted = Data(edge_index=edge_index, edge_weight=weight, num_nodes=3)
+    found = Graph.of(ToSparseTensor(attr="edge_weight")(weighted.clone()))
+    assert torch.equal(found.edge_attr, Graph.of(weighted).edge_attr)
+    plain = ToSparseTensor()(Data(edge_index=edge_index, num_nodes=3))
+    assert Graph.of(plain).edge_attr is None
+    both = ToSparseTensor(attr="edge_weight")(Data(edge_index=edge_index, edge_weight=weight, edge_attr=features, num_nodes=3))
+    with pytest.raises(ValueError, match="both edge_attr and edge weights"):
+        Graph.of(both)
+
+
+def test_what_is_computed_once_in_inference_mode_can_be_saved_for_a_gradient():
+    graph = Graph.from_edge_index(torch.tensor([[0, 1], [1, 1]]), 2)
+    with torch.inference_mode():
+        kept = [*graph.by_source, graph.dst, graph.inv_degree, graph.inv_sqrt_degree(torch.float32)]
+        looped, loops = graph.looped()
+        kept += [looped.indptr, looped.src, loops.origin, loops.kept]
+    assert not any(t.is_inference() for t in kept)

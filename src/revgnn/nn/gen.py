@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from revgnn.nn.base import AbstractConv, refuse_options
-from revgnn.nn.linear import linear, weight_for
+from revgnn.nn.linear import both, linear, weight_for
 from revgnn.nn.mlp import MLP
 from revgnn.nn.neighbours import Adjacency, Neighbours, bipartite_neighbours, integer_scale, padded, pair
 from revgnn.ops.aggregate import Max, Mean, Power, Reducer, Softmax, Sum, aggregate
@@ -248,8 +248,12 @@ class GENConv(AbstractConv):
         attr, weight, bias = (None, None, None) if features is None else features
         graph, num_dst = edges.graph, edges.num_dst
         is_plain = x_dst is x_src and self.lin_src is None and self.lin_dst is None and self.scale is None and self.degree is None
-        if self.lin_src is not None:
-            x_src = self.lin_src(x_src)
+        own = x_dst
+        if self.lin_src is not None and self.lin_dst is not None and x_dst is x_src:
+            x_src, own = both(x_src, self.lin_src, self.lin_dst)
+        else:
+            x_src = x_src if self.lin_src is None else self.lin_src(x_src)
+            own = own if self.lin_dst is None or own is None else self.lin_dst(own)
         m = aggregate(padded(x_src, graph), graph, attr, weight, bias, how=self._reducer(), eps=self.eps, residual=is_plain)
         if is_plain:
             return self.mlp(m)
@@ -262,9 +266,7 @@ class GENConv(AbstractConv):
             if scaled_to.shape[0] != num_dst:
                 raise ValueError("msg_norm scales to the states of the destinations; pass (x_src, x_dst) instead of (x_src, None).")
             m = nn.functional.normalize(m, dim=1) * scaled_to.norm(dim=1, keepdim=True) * self.scale
-        if x_dst is not None:
-            m = m + (x_dst if self.lin_dst is None else self.lin_dst(x_dst))
-        return self.mlp(m)
+        return self.mlp(m if own is None else m + own)
 
     def edge_map(self, edges: Neighbours, edge_attr: Tensor | EdgeEncoding | EdgeMap | None) -> EdgeMap | None:
         """Return the edge features with the linear map from them to the channels, or None without edge features.

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
+
+from revgnn.nn.fusion import has_hooks
 
 
 class _LazyGlorot(nn.LazyLinear):
@@ -45,3 +48,17 @@ def weight_for(layer: nn.Linear, x: Tensor) -> Tensor:
     if isinstance(layer, nn.LazyLinear):
         layer(x[:1])
     return layer.weight
+
+
+def both(x: Tensor, first: nn.Linear, second: nn.Linear) -> tuple[Tensor, Tensor]:
+    """Return two maps of the same states, (N, C_1) and (N, C_2), from one pass over them, where that is worth it.
+
+    Wide states are read from memory, which takes longer than the products with a few rows of weights. Lazy maps and those with hooks
+    are called one by one.
+    """
+    if type(first) is not nn.Linear or type(second) is not nn.Linear or has_hooks(first, second):
+        return first(x), second(x)
+    product = nn.functional.linear(x, torch.cat([first.weight, second.weight]))
+    results = product.split([first.out_features, second.out_features], dim=1)
+    one, two = (h if layer.bias is None else h + layer.bias for h, layer in zip(results, (first, second), strict=True))
+    return one, two
