@@ -48,7 +48,9 @@ Epochs = Annotated[int | None, typer.Option(help="Passes over the training nodes
 
 # --- how to train -------------------------------------------------------------------------------------------------------
 
-Out = Annotated[Path | None, typer.Option(help="Folder of the run. Default: runs/DATASET-PRESET.")]
+Out = Annotated[
+    Path | None, typer.Option(help="Folder of the run. Default: a new folder, runs/DATASET-PRESET or runs/DATASET-PRESET-run2.")
+]
 Resume = Annotated[bool, typer.Option("--resume", help="Continue the run in --out.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace the run in --out.")]
 CompareMemory = Annotated[
