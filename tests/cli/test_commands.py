@@ -133,13 +133,39 @@ def test_predict_with_spread_and_calibration(run: Path, tmp_path: Path) -> None:
     report = json.loads(succeed(*words, "--spread", "--amp", "bf16", "--json"))
     assert (report["views"], report["parts"], report["amp"]) == (3, 2, "bf16")
     assert {"logits_std", "probabilities_std", "calibrated", "temperatures"} <= report["arrays"].keys()
-    text = succeed(*words)
+    assert "exists; replace it with --overwrite" in refuse(*words)
+    text = succeed(*words, "--overwrite")
     assert "temperatures (3,)" in text
     assert "fitted on the validation nodes" in text
     assert "test         calibration error " in text
     assert "2 or more views of 2 or more parts, got 3 views of 1 parts" in refuse(
-        *words[:4], "--spread", "--views", 3, "--parts", 1
+        *words[:4], "--overwrite", "--spread", "--views", 3, "--parts", 1
     )
+
+
+def test_a_run_finds_its_data_elsewhere_and_knows_them(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    arrays = {"edge_index": rng.integers(0, 60, (2, 300)), "x": rng.random((60, 4), np.float32), "y": rng.integers(0, 3, 60)}
+    file, moved, folder = tmp_path / "g.npz", tmp_path / "there" / "g.npz", tmp_path / "a"
+    moved.parent.mkdir()
+    np.savez(file, **arrays)
+    succeed("train", file, *SMALL, "--epochs", 1, "--out", folder, "-q")
+    file.rename(moved)
+    assert "say where it is now with --data or --root" in refuse("evaluate", folder)
+    for where in (("--data", moved), ("--root", moved.parent)):
+        succeed("evaluate", folder, *where)
+        succeed("predict", folder, *where, "--out", tmp_path / "p.npz", "--overwrite")
+        succeed("train", "--resume", "--out", folder, *where, "--epochs", 2, "-q")
+    np.savez(moved, **{**arrays, "y": (arrays["y"] + 1) % 3})
+    for command in (("evaluate", folder), ("predict", folder, "--out", tmp_path / "q.npz"), ("correlate", folder, folder)):
+        assert "changed: labels. " in refuse(*command)
+        assert "changed: labels." in revgnn(*command, "--allow-changed-data").stderr
+    resume = ("train", "--resume", "--out", folder, "--epochs", 3, "-q")
+    assert "changed: labels. " in refuse(*resume)
+    result = revgnn(*resume, "--allow-changed-data")
+    assert result.exit_code == 0
+    assert "warning: " in result.stderr
+    assert "belong to --resume" in refuse("train", moved, "--data", moved)
 
 
 def test_datasets() -> None:

@@ -97,6 +97,7 @@ def _step_peak(run: RunConfig, data: TrainingBatch) -> tuple[int, nn.Module]:
             model=model,
             optimizer=optimizer,
             scaler=LossScaler(device, run.amp),
+            fingerprint={},
         )
         training_step(session, data.batch)
     return memory.peak_bytes + nbytes, model

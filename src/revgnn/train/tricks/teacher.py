@@ -61,7 +61,7 @@ def teacher_logits(session: Session) -> Tensor:
     # The copy of the graph keeps the index that the teacher builds out of the student's first epoch, whose memory is measured.
     dataset = replace(session.dataset, graph=copy.copy(session.dataset.graph)) if same_data else None
     with torch.random.fork_rng(devices):  # building the teacher draws random numbers
-        teacher = prepare(config, dataset)
+        teacher = prepare(config, dataset, session.fingerprint if same_data else None)
         _check_same_data(teacher.dataset, session.dataset, folder.path)
         folder.restore_best(teacher)
         return infer(teacher.model, teacher.batches, config.evaluation, config.seed)
