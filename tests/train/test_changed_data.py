@@ -283,5 +283,7 @@ def test_scaling_does_not_count(config: RunConfig) -> None:
     """The last digits of a sum depend on the machine."""
     raw = prepare(config.override(["data.features=raw"]))
     standard = prepare(config)
+    assert raw.dataset.x is not None
+    assert standard.dataset.x is not None
     assert not torch.equal(raw.dataset.x, standard.dataset.x)
     assert raw.fingerprint == standard.fingerprint

@@ -11,8 +11,9 @@ from torch import Tensor
 from revgnn.data import NodeDataset
 from revgnn.train.config import ConfigError, EvalConfig, RunConfig
 from revgnn.train.inference.views import ViewSpread, infer, infer_with_spread
+from revgnn.train.random_numbers import own_random_numbers
 from revgnn.train.run.folder import RunFolder
-from revgnn.train.run.session import Session, prepare
+from revgnn.train.run.session import Session, choose_device, prepare
 
 
 @dataclass(frozen=True)
@@ -87,7 +88,9 @@ def load_run(run: Path | str, options: LoadOptions = AS_SAVED) -> SavedRun:
         "device": options.device,
         "evaluation.amp": options.amp,
     }
-    session = prepare(config.replace({key: value for key, value in changes.items() if value is not None}))
+    config = config.replace({key: value for key, value in changes.items() if value is not None})
+    with own_random_numbers(choose_device(config.device)):
+        session = prepare(config)
     note = folder.restore_best(session, allow_changed_data=options.allow_changed_data)
     return SavedRun(folder.path, session, epoch=note["epoch"])
 

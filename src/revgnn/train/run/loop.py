@@ -14,12 +14,13 @@ from revgnn.stack import StateRangeError
 from revgnn.train.config import RunConfig
 from revgnn.train.inference.views import infer
 from revgnn.train.metrics import Scores, score_splits
+from revgnn.train.random_numbers import own_random_numbers
 from revgnn.train.run.checkpoint import State
 from revgnn.train.run.events import EpochEnded, Event, Hook, Started, Stepped
 from revgnn.train.run.folder import RunFolder
 from revgnn.train.run.optimization import Diverged
 from revgnn.train.run.result import Result, summarise
-from revgnn.train.run.session import Session, check_trainable, prepare, training_step
+from revgnn.train.run.session import Session, check_trainable, choose_device, prepare, training_step
 from revgnn.train.run.tensor_file import CheckpointError
 from revgnn.train.tricks.teacher import attach_teacher, check_teacher
 
@@ -45,7 +46,8 @@ def train(
     """Train a run and write it to a folder.
 
     A run that is killed and resumed on the same machine ends with the same weights and metrics, bit for bit, as a run that
-    never stopped. The weights of the epoch with the best validation score are saved in best.safetensors.
+    never stopped. The weights of the epoch with the best validation score are saved in best.safetensors. Torch's generators
+    are left unchanged.
 
     Args:
         out: the run's folder; see `RunFolder`.
@@ -64,7 +66,7 @@ def train(
     """
     folder = RunFolder(out)
     folder.check(config, resume=resume, overwrite=overwrite)
-    with folder.owned():
+    with folder.owned(), own_random_numbers(choose_device(config.device)):
         # Again, since another process may have begun a run in the meantime.
         folder.check(config, resume=resume, overwrite=overwrite)
         check_teacher(config, folder, resume=resume)

@@ -15,6 +15,7 @@ from revgnn.train.batches import Batch, Batches
 from revgnn.train.config import Device, RunConfig
 from revgnn.train.datasets import load_with_fingerprint
 from revgnn.train.metrics import check_scorable
+from revgnn.train.random_numbers import seed_generators
 from revgnn.train.run.optimization import LossScaler, autocast, build_optimizer, learning_rate
 from revgnn.train.task import num_labelled, objective
 from revgnn.train.tricks.distillation import divergence, mix_losses
@@ -42,7 +43,7 @@ class Session:
 
 
 def prepare(config: RunConfig, dataset: NodeDataset | None = None, known: Fingerprint | None = None) -> Session:
-    """Load the data, seed torch's generators, and build model and optimiser.
+    """Load the data, seed torch's generators of the CPU and the run's device, and build model and optimiser.
 
     Args:
         dataset: the data set that `config.data` describes, if it is already loaded.
@@ -56,7 +57,7 @@ def prepare(config: RunConfig, dataset: NodeDataset | None = None, known: Finger
         dataset, known = load_with_fingerprint(config.data)
     if config.loss == "log" and dataset.task != "multiclass":
         raise ValueError(f"loss=log needs one class per node, and {dataset.name} is {dataset.task}; use loss=cross_entropy.")
-    torch.manual_seed(config.seed)  # seeds the generators of all devices
+    seed_generators(device, config.seed)
     model = build_for(config, dataset).to(device)
     session = Session(
         config=config,
