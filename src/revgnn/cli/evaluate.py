@@ -6,7 +6,7 @@ import json
 
 import typer
 
-from revgnn.cli.options import Amp, AsJson, Device, Parts, Root, Run, Views
+from revgnn.cli.options import AllowChangedData, Amp, AsJson, Data, Device, NodeFeatures, Parts, Root, Run, Views
 from revgnn.cli.text import score_text
 
 
@@ -14,15 +14,28 @@ def evaluate(
     run: Run,
     views: Views = None,
     parts: Parts = None,
+    data: Data = None,
     root: Root = None,
+    node_features: NodeFeatures = None,
     device: Device = None,
     amp: Amp = None,
+    allow_changed_data: AllowChangedData = False,
     as_json: AsJson = False,
 ) -> None:
     """Score the best weights of a run on its training, validation and test nodes."""
-    from revgnn.train import evaluate_run
+    from revgnn.train import LoadOptions, evaluate_run
 
-    scores = evaluate_run(run, views=views, parts=parts, root=root, device=device, amp=amp)
+    options = LoadOptions(
+        views=views,
+        parts=parts,
+        data=data,
+        root=root,
+        node_features=node_features,
+        device=device,
+        amp=amp,
+        allow_changed_data=allow_changed_data,
+    )
+    scores = evaluate_run(run, options)
     if as_json:
         typer.echo(json.dumps(scores, indent=2))
         return

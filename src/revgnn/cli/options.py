@@ -13,6 +13,15 @@ import typer
 # --- all commands -------------------------------------------------------------------------------------------------------
 
 Root = Annotated[Path | None, typer.Option(help="Folder that holds the data. Default: the run's configuration.")]
+Data = Annotated[
+    Path | None, typer.Option(help="File or folder of the data set, if it was moved. Default: the run's configuration.")
+]
+NodeFeatures = Annotated[
+    Path | None, typer.Option(help="The file data.node_features, if it was moved. Default: the run's configuration.")
+]
+AllowChangedData = Annotated[
+    bool, typer.Option("--allow-changed-data", help="Go on although the data are not those that the run was trained on.")
+]
 Device = Annotated[str | None, typer.Option(help="auto, cpu or cuda. Default: the run's configuration.")]
 Amp = Annotated[
     str | None, typer.Option(help="Precision of the forward pass: none, bf16 or fp16. Default: the run's configuration.")
@@ -48,7 +57,9 @@ Epochs = Annotated[int | None, typer.Option(help="Passes over the training nodes
 
 # --- how to train -------------------------------------------------------------------------------------------------------
 
-Out = Annotated[Path | None, typer.Option(help="Folder of the run. Default: runs/DATASET-PRESET.")]
+Out = Annotated[
+    Path | None, typer.Option(help="Folder of the run. Default: a new folder, runs/DATASET-PRESET or runs/DATASET-PRESET-run2.")
+]
 Resume = Annotated[bool, typer.Option("--resume", help="Continue the run in --out.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace the run in --out.")]
 CompareMemory = Annotated[

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from revgnn.cli.options import Amp, AsJson, Device, Parts, Root, Run, Views
+from revgnn.cli.options import AllowChangedData, Amp, AsJson, Data, Device, NodeFeatures, Parts, Root, Run, Views
 
 
 def predict(
@@ -16,19 +16,33 @@ def predict(
     out: Annotated[Path, typer.Option(help="The .npz file to write.")],
     views: Views = None,
     parts: Parts = None,
+    data: Data = None,
     root: Root = None,
+    node_features: NodeFeatures = None,
     device: Device = None,
     amp: Amp = None,
     spread: Annotated[bool, typer.Option("--spread", help="Also write standard deviations over the views.")] = False,
     calibrate: Annotated[
         bool, typer.Option("--calibrate", help="Also write probabilities calibrated on the validation nodes.")
     ] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace --out if it exists.")] = False,
+    allow_changed_data: AllowChangedData = False,
     as_json: AsJson = False,
 ) -> None:
     """Write predictions for all nodes to an .npz file: arrays logits, probabilities, nodes, splits, and those of the options."""
-    from revgnn.train import predict_run
+    from revgnn.train import LoadOptions, predict_run
 
-    report = predict_run(run, out, views=views, parts=parts, root=root, device=device, amp=amp, spread=spread, calibrate=calibrate)
+    options = LoadOptions(
+        views=views,
+        parts=parts,
+        data=data,
+        root=root,
+        node_features=node_features,
+        device=device,
+        amp=amp,
+        allow_changed_data=allow_changed_data,
+    )
+    report = predict_run(run, out, options, spread=spread, calibrate=calibrate, overwrite=overwrite)
     if as_json:
         typer.echo(json.dumps(report, indent=2))
         return

@@ -5,31 +5,24 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from revgnn.train.inference.saved_run import load_run
+from revgnn.train.inference.saved_run import AS_SAVED, LoadOptions, load_run
 from revgnn.train.metrics import score_splits
 
 
-def evaluate_run(
-    run: Path | str,
-    *,
-    views: int | None = None,
-    parts: int | None = None,
-    root: Path | str | None = None,
-    device: str | None = None,
-    amp: str | None = None,
-) -> dict[str, Any]:
-    """Score the best weights of a run. Without further arguments, these are the scores that the run recorded.
+def evaluate_run(run: Path | str, options: LoadOptions = AS_SAVED) -> dict[str, Any]:
+    """Score the best weights of a run. Without options, these are the scores that the run recorded.
 
     Args:
-        run: the run's folder. The other arguments are those of `load_run`.
+        run: the run's folder.
 
     Returns:
         The scores `train`, `valid` and `test`, and everything needed to repeat them; ready for JSON.
 
     Raises:
+        ChangedDataError: if the data are not those that the run was trained on.
         ValueError, OSError: if the folder, its weights or the data cannot be used.
     """
-    saved = load_run(run, views=views, parts=parts, root=root, device=device, amp=amp)
+    saved = load_run(run, options)
     scores = score_splits(saved.dataset, saved.logits())
     return {
         "run": str(run),

@@ -20,43 +20,42 @@ import numpy as np
 from torch import Tensor
 
 from revgnn.data import NodeDataset
-from revgnn.files import replacing
+from revgnn.files import check_regular, replacing
 from revgnn.train.inference.calibration import fit_and_report
-from revgnn.train.inference.saved_run import SavedRun, load_run
+from revgnn.train.inference.saved_run import AS_SAVED, LoadOptions, SavedRun, load_run
 from revgnn.train.task import probabilities
 
 
 def predict_run(
     run: Path | str,
     out: Path | str,
+    options: LoadOptions = AS_SAVED,
     *,
-    views: int | None = None,
-    parts: int | None = None,
-    root: Path | str | None = None,
-    device: str | None = None,
-    amp: str | None = None,
     spread: bool = False,
     calibrate: bool = False,
+    overwrite: bool = False,
 ) -> dict[str, Any]:
     """Write the predictions of a run's best weights for all nodes to an .npz file. The module's docstring lists its arrays.
 
     Args:
-        run: the run's folder. `views`, `parts`, `root`, `device` and `amp` are those of `load_run`.
+        run: the run's folder.
         out: the file to write.
         spread: add the deviation over the views. Needs two or more views of two or more parts.
         calibrate: add calibrated probabilities; see `fit_temperatures`.
+        overwrite: replace `out` if it exists.
 
     Returns:
         The weights' epoch, the views, the shape of each array (`arrays`), and with `calibrate` a report (`calibration`);
         ready for JSON.
 
     Raises:
-        ValueError, OSError: as in `evaluate_run`; also if there are too few views for a spread, or if `out` cannot be written.
+        ChangedDataError: if the data are not those that the run was trained on.
+        ValueError, OSError: as in `evaluate_run`; also if there are too few views for a spread, or if `out` exists or cannot be
+            written.
     """
     out = Path(out)
-    if not out.parent.is_dir():
-        raise FileNotFoundError(f"{out.parent} does not exist; create it, or choose another --out.")
-    saved = load_run(run, views=views, parts=parts, root=root, device=device, amp=amp)
+    _check_writable(out, overwrite=overwrite)
+    saved = load_run(run, options)
     logits, arrays = _predict(saved, spread=spread)
     report: dict[str, Any] = {
         "run": str(run),
@@ -75,6 +74,15 @@ def predict_run(
         np.savez(file, allow_pickle=False, **arrays)
     report["arrays"] = {name: list(array.shape) for name, array in arrays.items()}
     return report
+
+
+def _check_writable(out: Path, *, overwrite: bool) -> None:
+    """Raise `OSError` before hours of inference if their result could not be written."""
+    if not out.parent.is_dir():
+        raise FileNotFoundError(f"{out.parent} does not exist; create it, or choose another --out.")
+    check_regular(out)
+    if out.exists() and not overwrite:
+        raise FileExistsError(f"{out} exists; replace it with --overwrite, or choose another --out.")
 
 
 def _predict(saved: SavedRun, *, spread: bool) -> tuple[Tensor, dict[str, np.ndarray]]:

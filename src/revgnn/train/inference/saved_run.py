@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
 from torch import Tensor
 
 from revgnn.data import NodeDataset
-from revgnn.train.config import EvalConfig
+from revgnn.train.config import ConfigError, EvalConfig, RunConfig
 from revgnn.train.inference.views import ViewSpread, infer, infer_with_spread
+from revgnn.train.random_numbers import own_random_numbers
 from revgnn.train.run.folder import RunFolder
-from revgnn.train.run.session import Session, prepare
+from revgnn.train.run.session import Session, choose_device, prepare
 
 
 @dataclass(frozen=True)
@@ -41,32 +43,64 @@ class SavedRun:
         return infer_with_spread(self.session.model, self.session.batches, self.evaluation, self.session.config.seed)
 
 
-def load_run(
-    run: Path | str,
-    *,
-    views: int | None = None,
-    parts: int | None = None,
-    root: Path | str | None = None,
-    device: str | None = None,
-    amp: str | None = None,
-) -> SavedRun:
-    """Load a run and its data. None keeps the value saved with the run.
+@dataclass(frozen=True)
+class LoadOptions:
+    """How a saved run is loaded. None keeps the value saved with the run."""
+
+    views: int | None = None
+    """Random partitions whose logits are averaged."""
+    parts: int | None = None
+    """Parts of each partition; 1 is the whole graph."""
+    data: Path | str | None = None
+    """The file or folder of the data set, if it was moved."""
+    root: Path | str | None = None
+    """The folder that holds the data now, if it was moved."""
+    node_features: Path | str | None = None
+    """The file `data.node_features`, if it was moved."""
+    device: str | None = None
+    """"auto", "cpu" or "cuda"."""
+    amp: str | None = None
+    """Precision of the forward pass: "none", "bf16" or "fp16"."""
+    allow_changed_data: bool = False
+    """Warn, instead of raising, if the data are not those that the run was trained on."""
+
+
+AS_SAVED = LoadOptions()
+"""Everything as it was saved with the run."""
+
+
+def load_run(run: Path | str, options: LoadOptions = AS_SAVED) -> SavedRun:
+    """Load a run and its data. Torch's random generators are left unchanged.
 
     Args:
         run: the run's folder.
-        views: random partitions whose logits are averaged.
-        parts: parts of each partition; 1 is the whole graph.
-        root: folder that holds the data now, if it was moved.
-        device: "auto", "cpu" or "cuda".
-        amp: precision of the forward pass: "none", "bf16" or "fp16".
 
     Raises:
+        ChangedDataError: if the data are not those that the run was trained on.
         ValueError, OSError: if the folder, its weights or the data cannot be used.
     """
     folder = RunFolder(run)
-    config = folder.config()
-    changes = {"evaluation.views": views, "evaluation.parts": parts, "device": device, "evaluation.amp": amp}
-    changes["data.root"] = None if root is None else str(Path(root).absolute())
-    session = prepare(config.replace({key: value for key, value in changes.items() if value is not None}))
-    note = folder.restore_best(session)
+    config = folder.config().with_data_at(options.data, options.root, options.node_features)
+    _check_paths(config, folder.path)
+    changes = {
+        "evaluation.views": options.views,
+        "evaluation.parts": options.parts,
+        "device": options.device,
+        "evaluation.amp": options.amp,
+    }
+    config = config.replace({key: value for key, value in changes.items() if value is not None})
+    with own_random_numbers(choose_device(config.device)):
+        session = prepare(config)
+    note = folder.restore_best(session, allow_changed_data=options.allow_changed_data)
     return SavedRun(folder.path, session, epoch=note["epoch"])
+
+
+def _check_paths(config: RunConfig, folder: Path) -> None:
+    """Raise `ConfigError` if a file that the run names is not there: it was moved, or the run was made on another machine."""
+    if config.data is None:
+        return
+    for stored, options in ((config.data.name, "--data or --root"), (config.data.node_features, "--node-features or --root")):
+        if stored is not None and os.path.isabs(stored) and not Path(stored).exists():
+            raise ConfigError(
+                f"the run in {folder} was trained on {stored}, which is not there; say where it is now with {options}."
+            )

@@ -10,11 +10,19 @@ import torch
 from torch import Tensor, nn
 
 from revgnn.models import TrainingState
-from revgnn.train.config import digest_as_written
+from revgnn.train.config import earlier_digests
+from revgnn.train.datasets import features_checksum
+from revgnn.train.run.changed_data import check_same_data
 from revgnn.train.run.session import Session
 from revgnn.train.run.tensor_file import CheckpointError, read_tensors, write_tensors
 
 _FORMAT = 1
+
+_MOMENTS: dict[type[torch.optim.Optimizer], tuple[str, ...]] = {
+    torch.optim.Adam: ("exp_avg", "exp_avg_sq"),
+    torch.optim.RMSprop: ("square_avg",),
+}
+"""What an optimiser keeps for each parameter besides the number of steps: tensors of the shape of the parameter."""
 
 
 @dataclass
@@ -53,42 +61,41 @@ def save_state(path: Path, session: Session, state: State) -> None:
         "format": _FORMAT,
         "config": session.config.digest,
         "state": asdict(state),
-        "param_groups": optimizer["param_groups"],
         "scaler": session.scaler.state_dict(),
-        "features": session.features_checksum,
+        "data": dict(session.fingerprint),
         **model_state.values,
     }
     write_tensors(path, tensors, note)
 
 
-def load_state(path: Path, session: Session) -> State:
+def load_state(path: Path, session: Session, *, allow_changed_data: bool = False) -> State:
     """Restore a session and torch's random generators from the file.
 
     Raises:
         FileNotFoundError: if the file is missing.
         CheckpointError: if it is damaged or belongs to another run.
+        ChangedDataError: if the session's data are not those of the file; with `allow_changed_data` it is a warning.
     """
     tensors, note = read_tensors(path)
     if note.get("format") != _FORMAT:
         raise CheckpointError(f"{path} has format {note.get('format')!r}, this version reads format {_FORMAT}.")
     is_current = note["config"] == session.config.digest
-    if not is_current and note["config"] != digest_as_written(path.with_name("config.yaml")):
+    if not is_current and note["config"] not in earlier_digests(path.with_name("config.yaml")):
         raise CheckpointError(f"{path} belongs to a run with another configuration than the config.yaml in the same folder.")
-    if note.get("features") != session.features_checksum:
-        name = session.config.data and session.config.data.node_features
-        raise CheckpointError(f"{name} has another content than when this run's state was saved; restore the old file.")
+    if "features" in note:
+        _check_features_file(note["features"], session)
+    check_same_data(note, session.fingerprint, path.parent, allow_changed=allow_changed_data)
     groups = _by_prefix(tensors)
     load_weights(session.model, groups["model"], path)
     session.model.restore_training_state(TrainingState(tensors, note))
-    moments: dict[int, dict[str, Tensor]] = {}
-    for name, tensor in groups.get("optimizer", {}).items():
-        index, _, moment = name.partition(".")
-        moments.setdefault(int(index), {})[moment] = tensor
-    session.optimizer.load_state_dict({"state": moments, "param_groups": note["param_groups"]})
+    _load_optimizer(session.optimizer, groups.get("optimizer", {}), path)
     session.scaler.load_state_dict(note["scaler"])
-    torch.set_rng_state(groups["rng"]["cpu"])
-    if session.device.type == "cuda" and "cuda" in groups["rng"]:
-        torch.cuda.set_rng_state(groups["rng"]["cuda"], session.device)
+    try:
+        torch.set_rng_state(groups["rng"]["cpu"])
+        if session.device.type == "cuda" and "cuda" in groups["rng"]:
+            torch.cuda.set_rng_state(groups["rng"]["cuda"], session.device)
+    except (KeyError, RuntimeError, TypeError) as error:
+        raise CheckpointError(f"{path} has no state of torch's random generators that this version can use ({error}).") from None
     progress = _read_progress(note["state"], path)
     if not is_current:  # before config.yaml is written again, since the file's digest is that of the old one
         save_state(path, session, progress)
@@ -101,10 +108,10 @@ def save_weights(path: Path, model: nn.Module, note: dict[str, Any]) -> None:
 
 
 def load_weights(model: nn.Module, weights: dict[str, Tensor], path: Path) -> None:
-    """Load weights into a model. Names and shapes must be exactly the model's.
+    """Load weights into a model. Names, shapes and dtypes must be exactly the model's.
 
     Raises:
-        CheckpointError: naming the first weight that is missing, unknown or of another shape.
+        CheckpointError: naming the first weight that is missing, unknown, or of another shape or dtype.
     """
     own = model.state_dict()
     for name in sorted(own.keys() | weights.keys()):
@@ -116,7 +123,48 @@ def load_weights(model: nn.Module, weights: dict[str, Tensor], path: Path) -> No
                 f"weight {name} in {path} has shape {tuple(weights[name].shape)}, the model's has {tuple(own[name].shape)}; "
                 "the data set or the configuration has changed."
             )
+        if own[name].dtype != weights[name].dtype:
+            raise CheckpointError(f"weight {name} in {path} is {weights[name].dtype}, the model's is {own[name].dtype}.")
     model.load_state_dict(weights)
+
+
+def _check_features_file(checksum: int | None, session: Session) -> None:
+    """Raise `CheckpointError` if the file of node features is not that of a state of an earlier version."""
+    data = session.config.data
+    if data is not None and features_checksum(data) != checksum:
+        raise CheckpointError(
+            f"{data.node_features} has another content than when this run's state was saved; restore the old file."
+        )
+
+
+def _load_optimizer(optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor], path: Path) -> None:
+    """Restore the optimiser's state of each parameter. Its settings are those of the run's configuration, not of the file.
+
+    Args:
+        tensors: by number of the parameter and name, such as "0.exp_avg".
+
+    Raises:
+        CheckpointError: naming the first tensor that is missing, unknown, or of another shape or dtype than its parameter.
+    """
+    parameters: list[Tensor] = [p for group in optimizer.param_groups for p in group["params"]]
+    moments = _MOMENTS[type(optimizer)]
+    state: dict[int, dict[str, Tensor]] = {}
+    for name, tensor in tensors.items():
+        index, _, moment = name.partition(".")
+        if not index.isdecimal() or int(index) >= len(parameters) or moment not in (*moments, "step"):
+            raise CheckpointError(f"optimizer.{name} in {path} is not part of this run's optimiser; the file is of another run.")
+        parameter = parameters[int(index)]
+        shape, dtype = (torch.Size(), torch.float32) if moment == "step" else (parameter.shape, parameter.dtype)
+        if tensor.shape != shape or tensor.dtype != dtype:
+            raise CheckpointError(
+                f"optimizer.{name} in {path} is {tensor.dtype} of shape {tuple(tensor.shape)}; this run's is {dtype} of shape "
+                f"{tuple(shape)}."
+            )
+        state.setdefault(int(index), {})[moment] = tensor
+    for index, found in state.items():
+        if missing := {*moments, "step"} - found.keys():
+            raise CheckpointError(f"optimizer.{index}.{min(missing)} is missing from {path}; it is damaged or of another run.")
+    optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
 
 
 def _by_prefix(tensors: dict[str, Tensor]) -> dict[str, dict[str, Tensor]]:
@@ -130,4 +178,8 @@ def _by_prefix(tensors: dict[str, Tensor]) -> dict[str, dict[str, Tensor]]:
 def _read_progress(values: dict[str, Any], path: Path) -> State:
     if values.keys() != {field.name for field in fields(State)}:
         raise CheckpointError(f"{path} holds a state of another version: {', '.join(values)}.")
-    return State(**values)
+    state = State(**values)
+    counts = (state.epoch, state.step, state.loss_count, state.peak_bytes, state.best_epoch, state.metrics_bytes)
+    if not all(type(count) is int and count >= 0 for count in counts) or (state.best_score is None) != (state.best_epoch == 0):
+        raise CheckpointError(f"{path} holds a state that no run can have: {', '.join(f'{k}={v!r}' for k, v in values.items())}.")
+    return state

@@ -3,23 +3,25 @@
 from __future__ import annotations
 
 import json
+import warnings
+from contextlib import AbstractContextManager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
-from revgnn.files import write_json, write_text
+from revgnn.data.fingerprint import changed_parts
+from revgnn.files import append, is_leftover, remove_leftovers, write_json, write_text
 from revgnn.train.config import ConfigError, RunConfig
+from revgnn.train.metrics import Scores
+from revgnn.train.run.changed_data import check_same_data
 from revgnn.train.run.checkpoint import State, load_state, load_weights, save_state, save_weights
-from revgnn.train.run.environment import describe
+from revgnn.train.run.environment import describe, with_earlier
 from revgnn.train.run.events import EpochEnded
+from revgnn.train.run.lock import LOCK_NAME, RunFolderError, owning
 from revgnn.train.run.session import Session
 from revgnn.train.run.tensor_file import CheckpointError, read_tensors, write_tensors
-
-
-class RunFolderError(ValueError):
-    """A folder that a run cannot be written to, or resumed from."""
 
 
 class RunFolder:
@@ -47,6 +49,10 @@ class RunFolder:
 
     # --- before training ---------------------------------------------------------------------------------------------
 
+    def owned(self) -> AbstractContextManager[None]:
+        """Own the folder within a block: no other process can train into it. See `revgnn.train.run.lock`."""
+        return owning(self.path)
+
     def check(self, config: RunConfig, *, resume: bool = False, overwrite: bool = False) -> None:
         """Raise `RunFolderError` if this run must not write to the folder. Nothing is loaded or changed.
 
@@ -58,7 +64,7 @@ class RunFolder:
             raise RunFolderError("--resume continues the run in a folder and --overwrite replaces it; give one of them.")
         if self.path.exists() and not self.path.is_dir():
             raise RunFolderError(f"{self.path} is a file; choose a folder to write to.")
-        if overwrite or not self.path.exists() or not any(self.path.iterdir()):
+        if overwrite or not self.path.exists() or all(p.name == LOCK_NAME or is_leftover(p) for p in self.path.iterdir()):
             return
         if not resume:
             kind = "already holds a run" if self.config_file.exists() else "is not empty"
@@ -79,46 +85,63 @@ class RunFolder:
                 f"{self.path} holds a run with another configuration: {listed}. Resume it unchanged, or choose another --out."
             )
 
-    def begin(self, session: Session, *, resume: bool) -> State:
-        """Prepare the folder and return the progress of the run. With `resume`, restore the session from the saved state.
+    def begin(self, session: Session, *, resume: bool, allow_changed_data: bool = False) -> State:
+        """Prepare the folder, which this process must own, and return the progress of the run.
+
+        With `resume`, the session is restored from the saved state.
 
         Raises:
             CheckpointError: if the saved state is damaged; the message says what can still be used.
+            ChangedDataError: if the data are not those of the saved state; with `allow_changed_data` it is a warning.
         """
-        self.path.mkdir(parents=True, exist_ok=True)
-        state = self._restore_last(session) if resume and self.last_file.exists() else State()
+        for name in (*self.FILES, self.TEACHER):
+            remove_leftovers(self.path / name)
+        state = State()
+        if resume and self.last_file.exists():
+            state = self._restore_last(session, allow_changed_data=allow_changed_data)
+        environment = describe(session.device)
         if state.epoch == state.step == 0:
             self._remove_own_files()
-        if self.metrics_file.exists():
-            with open(self.metrics_file, "rb+") as file:
-                file.truncate(state.metrics_bytes)
+        else:
+            self._restore_metrics(session, state)
+            environment = with_earlier(environment, self.environment_file)
         self.result_file.unlink(missing_ok=True)
         if session.teacher is not None and not self.teacher_file.exists():
             write_tensors(self.teacher_file, {"logits": session.teacher}, {"kind": "teacher"})
         write_text(self.config_file, session.config.to_yaml())
-        write_json(self.environment_file, describe(session.device))
+        write_json(self.environment_file, environment)
         return state
 
-    def _restore_last(self, session: Session) -> State:
+    def _restore_last(self, session: Session, *, allow_changed_data: bool) -> State:
         try:
-            state = load_state(self.last_file, session)
+            return load_state(self.last_file, session, allow_changed_data=allow_changed_data)
         except CheckpointError as error:
             best = f"; the best weights so far can still be used (revgnn evaluate {self.path})" if self.best_file.exists() else ""
             raise CheckpointError(f"{error} This run cannot be resumed{best}; start it again with --overwrite.") from None
-        size = self.metrics_file.stat().st_size if self.metrics_file.exists() else 0
-        if size < state.metrics_bytes:
-            raise CheckpointError(
-                f"{self.metrics_file} has {size} bytes, but had {state.metrics_bytes} when the state was saved. "
-                "Restore the file, or start again with --overwrite."
+
+    def _restore_metrics(self, session: Session, state: State) -> None:
+        """Cut metrics.jsonl back to the epochs of the saved state. If it has lost some, keep the others and warn."""
+        content = self.metrics_file.read_bytes() if self.metrics_file.exists() else b""
+        lines = _whole_lines(content[: state.metrics_bytes], state.epoch)
+        is_damaged = sum(map(len, lines)) < state.metrics_bytes
+        if is_damaged:
+            lines = _whole_lines(content, state.epoch)
+            warnings.warn(
+                f"{self.metrics_file} was damaged after the state was saved: it has {len(lines)} of {state.epoch} epochs. The run "
+                "goes on from its saved state; the other epochs are missing from its record.",
+                stacklevel=2,
             )
-        return state
+        kept = b"".join(lines)
+        if kept != content:
+            write_text(self.metrics_file, kept.decode())
+        if is_damaged:
+            state.metrics_bytes = len(kept)
+            self.save_last(session, state)
 
     def _remove_own_files(self) -> None:
         """Remove the files of a run. Other files in the folder stay."""
         for name in (*self.FILES, self.TEACHER):
             (self.path / name).unlink(missing_ok=True)
-            for leftover in self.path.glob(f".{name}.*.tmp"):  # left by a process that was killed while writing
-                leftover.unlink(missing_ok=True)
 
     def load_teacher(self) -> Tensor | None:
         """Return the teacher's logits saved in a student's folder; None if there are none yet.
@@ -155,17 +178,33 @@ class RunFolder:
         for name, solves in (("solves", record.solves), ("evaluation_solves", record.evaluation_solves)):
             if solves is not None:
                 line[name] = asdict(solves)
-        with open(self.metrics_file, "ab") as file:
-            file.write(json.dumps(line).encode() + b"\n")
-            return file.tell()
+        return append(self.metrics_file, json.dumps(line).encode() + b"\n")
 
     def save_last(self, session: Session, state: State) -> None:
         """Write last.safetensors, the state to resume from."""
         save_state(self.last_file, session, state)
 
-    def save_best(self, session: Session, epoch: int, score: float) -> None:
-        """Write best.safetensors."""
-        save_weights(self.best_file, session.model, {"epoch": epoch, "valid": score})
+    def save_best(self, session: Session, epoch: int, scores: Scores) -> None:
+        """Write best.safetensors: the present weights, with their epoch, their scores and the fingerprint of the data."""
+        save_weights(self.best_file, session.model, {"epoch": epoch, **scores.as_dict(), "data": dict(session.fingerprint)})
+
+    def best_is_lost(self, session: Session, state: State) -> str | None:
+        """Return what is wrong if best.safetensors does not hold the weights that `state` reports as the best; else None."""
+        if not self.best_file.exists():
+            return f"{self.best_file} is missing"
+        try:
+            _, note = read_tensors(self.best_file)
+        except CheckpointError as error:
+            return str(error).rstrip(".")
+        if (note.get("epoch"), note.get("valid")) != (state.best_epoch, state.best_score):
+            return f"{self.best_file} holds the weights of epoch {note.get('epoch')}, not those of epoch {state.best_epoch}"
+        if "data" in note and changed_parts(note["data"], session.fingerprint):
+            return f"{self.best_file} holds the best weights for other data"
+        return None
+
+    def best_scores(self) -> dict[str, Any]:
+        """Return the note of best.safetensors: `epoch` and scores. Runs of earlier versions have only `epoch` and `valid`."""
+        return read_tensors(self.best_file)[1]
 
     def save_result(self, result: dict[str, Any]) -> None:
         """Write result.json, which marks the run as finished."""
@@ -201,18 +240,44 @@ class RunFolder:
         return [json.loads(line) for line in text.splitlines(keepends=True) if line.endswith("\n")]
 
     def result(self) -> dict[str, Any] | None:
-        """Return the content of result.json; None if the run is not finished."""
-        return json.loads(self.result_file.read_text(encoding="utf-8")) if self.result_file.exists() else None
+        """Return the content of result.json; None if the run is not finished.
 
-    def restore_best(self, session: Session) -> dict[str, Any]:
-        """Load the best weights into the session's model, and return their note (`epoch`, `valid`).
+        Raises:
+            RunFolderError: if the file is damaged.
+        """
+        if not self.result_file.exists():
+            return None
+        try:
+            return json.loads(self.result_file.read_text(encoding="utf-8"))
+        except ValueError:
+            raise RunFolderError(f"{self.result_file} is damaged; delete it and resume the run, which writes it again.") from None
+
+    def restore_best(self, session: Session, *, allow_changed_data: bool = False) -> dict[str, Any]:
+        """Load the best weights into the session's model, and return their note (`epoch` and scores).
 
         Raises:
             FileNotFoundError: if no epoch has been evaluated yet.
             CheckpointError: if the file is damaged or does not fit.
+            ChangedDataError: if the session's data are not those that the weights were trained on; with `allow_changed_data` it is
+                a warning.
         """
         if not self.best_file.exists():
             raise FileNotFoundError(f"{self.best_file} does not exist; the run has not finished its first evaluation yet.")
         weights, note = read_tensors(self.best_file)
+        check_same_data(note, session.fingerprint, self.path, allow_changed=allow_changed_data)
         load_weights(session.model, weights, self.best_file)
         return note
+
+
+def _whole_lines(content: bytes, epochs: int) -> list[bytes]:
+    """Return the lines of metrics.jsonl that are whole, for epochs up to `epochs` in ascending order."""
+    lines, last = [], 0
+    for line in content.splitlines(keepends=True):
+        try:
+            epoch = json.loads(line)["epoch"] if line.endswith(b"\n") else None
+        except (ValueError, TypeError, KeyError):
+            continue
+        if type(epoch) is int and last < epoch <= epochs:
+            lines.append(line)
+            last = epoch
+    return lines
