@@ -247,9 +247,17 @@ W = torch.ones(2)
 @pytest.mark.parametrize(
     ("call", "error", "message"),
     [
-        (lambda: SAGEConv(4, 4)(X, EDGES, W), TypeError, r"size must be two integers.*got a tensor of shape \(2,\); SAGEConv takes"),
+        (
+            lambda: SAGEConv(4, 4)(X, EDGES, W),
+            TypeError,
+            r"size must be two integers.*got a tensor of shape \(2,\); SAGEConv takes",
+        ),
         (lambda: GATConv(4, 4)(X, EDGES, W), TypeError, "made with edge_dim=None and uses no edge_attr"),
-        (lambda: GENConv(4, 4)(X, EDGES, W), ValueError, r"no map of edge features.* \(E, 4\), got \(2, 1\); make it with edge_dim=1"),
+        (
+            lambda: GENConv(4, 4)(X, EDGES, W),
+            ValueError,
+            r"no map of edge features.* \(E, 4\), got \(2, 1\); make it with edge_dim=1",
+        ),
         (lambda: GCNConv(4, 4)(X, EDGES, W, W), TypeError, "positional"),
         (lambda: GCNConv(4, 4)(X, EDGES, torch.ones(3)), ValueError, "edge_weight must have a row for each of the 2 edges"),
         (lambda: GCNConv(4, 4)(X, EDGES, torch.ones(2, 2)), ValueError, "edge_weight must be one floating-point number for each"),
@@ -265,7 +273,11 @@ W = torch.ones(2)
         (lambda: SAGEConv(4, 4)((X,), EDGES), TypeError, r"takes x as a tensor, \(x_src, x_dst\) or \(x_src, None\), got tuple"),
         (lambda: SAGEConv(4, 4)(X[None], EDGES), ValueError, r"states of shape \(N, C\), got \(1, 3, 4\)"),
         (lambda: SAGEConv(4, 4)(X, EdgeIndex(EDGES, sparse_size=(5, 5))), ValueError, r"sparse_size \(5, 5\), but x says"),
-        (lambda: SAGEConv(4, 4)(X, torch.eye(5).to_sparse()), ValueError, r"has shape \(5, 5\), but x says that it must be \(3, 3\)"),
+        (
+            lambda: SAGEConv(4, 4)(X, torch.eye(5).to_sparse()),
+            ValueError,
+            r"has shape \(5, 5\), but x says that it must be \(3, 3\)",
+        ),
         (lambda: GATConv(4, 4, edge_dim=3)(X, EDGES, W), ValueError, r"edge_attr must have shape \(E, 3\), got \(2,\)"),
         (
             lambda: GENConv(4, 4, msg_norm=True)((X, None), EDGES, size=(3, 4)),
