@@ -59,7 +59,7 @@ def pairwise(**choices: list[Any]) -> list[dict[str, Any]]:
     }
     found = []
     while pairs:
-        chosen: dict[str, int] = {name: index for name, index in min(pairs, key=sorted)}
+        chosen: dict[str, int] = dict(sorted(min(pairs, key=sorted)))
         for name in names:
             if name not in chosen:
                 gain = [sum(frozenset([(name, i), item]) in pairs for item in chosen.items()) for i in range(len(choices[name]))]
