@@ -1,4 +1,4 @@
-"""What convolutions are called with: edges in any form, converted once; per-edge values in the right order; nothing is swallowed."""
+"""What convolutions are called with: edges in any form, converted once; per-edge values in order; nothing is swallowed."""
 
 from __future__ import annotations
 
@@ -158,8 +158,7 @@ def test_values_in_the_order_of_the_edge_index_do_not_go_to_a_sorted_graph_unnot
     call = per_edge_calls(values)[n]
     graph = Graph.from_edge_index(edge_index, 20)
     with pytest.warns(EdgeOrderWarning, match=r"pass graph.permute_edges\(edge_(attr|weight)\), or the edge_index") as caught:
-        call(graph, values)
-        call(graph, values)
+        _ = call(graph, values), call(graph, values)
     assert len([w for w in caught if w.category is EdgeOrderWarning]) == 1
 
 
@@ -185,7 +184,7 @@ def test_stored_integers_are_features_of_attention(edge_index: Tensor) -> None:
     conv, x = GATConv(8, 4, heads=2, edge_dim=3), torch.randn(20, 8)
     small = graph.compressed("int16")
     torch.testing.assert_close(conv(x, small, small.edge_attr), conv(x, graph, graph.edge_attr))
-    with pytest.raises(ValueError, match="integers are accepted only as graph.edge_attr"):
+    with pytest.raises(ValueError, match=r"integers are accepted only as graph\.edge_attr"):
         conv(x, graph, small.edge_attr)
 
 
@@ -203,7 +202,7 @@ def test_edge_features_of_attention_are_never_built_at_the_width_of_the_heads() 
     assert peak_bytes(step) < 0.25 * edges * heads * channels * 4
 
 
-# --- refused by name ----------------------------------------------------------------------------------------------------------------
+# --- refused by name --------------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -231,6 +230,13 @@ def test_edge_features_of_attention_are_never_built_at_the_width_of_the_heads() 
 def test_options_are_refused_by_name(make: Any, error: type[Exception], message: str) -> None:
     with pytest.raises(error, match=message):
         make()
+
+
+def test_flow_cannot_be_changed_later_either() -> None:
+    conv = GCNConv(4, 4)
+    conv.flow = "source_to_target"
+    with pytest.raises(ValueError, match="only flow='source_to_target'"):
+        conv.flow = "target_to_source"
 
 
 def test_further_options_with_their_defaults_are_accepted() -> None:
@@ -269,7 +275,11 @@ W = torch.ones(2)
         (lambda: GCNConv(4, 4)(X, EDGES + 1), ValueError, "edge 1 has destination 3, but the graph has 3 nodes"),
         (lambda: SAGEConv(4, 4)((X, X[:2]), EDGES), ValueError, "edge 1 has destination 2, but the graph has 2 nodes"),
         (lambda: SAGEConv(4, 4)(X, EDGES, (3, 4)), ValueError, r"size=\(3, 4\) does not fit x, which has 3 sources and 3 dest"),
-        (lambda: SAGEConv(4, 4)((X, X[:2]), Graph.of(EDGES)), ValueError, "a Graph has as many sources as destinations, here 3"),
+        (
+            lambda: SAGEConv(4, 4)((X, X[:2]), Graph.of(EDGES)),
+            ValueError,
+            "x must be the states of the 3 nodes of the Graph, as sources and as destinations, got 3 and 2 rows",
+        ),
         (lambda: SAGEConv(4, 4)((X,), EDGES), TypeError, r"takes x as a tensor, \(x_src, x_dst\) or \(x_src, None\), got tuple"),
         (lambda: SAGEConv(4, 4)(X[None], EDGES), ValueError, r"states of shape \(N, C\), got \(1, 3, 4\)"),
         (lambda: SAGEConv(4, 4)(X, EdgeIndex(EDGES, sparse_size=(5, 5))), ValueError, r"sparse_size \(5, 5\), but x says"),

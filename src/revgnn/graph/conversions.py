@@ -9,7 +9,7 @@ import scipy.sparse
 import torch
 from torch import Tensor
 from torch_geometric import EdgeIndex
-from torch_geometric.typing import SparseTensor
+from torch_geometric.typing import SparseTensor  # pyright: ignore[reportAttributeAccessIssue] (optional there)
 
 
 def is_sparse(matrix: object) -> bool:

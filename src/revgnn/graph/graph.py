@@ -140,8 +140,8 @@ class Graph:
     def from_data(cls, data: Data) -> Graph:
         """Build a graph from a PyTorch Geometric `Data`: its `edge_index` (or `adj_t`), `num_nodes`, and what it knows of edges.
 
-        The edge features are `edge_attr`, or else `edge_weight` as (E, 1). With `adj_t` they are in the order of its stored entries,
-        as `torch_geometric.transforms.ToSparseTensor` leaves them, and entries that are not all 1 count as edge weights.
+        The edge features are `edge_attr`, or else `edge_weight` as (E, 1). With `adj_t` they are in the order of its stored
+        entries, as `torch_geometric.transforms.ToSparseTensor` leaves them, and entries that are not all 1 count as edge weights.
 
         Raises:
             ValueError: if it has no edges, or both edge features and edge weights: a graph has one of the two.

@@ -45,8 +45,8 @@ def graph_of(adjacency: Any, num_src: int, num_dst: int) -> Graph:
     if not isinstance(adjacency, Tensor):
         if not conversions.is_sparse(adjacency):
             raise TypeError(
-                f"edge_index must be a revgnn.Graph, an edge_index of shape (2, E), a torch_geometric EdgeIndex, or a sparse matrix "
-                f"of torch, SciPy or torch_sparse, got {type(adjacency).__name__}."
+                f"edge_index must be a revgnn.Graph, an edge_index of shape (2, E), a torch_geometric EdgeIndex, or a sparse "
+                f"matrix of torch, SciPy or torch_sparse, got {type(adjacency).__name__}."
             )
         return _convert(adjacency, num_src, num_dst)
     if adjacency.is_inference():  # such tensors do not count their changes
@@ -79,9 +79,8 @@ def _state(adjacency: Tensor, num_src: int, num_dst: int) -> tuple[Any, ...]:
     return adjacency._version, where, adjacency.shape, num_src, num_dst
 
 
-@torch.compiler.disable
 @index.outside_inference_mode
-def _convert(adjacency: Any, num_src: int, num_dst: int) -> Graph:
+def _converted(adjacency: Any, num_src: int, num_dst: int) -> Graph:
     if conversions.is_sparse(adjacency):
         shape = conversions.shape_of(adjacency)
         if shape != (num_dst, num_src):
@@ -103,6 +102,10 @@ def _convert(adjacency: Any, num_src: int, num_dst: int) -> Graph:
     if graph.is_in_order_of_edge_index:
         graph.edge_ids = None  # per-edge values need not be copied
     return graph
+
+
+_convert: Callable[[Any, int, int], Graph] = torch.compiler.disable(_converted)
+"""`_converted`, which a compiler cannot trace."""
 
 
 def _check_sizes(edge_index: EdgeIndex, num_src: int, num_dst: int) -> None:

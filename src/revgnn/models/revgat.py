@@ -81,11 +81,13 @@ class RevGAT(AbstractModel):
         if self.num_species:
             if species is None:
                 raise ValueError(f"this model was built for {self.num_species} species: pass species, (N,) of int64.")
-            parts.append(one_hot(species, self.num_species, x.dtype if x is not None else self.first.lin.weight.dtype))
+            parts.append(one_hot(species, self.num_species, x.dtype if x is not None else self.first.att_src.dtype))
         width = sum(part.shape[1] for part in parts)
-        if width != self.first.in_channels:
+        wanted = self.first.in_channels
+        assert isinstance(wanted, int)
+        if width != wanted:
             raise ValueError(
-                f"x must have {self.first.in_channels - self.num_species} features a node, as the model was built for; "
+                f"x must have {wanted - self.num_species} features a node, as the model was built for; "
                 f"got {'none' if x is None else f'shape {tuple(x.shape)}'}."
             )
         return torch.cat(parts, dim=1) if len(parts) > 1 else parts[0]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import Any
 
-from torch import Tensor, nn
+from torch import nn
 
 from revgnn.nn.neighbours import Adjacency
 
@@ -29,6 +29,15 @@ class AbstractConv(nn.Module, ABC):
 
     in_channels: int | tuple[int, int]
     out_channels: int
+
+    @property
+    def flow(self) -> str:
+        """Direction of the messages: always from sources to destinations, as PyTorch Geometric's default."""
+        return "source_to_target"
+
+    @flow.setter
+    def flow(self, value: str) -> None:
+        refuse_options(type(self).__name__, {"flow": value})
 
     @abstractmethod
     def forward(self, x: Any, edge_index: Adjacency, *args: Any) -> Any:

@@ -38,8 +38,8 @@ class PerceptronTensors(NamedTuple):
 def perceptron_tensors(mlp: nn.Sequential, x: Tensor) -> PerceptronTensors | None:
     """Return the tensors that `perceptron` takes, or None if the layers must run one by one.
 
-    They must for layers other than linear, layer norm, ReLU, linear, with biases; for another dtype than that of `x`; with hooks on a layer; and
-    under autocast.
+    They must for layers other than linear, layer norm, ReLU, linear, or without biases; for another dtype than that of `x`; with
+    hooks on a layer; and under autocast.
     """
     match [*mlp]:
         case [nn.Linear() as first, nn.LayerNorm() as norm, nn.ReLU(), nn.Linear() as last] if (

@@ -216,7 +216,8 @@ class GATConv(AbstractConv):
         if self.lin is not None:
             h = self.lin(x_src).view(shape)
             return h, h if x_dst is x_src else None if x_dst is None else self.lin(x_dst).view(shape)
-        assert self.lin_src is not None and self.lin_dst is not None
+        assert self.lin_src is not None
+        assert self.lin_dst is not None
         return self.lin_src(x_src).view(shape), None if x_dst is None else self.lin_dst(x_dst).view(shape)
 
     def _scores_of_features(

@@ -100,16 +100,16 @@ class GENConv(AbstractConv):
     $x_i' = \mathrm{MLP}(x_i + a_i)$
 
     where $e_{ij} = A_{ij} W + b$ is a linear map of the edge features. After an encoder that all layers share (`EdgeEncoding`) it
-    is a map of a map, and the two are folded into one: $W = W_0 W_l$, $b = b_0 W_l + b_l$. Where C_in is not C_out, linear maps take
-    the states of sources and destinations to C_out channels first, as in PyTorch Geometric; the norms in message norm are those
-    before the map of the destinations.
+    is a map of a map, and the two are folded into one: $W = W_0 W_l$, $b = b_0 W_l + b_l$. Where C_in is not C_out, linear maps
+    take the states of sources and destinations to C_out channels first, as in PyTorch Geometric; the norms in message norm are
+    those before the map of the destinations.
 
     Shapes: x (N, C_in), or sources and destinations, (N_src, C_src) and (N_dst, C_dst); edge features (E, K) or an `EdgeEncoding`;
     returns (N_dst, C_out). If N_src < N_dst, the states of the sources are copied into N_dst rows. Edge features in 16 bits are
     accepted too, as `graph.edge_attr`, with the scale `graph.edge_scale`. Features without a map ($e_{ij} = A_{ij}$) cost C_out
     products a message and channel; a map of fewer features costs less.
-    Learned: the MLP; the edge map `edge`; `lin_src` and `lin_dst`; temperature or exponent `learned`; y, `degree`; s, `scale`. A y or
-    an s that is not learned is a buffer. A `state_dict` of PyTorch Geometric's layer is loaded too.
+    Learned: the MLP; the edge map `edge`; `lin_src` and `lin_dst`; temperature or exponent `learned`; y, `degree`; s, `scale`. A y
+    or an s that is not learned is a buffer. A `state_dict` of PyTorch Geometric's layer is loaded too.
 
     Deviations from the authors' code: a softmax whose temperature is fixed passes gradients through its weights (there it does not:
     "softmax-semigrad", "softmax-sum-semigrad"); their power mean is `clamp_power=True`.
@@ -131,13 +131,13 @@ class GENConv(AbstractConv):
         eps: epsilon.
         bias: whether linear maps have a bias.
         edge_dim: width of the edge features (K), or of the shared encoding (D). They are mapped to C_out, unless they have that
-            width: then they are added as they are. None: edge features of width C_out, or none at all; -1 to take the width from the
-            first input.
+            width: then they are added as they are. None: edge features of width C_out, or none at all; -1 to take the width from
+            the first input.
         map_edges: map edge features of width C_out too.
         degree_init: y of "softmax-sum", "softmax-sum-semigrad" and "power-sum", or its initial value.
         learn_degree: learn it.
-        clamp_power: whether the power mean clamps messages, and the mean of their powers: to [1e-7, 10] as the authors' code, not at
-            all, or (None) to [1e-4, 100] as PyTorch Geometric, where a fixed exponent of 1 clamps nothing.
+        clamp_power: whether the power mean clamps messages, and the mean of their powers: to [1e-7, 10] as the authors' code, not
+            at all, or (None) to [1e-4, 100] as PyTorch Geometric, where a fixed exponent of 1 clamps nothing.
         options: PyTorch Geometric's further options, with their default values.
 
     Raises:

@@ -12,7 +12,7 @@ class _LazyGlorot(nn.LazyLinear):
     """A linear map that draws Glorot uniform weights once it knows its width."""
 
     def reset_parameters(self) -> None:
-        if not self.has_uninitialized_params() and self.in_features != 0:
+        if self.in_features != 0 and not isinstance(self.weight, nn.UninitializedParameter):
             nn.init.xavier_uniform_(self.weight)
 
 
@@ -53,8 +53,8 @@ def weight_for(layer: nn.Linear, x: Tensor) -> Tensor:
 def both(x: Tensor, first: nn.Linear, second: nn.Linear) -> tuple[Tensor, Tensor]:
     """Return two maps of the same states, (N, C_1) and (N, C_2), from one pass over them, where that is worth it.
 
-    Wide states are read from memory, which takes longer than the products with a few rows of weights. Lazy maps and those with hooks
-    are called one by one.
+    Wide states are read from memory, which takes longer than the products with a few rows of weights. Lazy maps and those with
+    hooks are called one by one.
     """
     if type(first) is not nn.Linear or type(second) is not nn.Linear or has_hooks(first, second):
         return first(x), second(x)

@@ -30,8 +30,8 @@ class Neighbours(NamedTuple):
     def values(self, values: Tensor | None, name: str) -> Tensor | None:
         """Return per-edge values (E, ...) in the order of the graph; None for None.
 
-        They were given in the order of the `edge_index`, or of the stored entries of a sparse matrix. With a `Graph` they must be in
-        its order, and values that may not be cause an `EdgeOrderWarning`.
+        They were given in the order of the `edge_index`, or of the stored entries of a sparse matrix. With a `Graph` they must be
+        in its order, and values that may not be cause an `EdgeOrderWarning`.
 
         Raises:
             TypeError: if they are not a tensor.
@@ -118,8 +118,8 @@ def bipartite_neighbours(
         return Neighbours(graph_of(adjacency, num_src, num_dst), num_dst, adjacency)
     if num_src != num_dst or num_src != adjacency.num_nodes:
         raise ValueError(
-            f"a Graph has as many sources as destinations, here {adjacency.num_nodes}, but x has {num_src} sources and {num_dst} "
-            "destinations; pass the edge_index or a sparse matrix instead."
+            f"x must be the states of the {adjacency.num_nodes} nodes of the Graph, as sources and as destinations, got {num_src} "
+            f"and {num_dst} rows; for other numbers pass the edge_index or a sparse matrix instead."
         )
     return Neighbours(adjacency, num_dst, adjacency)
 

@@ -62,7 +62,8 @@ class SAGEConv(AbstractConv):
         refuse_options("SAGEConv", options)
         if not isinstance(aggr, str) or aggr not in _REDUCERS:
             raise ValueError(
-                f"SAGEConv supports aggr='mean', 'sum' and 'add', got {aggr!r}; PreActivation also takes PyTorch Geometric's SAGEConv."
+                f"SAGEConv supports aggr='mean', 'sum' and 'add', got {aggr!r}; PreActivation also takes "
+                "PyTorch Geometric's SAGEConv."
             )
         src_channels, dst_channels = (in_channels, in_channels) if isinstance(in_channels, int) else in_channels
         if project and src_channels == -1:
