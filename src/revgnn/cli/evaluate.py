@@ -8,6 +8,7 @@ import typer
 
 from revgnn.cli.options import AllowChangedData, Amp, AsJson, Data, Device, NodeFeatures, Parts, Root, Run, Views
 from revgnn.cli.text import score_text
+from revgnn.cli.waiting import choose_waiting
 
 
 def evaluate(
@@ -23,6 +24,7 @@ def evaluate(
     as_json: AsJson = False,
 ) -> None:
     """Score the best weights of a run on its training, validation and test nodes."""
+    choose_waiting()
     from revgnn.train import LoadOptions, evaluate_run
 
     options = LoadOptions(

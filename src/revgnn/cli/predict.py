@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from revgnn.cli.options import AllowChangedData, Amp, AsJson, Data, Device, NodeFeatures, Parts, Root, Run, Views
+from revgnn.cli.waiting import choose_waiting
 
 
 def predict(
@@ -30,6 +31,7 @@ def predict(
     as_json: AsJson = False,
 ) -> None:
     """Write predictions for all nodes to an .npz file: arrays logits, probabilities, nodes, splits, and those of the options."""
+    choose_waiting()
     from revgnn.train import LoadOptions, predict_run
 
     options = LoadOptions(

@@ -104,7 +104,7 @@ def _converted(adjacency: Any, num_src: int, num_dst: int) -> Graph:
     return graph
 
 
-_convert: Callable[[Any, int, int], Graph] = torch.compiler.disable(_converted)
+_convert: Any = torch.compiler.disable(_converted)
 """`_converted`, which a compiler cannot trace."""
 
 
