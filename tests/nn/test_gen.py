@@ -115,7 +115,7 @@ def test_the_mean_is_clamped_and_not_only_the_messages() -> None:
 def test_a_tiny_exponent(exponent: float) -> None:
     """The root of a limit is then 0 or infinite."""
     graph = Graph.from_edge_index(torch.tensor([[0, 1], [2, 2]]), 3)
-    conv = GENConv(2, 2, aggregation="power", initial=exponent, clamp_power=True).double()
+    conv = GENConv(2, 2, aggr="power", p=exponent, clamp_power=True).double()
     conv.mlp = torch.nn.Identity()
     out = conv(torch.ones(3, 2, dtype=torch.float64), graph)
     torch.testing.assert_close(out[2], torch.full((2,), 2.0, dtype=torch.float64), rtol=1e-6, atol=0.0)

@@ -23,7 +23,7 @@ from revgnn.train.run.loop import train
 from revgnn.train.run.session import Session, prepare
 from revgnn.train.run.tensor_file import CheckpointError, read_tensors, write_tensors
 from tests.properties.damage import STRUCTURAL, Damage, check_refusal, damages, read_or_refuse, same
-from tests.properties.laws import expect, known_fault, law
+from tests.properties.laws import expect, law
 
 # --- files of tensors -----------------------------------------------------------------------------------------------------------
 
@@ -75,7 +75,6 @@ def test_tensors_and_their_note_are_read_back(description: dict[str, Any], note:
     expect(same(back, {name: tensors[name].contiguous() for name in back}) and back.keys() == tensors.keys(), "other tensors")
 
 
-@known_fault("the checksum of an empty tensor, or one of one element, with another stride is a RuntimeError")
 @law(cases=3, size=st.integers(0, 1), step=st.integers(2, 9), note=notes)
 def test_strides_of_no_elements_do_not_matter(size: int, step: int, note: dict[str, Any]) -> None:
     with tempfile.TemporaryDirectory() as folder:
@@ -84,7 +83,6 @@ def test_strides_of_no_elements_do_not_matter(size: int, step: int, note: dict[s
         expect(read_tensors(path)[0]["a"].shape == (size,), "another shape")
 
 
-@known_fault("tensors that were read are the file's memory: the process is killed (SIGBUS) if the file is cut short")
 @law(cases=3, description=described.filter(bool), damage=damages("cut", "nothing"))
 def test_tensors_that_were_read_do_not_need_their_file(description: dict[str, Any], damage: Damage) -> None:
     tensors = made(description)
@@ -166,9 +164,7 @@ def write_files(folder: str) -> Path:
     return Path(folder)
 
 
-@pytest.mark.parametrize(
-    "region", ["tensors", pytest.param("header", marks=known_fault("the checksum leaves out the header and the note"))]
-)
+@pytest.mark.parametrize("region", ["tensors", "header"])
 @law(cases=30, name=st.sampled_from(["best.safetensors", "last.safetensors"]), damage=damages("flip", "byte"))
 def test_a_bit_that_flips_in_a_state_is_seen(region: str, name: str, damage: Damage) -> None:
     with tempfile.TemporaryDirectory() as scratch:
@@ -177,19 +173,7 @@ def test_a_bit_that_flips_in_a_state_is_seen(region: str, name: str, damage: Dam
         check_same_or_refused(path, damage, range(header) if region == "header" else range(header, path.stat().st_size))
 
 
-RESUMED = {
-    "best.safetensors": "a run whose best weights are damaged or gone is resumed to a success without them",
-    "last.safetensors": "",
-    "metrics.jsonl": "the message about a damaged metrics.jsonl does not name it",
-    "result.json": "",
-    "environment.json": "",
-}
-"""Files of a run, and what is wrong where they are damaged."""
-
-
-@pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=known_fault(fault)) if fault else name for name, fault in RESUMED.items()]
-)
+@pytest.mark.parametrize("name", ["best.safetensors", "last.safetensors", "metrics.jsonl", "result.json", "environment.json"])
 @law(cases=2, damage=damages(*STRUCTURAL, "zero"), epochs=st.integers(2, 3))
 def test_a_run_with_a_damaged_file_is_refused_or_resumes_to_the_same_result(name: str, damage: Damage, epochs: int) -> None:
     """To the epoch that is trained already, or one further."""
@@ -202,6 +186,10 @@ def test_a_run_with_a_damaged_file_is_refused_or_resumes_to_the_same_result(name
             check_refusal(error, folder / name)
             return
         found = outcome(folder)
+    if name == "metrics.jsonl":  # lines may be lost, but not changed
+        lines = unharmed(epochs)["lines"]
+        expect(all(line in lines for line in found["lines"]), f"other lines: {found['lines']}")
+        found["lines"] = lines
     expect(same(found, unharmed(epochs)), f"another result: {found['result']}, not {unharmed(epochs)['result']}")
 
 
@@ -222,17 +210,10 @@ def test_a_run_with_a_damaged_file_is_evaluated_or_refused(name: str, damage: Da
 
 
 CHANGES = ["gone", "longer", "shorter", "another dtype", "one more"]
-UNCHECKED = {
-    **{("optimizer", change): "the optimiser's tensors are not checked" for change in CHANGES},
-    **{("rng", change): "the state of the random generator is not checked" for change in CHANGES},
-    ("model", "another dtype"): "weights of another dtype are cast",
-}
 
 
-@pytest.mark.parametrize(("part", "change"), [
-    pytest.param(part, change, marks=known_fault(UNCHECKED[part, change]) if (part, change) in UNCHECKED else ())
-    for part in ("model", "optimizer", "rng") for change in CHANGES
-])  # fmt: skip
+@pytest.mark.parametrize("part", ["model", "optimizer", "rng"])
+@pytest.mark.parametrize("change", CHANGES)
 @law(cases=2, pick=st.integers(0, 10_000))
 def test_a_state_with_another_tensor_is_refused(part: str, change: str, pick: int) -> None:
     with tempfile.TemporaryDirectory() as folder:
@@ -258,7 +239,6 @@ def test_a_state_with_another_tensor_is_refused(part: str, change: str, pick: in
 
 
 @pytest.mark.parametrize("change", ["gone", "another kind"])
-@known_fault("fields of the note are not checked")
 @law(cases=8, pick=st.integers(0, 10_000), value=st.sampled_from([None, "x", [], {}, -1, 0.5]))
 def test_a_state_with_another_note_is_refused(change: str, pick: int, value: Any) -> None:
     with tempfile.TemporaryDirectory() as folder:

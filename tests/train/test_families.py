@@ -59,7 +59,7 @@ def test_a_run_is_stopped_resumed_evaluated_and_predicts(config: RunConfig, name
     assert RunFolder(stopped).result() == result.as_dict()
     predictions = []
     for folder in (stopped, uninterrupted):
-        predict_run(folder, tmp_path / "predictions.npz")
+        predict_run(folder, tmp_path / "predictions.npz", overwrite=True)
         with np.load(tmp_path / "predictions.npz", allow_pickle=False) as file:
             predictions.append(file["logits"])
     assert np.isfinite(predictions[0]).all()

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from revgnn.graph import Graph
 from revgnn.nn.fusion import has_hooks, is_layer_norm_of, perceptron_tensors
 from revgnn.nn.gen import EdgeEncoding, EdgeMap, GENConv
-from revgnn.nn.neighbours import Adjacency, neighbours
+from revgnn.nn.neighbours import Adjacency, Neighbours, neighbours
 from revgnn.nn.norm import NormKind, make_norm, normalise_and_activate, width_of_input
 from revgnn.ops import gen_block
 from revgnn.ops.dropout import draws_from_own, dropout
@@ -45,7 +45,7 @@ class GENBlock(nn.Module):
             edge_attr: edge features (E, K), an `EdgeEncoding`, or None.
             mask: (N, in_channels), the factors of a dropout mask that all layers share (see `shared_dropout_mask`), or None.
         """
-        given = neighbours(graph, x.shape[0])
+        given = Neighbours(graph, x.shape[0], graph) if isinstance(graph, Graph) else neighbours(graph, x.shape[0])
         edges = self.conv.edge_map(given, edge_attr)
         fused = self._fused_inputs(x, given.graph, edges, mask)
         if fused is not None:
