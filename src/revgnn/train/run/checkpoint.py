@@ -79,6 +79,7 @@ def load_state(path: Path, session: Session, *, allow_changed_data: bool = False
     tensors, note = read_tensors(path)
     if note.get("format") != _FORMAT:
         raise CheckpointError(f"{path} has format {note.get('format')!r}, this version reads format {_FORMAT}.")
+    _check_note(note, path)
     is_current = note["config"] == session.config.digest
     if not is_current and note["config"] not in earlier_digests(path.with_name("config.yaml")):
         raise CheckpointError(f"{path} belongs to a run with another configuration than the config.yaml in the same folder.")
@@ -90,6 +91,8 @@ def load_state(path: Path, session: Session, *, allow_changed_data: bool = False
     session.model.restore_training_state(TrainingState(tensors, note))
     _load_optimizer(session.optimizer, groups.get("optimizer", {}), path)
     session.scaler.load_state_dict(note["scaler"])
+    if unknown := groups.get("rng", {}).keys() - {"cpu", "cuda"}:
+        raise CheckpointError(f"rng.{min(unknown)} in {path} is no state of a random generator that this version knows.")
     try:
         torch.set_rng_state(groups["rng"]["cpu"])
         if session.device.type == "cuda" and "cuda" in groups["rng"]:
@@ -126,6 +129,14 @@ def load_weights(model: nn.Module, weights: dict[str, Tensor], path: Path) -> No
         if own[name].dtype != weights[name].dtype:
             raise CheckpointError(f"weight {name} in {path} is {weights[name].dtype}, the model's is {own[name].dtype}.")
     model.load_state_dict(weights)
+
+
+def _check_note(note: dict[str, Any], path: Path) -> None:
+    """Raise `CheckpointError` if a part of the note is missing or of another kind. States of earlier versions have no "data"."""
+    kinds = {"config": str, "state": dict, "scaler": dict, **({"data": dict} if "data" in note else {})}
+    for key, kind in kinds.items():
+        if not isinstance(note.get(key), kind):
+            raise CheckpointError(f"{path} is damaged or was not written by revgnn: {key} in its note is not what a run saves.")
 
 
 def _check_features_file(checksum: int | None, session: Session) -> None:
@@ -179,6 +190,9 @@ def _read_progress(values: dict[str, Any], path: Path) -> State:
     if values.keys() != {field.name for field in fields(State)}:
         raise CheckpointError(f"{path} holds a state of another version: {', '.join(values)}.")
     state = State(**values)
+    for name in ("loss_sum", "seconds", *(["best_score"] if state.best_score is not None else [])):
+        if type(values[name]) not in (int, float):
+            raise CheckpointError(f"{path} holds a state that no run can have: {name}={values[name]!r}.")
     counts = (state.epoch, state.step, state.loss_count, state.peak_bytes, state.best_epoch, state.metrics_bytes)
     if not all(type(count) is int and count >= 0 for count in counts) or (state.best_score is None) != (state.best_epoch == 0):
         raise CheckpointError(f"{path} holds a state that no run can have: {', '.join(f'{k}={v!r}' for k, v in values.items())}.")
