@@ -27,7 +27,7 @@ LAYERS = [
 
 KNOW_NO_GRAPHS = [
     *("_version", "files", "memory", "kernels", "stack", "capture", "equilibrium", "gradients"),
-    *("ops.dropout", "ops.grid", "ops.norm_relu", "ops.operator", "ops.perceptron"),
+    *("ops.dropout", "ops.grid", "ops.norm_relu", "ops.operator", "ops.perceptron", "ops.totals"),
 ]
 """Rooms, and single ops, that could serve any network. They use only one another."""
 

@@ -347,7 +347,10 @@ class Graph:
         if self.edge_attr is None:
             return None
         stored = self.edge_attr.dtype if self.edge_attr.is_floating_point() else torch.float32
-        return edge_storage.decode(self.edge_attr, self.edge_scale, dtype or stored)
+        features = edge_storage.decode(self.edge_attr, self.edge_scale, dtype or stored)
+        if features is not self.edge_attr and not torch.compiler.is_compiling():
+            features._revgnn_order = self._order  # pyright: ignore[reportAttributeAccessIssue]
+        return features
 
     def __repr__(self) -> str:
         features = f", num_edge_features={self.num_edge_features}" if self.edge_attr is not None else ""

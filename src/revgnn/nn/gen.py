@@ -302,6 +302,11 @@ class GENConv(AbstractConv):
             weight, bias = torch.eye(self.out_channels, dtype=self._dtype(), device=attr.device), None
         else:
             weight, bias = weight_for(self.edge, attr).t(), self.edge.bias
+            if attr.shape[1:] != weight.shape[:1]:
+                raise ValueError(
+                    f"this GENConv was made with edge_dim={weight.shape[0]}: edge_attr must have shape (E, {weight.shape[0]}), got "
+                    f"{tuple(edge_attr.shape if isinstance(edge_attr, Tensor) else attr.shape)}."
+                )
         return EdgeMap(attr, weight if scale == 1.0 else weight * scale, bias)
 
     def _dtype(self) -> torch.dtype:

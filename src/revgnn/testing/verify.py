@@ -288,7 +288,7 @@ def _check_gen_block() -> Measured:
     differing = Differing()
     for dtype in DTYPES:
         for named in (operators.GRAPHS_WITH_FEATURES[-1], operators.GRAPHS_WITH_FEATURES[0]):
-            graph = named.graph.with_edge_attr(None)
+            graph = Graph(named.graph.indptr, named.graph.src)
             with _seeded(0):
                 block = GENBlock(GENConv(8, 8, "max", norm="layer", bias=True, edge_dim=operators.K)).to(dtype)
                 x = torch.randn(graph.num_nodes, 8, dtype=dtype).requires_grad_()

@@ -19,6 +19,7 @@ from revgnn.ops.aggregate.cpu.maximum import position_dtype
 from revgnn.ops.aggregate.cpu.message import STORED_16_BIT
 from revgnn.ops.aggregate.reducers import Max, Power, Reducer, Softmax, from_text, to_text
 from revgnn.ops.operator import NUMBER, YES_OR_NO, Codec, Kernels, Operator, Signature, check_tensors
+from revgnn.ops.totals import broadcast
 
 
 def aggregate(
@@ -96,7 +97,7 @@ def _with_clamped_mean(root: Tensor, graph: Graph, p: float | Tensor, low: float
     if isinstance(p, Tensor):
         p = p.to(torch.float64).reshape(())
         sign: float | Tensor = p.detach().sign().to(root)
-        lowest, highest = ((limit ** (1 / p)).to(root) for limit in (low, high))
+        lowest, highest = (broadcast(limit ** (1 / p), root) for limit in (low, high))
     else:  # numbers of the host, so that no copy to the device is recorded in a CUDA graph
         sign = math.copysign(1.0, p)
         lowest, highest = (_root(limit, p) for limit in (low, high))

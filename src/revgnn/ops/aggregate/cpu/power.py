@@ -67,6 +67,7 @@ from revgnn.ops.aggregate.cpu.passes import (
     parameter_of,
     with_residual,
 )
+from revgnn.ops.totals import total as total_of_all
 
 SMALL = 2.0**-64
 """Factor of the messages that are added up to find infinities: so small that a sum of finite messages stays finite."""
@@ -289,7 +290,7 @@ def _by_source(grad: Tensor, inputs: Inputs, saved: Saved, spec: Spec, p: float)
     assert saved.out is not None
     assert saved.remainder is not None
     (low, high), out, grad = spec.how.limits, saved.out.double() + saved.remainder, grad.double()
-    slope = -float((grad * torch.special.xlogy(out, out)).sum())
+    slope = -float(total_of_all(grad * torch.special.xlogy(out, out)))
     degree = inputs.indptr.diff().clamp(min=1).unsqueeze(1)
     grad = torch.where(out > 0, grad * out ** (1 - p) / degree, 0.0)
     own = {"exponent": p, "low": low, "high": high}
