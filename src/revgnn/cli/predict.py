@@ -8,12 +8,15 @@ from typing import Annotated, Any
 
 import typer
 
-from revgnn.cli.options import Amp, AsJson, Device, Parts, Root, Run, Views
+from revgnn.cli.options import Amp, AsJson, Device, Edges, NewData, OnBadRows, OverwriteFile, Parts, Root, Run, Views
 
 
 def predict(
     run: Run,
-    out: Annotated[Path, typer.Option(help="The .npz file to write.")],
+    out: Annotated[Path, typer.Option(help="The file to write: .csv, .parquet, .jsonl or .npz.")],
+    data: NewData = None,
+    edges: Edges = None,
+    on_bad_rows: OnBadRows = None,
     views: Views = None,
     parts: Parts = None,
     root: Root = None,
@@ -23,16 +26,40 @@ def predict(
     calibrate: Annotated[
         bool, typer.Option("--calibrate", help="Also write probabilities calibrated on the validation nodes.")
     ] = False,
+    overwrite: OverwriteFile = False,
     as_json: AsJson = False,
 ) -> None:
-    """Write predictions for all nodes to an .npz file: arrays logits, probabilities, nodes, splits, and those of the options."""
+    """Write predictions for all nodes: ids, predicted class, a probability for each class, split.
+
+    Example: revgnn predict runs/a --data new/ --out predictions.csv
+    """
+    from revgnn.cli.tables import bad_rows, read_lines
     from revgnn.train import predict_run
 
-    report = predict_run(run, out, views=views, parts=parts, root=root, device=device, amp=amp, spread=spread, calibrate=calibrate)
+    report = predict_run(
+        run,
+        out,
+        views=views,
+        parts=parts,
+        root=root,
+        device=device,
+        amp=amp,
+        data=data,
+        edges=edges,
+        on_bad_rows=bad_rows(on_bad_rows),
+        spread=spread,
+        calibrate=calibrate,
+        overwrite=overwrite,
+    )
     if as_json:
         typer.echo(json.dumps(report, indent=2))
         return
-    typer.echo(f"{out}: " + ", ".join(f"{name} {tuple(shape)}" for name, shape in report["arrays"].items()))
+    if "arrays" in report:
+        typer.echo(f"{out}: " + ", ".join(f"{name} {tuple(shape)}" for name, shape in report["arrays"].items()))
+    else:
+        typer.echo(f"{out}: {report['rows']:,} rows of {_shortened(report['columns'])}")
+    for line in read_lines(report):
+        typer.echo(line)
     if calibrate:
         typer.echo(_calibration_text(report["calibration"]))
 

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from revgnn.data import NodeDataset, load
+from revgnn.data import NodeDataset, TableOptions, load
 from revgnn.train.config import DataConfig, Features
 from revgnn.train.config.errors import ConfigError
 
@@ -32,7 +32,13 @@ def load_dataset(config: DataConfig | None) -> NodeDataset:
         self_loops=config.self_loops,
         download=config.download,
         edge_storage=config.edge_storage,
+        tables=None if config.tables is None else TableOptions(**config.tables.model_dump()),
     )
+    if dataset.tables is not None and config.features != "raw":
+        raise ConfigError(
+            f"data.features={config.features} would scale features a second time: those of tables are scaled by their training "
+            "nodes; leave data.features out."
+        )
     x = dataset.x
     if config.node_features is not None:
         given = read_features(Path(config.node_features), dataset.num_nodes)

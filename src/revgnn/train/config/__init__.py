@@ -11,6 +11,7 @@ from revgnn.train.config.sections import (
     EvalConfig,
     Features,
     OptimConfig,
+    TablesConfig,
 )
 
 __all__ = [
@@ -27,5 +28,6 @@ __all__ = [
     "Loss",
     "OptimConfig",
     "RunConfig",
+    "TablesConfig",
     "digest_as_written",
 ]

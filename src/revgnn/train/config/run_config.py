@@ -181,7 +181,8 @@ def _identity(flat: Mapping[str, Any]) -> dict[str, Any]:
     free = FREE_ON_RESUME | {"preset"}
     if flat.get("optim.schedule", "constant") != "constant":  # the learning rate of each step depends on the number of epochs
         free -= {"epochs"}
-    return {key: value for key, value in flat.items() if key not in free}
+    # A run without tables has the digest that it had before tables could be read.
+    return {key: value for key, value in flat.items() if key not in free and (key, value) != ("data.tables", None)}
 
 
 def _read_yaml(path: Path) -> dict[str, Any]:

@@ -20,6 +20,34 @@ class Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
+class TablesConfig(Section):
+    """How tables are read; see `revgnn.data.TableOptions`, which has the same fields."""
+
+    edges: str | None = Field(default=None, description="The table of edges. Default: the one beside the nodes.")
+    graph_file: str | None = Field(
+        default=None, description="The file that says how columns are understood. Default: graph.yaml beside the nodes."
+    )
+    labels: tuple[str, ...] = Field(default=(), description="Columns of labels. Default: by their name.")
+    kinds: dict[str, str] = Field(
+        default_factory=dict, description="Kinds of columns, such as {age: categorical, edges.amount: ignored}."
+    )
+    split_ratios: tuple[float, float, float] | None = Field(
+        default=None, description="Shares of training, validation and test nodes."
+    )
+    stratify: bool | None = Field(default=None, description="Cut each class by the ratios.")
+    split_time: str | None = Field(
+        default=None, description="The column by which nodes are ordered; the earliest are for training."
+    )
+    on_bad_rows: Literal["refuse", "drop"] = Field(
+        default="refuse", description="refuse: stop at the first row that cannot be used; drop: leave such rows out and count them."
+    )
+
+    @field_validator("edges", "graph_file")
+    @classmethod
+    def _make_absolute(cls, path: str | None) -> str | None:
+        return None if path is None else _absolute(path)
+
+
 class DataConfig(Section):
     """The data set; see `revgnn.data.load`."""
 
@@ -46,6 +74,7 @@ class DataConfig(Section):
         description="How edge features are stored. auto: in 16 bits if nothing is lost; float16, bfloat16: in 16 bits, rounded.",
     )
     download: bool = Field(default=False, description="Download a published data set that is missing.")
+    tables: TablesConfig | None = Field(default=None, description="How tables are read. Default: as they and graph.yaml say.")
 
     @field_validator("split")
     @classmethod

@@ -5,8 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from revgnn.data.tables.options import OnBadRows
 from revgnn.train.inference.saved_run import load_run
 from revgnn.train.metrics import score_splits
+from revgnn.train.task import num_labelled
 
 
 def evaluate_run(
@@ -17,6 +19,9 @@ def evaluate_run(
     root: Path | str | None = None,
     device: str | None = None,
     amp: str | None = None,
+    data: Path | str | None = None,
+    edges: Path | str | None = None,
+    on_bad_rows: OnBadRows = "refuse",
 ) -> dict[str, Any]:
     """Score the best weights of a run. Without further arguments, these are the scores that the run recorded.
 
@@ -29,7 +34,11 @@ def evaluate_run(
     Raises:
         ValueError, OSError: if the folder, its weights or the data cannot be used.
     """
-    saved = load_run(run, views=views, parts=parts, root=root, device=device, amp=amp)
+    saved = load_run(
+        run, views=views, parts=parts, root=root, device=device, amp=amp, data=data, edges=edges, on_bad_rows=on_bad_rows
+    )
+    if num_labelled(saved.dataset.task, saved.dataset.y) == 0:
+        raise ValueError(f"{saved.dataset.source} has no labels to compare with; `revgnn predict` needs none.")
     scores = score_splits(saved.dataset, saved.logits())
     return {
         "run": str(run),

@@ -8,7 +8,9 @@ from pathlib import Path
 from torch import Tensor
 
 from revgnn.data import NodeDataset
-from revgnn.train.config import EvalConfig
+from revgnn.data.tables.files import find_tables
+from revgnn.data.tables.options import OnBadRows
+from revgnn.train.config import EvalConfig, RunConfig
 from revgnn.train.inference.views import ViewSpread, infer, infer_with_spread
 from revgnn.train.run.folder import RunFolder
 from revgnn.train.run.session import Session, prepare
@@ -49,6 +51,9 @@ def load_run(
     root: Path | str | None = None,
     device: str | None = None,
     amp: str | None = None,
+    data: Path | str | None = None,
+    edges: Path | str | None = None,
+    on_bad_rows: OnBadRows = "refuse",
 ) -> SavedRun:
     """Load a run and its data. None keeps the value saved with the run.
 
@@ -59,6 +64,10 @@ def load_run(
         root: folder that holds the data now, if it was moved.
         device: "auto", "cpu" or "cuda".
         amp: precision of the forward pass: "none", "bf16" or "fp16".
+        data: another graph than the run's own, for a run on tables: a folder with tables or a table of nodes, with the columns of
+            the run's own. They are read as the run read its own: nothing is fitted again.
+        edges: the table of edges, if it is not beside the nodes of `data`.
+        on_bad_rows: as in `TableOptions`, for `data`.
 
     Raises:
         ValueError, OSError: if the folder, its weights or the data cannot be used.
@@ -67,6 +76,42 @@ def load_run(
     config = folder.config()
     changes = {"evaluation.views": views, "evaluation.parts": parts, "device": device, "evaluation.amp": amp}
     changes["data.root"] = None if root is None else str(Path(root).absolute())
-    session = prepare(config.replace({key: value for key, value in changes.items() if value is not None}))
+    config = config.replace({key: value for key, value in changes.items() if value is not None})
+    if data is None:
+        session = prepare(config)
+        _check_same_encoding(folder, session.dataset)
+    else:
+        session = prepare(config, _new_graph(folder, config, Path(data), edges, on_bad_rows))
     note = folder.restore_best(session)
     return SavedRun(folder.path, session, epoch=note["epoch"])
+
+
+def _check_same_encoding(folder: RunFolder, dataset: NodeDataset) -> None:
+    """Raise `ValueError` if the run's own tables would now give other inputs than in training."""
+    stored = folder.tables()
+    if stored is not None and dataset.tables is not None and stored.as_dict() != dataset.tables.stored.as_dict():
+        raise ValueError(
+            f"the tables of {folder.path}, or {dataset.tables.report.spec}, have changed since the run was trained; to read them "
+            f"as the run did, name them as new data: --data {dataset.source}."
+        )
+
+
+def _new_graph(folder: RunFolder, config: RunConfig, data: Path, edges: Path | str | None, on_bad_rows: OnBadRows) -> NodeDataset:
+    """Return tables, read as the run read its own."""
+    from revgnn.data.tables.dataset import read_like
+
+    stored = folder.tables()
+    if stored is None or config.data is None:
+        raise ValueError(f"{folder.path} was not trained on tables, so it cannot read new ones; --data is for runs on tables.")
+    if config.data.node_features is not None:
+        raise ValueError(
+            f"{folder.path} was trained with data.node_features, which new nodes do not have; put the features into the tables."
+        )
+    files = find_tables(data, None if edges is None else Path(edges), names=(stored.spec.nodes_file, stored.spec.edges_file))
+    return read_like(
+        files,
+        stored,
+        drop_bad_rows=on_bad_rows == "drop",
+        undirected=config.data.undirected,
+        self_loops=config.data.self_loops,
+    )

@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
+from revgnn.data.tables.spec import write_spec
 from revgnn.files import write_json, write_text
 from revgnn.train.config import ConfigError, RunConfig
 from revgnn.train.run.checkpoint import State, load_state, load_weights, save_state, save_weights
@@ -16,6 +17,9 @@ from revgnn.train.run.environment import describe
 from revgnn.train.run.events import EpochEnded
 from revgnn.train.run.session import Session
 from revgnn.train.run.tensor_file import CheckpointError, read_tensors, write_tensors
+
+if TYPE_CHECKING:
+    from revgnn.data.tables.stored import StoredTables, TableSource
 
 
 class RunFolderError(ValueError):
@@ -33,8 +37,14 @@ class RunFolder:
 
     FILES = ("config.yaml", "environment.json", "metrics.jsonl", "best.safetensors", "last.safetensors", "result.json")
 
+    TABLES = "tables.json"
+    """How tables became inputs and outputs, in the folder of a run on tables only; see `revgnn.data.tables.stored`."""
+
     def __init__(self, path: Path | str) -> None:
         self.path = Path(path)
+        self.tables_file = self.path / self.TABLES
+        self.spec_file: Path | None = None
+        """The graph.yaml that `begin` wrote; None if there was one, or if the data are no tables."""
         self.config_file, self.environment_file, self.metrics_file, self.best_file, self.last_file, self.result_file = (
             self.path / name for name in self.FILES
         )
@@ -91,8 +101,16 @@ class RunFolder:
         if session.teacher is not None and not self.teacher_file.exists():
             write_tensors(self.teacher_file, {"logits": session.teacher}, {"kind": "teacher"})
         write_text(self.config_file, session.config.to_yaml())
+        if session.dataset.tables is not None:
+            self._write_tables(session.dataset.tables)
         write_json(self.environment_file, describe(session.device))
         return state
+
+    def _write_tables(self, tables: TableSource) -> None:
+        """Write tables.json, and the graph.yaml of tables that have none yet: beside them, or else here."""
+        write_json(self.tables_file, tables.stored.as_dict())
+        if tables.report.spec_is_new:
+            self.spec_file = write_spec(tables.stored.spec, Path(tables.report.spec), otherwise=self.path)
 
     def _restore_last(self, session: Session) -> State:
         try:
@@ -110,7 +128,7 @@ class RunFolder:
 
     def _remove_own_files(self) -> None:
         """Remove the files of a run. Other files in the folder stay."""
-        for name in (*self.FILES, self.TEACHER):
+        for name in (*self.FILES, self.TEACHER, self.TABLES):
             (self.path / name).unlink(missing_ok=True)
             for leftover in self.path.glob(f".{name}.*.tmp"):  # left by a process that was killed while writing
                 leftover.unlink(missing_ok=True)
@@ -167,6 +185,23 @@ class RunFolder:
         write_json(self.result_file, result)
 
     # --- reading -----------------------------------------------------------------------------------------------------
+
+    def tables(self) -> StoredTables | None:
+        """Return how the run reads tables; None if it was not trained on tables.
+
+        Raises:
+            ValueError: if the file is damaged.
+        """
+        # Only here: pyarrow takes a moment to import.
+        from revgnn.data.tables.stored import StoredTables
+
+        if not self.tables_file.is_file():
+            return None
+        try:
+            values = json.loads(self.tables_file.read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise ValueError(f"{self.tables_file} is damaged ({error}).") from None
+        return StoredTables.from_dict(values, str(self.tables_file))
 
     def config(self) -> RunConfig:
         """Return the run's configuration.

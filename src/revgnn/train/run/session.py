@@ -52,7 +52,8 @@ def prepare(config: RunConfig, dataset: NodeDataset | None = None) -> Session:
     """
     device = choose_device(config.device)
     dataset = load_dataset(config.data) if dataset is None else dataset
-    _check_trainable(dataset)
+    if dataset.trainable:
+        _check_trainable(dataset)
     if config.loss == "log" and dataset.task != "multiclass":
         raise ValueError(f"loss=log needs one class per node, and {dataset.name} is {dataset.task}; use loss=cross_entropy.")
     torch.manual_seed(config.seed)  # seeds the generators of all devices
