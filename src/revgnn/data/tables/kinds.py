@@ -105,7 +105,7 @@ def guess(column: Column) -> Kind:
     known = len(text) - text.null_count
     if known == 0:
         return Kind("ignored", note="empty")
-    if bool(pc.any(pc.match_substring_regex(text.slice(0, _SAMPLE), r"^[+-]?0\d")).as_py()):
+    if bool(pc.any(pc.match_substring_regex(text.slice(0, _SAMPLE), r"^[+-]?0\d+$")).as_py()):
         return _guess_text(text, known)  # 007 is a code
     numbers = numbers_of(text)
     if numbers.bad.sum() <= (1 - _MOSTLY) * known:

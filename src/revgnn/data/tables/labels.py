@@ -21,8 +21,8 @@ SEPARATORS = ("|", ";")
 """What separates several labels in one cell of text."""
 
 _MAX_CLASSES = 1000
-_MAX_CLASSES_OF_NUMBERS = 20
-"""More different numbers must count from 0 or 1 to be taken for classes."""
+_FEW_CLASSES = 20
+"""More different numbers must count from 0 or 1 to be taken for classes, and more different texts must occur twice on average."""
 
 
 class LabelError(ValueError):
@@ -130,7 +130,7 @@ def could_be_labels(table: pa.Table, names: list[str]) -> list[str]:
 
 def _check_number(name: str, classes: tuple[Class, ...], known: int) -> None:
     numbers = [value for value in classes if isinstance(value, int)]
-    if len(numbers) > _MAX_CLASSES_OF_NUMBERS:
+    if len(numbers) > _FEW_CLASSES:
         # Class numbers count from 0 or 1 and nearly all occur; ages, years and amounts do not look like that.
         counts_up = numbers[0] in (0, 1) and len(numbers) >= 0.9 * numbers[-1] and numbers[-1] < known // 10
         if not counts_up:
@@ -138,7 +138,7 @@ def _check_number(name: str, classes: tuple[Class, ...], known: int) -> None:
                 f"the label {name} has {len(numbers):,} different numbers, {numbers[0]} to {numbers[-1]}, which look like amounts, "
                 "and regression is not supported (write classes as text, such as c7)"
             )
-    if len(classes) > min(_MAX_CLASSES, max(2, known // 2)):
+    if len(classes) > min(_MAX_CLASSES, max(_FEW_CLASSES, known // 2)):
         raise LabelError(f"the label {name} has {len(classes):,} different values in {known:,} rows, too many for classes")
 
 
@@ -168,7 +168,7 @@ def _as_classes(column: Column, name: str = "") -> Column:
 
 def _has_code(column: Column) -> bool:
     """Return whether a column of text holds codes such as 007, which are not numbers."""
-    return is_text(column) and bool(pc.any(pc.match_substring_regex(column, r"^\s*[+-]?0\d")).as_py())
+    return is_text(column) and bool(pc.any(pc.match_substring_regex(column, r"^\s*[+-]?0\d+\s*$")).as_py())
 
 
 def _sorted(values: pa.Array) -> tuple[Class, ...]:

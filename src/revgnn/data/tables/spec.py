@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -237,4 +238,6 @@ def _load(path: Path) -> Any:
 
 def _scalar(text: str) -> str:
     """Return text as YAML writes it, quoted if necessary."""
-    return yaml.safe_dump(text, allow_unicode=True, width=10**6).removesuffix("\n").removesuffix("\n...")
+    written = yaml.safe_dump(text, allow_unicode=True, width=10**6).removesuffix("\n").removesuffix("\n...")
+    # A text in several lines: in double quotes, as JSON writes it.
+    return json.dumps(text) if "\n" in written else written
