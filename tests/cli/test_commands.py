@@ -263,10 +263,10 @@ def test_bugs_are_not_reported_as_mistakes_of_the_user(monkeypatch: pytest.Monke
 # --- processes ----------------------------------------------------------------------------------------------------------
 
 
-def start(*words: object) -> subprocess.Popen[str]:
+def start(*words: object, folder: Path | None = None) -> subprocess.Popen[str]:
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE"}
     command = [sys.executable, "-u", "-m", "revgnn", *map(str, words)]
-    return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    return subprocess.Popen(command, env=environment, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
 def test_ctrl_c_saves_the_run_and_prints_how_to_continue(tmp_path: Path) -> None:
@@ -284,6 +284,17 @@ def test_ctrl_c_saves_the_run_and_prints_how_to_continue(tmp_path: Path) -> None
     assert done >= 1
     text = succeed("train", "--resume", "--out", tmp_path / "a", "--epochs", done + 1)
     assert f"continuing after epoch {done} of {done + 1}" in text
+
+
+def test_runs_started_at_once_without_a_folder_have_folders_of_their_own(tmp_path: Path) -> None:
+    words = ("train", GRAPH, *SMALL, "--epochs", 3, "-q")
+    processes = [start(*words, "--seed", seed, folder=tmp_path) for seed in (0, 1)]
+    outputs = [process.communicate(timeout=120) for process in processes]
+    assert [process.returncode for process in processes] == [0, 0], outputs
+    folders = list((tmp_path / "runs").iterdir())
+    assert sorted(RunFolder(folder).config().seed for folder in folders) == [0, 1]
+    for folder in folders:
+        assert [line["epoch"] for line in RunFolder(folder).metrics()] == [1, 2, 3]
 
 
 def test_a_terminal_shows_live_lines(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from revgnn.experiments.compose import compose, default_folder
+from revgnn.train.config import RunConfig
 from revgnn.train.config.errors import ConfigError
 
 
@@ -41,7 +42,57 @@ def test_paths_are_stored_absolute(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     run = compose("mine.npz", root=Path("data"))
     assert run.data is not None
     assert (run.data.name, run.data.root) == (str(tmp_path / "mine.npz"), str(tmp_path / "data"))
-    assert default_folder(run) == Path("runs/mine-revgnn-28")
+    with default_folder(run) as folder:
+        assert folder == Path("runs/mine-revgnn-28")
+
+
+# --- the folder of a run that names none ----------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> RunConfig:
+    monkeypatch.chdir(tmp_path)
+    return compose("synthetic:nodes=240")
+
+
+FIRST = Path("runs/synthetic-nodes=240-revgnn-28")
+SECOND = Path("runs/synthetic-nodes=240-revgnn-28-run2")
+
+
+def test_each_run_has_a_default_folder_of_its_own(run: RunConfig) -> None:
+    with default_folder(run) as first, default_folder(run) as second:
+        assert (first, second) == (FIRST, SECOND)
+        assert first.is_dir()
+        assert second.is_dir()
+    assert not Path("runs").exists()  # nothing was put into them
+
+
+def test_the_default_folder_to_resume_or_to_overwrite(run: RunConfig) -> None:
+    with default_folder(run, resume=True) as folder:
+        assert folder == FIRST  # there is none: a new one
+        (folder / "config.yaml").write_text(run.to_yaml())
+    for how in ({"resume": True}, {"overwrite": True}):
+        with default_folder(run, **how) as folder:
+            assert folder == FIRST
+    SECOND.mkdir()
+    (SECOND / "config.yaml").write_text(run.replace({"seed": 1}).to_yaml())
+    for seed, expected in ((0, FIRST), (1, SECOND)):
+        with default_folder(run.replace({"seed": seed}), resume=True) as folder:
+            assert folder == expected
+    for how, seed in (({"overwrite": True}, 0), ({"resume": True}, 2)):
+        with pytest.raises(ConfigError, match=f"not clear: there are {FIRST}, {SECOND}; name one with --out"):
+            default_folder(run.replace({"seed": seed}), **how).__enter__()
+
+
+def test_of_equal_runs_the_unfinished_one_is_resumed(run: RunConfig) -> None:
+    for folder in (FIRST, SECOND):
+        folder.mkdir(parents=True)
+        (folder / "config.yaml").write_text(run.to_yaml())
+    with pytest.raises(ConfigError, match="not clear"):
+        default_folder(run, resume=True).__enter__()
+    (FIRST / "result.json").touch()
+    with default_folder(run, resume=True) as folder:
+        assert folder == SECOND
 
 
 def test_a_file_and_a_preset_contradict(tmp_path: Path) -> None:

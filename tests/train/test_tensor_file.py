@@ -68,3 +68,61 @@ def test_a_file_of_another_program_is_refused(tmp_path: Path) -> None:
 def test_a_missing_file(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="does not exist"):
         read_tensors(tmp_path / "c.safetensors")
+
+
+def test_every_flipped_bit_of_the_header_is_found(path: Path) -> None:
+    """Names, dtypes, shapes and the note are covered like the values; a bit without a meaning changes nothing."""
+    whole = path.read_bytes()
+    expected, note = read_tensors(path)
+    header = 8 + int.from_bytes(whole[:8], "little")
+    refused = 0
+    for bit in range(64, 8 * header):
+        content = bytearray(whole)
+        content[bit // 8] ^= 1 << bit % 8
+        path.write_bytes(content)
+        try:
+            tensors, found = read_tensors(path)
+        except CheckpointError:
+            refused += 1
+            continue
+        assert found == note, bit
+        for name, tensor in expected.items():
+            assert tensors[name].dtype == tensor.dtype, bit
+            assert torch.equal(tensors[name], tensor), bit
+    assert refused > 0.9 * 8 * (header - 8)
+
+
+def test_a_file_of_earlier_versions_is_read(tmp_path: Path) -> None:
+    """Their checksum covers the values only."""
+    from safetensors.torch import save_file
+
+    path = tmp_path / "old.safetensors"
+    save_file({"a": torch.arange(4.0)}, path, metadata={"note": '{"epoch": 3}', "crc32": "627055499"})
+    tensors, note = read_tensors(path)
+    assert note == {"epoch": 3}
+    assert torch.equal(tensors["a"], torch.arange(4.0))
+
+
+@pytest.mark.parametrize("note", ["[1]", "3", "{", "[" * 100_000])
+def test_a_note_that_is_no_object_is_refused(tmp_path: Path, note: str) -> None:
+    from safetensors.torch import save_file
+
+    path = tmp_path / "b.safetensors"
+    save_file({"a": torch.arange(4.0)}, path, metadata={"note": note, "crc32": "627055499"})
+    with pytest.raises(CheckpointError, match="its note is not a JSON object"):
+        read_tensors(path)
+
+
+def test_a_full_disk_is_an_error_that_names_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from safetensors import SafetensorError
+
+    from revgnn.train.run import tensor_file
+
+    def full(*_: object, **__: object) -> None:
+        raise SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
+
+    monkeypatch.setattr(tensor_file, "save_file", full)
+    with pytest.raises(OSError, match="No space left on device") as error:
+        write_tensors(tmp_path / "a.safetensors", TENSORS, NOTE)
+    assert (error.value.errno, error.value.filename) == (28, str(tmp_path / "a.safetensors"))
+    assert not any(tmp_path.iterdir())

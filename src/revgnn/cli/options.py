@@ -82,7 +82,9 @@ OverwriteFile = Annotated[bool, typer.Option("--overwrite", help="Replace the fi
 
 # --- how to train -------------------------------------------------------------------------------------------------------
 
-Out = Annotated[Path | None, typer.Option(help="Folder of the run. Default: runs/DATASET-PRESET.")]
+Out = Annotated[
+    Path | None, typer.Option(help="Folder of the run. Default: a new folder, runs/DATASET-PRESET or runs/DATASET-PRESET-run2.")
+]
 Resume = Annotated[bool, typer.Option("--resume", help="Continue the run in --out.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace the run in --out.")]
 CompareMemory = Annotated[

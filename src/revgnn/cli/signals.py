@@ -7,6 +7,7 @@ import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from types import FrameType
 
 import typer
@@ -50,7 +51,9 @@ def stop_on_signals() -> Iterator[StopRequest]:
             signal.signal(number, handler)
 
 
-def resume_command() -> str:
-    """Return the command that continues the stopped one: the same command with --resume."""
-    words = [word for word in sys.argv[1:] if word != "--overwrite"]
-    return shlex.join(["revgnn", *words, *([] if "--resume" in words else ["--resume"])])
+def resume_command(folder: Path | None = None) -> str:
+    """Return the command that continues the stopped one: the same command with --resume, and with `folder` if it names none."""
+    words = [word for word in sys.argv[1:] if word not in ("--overwrite", "--resume")]
+    if folder is not None and not any(word.partition("=")[0] == "--out" for word in words):
+        words += ["--out", str(folder)]
+    return shlex.join(["revgnn", *words, "--resume"])

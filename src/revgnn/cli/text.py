@@ -14,8 +14,10 @@ def bytes_text(count: float) -> str:
     return f"{count:.1f} TB"
 
 
-def seconds_text(seconds: float) -> str:
-    """Return a duration: 0.0123 -> "12 ms", 75 -> "1:15", 4000 -> "1:06:40"."""
+def seconds_text(seconds: float | None) -> str:
+    """Return a duration: 0.0123 -> "12 ms", 75 -> "1:15", 4000 -> "1:06:40"; "-" if it is not known."""
+    if seconds is None:
+        return "-"
     if seconds < 1:
         return f"{1000 * seconds:.0f} ms"
     if seconds < 60:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -79,12 +79,14 @@ def train(
     from revgnn.train.sweeps import choose_seeds, choose_splits
 
     splits, seed_list = choose_splits(run, split), choose_seeds(run, seeds)
-    folder = out or default_folder(run)
+    where = default_folder(run, resume=resume, overwrite=overwrite) if out is None else nullcontext(out)
     if split == "all" or seeds is not None:
-        _train_sweep(run, folder, splits, seed_list, resume=resume, overwrite=overwrite, quiet=quiet)
+        with where as folder:
+            _train_sweep(run, folder, splits, seed_list, resume=resume, overwrite=overwrite, quiet=quiet)
         return
     run = run.replace({"data.split": splits[0]})
-    _train_run(run, folder, resume=resume, overwrite=overwrite, quiet=quiet)
+    with where as folder:
+        _train_run(run, folder, resume=resume, overwrite=overwrite, quiet=quiet)
     if compare_memory or (compare_memory is None and run.preset == "quickstart"):
         typer.echo(_footprint_text(run))
 
@@ -108,7 +110,7 @@ def _saved_config(folder: Path) -> Path:
 def _train_run(run: RunConfig, folder: Path, *, resume: bool, overwrite: bool, quiet: bool) -> None:
     from revgnn.train import train as train_run
 
-    with _stoppable(quiet=quiet) as (hooks, stop):
+    with _stoppable(folder, quiet=quiet) as (hooks, stop):
         result = train_run(run, folder, resume=resume, overwrite=overwrite, hooks=hooks, should_stop=stop)
     typer.echo(_result_text(result, folder))
 
@@ -125,13 +127,13 @@ def _train_sweep(
 ) -> None:
     from revgnn.train import sweep
 
-    with _stoppable(quiet=quiet) as (hooks, stop):
+    with _stoppable(folder, quiet=quiet) as (hooks, stop):
         summary = sweep(run, folder, splits=splits, seeds=seeds, resume=resume, overwrite=overwrite, hooks=hooks, should_stop=stop)
     typer.echo(_summary_text(summary, folder))
 
 
 @contextmanager
-def _stoppable(*, quiet: bool) -> Iterator[tuple[list[Hook], StopRequest]]:
+def _stoppable(folder: Path, *, quiet: bool) -> Iterator[tuple[list[Hook], StopRequest]]:
     """Yield the hooks that show progress, and the request to stop. A run that stops on request prints how to continue it."""
     from revgnn.train import Interrupted
 
@@ -139,7 +141,7 @@ def _stoppable(*, quiet: bool) -> Iterator[tuple[list[Hook], StopRequest]]:
         with stop_on_signals() as stop, progress(quiet=quiet) as hooks:
             yield hooks, stop
     except Interrupted as interrupted:
-        typer.echo(f"{interrupted} Go on with: {resume_command()}", err=True)
+        typer.echo(f"{interrupted} Go on with: {resume_command(folder)}", err=True)
         raise typer.Exit(stop.exit_code) from None
 
 

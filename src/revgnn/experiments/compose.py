@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import glob
+import itertools
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from revgnn.experiments.presets import all_presets, get_preset
+from revgnn.files import remove_empty
 from revgnn.train.config import RunConfig
 from revgnn.train.config.errors import ConfigError
 
@@ -67,10 +71,74 @@ def compose(
     return config.replace({key: value for key, value in (changes or {}).items() if value is not None})
 
 
-def default_folder(config: RunConfig) -> Path:
-    """Return the folder of a run if the user names none: runs/DATASET-PRESET."""
+@contextmanager
+def default_folder(config: RunConfig, *, resume: bool = False, overwrite: bool = False) -> Iterator[Path]:
+    """Yield the folder of a run if the user names none: runs/DATASET-PRESET, with -run2, -run3, ... if that exists.
+
+    A new folder is created, so that no other process gets the same one; it is removed if it is still empty after the block. With
+    `resume` or `overwrite` it is the folder that exists.
+
+    Raises:
+        ConfigError: if the run to resume or to overwrite could be in several folders, or if both are asked for.
+        OSError: if the folder cannot be created.
+    """
+    if resume and overwrite:
+        raise ConfigError("--resume continues the run in a folder and --overwrite replaces it; give one of them.")
+    first = _first_default_folder(config)
+    existing = _default_folders(first)
+    if (resume or overwrite) and existing:
+        yield _choose_existing(existing, config) if resume else _only_one(existing, existing)
+        return
+    created = [path for path in first.parents if not path.exists()]
+    folder = _create_new(first)
+    try:
+        yield folder
+    finally:
+        remove_empty([folder, *created])
+
+
+def _first_default_folder(config: RunConfig) -> Path:
     data = Path(config.data.name).stem if config.data else "run"
     return Path("runs") / "-".join(filter(None, (data.replace(":", "-").replace(",", "-"), config.preset)))
+
+
+def _default_folders(first: Path) -> list[Path]:
+    """Return the default folders that exist, in the order of their numbers."""
+    numbers = {path: path.name.rpartition("-run")[2] for path in first.parent.glob(f"{glob.escape(first.name)}-run*")}
+    numbered = sorted((int(number), path) for path, number in numbers.items() if number.isdecimal())
+    return [*([first] if first.exists() else []), *(path for _, path in numbered)]
+
+
+def _create_new(first: Path) -> Path:
+    first.parent.mkdir(parents=True, exist_ok=True)
+    for number in itertools.count(1):
+        folder = first if number == 1 else first.with_name(f"{first.name}-run{number}")
+        try:
+            folder.mkdir()
+        except FileExistsError:
+            continue
+        return folder
+    raise AssertionError  # the numbers do not end
+
+
+def _choose_existing(existing: list[Path], config: RunConfig) -> Path:
+    """Return the folder of the run to resume: the only one, or the only one with this configuration (that is unfinished)."""
+    if len(existing) == 1:
+        return existing[0]
+    same = [folder for folder in existing if _holds(folder, config)]
+    unfinished = [folder for folder in same if not (folder / "result.json").exists()]
+    return _only_one(same if len(same) == 1 else unfinished, existing)
+
+
+def _only_one(chosen: list[Path], existing: list[Path]) -> Path:
+    if len(chosen) == 1:
+        return chosen[0]
+    raise ConfigError(f"which run is meant is not clear: there are {', '.join(map(str, existing))}; name one with --out.")
+
+
+def _holds(folder: Path, config: RunConfig) -> bool:
+    file = folder / "config.yaml"
+    return file.is_file() and not RunConfig.from_yaml(file).differences(config)
 
 
 def _preset_for(dataset: str | None) -> str:

@@ -143,14 +143,20 @@ def read_spec(path: Path) -> GraphSpec:
 
 
 def write_spec(spec: GraphSpec, path: Path, otherwise: Path) -> Path:
-    """Write a `graph.yaml`, and return where: `path`, or the folder `otherwise` if `path` cannot be written."""
+    """Write a `graph.yaml`, and return where: `path`, or the folder `otherwise` if `path` cannot be written.
+
+    One that is there already stays as it is.
+    """
     try:
-        write_text(path, spec.to_yaml())
+        if not path.exists():
+            write_text(path, spec.to_yaml())
         return path
     except OSError:
-        nodes, edges = ((path.parent / name).resolve() for name in (spec.nodes_file, spec.edges_file))
-        write_text(otherwise / SPEC_NAME, replace(spec, nodes_file=str(nodes), edges_file=str(edges)).to_yaml())
-        return otherwise / SPEC_NAME
+        copy = otherwise / SPEC_NAME
+        if not copy.exists():
+            nodes, edges = ((path.parent / name).resolve() for name in (spec.nodes_file, spec.edges_file))
+            write_text(copy, replace(spec, nodes_file=str(nodes), edges_file=str(edges)).to_yaml())
+        return copy
 
 
 def named_files(path: Path) -> tuple[str, str]:

@@ -81,7 +81,7 @@ def _cells(row: dict[str, Any]) -> tuple[str | None, ...]:
         score and _mean_and_std({"mean": score, "std": published["score_std"]}),
         f"{result['peak_bytes'] / 1e6:.1f}" if result else None,
         gigabytes,
-        f"{result['seconds_per_epoch']:.2f}" if result else None,
+        f"{result['seconds_per_epoch']:.2f}" if result and result["seconds_per_epoch"] is not None else None,
     )
 
 

@@ -70,7 +70,7 @@ def _result(results: list[dict[str, Any]]) -> dict[str, Any]:
         "epochs": max(r["epochs"] for r in results),
         "parameters": results[0]["parameters"],
         "peak_bytes": max(r["peak_bytes"] for r in results),
-        "seconds_per_epoch": mean(r["seconds_per_epoch"] for r in results),
+        "seconds_per_epoch": _mean([r["seconds_per_epoch"] for r in results if r["seconds_per_epoch"] is not None]),
         "device": results[0]["device"],
         "folders": [r["folder"] for r in results],
     }
@@ -93,6 +93,10 @@ def _shared_settings(configs: list[RunConfig]) -> dict[str, Any]:
     flat = [config.flat() for config in configs]
     first = {key: value for key, value in flat[0].items() if key not in _NOT_OF_THE_PROTOCOL}
     return {key: value for key, value in first.items() if all(key in f and f[key] == value for f in flat)}
+
+
+def _mean(values: list[float]) -> float | None:
+    return mean(values) if values else None
 
 
 def _distinct(values: list[dict[str, Any]]) -> list[dict[str, Any]]:

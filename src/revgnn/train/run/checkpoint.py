@@ -16,6 +16,12 @@ from revgnn.train.run.tensor_file import CheckpointError, read_tensors, write_te
 
 _FORMAT = 1
 
+_MOMENTS: dict[type[torch.optim.Optimizer], tuple[str, ...]] = {
+    torch.optim.Adam: ("exp_avg", "exp_avg_sq"),
+    torch.optim.RMSprop: ("square_avg",),
+}
+"""What an optimiser keeps for each parameter besides the number of steps: tensors of the shape of the parameter."""
+
 
 @dataclass
 class State:
@@ -53,7 +59,6 @@ def save_state(path: Path, session: Session, state: State) -> None:
         "format": _FORMAT,
         "config": session.config.digest,
         "state": asdict(state),
-        "param_groups": optimizer["param_groups"],
         "scaler": session.scaler.state_dict(),
         "features": session.features_checksum,
         **model_state.values,
@@ -80,15 +85,14 @@ def load_state(path: Path, session: Session) -> State:
     groups = _by_prefix(tensors)
     load_weights(session.model, groups["model"], path)
     session.model.restore_training_state(TrainingState(tensors, note))
-    moments: dict[int, dict[str, Tensor]] = {}
-    for name, tensor in groups.get("optimizer", {}).items():
-        index, _, moment = name.partition(".")
-        moments.setdefault(int(index), {})[moment] = tensor
-    session.optimizer.load_state_dict({"state": moments, "param_groups": note["param_groups"]})
+    _load_optimizer(session.optimizer, groups.get("optimizer", {}), path)
     session.scaler.load_state_dict(note["scaler"])
-    torch.set_rng_state(groups["rng"]["cpu"])
-    if session.device.type == "cuda" and "cuda" in groups["rng"]:
-        torch.cuda.set_rng_state(groups["rng"]["cuda"], session.device)
+    try:
+        torch.set_rng_state(groups["rng"]["cpu"])
+        if session.device.type == "cuda" and "cuda" in groups["rng"]:
+            torch.cuda.set_rng_state(groups["rng"]["cuda"], session.device)
+    except (KeyError, RuntimeError, TypeError) as error:
+        raise CheckpointError(f"{path} has no state of torch's random generators that this version can use ({error}).") from None
     progress = _read_progress(note["state"], path)
     if not is_current:  # before config.yaml is written again, since the file's digest is that of the old one
         save_state(path, session, progress)
@@ -101,10 +105,10 @@ def save_weights(path: Path, model: nn.Module, note: dict[str, Any]) -> None:
 
 
 def load_weights(model: nn.Module, weights: dict[str, Tensor], path: Path) -> None:
-    """Load weights into a model. Names and shapes must be exactly the model's.
+    """Load weights into a model. Names, shapes and dtypes must be exactly the model's.
 
     Raises:
-        CheckpointError: naming the first weight that is missing, unknown or of another shape.
+        CheckpointError: naming the first weight that is missing, unknown, or of another shape or dtype.
     """
     own = model.state_dict()
     for name in sorted(own.keys() | weights.keys()):
@@ -116,7 +120,39 @@ def load_weights(model: nn.Module, weights: dict[str, Tensor], path: Path) -> No
                 f"weight {name} in {path} has shape {tuple(weights[name].shape)}, the model's has {tuple(own[name].shape)}; "
                 "the data set or the configuration has changed."
             )
+        if own[name].dtype != weights[name].dtype:
+            raise CheckpointError(f"weight {name} in {path} is {weights[name].dtype}, the model's is {own[name].dtype}.")
     model.load_state_dict(weights)
+
+
+def _load_optimizer(optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor], path: Path) -> None:
+    """Restore the optimiser's state of each parameter. Its settings are those of the run's configuration, not of the file.
+
+    Args:
+        tensors: by number of the parameter and name, such as "0.exp_avg".
+
+    Raises:
+        CheckpointError: naming the first tensor that is missing, unknown, or of another shape or dtype than its parameter.
+    """
+    parameters: list[Tensor] = [p for group in optimizer.param_groups for p in group["params"]]
+    moments = _MOMENTS[type(optimizer)]
+    state: dict[int, dict[str, Tensor]] = {}
+    for name, tensor in tensors.items():
+        index, _, moment = name.partition(".")
+        if not index.isdecimal() or int(index) >= len(parameters) or moment not in (*moments, "step"):
+            raise CheckpointError(f"optimizer.{name} in {path} is not part of this run's optimiser; the file is of another run.")
+        parameter = parameters[int(index)]
+        shape, dtype = (torch.Size(), torch.float32) if moment == "step" else (parameter.shape, parameter.dtype)
+        if tensor.shape != shape or tensor.dtype != dtype:
+            raise CheckpointError(
+                f"optimizer.{name} in {path} is {tensor.dtype} of shape {tuple(tensor.shape)}; this run's is {dtype} of shape "
+                f"{tuple(shape)}."
+            )
+        state.setdefault(int(index), {})[moment] = tensor
+    for index, found in state.items():
+        if missing := {*moments, "step"} - found.keys():
+            raise CheckpointError(f"optimizer.{index}.{min(missing)} is missing from {path}; it is damaged or of another run.")
+    optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
 
 
 def _by_prefix(tensors: dict[str, Tensor]) -> dict[str, dict[str, Tensor]]:
@@ -130,4 +166,8 @@ def _by_prefix(tensors: dict[str, Tensor]) -> dict[str, dict[str, Tensor]]:
 def _read_progress(values: dict[str, Any], path: Path) -> State:
     if values.keys() != {field.name for field in fields(State)}:
         raise CheckpointError(f"{path} holds a state of another version: {', '.join(values)}.")
-    return State(**values)
+    state = State(**values)
+    counts = (state.epoch, state.step, state.loss_count, state.peak_bytes, state.best_epoch, state.metrics_bytes)
+    if not all(type(count) is int and count >= 0 for count in counts) or (state.best_score is None) != (state.best_epoch == 0):
+        raise CheckpointError(f"{path} holds a state that no run can have: {', '.join(f'{k}={v!r}' for k, v in values.items())}.")
+    return state

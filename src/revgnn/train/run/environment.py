@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import os
 import platform
 import subprocess
+import warnings
+from collections.abc import Mapping
 from datetime import datetime, timezone
 from importlib import metadata
 from pathlib import Path
@@ -27,6 +30,44 @@ def describe(device: torch.device) -> dict[str, Any]:
         "cpu_count": os.cpu_count(),
         "threads": torch.get_num_threads(),
     }
+
+
+def with_earlier(environment: dict[str, Any], file: Path) -> dict[str, Any]:
+    """Return the environment of a resumed run, with those in which it was trained so far as `earlier`, and warn if it changed.
+
+    Args:
+        file: environment.json as the run left it.
+    """
+    try:
+        before = json.loads(file.read_text(encoding="utf-8"))
+        earlier = [*before.pop("earlier", []), before]
+        changes = _changes(before, environment)
+    except (OSError, ValueError, TypeError, AttributeError):
+        warnings.warn(f"{file} cannot be read, so it is not known whether the run was begun with other versions.", stacklevel=2)
+        return environment
+    if not changes:
+        return environment if len(earlier) == 1 else {**environment, "earlier": earlier[:-1]}
+    warnings.warn(
+        f"the run in {file.parent} was begun with {', '.join(changes)}; its results may differ in their last digits from those of "
+        "a run that never stopped.",
+        stacklevel=2,
+    )
+    return {**environment, "earlier": earlier}
+
+
+def _changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """Return what differs of everything that the bits of a training depend on."""
+    versions, others = now["packages"], before["packages"]
+    changes = [
+        f"{name} {others.get(name, 'missing')} (now {versions.get(name, 'missing')})"
+        for name in _PACKAGES
+        if others.get(name) != versions.get(name)
+    ]
+    if before["threads"] != now["threads"]:
+        changes.append(f"{before['threads']} threads (now {now['threads']}; OMP_NUM_THREADS sets them)")
+    if before["device"] != now["device"]:
+        changes.append(f"{before['device']} (now {now['device']})")
+    return changes
 
 
 def _cpu_name() -> str:

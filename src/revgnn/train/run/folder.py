@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import warnings
+from contextlib import AbstractContextManager
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,20 +12,18 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor
 
 from revgnn.data.tables.spec import write_spec
-from revgnn.files import write_json, write_text
+from revgnn.files import append, is_leftover, remove_leftovers, write_json, write_text
 from revgnn.train.config import ConfigError, RunConfig
+from revgnn.train.metrics import Scores
 from revgnn.train.run.checkpoint import State, load_state, load_weights, save_state, save_weights
-from revgnn.train.run.environment import describe
+from revgnn.train.run.environment import describe, with_earlier
 from revgnn.train.run.events import EpochEnded
+from revgnn.train.run.lock import LOCK_NAME, RunFolderError, owning
 from revgnn.train.run.session import Session
 from revgnn.train.run.tensor_file import CheckpointError, read_tensors, write_tensors
 
 if TYPE_CHECKING:
     from revgnn.data.tables.stored import StoredTables, TableSource
-
-
-class RunFolderError(ValueError):
-    """A folder that a run cannot be written to, or resumed from."""
 
 
 class RunFolder:
@@ -35,10 +35,10 @@ class RunFolder:
     TEACHER = "teacher.safetensors"
     """The teacher's logits, in the folder of a student only."""
 
-    FILES = ("config.yaml", "environment.json", "metrics.jsonl", "best.safetensors", "last.safetensors", "result.json")
-
     TABLES = "tables.json"
     """How tables became inputs and outputs, in the folder of a run on tables only; see `revgnn.data.tables.stored`."""
+
+    FILES = ("config.yaml", "environment.json", "metrics.jsonl", "best.safetensors", "last.safetensors", "result.json")
 
     def __init__(self, path: Path | str) -> None:
         self.path = Path(path)
@@ -57,6 +57,10 @@ class RunFolder:
 
     # --- before training ---------------------------------------------------------------------------------------------
 
+    def owned(self) -> AbstractContextManager[None]:
+        """Own the folder within a block: no other process can train into it. See `revgnn.train.run.lock`."""
+        return owning(self.path)
+
     def check(self, config: RunConfig, *, resume: bool = False, overwrite: bool = False) -> None:
         """Raise `RunFolderError` if this run must not write to the folder. Nothing is loaded or changed.
 
@@ -68,7 +72,7 @@ class RunFolder:
             raise RunFolderError("--resume continues the run in a folder and --overwrite replaces it; give one of them.")
         if self.path.exists() and not self.path.is_dir():
             raise RunFolderError(f"{self.path} is a file; choose a folder to write to.")
-        if overwrite or not self.path.exists() or not any(self.path.iterdir()):
+        if overwrite or not self.path.exists() or all(p.name == LOCK_NAME or is_leftover(p) for p in self.path.iterdir()):
             return
         if not resume:
             kind = "already holds a run" if self.config_file.exists() else "is not empty"
@@ -85,25 +89,29 @@ class RunFolder:
             )
 
     def begin(self, session: Session, *, resume: bool) -> State:
-        """Prepare the folder and return the progress of the run. With `resume`, restore the session from the saved state.
+        """Prepare the folder, which this process must own, and return the progress of the run.
+
+        With `resume`, the session is restored from the saved state.
 
         Raises:
             CheckpointError: if the saved state is damaged; the message says what can still be used.
         """
-        self.path.mkdir(parents=True, exist_ok=True)
+        for name in (*self.FILES, self.TEACHER, self.TABLES):
+            remove_leftovers(self.path / name)
         state = self._restore_last(session) if resume and self.last_file.exists() else State()
+        environment = describe(session.device)
         if state.epoch == state.step == 0:
             self._remove_own_files()
-        if self.metrics_file.exists():
-            with open(self.metrics_file, "rb+") as file:
-                file.truncate(state.metrics_bytes)
+        else:
+            self._restore_metrics(session, state)
+            environment = with_earlier(environment, self.environment_file)
         self.result_file.unlink(missing_ok=True)
         if session.teacher is not None and not self.teacher_file.exists():
             write_tensors(self.teacher_file, {"logits": session.teacher}, {"kind": "teacher"})
         write_text(self.config_file, session.config.to_yaml())
         if session.dataset.tables is not None:
             self._write_tables(session.dataset.tables)
-        write_json(self.environment_file, describe(session.device))
+        write_json(self.environment_file, environment)
         return state
 
     def _write_tables(self, tables: TableSource) -> None:
@@ -114,24 +122,34 @@ class RunFolder:
 
     def _restore_last(self, session: Session) -> State:
         try:
-            state = load_state(self.last_file, session)
+            return load_state(self.last_file, session)
         except CheckpointError as error:
             best = f"; the best weights so far can still be used (revgnn evaluate {self.path})" if self.best_file.exists() else ""
             raise CheckpointError(f"{error} This run cannot be resumed{best}; start it again with --overwrite.") from None
-        size = self.metrics_file.stat().st_size if self.metrics_file.exists() else 0
-        if size < state.metrics_bytes:
-            raise CheckpointError(
-                f"{self.metrics_file} has {size} bytes, but had {state.metrics_bytes} when the state was saved. "
-                "Restore the file, or start again with --overwrite."
+
+    def _restore_metrics(self, session: Session, state: State) -> None:
+        """Cut metrics.jsonl back to the epochs of the saved state. If it has lost some, keep the others and warn."""
+        content = self.metrics_file.read_bytes() if self.metrics_file.exists() else b""
+        lines = _whole_lines(content[: state.metrics_bytes], state.epoch)
+        is_damaged = sum(map(len, lines)) < state.metrics_bytes
+        if is_damaged:
+            lines = _whole_lines(content, state.epoch)
+            warnings.warn(
+                f"{self.metrics_file} was damaged after the state was saved: it has {len(lines)} of {state.epoch} epochs. The run "
+                "goes on from its saved state; the other epochs are missing from its record.",
+                stacklevel=2,
             )
-        return state
+        kept = b"".join(lines)
+        if kept != content:
+            write_text(self.metrics_file, kept.decode())
+        if is_damaged:
+            state.metrics_bytes = len(kept)
+            self.save_last(session, state)
 
     def _remove_own_files(self) -> None:
         """Remove the files of a run. Other files in the folder stay."""
         for name in (*self.FILES, self.TEACHER, self.TABLES):
             (self.path / name).unlink(missing_ok=True)
-            for leftover in self.path.glob(f".{name}.*.tmp"):  # left by a process that was killed while writing
-                leftover.unlink(missing_ok=True)
 
     def load_teacher(self) -> Tensor | None:
         """Return the teacher's logits saved in a student's folder; None if there are none yet.
@@ -168,17 +186,31 @@ class RunFolder:
         for name, solves in (("solves", record.solves), ("evaluation_solves", record.evaluation_solves)):
             if solves is not None:
                 line[name] = asdict(solves)
-        with open(self.metrics_file, "ab") as file:
-            file.write(json.dumps(line).encode() + b"\n")
-            return file.tell()
+        return append(self.metrics_file, json.dumps(line).encode() + b"\n")
 
     def save_last(self, session: Session, state: State) -> None:
         """Write last.safetensors, the state to resume from."""
         save_state(self.last_file, session, state)
 
-    def save_best(self, session: Session, epoch: int, score: float) -> None:
-        """Write best.safetensors."""
-        save_weights(self.best_file, session.model, {"epoch": epoch, "valid": score})
+    def save_best(self, session: Session, epoch: int, scores: Scores) -> None:
+        """Write best.safetensors: the present weights, with their epoch and scores."""
+        save_weights(self.best_file, session.model, {"epoch": epoch, **scores.as_dict()})
+
+    def best_is_lost(self, state: State) -> str | None:
+        """Return what is wrong if best.safetensors does not hold the weights that `state` reports as the best; else None."""
+        if not self.best_file.exists():
+            return f"{self.best_file} is missing"
+        try:
+            _, note = read_tensors(self.best_file)
+        except CheckpointError as error:
+            return str(error).rstrip(".")
+        if (note.get("epoch"), note.get("valid")) != (state.best_epoch, state.best_score):
+            return f"{self.best_file} holds the weights of epoch {note.get('epoch')}, not those of epoch {state.best_epoch}"
+        return None
+
+    def best_scores(self) -> dict[str, Any]:
+        """Return the note of best.safetensors: `epoch` and scores. Runs of earlier versions have only `epoch` and `valid`."""
+        return read_tensors(self.best_file)[1]
 
     def save_result(self, result: dict[str, Any]) -> None:
         """Write result.json, which marks the run as finished."""
@@ -231,8 +263,17 @@ class RunFolder:
         return [json.loads(line) for line in text.splitlines(keepends=True) if line.endswith("\n")]
 
     def result(self) -> dict[str, Any] | None:
-        """Return the content of result.json; None if the run is not finished."""
-        return json.loads(self.result_file.read_text(encoding="utf-8")) if self.result_file.exists() else None
+        """Return the content of result.json; None if the run is not finished.
+
+        Raises:
+            RunFolderError: if the file is damaged.
+        """
+        if not self.result_file.exists():
+            return None
+        try:
+            return json.loads(self.result_file.read_text(encoding="utf-8"))
+        except ValueError:
+            raise RunFolderError(f"{self.result_file} is damaged; delete it and resume the run, which writes it again.") from None
 
     def restore_best(self, session: Session) -> dict[str, Any]:
         """Load the best weights into the session's model, and return their note (`epoch`, `valid`).
@@ -246,3 +287,17 @@ class RunFolder:
         weights, note = read_tensors(self.best_file)
         load_weights(session.model, weights, self.best_file)
         return note
+
+
+def _whole_lines(content: bytes, epochs: int) -> list[bytes]:
+    """Return the lines of metrics.jsonl that are whole, for epochs up to `epochs` in ascending order."""
+    lines, last = [], 0
+    for line in content.splitlines(keepends=True):
+        try:
+            epoch = json.loads(line)["epoch"] if line.endswith(b"\n") else None
+        except (ValueError, TypeError, KeyError):
+            continue
+        if type(epoch) is int and last < epoch <= epochs:
+            lines.append(line)
+            last = epoch
+    return lines

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import warnings
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,6 +20,7 @@ from revgnn.train.run.folder import RunFolder
 from revgnn.train.run.optimization import Diverged
 from revgnn.train.run.result import Result, summarise
 from revgnn.train.run.session import Session, prepare, training_step
+from revgnn.train.run.tensor_file import CheckpointError
 from revgnn.train.tricks.teacher import attach_teacher, check_teacher
 
 
@@ -52,18 +54,30 @@ def train(
         should_stop: called after each step. If it returns True, the state is saved and `Interrupted` is raised.
 
     Raises:
-        ValueError: if configuration, data or folder cannot be used; raised before training starts.
+        ValueError: if configuration, data or folder cannot be used, or if another process trains into the folder; raised before
+            training starts.
         OSError: if a file cannot be read or written.
         Diverged: if the loss or a gradient is not finite, or the network's state left its grid. The last saved state stays.
         Interrupted: see `should_stop`.
     """
-    hooks = tuple(hooks)
     folder = RunFolder(out)
     folder.check(config, resume=resume, overwrite=overwrite)
+    with folder.owned():
+        # Again, since another process may have begun a run in the meantime.
+        folder.check(config, resume=resume, overwrite=overwrite)
+        return _train(config, folder, resume=resume, hooks=tuple(hooks), should_stop=should_stop)
+
+
+def _train(
+    config: RunConfig, folder: RunFolder, *, resume: bool, hooks: tuple[Hook, ...], should_stop: Callable[[], bool]
+) -> Result:
+    """Train a run into a folder that this process owns."""
     check_teacher(config, folder, resume=resume)
     session = prepare(config)
     attach_teacher(session, folder, resume=resume)
     state = folder.begin(session, resume=resume)
+    if state.best_epoch and (problem := folder.best_is_lost(state)) and not _will_be_repeated(folder, state, config):
+        _replace_best(session, state, folder, problem)
     _notify(hooks, _started(session, folder, state))
     with session.partition:  # its background thread ends with the block
         while state.epoch < config.epochs and not _out_of_patience(config, state):
@@ -75,7 +89,9 @@ def train(
             except (Diverged, StateRangeError) as error:
                 raise _with_advice(error, state, folder) from None
             _notify(hooks, _end_epoch(session, state, folder))
-    result = summarise(session, state, folder.metrics())
+    if problem := folder.best_is_lost(state):
+        _replace_best(session, state, folder, problem)
+    result = summarise(session, state, folder.metrics(), folder.best_scores())
     folder.save_result(result.as_dict())
     return result
 
@@ -121,13 +137,12 @@ def _end_epoch(session: Session, state: State, folder: RunFolder) -> EpochEnded:
     solves, evaluation_solves = session.model.take_solves(), None
     scores, is_best = Scores(None, None, None), False
     if epoch % config.evaluation.every == 0 or epoch == config.epochs:
-        logits = infer(session.model, session.batches, config.evaluation, config.seed)
+        scores = _evaluate(session)
         evaluation_solves = session.model.take_solves()
-        scores = score_splits(session.dataset, logits)
         assert scores.valid is not None  # `prepare` refuses an empty validation split
         is_best = state.best_score is None or scores.valid > state.best_score
         if is_best:
-            folder.save_best(session, epoch, scores.valid)
+            folder.save_best(session, epoch, scores)
             state.best_epoch, state.best_score = epoch, scores.valid
     record = EpochEnded(
         epoch=epoch,
@@ -146,6 +161,35 @@ def _end_epoch(session: Session, state: State, folder: RunFolder) -> EpochEnded:
     if epoch % config.save_every == 0 or epoch == config.epochs or _out_of_patience(config, state):
         folder.save_last(session, state)
     return record
+
+
+def _evaluate(session: Session) -> Scores:
+    logits = infer(session.model, session.batches, session.config.evaluation, session.config.seed)
+    return score_splits(session.dataset, logits)
+
+
+def _will_be_repeated(folder: RunFolder, state: State, config: RunConfig) -> bool:
+    """Return whether best.safetensors is of an epoch after the saved state, which the resumed run trains again."""
+    try:
+        epoch = folder.best_scores().get("epoch")
+    except (OSError, CheckpointError):
+        return False
+    return type(epoch) is int and state.epoch < epoch <= config.epochs
+
+
+def _replace_best(session: Session, state: State, folder: RunFolder, problem: str) -> None:
+    """Go on without the best weights so far, which are lost. In between two epochs, the present weights take their place."""
+    warnings.warn(
+        f"{problem}. The best weights are chosen anew, from epoch {state.epoch if state.step == 0 else state.epoch + 1} on.",
+        stacklevel=2,
+    )
+    state.best_epoch, state.best_score = 0, None
+    if state.step == 0:
+        scores = _evaluate(session)
+        session.model.take_solves()  # not part of an epoch's record
+        folder.save_best(session, state.epoch, scores)
+        state.best_epoch, state.best_score = state.epoch, scores.valid
+        folder.save_last(session, state)
 
 
 def _out_of_patience(config: RunConfig, state: State) -> bool:

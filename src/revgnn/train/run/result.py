@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from statistics import median
 from typing import Any
@@ -27,29 +28,36 @@ class Result:
     valid: float
     test: float | None
     parameters: int
-    seconds_per_epoch: float
-    """Median over all epochs but the first, which compiles kernels and measures memory."""
+    seconds_per_epoch: float | None
+    """Median over all epochs but the first, which compiles kernels and measures memory; None if metrics.jsonl is lost."""
     peak_bytes: int
     """Peak of tensors allocated in the first training epoch, above weights and data."""
     device: str
     solve_failures: int | None = None
-    """Solves that did not converge, in training and evaluation; None for networks without an equilibrium."""
+    """Solves that did not converge, in training and evaluation; None for networks without an equilibrium, or if lines of
+    metrics.jsonl are lost."""
     skipped_steps: int | None = None
-    """Steps skipped since fp16 gradients overflowed; None in other precisions."""
+    """Steps skipped since fp16 gradients overflowed; None in other precisions, or if lines of metrics.jsonl are lost."""
 
     def as_dict(self) -> dict[str, Any]:
         return asdict(self)
 
 
-def summarise(session: Session, state: State, metrics: list[dict[str, Any]]) -> Result:
+def summarise(session: Session, state: State, metrics: list[dict[str, Any]], best: Mapping[str, Any]) -> Result:
     """Return the result of a finished run.
 
     Args:
-        metrics: the lines of metrics.jsonl.
+        metrics: the lines of metrics.jsonl, without those that are lost.
+        best: the note of best.safetensors: `epoch`, `valid`, `train`, `test`. Runs of earlier versions have the last two only in
+            the line of that epoch.
     """
     assert session.config.data is not None  # `prepare` refuses a run without a data set
-    best = next(line for line in metrics if line["epoch"] == state.best_epoch)
+    assert best["epoch"] == state.best_epoch  # `train` has checked
+    assert state.best_score is not None
+    if "test" not in best:
+        best = next((line for line in metrics if line["epoch"] == state.best_epoch), {"train": None, "test": None})
     seconds = [line["seconds"] for line in metrics]
+    is_complete = len(metrics) == state.epoch
     return Result(
         dataset=session.dataset.name,
         metric=session.dataset.metric,
@@ -59,16 +67,16 @@ def summarise(session: Session, state: State, metrics: list[dict[str, Any]]) -> 
         stopped="epochs" if state.epoch >= session.config.epochs else "patience",
         best_epoch=state.best_epoch,
         train=best["train"],
-        valid=best["valid"],
+        valid=state.best_score,
         test=best["test"],
         parameters=num_parameters(session.model),
-        seconds_per_epoch=median(seconds[1:] or seconds),
+        seconds_per_epoch=median(seconds[1:] or seconds) if seconds else None,
         peak_bytes=state.peak_bytes,
         device=str(session.device),
         solve_failures=_total(
-            [line[name]["failures"] for line in metrics for name in ("solves", "evaluation_solves") if name in line]
+            [line[name]["failures"] for line in metrics for name in ("solves", "evaluation_solves") if is_complete and name in line]
         ),
-        skipped_steps=_total([line["skipped_steps"] for line in metrics if "skipped_steps" in line]),
+        skipped_steps=_total([line["skipped_steps"] for line in metrics if is_complete and "skipped_steps" in line]),
     )
 
 
