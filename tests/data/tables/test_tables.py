@@ -201,9 +201,9 @@ def test_all_nodes_with_a_label_are_test_nodes_without_a_split(folder: Folder) -
 @pytest.mark.parametrize(
     ("nodes", "message"),
     [
-        ({name: values for name, values in NODES.items() if name != "age"}, r"has no column 'age', which was numeric"),
-        (changed(NODES, age=["x"] * 8), r"row 1: age is 'x', which is not a finite number"),
-        (changed(NODES, plan=["gold"] * 7 + ["iron"]), r"row 8: the label is 'iron'; classes are basic, gold"),
+        ({name: values for name, values in NODES.items() if name != "age"}, "has no column 'age', which was numeric"),
+        (changed(NODES, age=["x"] * 8), "row 1: age is 'x', which is not a finite number"),
+        (changed(NODES, plan=["gold"] * 7 + ["iron"]), "row 8: the label is 'iron'; classes are basic, gold"),
     ],
 )
 def test_new_tables_that_do_not_fit(folder: Folder, nodes: Rows, message: str) -> None:
@@ -213,7 +213,7 @@ def test_new_tables_that_do_not_fit(folder: Folder, nodes: Rows, message: str) -
 
 
 def test_damaged_stored_tables() -> None:
-    with pytest.raises(ValueError, match="tables.json has version None"):
+    with pytest.raises(ValueError, match=r"tables\.json has version None"):
         StoredTables.from_dict({}, "tables.json")
-    with pytest.raises(ValueError, match="tables.json is damaged"):
+    with pytest.raises(ValueError, match=r"tables\.json is damaged"):
         StoredTables.from_dict({"version": 1}, "tables.json")

@@ -69,6 +69,8 @@ def read_tables(
     """
     drop = options.on_bad_rows == "drop"
     node_table, bad_nodes = read_table(files.nodes, drop_bad_rows=drop)
+    if node_table.num_rows == 0:
+        raise ValueError(f"{files.nodes} has no rows, so there is no node to train on.")
     edge_table, bad_edges = read_table(files.edges, drop_bad_rows=drop)
     spec_is_new = not files.spec.is_file()
     found = _found_spec(files, node_table, edge_table, options) if spec_is_new else _known_spec(files, node_table, edge_table)

@@ -12,15 +12,19 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.csv as pa_csv
 import pyarrow.json as pa_json
 import pyarrow.parquet as pa_parquet
 
+from revgnn.data.tables.arrow import is_text, pc, to_bool
 from revgnn.data.tables.files import table_format
 
 MAX_ROW_BYTES = 16 << 20
 """A longer row is refused: most likely a quote was left open, or a file of another kind has a table's name."""
+
+MAX_CELL_BYTES = 1 << 20
 
 _MAX_HEADER_BYTES = 1 << 20
 _DELIMITERS = ",;\t|"
@@ -49,7 +53,17 @@ def read_table(path: Path, *, drop_bad_rows: bool = False) -> tuple[pa.Table, in
     except _DAMAGED as error:
         raise ValueError(f"{path} cannot be read: {_plain(error)}") from None
     _check_names(path, table.column_names)
-    return _without_dictionaries(table), dropped
+    table = _without_dictionaries(table)
+    too_long = _rows_with_long_cells(table)
+    if too_long is not None and not drop_bad_rows:
+        row = int(too_long.argmax())
+        raise ValueError(
+            f"{path}, row {row + 1}: a cell is longer than {MAX_CELL_BYTES >> 20} MB; is this a table? Or drop such rows: "
+            "--on-bad-rows drop."
+        )
+    if too_long is not None:
+        table, dropped = table.filter(pa.array(~too_long)), dropped + int(too_long.sum())
+    return table, dropped
 
 
 def _plain(error: Exception) -> str:
@@ -61,6 +75,17 @@ def _plain(error: Exception) -> str:
     if "Empty" in text:
         return "it is empty; the first line must name the columns."
     return text[:300]
+
+
+def _rows_with_long_cells(table: pa.Table) -> np.ndarray | None:
+    """Return which rows have a longer cell than `MAX_CELL_BYTES`, bool (N,); None if there are none."""
+    found = None
+    for column in filter(is_text, table.columns):
+        lengths = pc.binary_length(column)
+        if (pc.max(lengths).as_py() or 0) > MAX_CELL_BYTES:
+            bad = to_bool(pc.greater(lengths, MAX_CELL_BYTES))
+            found = bad if found is None else found | bad
+    return found
 
 
 def _check_names(path: Path, names: list[str]) -> None:
