@@ -130,7 +130,7 @@ def read_like(
     has_labels = all(name in node_table.column_names for name in labels.columns)
     nodes = _read_nodes(node_table, spec, files.nodes, labels, drop=drop_bad_rows, needs_labels=has_labels)
     edges = _read_edges(edge_table, spec, files.edges, nodes, drop=drop_bad_rows)
-    if spec.columns("split") and nodes.parts is not None:
+    if nodes.parts is not None:
         chosen = splits.split_by_column(nodes.parts, nodes.labelled)
     else:
         none = torch.zeros(0, dtype=torch.int64)
@@ -461,7 +461,14 @@ def _assemble(
         task_names=tuple(map(str, labels.classes)) if labels.task == "multilabel" else None,
         source=str(files.nodes.parent),
         trainable=trainable,
-        tables=TableSource(ids_as_they_came, stored.spec.columns("id")[0], stored, report, unknown),
+        tables=TableSource(
+            ids_as_they_came,
+            stored.spec.columns("id")[0],
+            stored,
+            report,
+            unknown,
+            has_split=trainable or nodes.parts is not None,
+        ),
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +38,10 @@ def evaluate_run(
     saved = load_run(
         run, views=views, parts=parts, root=root, device=device, amp=amp, data=data, edges=edges, on_bad_rows=on_bad_rows
     )
+    own = saved.session.config.data
+    if data is not None and own is not None and Path(own.name).resolve() == Path(data).resolve():
+        message = f"{data} are the tables that the run was trained on: this score is of its training nodes too."
+        warnings.warn(message, stacklevel=2)
     if num_labelled(saved.dataset.task, saved.dataset.y) == 0:
         raise ValueError(f"{saved.dataset.source} has no labels to compare with; `revgnn predict` needs none.")
     scores = score_splits(saved.dataset, saved.logits())

@@ -137,6 +137,8 @@ def _predict(saved: SavedRun, *, spread: bool) -> tuple[Tensor, dict[str, np.nda
 
 def _split_names(dataset: NodeDataset) -> np.ndarray:
     names = np.full(dataset.num_nodes, "", dtype="<U5")
+    if dataset.tables is not None and not dataset.tables.has_split:
+        return names
     for name in ("train", "valid", "test"):
         names[getattr(dataset.split, name).numpy()] = name
     return names
