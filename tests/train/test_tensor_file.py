@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 from pathlib import Path
 
 import pytest
@@ -126,3 +127,16 @@ def test_a_full_disk_is_an_error_that_names_the_file(tmp_path: Path, monkeypatch
         write_tensors(tmp_path / "a.safetensors", TENSORS, NOTE)
     assert (error.value.errno, error.value.filename) == (28, str(tmp_path / "a.safetensors"))
     assert not any(tmp_path.iterdir())
+
+
+def test_a_file_that_the_system_refuses_to_grow_is_named(path: Path) -> None:
+    before, limits = path.read_bytes(), resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, limits[1]))
+    try:
+        with pytest.raises(OSError, match="File too large") as error:
+            write_tensors(path, {"a": torch.zeros(10_000)}, NOTE)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert error.value.filename == str(path)
+    assert path.read_bytes() == before
+    assert [p.name for p in path.parent.iterdir()] == [path.name]
