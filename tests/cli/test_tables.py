@@ -104,9 +104,8 @@ def test_named_files_and_all_options(tmp_path: Path) -> None:
     succeed("train", "--nodes", nodes, "--edges", edges, *words, *TRAIN, "--out", tmp_path / "a")
     config = RunFolder(tmp_path / "a").config()
     assert config.data is not None
-    assert config.data.tables is not None
     assert config.data.undirected is False
-    assert config.data.tables.split_ratios == (0.5, 0.25, 0.25)
+    assert config.data.split_ratios == (0.5, 0.25, 0.25)
     spec = yaml.safe_load((tmp_path / "graph.yaml").read_text())
     assert spec["nodes"]["columns"]["age"] == "categorical"
     assert spec["split"]["stratify"] is True

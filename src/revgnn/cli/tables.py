@@ -29,14 +29,14 @@ def table_settings(
     """
     kinds = dict(map(_column_and_kind, kind)) if kind else None
     return {
-        "data.tables.edges": None if edges is None else str(edges),
-        "data.tables.graph_file": None if graph_file is None else str(graph_file),
-        "data.tables.labels": label or None,
-        "data.tables.kinds": kinds,
-        "data.tables.split_ratios": None if split_ratios is None else _ratios(split_ratios),
-        "data.tables.stratify": stratify,
-        "data.tables.split_time": split_time,
-        "data.tables.on_bad_rows": on_bad_rows,
+        "data.edges": None if edges is None else str(edges),
+        "data.graph_file": None if graph_file is None else str(graph_file),
+        "data.labels": label or None,
+        "data.kinds": kinds,
+        "data.split_ratios": None if split_ratios is None else _ratios(split_ratios),
+        "data.stratify": stratify,
+        "data.split_time": split_time,
+        "data.on_bad_rows": on_bad_rows,
     }
 
 

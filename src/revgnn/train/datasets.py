@@ -32,7 +32,7 @@ def load_dataset(config: DataConfig | None) -> NodeDataset:
         self_loops=config.self_loops,
         download=config.download,
         edge_storage=config.edge_storage,
-        tables=None if config.tables is None else TableOptions(**config.tables.model_dump()),
+        tables=TableOptions(**settings) if (settings := config.table_settings()) else None,
     )
     if dataset.tables is not None and config.features != "raw":
         raise ConfigError(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 FORMATS = (
-    "tables (nodes and edges as .csv, .tsv, .jsonl or .parquet), an .npz file with the arrays of docs/data.md, a folder in OGB's "
+    "an .npz file with the arrays of docs/data.md, tables (nodes and edges as .csv, .tsv, .jsonl or .parquet), a folder in OGB's "
     "layout, or the raw files of PyTorch Geometric's Planetoid, Amazon and HeterophilousGraphDataset"
 )
 

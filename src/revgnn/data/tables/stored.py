@@ -67,8 +67,8 @@ class TableSource:
         id_column: the name of their column.
         stored: what a run must keep to read new tables in the same way.
         report: what was read.
-        has_split: the parts of the split come from the tables or are drawn; False where all nodes with a label of new tables are test
-            nodes, since nothing says otherwise.
+        has_split: the parts of the split come from the tables or are drawn; False where all nodes with a label of new tables are
+            test nodes, since nothing says otherwise.
         unknown: number of nodes and edges by column whose category did not occur in training, such as {"nodes: city": 3}.
     """
 

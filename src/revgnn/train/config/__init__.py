@@ -11,7 +11,6 @@ from revgnn.train.config.sections import (
     EvalConfig,
     Features,
     OptimConfig,
-    TablesConfig,
 )
 
 __all__ = [
@@ -28,6 +27,5 @@ __all__ = [
     "Loss",
     "OptimConfig",
     "RunConfig",
-    "TablesConfig",
     "digest_as_written",
 ]

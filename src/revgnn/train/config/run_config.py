@@ -14,7 +14,7 @@ from pydantic import Field, SerializeAsAny, ValidationError, model_validator
 from revgnn.models.config import ModelConfig
 from revgnn.train.config.dotted import assign, flatten, read_assignment
 from revgnn.train.config.errors import ConfigError, explain
-from revgnn.train.config.sections import Amp, DataConfig, DistillationConfig, EvalConfig, OptimConfig, Section
+from revgnn.train.config.sections import TABLE_SETTINGS, Amp, DataConfig, DistillationConfig, EvalConfig, OptimConfig, Section
 
 Device = Literal["auto", "cpu", "cuda"]
 Loss = Literal["cross_entropy", "log"]
@@ -181,8 +181,9 @@ def _identity(flat: Mapping[str, Any]) -> dict[str, Any]:
     free = FREE_ON_RESUME | {"preset"}
     if flat.get("optim.schedule", "constant") != "constant":  # the learning rate of each step depends on the number of epochs
         free -= {"epochs"}
-    # A run without tables has the digest that it had before tables could be read.
-    return {key: value for key, value in flat.items() if key not in free and (key, value) != ("data.tables", None)}
+    # A run without settings of tables has the digest that it had before tables could be read.
+    unset = {f"data.{name}" for name in TABLE_SETTINGS if flat.get(f"data.{name}") is None}
+    return {key: value for key, value in flat.items() if key not in free | unset}
 
 
 def _read_yaml(path: Path) -> dict[str, Any]:

@@ -52,7 +52,7 @@ def predict_run(
     on_bad_rows: OnBadRows = "refuse",
     spread: bool = False,
     calibrate: bool = False,
-    overwrite: bool = False,
+    overwrite: bool = True,
 ) -> dict[str, Any]:
     """Write the predictions of a run's best weights for all nodes. The module's docstring lists the columns and arrays.
 
@@ -62,7 +62,7 @@ def predict_run(
         data: another graph than the run's own, with or without labels.
         spread: add the deviation over the views. Needs two or more views of two or more parts.
         calibrate: add calibrated probabilities; see `fit_temperatures`. Not for `data`, which has no validation nodes.
-        overwrite: replace `out` if it exists.
+        overwrite: replace `out` if it exists; False refuses to.
 
     Returns:
         The weights' epoch, the views, the rows, the columns of a table (`columns`) or the shape of each array (`arrays`); for
