@@ -105,7 +105,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         ends = write_tables(folder, args.nodes, args.edges, args.format)
         if not harness.checks_pass(lambda: check_graph(folder, ends, args.nodes)):
             return 1
-        del ends
         shape = {key: getattr(args, key) for key in ("nodes", "edges", "format", "repeats")}
         with harness.result_line("tables", shape, args) as result:
             result["file_bytes"] = sum(path.stat().st_size for path in folder.iterdir())

@@ -16,6 +16,7 @@ from typer.testing import CliRunner, Result
 
 from revgnn.cli import app as app_module
 from revgnn.cli.app import app
+from revgnn.cli.signals import stop_on_signals
 from revgnn.train.config import RunConfig
 from revgnn.train.run.folder import RunFolder
 
@@ -133,13 +134,39 @@ def test_predict_with_spread_and_calibration(run: Path, tmp_path: Path) -> None:
     report = json.loads(succeed(*words, "--spread", "--amp", "bf16", "--json"))
     assert (report["views"], report["parts"], report["amp"]) == (3, 2, "bf16")
     assert {"logits_std", "probabilities_std", "calibrated", "temperatures"} <= report["arrays"].keys()
-    text = succeed(*words)
+    assert "exists; replace it with --overwrite" in refuse(*words)
+    text = succeed(*words, "--overwrite")
     assert "temperatures (3,)" in text
     assert "fitted on the validation nodes" in text
     assert "test         calibration error " in text
     assert "2 or more views of 2 or more parts, got 3 views of 1 parts" in refuse(
-        *words[:4], "--spread", "--views", 3, "--parts", 1
+        *words[:4], "--overwrite", "--spread", "--views", 3, "--parts", 1
     )
+
+
+def test_a_run_finds_its_data_elsewhere_and_knows_them(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    arrays = {"edge_index": rng.integers(0, 60, (2, 300)), "x": rng.random((60, 4), np.float32), "y": rng.integers(0, 3, 60)}
+    file, moved, folder = tmp_path / "g.npz", tmp_path / "there" / "g.npz", tmp_path / "a"
+    moved.parent.mkdir()
+    np.savez(file, **arrays)
+    succeed("train", file, *SMALL, "--epochs", 1, "--out", folder, "-q")
+    file.rename(moved)
+    assert "say where it is now with --data or --root" in refuse("evaluate", folder)
+    for where in (("--data", moved), ("--root", moved.parent)):
+        succeed("evaluate", folder, *where)
+        succeed("predict", folder, *where, "--out", tmp_path / "p.npz", "--overwrite")
+        succeed("train", "--resume", "--out", folder, *where, "--epochs", 2, "-q")
+    np.savez(moved, **{**arrays, "y": (arrays["y"] + 1) % 3})
+    for command in (("evaluate", folder), ("predict", folder, "--out", tmp_path / "q.npz"), ("correlate", folder, folder)):
+        assert "changed: labels. " in refuse(*command)
+        assert "changed: labels." in revgnn(*command, "--allow-changed-data").stderr
+    resume = ("train", "--resume", "--out", folder, "--epochs", 3, "-q")
+    assert "changed: labels. " in refuse(*resume)
+    result = revgnn(*resume, "--allow-changed-data")
+    assert result.exit_code == 0
+    assert "warning: " in result.stderr
+    assert "belong to --resume" in refuse("train", moved, "--data", moved)
 
 
 def test_datasets() -> None:
@@ -284,6 +311,56 @@ def test_ctrl_c_saves_the_run_and_prints_how_to_continue(tmp_path: Path) -> None
     assert done >= 1
     text = succeed("train", "--resume", "--out", tmp_path / "a", "--epochs", done + 1)
     assert f"continuing after epoch {done} of {done + 1}" in text
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP], ids=lambda number: number.name)
+def test_a_run_that_is_asked_to_end_repeatedly_saves(tmp_path: Path, number: signal.Signals) -> None:
+    """Shells and service managers send such signals twice, or one after the other."""
+    process = start("train", GRAPH, *SMALL, "--set", "parts=3", "--epochs", 100_000, folder=tmp_path)
+    assert process.stdout is not None
+    while not process.stdout.readline().startswith("epoch "):
+        assert process.poll() is None
+    for _ in range(3):
+        process.send_signal(number)
+        process.send_signal(signal.SIGHUP)
+    _, stderr = process.communicate(timeout=60)
+    assert process.returncode in (128 + number, 128 + signal.SIGHUP)
+    (folder,) = (tmp_path / "runs").iterdir()
+    assert f"--out {folder.relative_to(tmp_path)} --resume" in stderr.replace("'", "")
+    assert "Traceback" not in stderr
+    done = len(RunFolder(folder).metrics())
+    assert "continuing after epoch" in succeed("train", "--resume", "--out", folder, "--epochs", done + 1)
+
+
+def test_a_run_whose_terminal_closes_saves(tmp_path: Path) -> None:
+    """Its output has nowhere to go from then on, which must not end it before it has saved."""
+    import pty
+
+    child, terminal = pty.fork()
+    if child == 0:  # the session leader of a new terminal, as in a window
+        environment = {**os.environ, "OMP_NUM_THREADS": "1", "TERM": "xterm"}
+        words = ["train", GRAPH, *SMALL, "--set", "parts=3", "--epochs", "100000", "--out", str(tmp_path / "a")]
+        os.execve(sys.executable, [sys.executable, "-m", "revgnn", *words], environment)
+    seen = b""
+    while b"loss " not in seen:
+        seen += os.read(terminal, 65536)
+    os.close(terminal)
+    _, status = os.waitpid(child, 0)
+    assert os.waitstatus_to_exitcode(status) == 128 + signal.SIGHUP
+    done = len(RunFolder(tmp_path / "a").metrics())
+    assert done >= 1
+    assert "continuing after epoch" in succeed("train", "--resume", "--out", tmp_path / "a", "--epochs", done + 1)
+
+
+def test_nohup_is_respected() -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with stop_on_signals() as stop:
+            os.kill(os.getpid(), signal.SIGHUP)
+            assert not stop()
+            assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, before)
 
 
 def test_runs_started_at_once_without_a_folder_have_folders_of_their_own(tmp_path: Path) -> None:

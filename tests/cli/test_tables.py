@@ -268,7 +268,6 @@ def test_predictions_of_other_data_sets_have_numbers(tmp_path: Path) -> None:
     succeed("predict", tmp_path / "a", "--out", tmp_path / "p.csv")
     rows = rows_of(tmp_path / "p.csv")
     assert [int(row["node"]) for row in rows] == list(range(240))
-    assert "--data is for runs on tables" in refuse("predict", tmp_path / "a", "--data", tmp_path, "--out", tmp_path / "q.csv")
 
 
 def test_formulas_are_neither_changed_nor_executed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

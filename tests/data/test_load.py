@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import gzip
 import hashlib
 import http.server
@@ -10,7 +11,11 @@ import os
 import pickle
 import shutil
 import threading
+import urllib.error
+import urllib.request
+import warnings
 import zipfile
+from contextlib import contextmanager
 
 import numpy as np
 import pytest
@@ -365,27 +370,127 @@ def test_downloads_are_checked(tmp_path):
     assert target.read_bytes() == b"graph"
 
 
-class _Server(http.server.BaseHTTPRequestHandler):
-    """Announces 100 bytes, sends 10, and closes the connection."""
-
-    def do_GET(self):
-        self.send_response(200)
-        self.send_header("Content-Length", "100")
-        self.end_headers()
-        self.wfile.write(b"0123456789")
-
-    def log_message(self, *_: object) -> None:
-        pass
+@pytest.fixture(autouse=True)
+def without_waiting(monkeypatch):
+    monkeypatch.setattr(download, "WAITS", (0.0, 0.0))
 
 
-def test_a_connection_cut_short_leaves_nothing(tmp_path):
-    with http.server.HTTPServer(("127.0.0.1", 0), _Server) as server:
-        thread = threading.Thread(target=server.handle_request)
+@contextmanager
+def server_that_fails(failures, status=200, sends=b"0123456789", announces=100):
+    """Yield a URL that answers wrongly for some requests and rightly afterwards, and a list that grows by one per request."""
+    requests = []
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            fails = len(requests) < failures
+            requests.append(self.path)
+            self.send_response(status if fails else 200)
+            if announces is not None:
+                self.send_header("Content-Length", str(announces))
+            self.end_headers()
+            self.wfile.write(sends if fails else bytes(100))
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with http.server.HTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever)
         thread.start()
-        with pytest.raises(ValueError, match="10 of 100 bytes; the connection was cut short"):
-            download_file(f"http://127.0.0.1:{server.server_port}/x", tmp_path / "x")
-        thread.join()
+        try:
+            yield f"http://127.0.0.1:{server.server_port}/x", requests
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+def test_a_connection_cut_short_is_tried_again_and_leaves_nothing(tmp_path):
+    with server_that_fails(9) as (url, requests):
+        with pytest.raises(ValueError, match=r"10 of 100 bytes; the connection was cut short. .* put it at"):
+            download_file(url, tmp_path / "x")
+        assert len(requests) == 3
     assert list(tmp_path.iterdir()) == []
+    with server_that_fails(2) as (url, requests):
+        download_file(url, tmp_path / "x")
+        assert len(requests) == 3
+    assert (tmp_path / "x").read_bytes() == bytes(100)
+
+
+def test_a_cut_that_no_length_shows_is_found_by_the_checksum(tmp_path):
+    sha256 = hashlib.sha256(bytes(100)).hexdigest()
+    with server_that_fails(1, announces=None) as (url, requests):
+        download_file(url, tmp_path / "x", sha256)
+        assert len(requests) == 2
+    assert (tmp_path / "x").read_bytes() == bytes(100)
+
+
+@pytest.mark.parametrize(("status", "tries"), [(404, 1), (403, 1), (429, 2), (503, 2)])
+def test_only_failures_that_may_pass_are_tried_again(tmp_path, status, tries):
+    with server_that_fails(1, status=status) as (url, requests):
+        if tries == 1:
+            with pytest.raises(ValueError, match=f"could not be downloaded: HTTP Error {status}"):
+                download_file(url, tmp_path / "x")
+        else:
+            download_file(url, tmp_path / "x")
+        assert len(requests) == tries
+
+
+def test_a_full_disk_is_no_failure_of_the_server(tmp_path, monkeypatch):
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", full)
+    with server_that_fails(0) as (url, requests):
+        with pytest.raises(OSError, match="No space left") as error:
+            download_file(url, tmp_path / "x")
+        assert len(requests) == 1
+    assert error.value.filename == str(tmp_path / "x")
+
+
+def test_https_is_tried_before_http(tmp_path, monkeypatch):
+    tried = []
+
+    def answer(url, **_):
+        tried.append(url)
+        if url.startswith("https:") and not works:
+            raise urllib.error.URLError("refused")
+        return urllib.request.OpenerDirector.open(urllib.request.build_opener(), source.as_uri())
+
+    source = tmp_path / "source"
+    source.write_bytes(b"graph")
+    monkeypatch.setattr(urllib.request, "urlopen", answer)
+    works = True
+    download_file("http://example.org/x", tmp_path / "x")
+    assert tried == ["https://example.org/x"]
+    works = False
+    with pytest.warns(UserWarning, match="nobody can tell whether its content was changed"):
+        download_file("http://example.org/x", tmp_path / "x")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        download_file("http://example.org/x", tmp_path / "x", hashlib.sha256(b"graph").hexdigest())
+    assert tried[1:] == ["https://example.org/x", "http://example.org/x"] * 2
+
+
+def test_an_incomplete_folder_is_not_replaced(tmp_path):
+    (tmp_path / "arxiv" / "raw").mkdir(parents=True)
+    with pytest.raises(ValueError, match="exists, but does not hold the whole data set; move it away"):
+        download.download_folder("http://127.0.0.1:9/x", "arxiv", tmp_path / "arxiv")
+
+
+def test_members_of_an_archive_stay_in_their_folder(tmp_path):
+    archive = tmp_path / "archive.zip"
+    with zipfile.ZipFile(archive, "w") as file:
+        file.writestr("arxiv/raw/edge.csv", "0,1")
+        file.writestr("../escaped", "x")
+        file.writestr(f"{tmp_path}/absolute", "x")
+        link = zipfile.ZipInfo("arxiv/link")
+        link.external_attr = 0o120777 << 16
+        file.writestr(link, "/etc/passwd")
+    folder = tmp_path / "root" / "arxiv"
+    download.download_folder(archive.as_uri(), "arxiv", folder)
+    assert sorted(p.name for p in folder.rglob("*")) == ["edge.csv", "link", "raw"]
+    assert not (folder / "link").is_symlink()
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["archive.zip", "root"]
+    assert [p.name for p in folder.parent.iterdir()] == ["arxiv"]
 
 
 def test_downloads_have_a_largest_size(tmp_path, monkeypatch):

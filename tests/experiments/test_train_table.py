@@ -15,6 +15,7 @@ from revgnn.experiments.training.runs import evaluate_views
 from revgnn.experiments.training.train import Stopped, train_table
 from revgnn.train.config.errors import ConfigError
 from revgnn.train.inference.evaluate import evaluate_run
+from revgnn.train.inference.saved_run import LoadOptions
 from revgnn.train.run.events import Event, Started, Stepped
 from revgnn.train.run.folder import RunFolder, RunFolderError
 from revgnn.train.run.loop import Interrupted
@@ -75,7 +76,7 @@ def test_the_whole_table(table: Table, tmp_path: Path) -> None:
         assert row["result"]["test"] == {"mean": result["test"], "std": None}
         assert (row["result"]["peak_bytes"], row["result"]["parameters"]) == (result["peak_bytes"], result["parameters"])
         assert row["failed"] is None
-        views = evaluate_run(out / folder, views=row["views"], parts=row["parts"])
+        views = evaluate_run(out / folder, LoadOptions(views=row["views"], parts=row["parts"]))
         assert (row["multi_view"] is None) == (row["views"] is None)
         assert row["multi_view"] is None or row["multi_view"]["test"]["mean"] == views["test"]
     assert rows["Rev-4-V1-P1"]["multi_view"] == rows["Rev-4-V3-P1"]["multi_view"]
@@ -151,7 +152,7 @@ def test_mean_and_deviation_over_seeds(table: Table, tmp_path: Path) -> None:
     row = by_name(train_table(plan))["Rev-4-V3-P2"]
     folders = [tmp_path / VIEWED / f"split-0-seed-{seed}" for seed in (0, 2)]
     assert row["result"]["folders"] == [f"{VIEWED}/{folder.name}" for folder in folders]
-    a, b = (evaluate_run(folder, views=3, parts=2)["test"] for folder in folders)
+    a, b = (evaluate_run(folder, LoadOptions(views=3, parts=2))["test"] for folder in folders)
     assert row["multi_view"]["test"]["mean"] == pytest.approx((a + b) / 2, rel=1e-12)
     assert row["multi_view"]["test"]["std"] == pytest.approx(abs(a - b) / 2**0.5, rel=1e-9)
     assert f"{(a + b) / 2:.4f} ± {abs(a - b) / 2**0.5:.4f}" in (tmp_path / "table.md").read_text()
@@ -162,7 +163,7 @@ def test_new_weights_are_evaluated_again(table: Table, tmp_path: Path) -> None:
     after = by_name(train_table(plan_table(table, [VIEWED], out=tmp_path), overwrite=True))
     assert before["Rev-4-V3-P2"]["multi_view"] != after["Rev-4-V3-P2"]["multi_view"]
     folder = tmp_path / after["Rev-4"]["result"]["folders"][0]
-    assert after["Rev-4-V3-P2"]["multi_view"]["test"]["mean"] == evaluate_run(folder, views=3, parts=2)["test"]
+    assert after["Rev-4-V3-P2"]["multi_view"]["test"]["mean"] == evaluate_run(folder, LoadOptions(views=3, parts=2))["test"]
 
 
 def test_one_that_diverges_is_noted_and_the_others_are_trained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

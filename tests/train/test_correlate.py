@@ -34,7 +34,7 @@ def test_against_numpy_on_a_real_graph(runs: list[Path], real_data: Path, tmp_pa
     test = y.split.test.numpy()
     files = []
     for run in runs:
-        predict_run(run, tmp_path / "p.npz")
+        predict_run(run, tmp_path / "p.npz", overwrite=True)
         with np.load(tmp_path / "p.npz", allow_pickle=False) as file:
             assert np.array_equal(np.flatnonzero(file["splits"] == "test"), np.sort(test))
             files.append({key: file[key][test].astype(np.float64) for key in ("logits", "probabilities")})

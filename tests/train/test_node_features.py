@@ -10,10 +10,11 @@ import torch
 
 from revgnn.train.config import DataConfig, RunConfig
 from revgnn.train.config.errors import ConfigError
-from revgnn.train.datasets import load_dataset, read_features, scaled
+from revgnn.train.datasets import features_checksum, load_dataset, read_features, scaled
+from revgnn.train.run.changed_data import ChangedDataError
 from revgnn.train.run.folder import RunFolderError
 from revgnn.train.run.loop import train
-from revgnn.train.run.tensor_file import CheckpointError
+from revgnn.train.run.tensor_file import CheckpointError, read_tensors, write_tensors
 
 NAME, N = "synthetic:nodes=240,degree=8,tasks=3", 240
 
@@ -90,10 +91,27 @@ def test_a_run_is_not_resumed_with_other_features(config: RunConfig, tmp_path: P
     train(run, tmp_path / "a")
     train(run.override(["epochs=2"]), tmp_path / "a", resume=True)
     save(tmp_path / "x.npy", array + 1)
+    with pytest.raises(ChangedDataError, match="changed: node features"):
+        train(run.override(["epochs=3"]), tmp_path / "a", resume=True)
+    with pytest.raises(RunFolderError, match=r"data\.node_features was 'a path', is now None"):
+        train(run.override(["data.node_features=null"]), tmp_path / "a", resume=True)
+    moved = run.override([f"data.node_features={save(tmp_path / 'y.npy', array)}", "epochs=3"])
+    train(moved, tmp_path / "a", resume=True)  # the content counts, not the path
+
+
+def test_a_state_of_earlier_versions_has_a_checksum_of_the_file(config: RunConfig, tmp_path: Path) -> None:
+    array = np.random.default_rng(0).random((N, 5), np.float32)
+    run = config.override([f"data.node_features={save(tmp_path / 'x.npy', array)}", "epochs=1"])
+    train(run, tmp_path / "a")
+    assert run.data is not None
+    tensors, note = read_tensors(tmp_path / "a" / "last.safetensors")
+    del note["data"]
+    write_tensors(tmp_path / "a" / "last.safetensors", tensors, {**note, "features": features_checksum(run.data)})
+    with pytest.warns(UserWarning, match="did not record its data"):
+        train(run.override(["epochs=2"]), tmp_path / "a", resume=True)
+    write_tensors(tmp_path / "a" / "last.safetensors", tensors, {**note, "features": 1})
     with pytest.raises(CheckpointError, match="has another content than when this run's state was saved"):
         train(run.override(["epochs=3"]), tmp_path / "a", resume=True)
-    with pytest.raises(RunFolderError, match=r"data\.node_features was"):
-        train(run.override([f"data.node_features={save(tmp_path / 'y.npy', array)}"]), tmp_path / "a", resume=True)
 
 
 def test_features_can_be_scaled() -> None:

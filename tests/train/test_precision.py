@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from revgnn.train.config import RunConfig
 from revgnn.train.inference.evaluate import evaluate_run
 from revgnn.train.inference.predict import predict_run
+from revgnn.train.inference.saved_run import LoadOptions
 from revgnn.train.run.events import Event, Stepped
 from revgnn.train.run.folder import RunFolder
 from revgnn.train.run.loop import Interrupted, train
@@ -106,13 +107,13 @@ def test_a_run_that_overflows_resumes_bit_for_bit(config: RunConfig, tmp_path: P
 @pytest.mark.parametrize("amp", AMP)
 def test_evaluation_in_another_precision(config: RunConfig, tmp_path: Path, amp: str) -> None:
     train(config.override(["epochs=1"]), tmp_path / "a")
-    own, other = evaluate_run(tmp_path / "a"), evaluate_run(tmp_path / "a", amp=amp)
+    own, other = evaluate_run(tmp_path / "a"), evaluate_run(tmp_path / "a", LoadOptions(amp=amp))
     assert other["test"] == pytest.approx(own["test"], abs=0.05)
-    report = predict_run(tmp_path / "a", tmp_path / "p.npz", amp=amp)
+    report = predict_run(tmp_path / "a", tmp_path / "p.npz", LoadOptions(amp=amp))
     assert report["amp"] == amp
     assert "peak_bytes" not in own
     with pytest.raises(ValueError, match=r"evaluation\.amp"):
-        evaluate_run(tmp_path / "a", amp="int8")
+        evaluate_run(tmp_path / "a", LoadOptions(amp="int8"))
 
 
 # --- gradients that are not finite ----------------------------------------------------------------------------------------

@@ -12,6 +12,7 @@ import torch
 from revgnn.train.config import RunConfig
 from revgnn.train.inference.calibration import fit_temperatures
 from revgnn.train.inference.predict import predict_run
+from revgnn.train.inference.saved_run import LoadOptions
 from revgnn.train.metrics import score
 from revgnn.train.run.loop import train
 from revgnn.train.run.session import prepare
@@ -42,8 +43,8 @@ def test_predictions_into_a_missing_folder(run: Path, tmp_path: Path) -> None:
 
 
 def test_spread_and_calibration_add_arrays(run: Path, config: RunConfig, tmp_path: Path) -> None:
-    predict_run(run, tmp_path / "plain.npz", views=4, parts=3)
-    report = predict_run(run, tmp_path / "all.npz", views=4, parts=3, spread=True, calibrate=True)
+    predict_run(run, tmp_path / "plain.npz", LoadOptions(views=4, parts=3))
+    report = predict_run(run, tmp_path / "all.npz", LoadOptions(views=4, parts=3), spread=True, calibrate=True)
     plain, arrays = arrays_of(tmp_path / "plain.npz"), arrays_of(tmp_path / "all.npz")
     for name, array in plain.items():
         assert np.array_equal(arrays[name], array)
@@ -75,9 +76,21 @@ def test_spread_and_calibration_add_arrays(run: Path, config: RunConfig, tmp_pat
     assert set(calibration["test"]) == {"nll_before", "nll_after", "error_before", "error_after"}
 
 
+def test_an_existing_file_is_not_overwritten_silently(run: Path, tmp_path: Path) -> None:
+    out = tmp_path / "p.npz"
+    out.write_text("mine")
+    with pytest.raises(FileExistsError, match=r"p\.npz exists; replace it with --overwrite, or choose another --out"):
+        predict_run(run, out)
+    assert out.read_text() == "mine"
+    predict_run(run, out, overwrite=True)
+    assert arrays_of(out)["logits"].shape[0] == 240
+    with pytest.raises(IsADirectoryError, match="is a folder"):
+        predict_run(run, tmp_path, overwrite=True)
+
+
 def test_too_few_views_for_a_spread_write_nothing(run: Path, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="2 or more views of 2 or more parts"):
-        predict_run(run, tmp_path / "p.npz", views=5, parts=1, spread=True)
+        predict_run(run, tmp_path / "p.npz", LoadOptions(views=5, parts=1), spread=True)
     assert list(tmp_path.iterdir()) == []
 
 

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from revgnn.cli.options import AsJson, Device, Parts, Root, Views
+from revgnn.cli.options import AllowChangedData, AsJson, Data, Device, NodeFeatures, Parts, Root, Views
 from revgnn.cli.text import score_text, table
 
 
@@ -16,17 +16,30 @@ def correlate(
     runs: Annotated[list[Path], typer.Argument(help="Folders of two or more runs on one data set and split.")],
     views: Views = None,
     parts: Parts = None,
+    data: Data = None,
     root: Root = None,
+    node_features: NodeFeatures = None,
     device: Device = None,
+    allow_changed_data: AllowChangedData = False,
     as_json: AsJson = False,
 ) -> None:
     """Print the Pearson correlation of the test predictions of several runs, and the score of their ensemble.
 
     Example: revgnn correlate runs/a runs/b runs/c
     """
+    from revgnn.train import LoadOptions
     from revgnn.train.inference.correlate import correlate_runs
 
-    correlation = correlate_runs(runs, views=views, parts=parts, root=root, device=device)
+    options = LoadOptions(
+        views=views,
+        parts=parts,
+        data=data,
+        root=root,
+        node_features=node_features,
+        device=device,
+        allow_changed_data=allow_changed_data,
+    )
+    correlation = correlate_runs(runs, options)
     if as_json:
         typer.echo(json.dumps(correlation.as_dict(), indent=2))
         return

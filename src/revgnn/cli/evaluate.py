@@ -6,7 +6,20 @@ import json
 
 import typer
 
-from revgnn.cli.options import Amp, AsJson, Device, Edges, NewData, OnBadRows, Parts, Root, Run, Views
+from revgnn.cli.options import (
+    AllowChangedData,
+    Amp,
+    AsJson,
+    Data,
+    Device,
+    Edges,
+    NodeFeatures,
+    OnBadRows,
+    Parts,
+    Root,
+    Run,
+    Views,
+)
 from revgnn.cli.text import score_text
 
 
@@ -14,29 +27,33 @@ def evaluate(
     run: Run,
     views: Views = None,
     parts: Parts = None,
+    data: Data = None,
     root: Root = None,
+    node_features: NodeFeatures = None,
     device: Device = None,
     amp: Amp = None,
-    data: NewData = None,
     edges: Edges = None,
     on_bad_rows: OnBadRows = None,
+    allow_changed_data: AllowChangedData = False,
     as_json: AsJson = False,
 ) -> None:
     """Score the best weights of a run on its training, validation and test nodes, or on another graph with labels."""
     from revgnn.cli.tables import bad_rows
-    from revgnn.train import evaluate_run
+    from revgnn.train import LoadOptions, evaluate_run
 
-    scores = evaluate_run(
-        run,
+    options = LoadOptions(
         views=views,
         parts=parts,
-        root=root,
-        device=device,
-        amp=amp,
         data=data,
         edges=edges,
         on_bad_rows=bad_rows(on_bad_rows),
+        root=root,
+        node_features=node_features,
+        device=device,
+        amp=amp,
+        allow_changed_data=allow_changed_data,
     )
+    scores = evaluate_run(run, options)
     if as_json:
         typer.echo(json.dumps(scores, indent=2))
         return

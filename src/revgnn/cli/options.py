@@ -13,6 +13,18 @@ import typer
 # --- all commands -------------------------------------------------------------------------------------------------------
 
 Root = Annotated[Path | None, typer.Option(help="Folder that holds the data. Default: the run's configuration.")]
+Data = Annotated[
+    Path | None,
+    typer.Option(
+        help="File or folder of the data set, if it was moved; or tables of another graph. Default: the run's configuration."
+    ),
+]
+NodeFeatures = Annotated[
+    Path | None, typer.Option(help="The file data.node_features, if it was moved. Default: the run's configuration.")
+]
+AllowChangedData = Annotated[
+    bool, typer.Option("--allow-changed-data", help="Go on although the data are not those that the run was trained on.")
+]
 Device = Annotated[str | None, typer.Option(help="auto, cpu or cuda. Default: the run's configuration.")]
 Amp = Annotated[
     str | None, typer.Option(help="Precision of the forward pass: none, bf16 or fp16. Default: the run's configuration.")
@@ -75,10 +87,6 @@ Directed = Annotated[
 OnBadRows = Annotated[
     str | None, typer.Option(metavar="refuse|drop", help="Stop at a row that cannot be used (default), or leave such rows out.")
 ]
-NewData = Annotated[
-    Path | None, typer.Option(help="Another graph with the same columns: a folder with tables, or a table of nodes.")
-]
-OverwriteFile = Annotated[bool, typer.Option("--overwrite", help="Replace the file if it exists.")]
 
 # --- how to train -------------------------------------------------------------------------------------------------------
 

@@ -8,25 +8,40 @@ from typing import Annotated, Any
 
 import typer
 
-from revgnn.cli.options import Amp, AsJson, Device, Edges, NewData, OnBadRows, OverwriteFile, Parts, Root, Run, Views
+from revgnn.cli.options import (
+    AllowChangedData,
+    Amp,
+    AsJson,
+    Data,
+    Device,
+    Edges,
+    NodeFeatures,
+    OnBadRows,
+    Parts,
+    Root,
+    Run,
+    Views,
+)
 
 
 def predict(
     run: Run,
     out: Annotated[Path, typer.Option(help="The file to write: .csv, .parquet, .jsonl or .npz.")],
-    data: NewData = None,
+    data: Data = None,
     edges: Edges = None,
     on_bad_rows: OnBadRows = None,
     views: Views = None,
     parts: Parts = None,
     root: Root = None,
+    node_features: NodeFeatures = None,
     device: Device = None,
     amp: Amp = None,
     spread: Annotated[bool, typer.Option("--spread", help="Also write standard deviations over the views.")] = False,
     calibrate: Annotated[
         bool, typer.Option("--calibrate", help="Also write probabilities calibrated on the validation nodes.")
     ] = False,
-    overwrite: OverwriteFile = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace --out if it exists.")] = False,
+    allow_changed_data: AllowChangedData = False,
     as_json: AsJson = False,
 ) -> None:
     """Write predictions for all nodes: ids, predicted class, a probability for each class, split.
@@ -34,23 +49,21 @@ def predict(
     Example: revgnn predict runs/a --data new/ --out predictions.csv
     """
     from revgnn.cli.tables import bad_rows, read_lines
-    from revgnn.train import predict_run
+    from revgnn.train import LoadOptions, predict_run
 
-    report = predict_run(
-        run,
-        out,
+    options = LoadOptions(
         views=views,
         parts=parts,
-        root=root,
-        device=device,
-        amp=amp,
         data=data,
         edges=edges,
         on_bad_rows=bad_rows(on_bad_rows),
-        spread=spread,
-        calibrate=calibrate,
-        overwrite=overwrite,
+        root=root,
+        node_features=node_features,
+        device=device,
+        amp=amp,
+        allow_changed_data=allow_changed_data,
     )
+    report = predict_run(run, out, options, spread=spread, calibrate=calibrate, overwrite=overwrite)
     if as_json:
         typer.echo(json.dumps(report, indent=2))
         return

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypedDict
 
 import typer
 
@@ -24,6 +24,7 @@ def train(
     preset: options.Preset = None,
     config: options.ConfigFile = None,
     settings: options.Settings = None,
+    data: options.Data = None,
     root: options.Root = None,
     download: options.Download = False,
     split: options.Split = None,
@@ -46,6 +47,7 @@ def train(
     out: options.Out = None,
     resume: options.Resume = False,
     overwrite: options.Overwrite = False,
+    allow_changed_data: options.AllowChangedData = False,
     compare_memory: options.CompareMemory = None,
     quiet: options.Quiet = False,
 ) -> None:
@@ -56,6 +58,8 @@ def train(
     from revgnn.cli.tables import table_settings
     from revgnn.experiments.compose import compose, default_folder
 
+    if (data is not None or allow_changed_data) and not resume:
+        raise ValueError("--data and --allow-changed-data belong to --resume; a new run names its data set: revgnn train DATASET.")
     if resume and out is not None and dataset is preset is config is None:
         config = _saved_config(out)
     run = compose(
@@ -75,18 +79,20 @@ def train(
             **table_settings(edges, graph_file, label, kind, split_ratios, stratify, split_time, on_bad_rows),
         },
     )
+    run = run.with_data_at(data, root)
     # The configuration is valid. Only what follows imports torch.
     from revgnn.train.sweeps import choose_seeds, choose_splits
 
     splits, seed_list = choose_splits(run, split), choose_seeds(run, seeds)
+    how = _How(resume=resume, overwrite=overwrite, allow_changed_data=allow_changed_data)
     where = default_folder(run, resume=resume, overwrite=overwrite) if out is None else nullcontext(out)
     if split == "all" or seeds is not None:
         with where as folder:
-            _train_sweep(run, folder, splits, seed_list, resume=resume, overwrite=overwrite, quiet=quiet)
+            _train_sweep(run, folder, splits, seed_list, how, quiet=quiet)
         return
     run = run.replace({"data.split": splits[0]})
     with where as folder:
-        _train_run(run, folder, resume=resume, overwrite=overwrite, quiet=quiet)
+        _train_run(run, folder, how, quiet=quiet)
     if compare_memory or (compare_memory is None and run.preset == "quickstart"):
         typer.echo(_footprint_text(run))
 
@@ -107,28 +113,27 @@ def _saved_config(folder: Path) -> Path:
     return RunFolder(folder).existing_config_file()
 
 
-def _train_run(run: RunConfig, folder: Path, *, resume: bool, overwrite: bool, quiet: bool) -> None:
+class _How(TypedDict):
+    """What is done with a run that exists already."""
+
+    resume: bool
+    overwrite: bool
+    allow_changed_data: bool
+
+
+def _train_run(run: RunConfig, folder: Path, how: _How, *, quiet: bool) -> None:
     from revgnn.train import train as train_run
 
     with _stoppable(folder, quiet=quiet) as (hooks, stop):
-        result = train_run(run, folder, resume=resume, overwrite=overwrite, hooks=hooks, should_stop=stop)
+        result = train_run(run, folder, **how, hooks=hooks, should_stop=stop)
     typer.echo(_result_text(result, folder))
 
 
-def _train_sweep(
-    run: RunConfig,
-    folder: Path,
-    splits: list[int | str],
-    seeds: list[int],
-    *,
-    resume: bool,
-    overwrite: bool,
-    quiet: bool,
-) -> None:
+def _train_sweep(run: RunConfig, folder: Path, splits: list[int | str], seeds: list[int], how: _How, *, quiet: bool) -> None:
     from revgnn.train import sweep
 
     with _stoppable(folder, quiet=quiet) as (hooks, stop):
-        summary = sweep(run, folder, splits=splits, seeds=seeds, resume=resume, overwrite=overwrite, hooks=hooks, should_stop=stop)
+        summary = sweep(run, folder, splits=splits, seeds=seeds, **how, hooks=hooks, should_stop=stop)
     typer.echo(_summary_text(summary, folder))
 
 

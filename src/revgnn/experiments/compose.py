@@ -61,8 +61,8 @@ def compose(
         config = config.with_data(_absolute_if_path(dataset), folder)
     elif config.data is None:
         raise ConfigError(f"preset {config.preset} fits any data set; name one: revgnn train DATASET (see revgnn datasets).")
-    elif folder is not None:
-        config = config.replace({"data.root": folder})
+    else:
+        config = config.with_data_at(root=root)
     if download:
         config = config.replace({"data.download": True})
     if teacher is not None:

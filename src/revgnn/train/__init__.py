@@ -17,10 +17,12 @@ if TYPE_CHECKING:
     from revgnn.train.config.errors import ConfigError as ConfigError
     from revgnn.train.inference.evaluate import evaluate_run as evaluate_run
     from revgnn.train.inference.predict import predict_run as predict_run
+    from revgnn.train.inference.saved_run import LoadOptions as LoadOptions
     from revgnn.train.inference.views import infer as infer
     from revgnn.train.metrics import MetricError as MetricError
     from revgnn.train.metrics import Scores as Scores
     from revgnn.train.metrics import score as score
+    from revgnn.train.run.changed_data import ChangedDataError as ChangedDataError
     from revgnn.train.run.folder import RunFolder as RunFolder
     from revgnn.train.run.folder import RunFolderError as RunFolderError
     from revgnn.train.run.footprint import Footprint as Footprint
@@ -33,6 +35,7 @@ if TYPE_CHECKING:
     from revgnn.train.sweeps import sweep as sweep
 
 __all__ = [
+    "ChangedDataError",
     "CheckpointError",
     "ConfigError",
     "DataConfig",
@@ -40,6 +43,7 @@ __all__ = [
     "EvalConfig",
     "Footprint",
     "Interrupted",
+    "LoadOptions",
     "MetricError",
     "OptimConfig",
     "Result",
@@ -60,8 +64,10 @@ _HOMES = {
     "revgnn.train.config": ("ConfigError", "DataConfig", "EvalConfig", "OptimConfig", "RunConfig"),
     "revgnn.train.inference.evaluate": ("evaluate_run",),
     "revgnn.train.inference.predict": ("predict_run",),
+    "revgnn.train.inference.saved_run": ("LoadOptions",),
     "revgnn.train.inference.views": ("infer",),
     "revgnn.train.metrics": ("MetricError", "Scores", "score"),
+    "revgnn.train.run.changed_data": ("ChangedDataError",),
     "revgnn.train.run.folder": ("RunFolder", "RunFolderError"),
     "revgnn.train.run.footprint": ("Footprint", "compare_footprint"),
     "revgnn.train.run.loop": ("Interrupted", "train"),

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from revgnn.data import NodeDataset, TableOptions, load
+from revgnn.data.fingerprint import Fingerprint, fingerprint
 from revgnn.train.config import DataConfig, Features
 from revgnn.train.config.errors import ConfigError
 
@@ -22,6 +23,16 @@ def load_dataset(config: DataConfig | None) -> NodeDataset:
         ConfigError: if no data set is named, or the file of node features cannot be used.
         ValueError, OSError: what `revgnn.data.load` raises.
     """
+    return _scale(_read_dataset(config), config)
+
+
+def load_with_fingerprint(config: DataConfig | None) -> tuple[NodeDataset, Fingerprint]:
+    """Return the result of `load_dataset`, and the fingerprint of the data before their features are scaled."""
+    dataset = _read_dataset(config)
+    return _scale(dataset, config), fingerprint(dataset)
+
+
+def _read_dataset(config: DataConfig | None) -> NodeDataset:
     if config is None:
         raise ConfigError("no data set is named: revgnn train DATASET, or data.name in the configuration (see revgnn datasets).")
     dataset = load(
@@ -39,11 +50,17 @@ def load_dataset(config: DataConfig | None) -> NodeDataset:
             f"data.features={config.features} would scale features a second time: those of tables are scaled by their training "
             "nodes; leave data.features out."
         )
-    x = dataset.x
-    if config.node_features is not None:
-        given = read_features(Path(config.node_features), dataset.num_nodes)
-        x = torch.cat([x, given], dim=1) if config.keep_features and x is not None else given
-    return dataset if x is None else replace(dataset, x=scaled(x, config.features))
+    if config.node_features is None:
+        return dataset
+    given = read_features(Path(config.node_features), dataset.num_nodes)
+    own = dataset.x if config.keep_features else None
+    return replace(dataset, x=given if own is None else torch.cat([own, given], dim=1))
+
+
+def _scale(dataset: NodeDataset, config: DataConfig | None) -> NodeDataset:
+    if dataset.x is None or config is None or config.features == "raw":
+        return dataset
+    return replace(dataset, x=scaled(dataset.x, config.features))
 
 
 def read_features(path: Path, num_nodes: int) -> Tensor:
@@ -75,7 +92,7 @@ def read_features(path: Path, num_nodes: int) -> Tensor:
 
 
 def features_checksum(config: DataConfig) -> int | None:
-    """Return the CRC-32 of the file of node features, None without one. A resumed run must find the same file."""
+    """Return the CRC-32 of the file of node features, None without one. States of earlier versions have it, and no fingerprint."""
     if config.node_features is None:
         return None
     crc = 0

@@ -7,9 +7,11 @@ from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
 
+from revgnn.data.fingerprint import Fingerprint
 from revgnn.files import write_json
-from revgnn.train.config import RunConfig
-from revgnn.train.datasets import all_splits
+from revgnn.train.config import DataConfig, RunConfig
+from revgnn.train.datasets import all_splits, load_with_fingerprint
+from revgnn.train.run.changed_data import check_same_data
 from revgnn.train.run.events import Hook
 from revgnn.train.run.folder import RunFolder, RunFolderError
 from revgnn.train.run.loop import train
@@ -24,12 +26,14 @@ def sweep(
     seeds: Sequence[int],
     resume: bool = False,
     overwrite: bool = False,
+    allow_changed_data: bool = False,
     hooks: Iterable[Hook] = (),
     should_stop: Callable[[], bool] = lambda: False,
 ) -> dict[str, Any]:
     """Train every split with every seed, each into `out/split-S-seed-R`, and write `out/summary.json`.
 
-    With `resume`, finished runs are skipped and unfinished runs are resumed. The other arguments are those of `train`.
+    With `resume`, unfinished runs are resumed, and finished runs are skipped if their data are still the same.
+    The other arguments are those of `train`.
 
     Returns:
         The summary: the result of each run, and the mean and sample standard deviation of `valid` and `test` (None for one run).
@@ -42,11 +46,25 @@ def sweep(
     check_folders(runs, resume=resume, overwrite=overwrite)
     for run_config, folder in runs:
         check_teacher(run_config, RunFolder(folder), resume=resume)
-    results = []
+    results, fingerprints = [], dict[DataConfig, Fingerprint]()
     for run_config, folder in runs:
         result = finished_result(run_config, folder) if resume else None
-        if result is None:
-            result = train(run_config, folder, resume=resume, overwrite=overwrite, hooks=hooks, should_stop=should_stop).as_dict()
+        if result is not None:
+            data = run_config.data
+            assert data is not None  # `planned_runs` checked
+            if data not in fingerprints:
+                fingerprints[data] = load_with_fingerprint(data)[1]
+            check_same_data(RunFolder(folder).best_scores(), fingerprints[data], folder, allow_changed=allow_changed_data)
+        else:
+            result = train(
+                run_config,
+                folder,
+                resume=resume,
+                overwrite=overwrite,
+                allow_changed_data=allow_changed_data,
+                hooks=hooks,
+                should_stop=should_stop,
+            ).as_dict()
         results.append({"folder": folder.name, **result})
     summary = {
         "dataset": results[0]["dataset"],

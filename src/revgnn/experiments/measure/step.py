@@ -19,6 +19,7 @@ from revgnn.experiments.measure.batch import TrainingBatch
 from revgnn.memory import PeakMemory
 from revgnn.models import num_parameters
 from revgnn.train.config import RunConfig
+from revgnn.train.random_numbers import own_random_numbers
 from revgnn.train.run.optimization import LossScaler, build_optimizer
 from revgnn.train.run.session import Session, build_for, training_step
 
@@ -83,8 +84,7 @@ def _step_peak(run: RunConfig, data: TrainingBatch) -> tuple[int, nn.Module]:
     """Return the peak bytes of a step, the batch included, and its model. The model is new; its optimiser already has moments."""
     device, nbytes = data.batches.device, data.nbytes  # `nbytes` also builds the by-source form of the graph
     gc.collect()  # garbage of earlier work must not be freed within the step
-    torch.manual_seed(run.seed)
-    with PeakMemory(device) as memory:
+    with own_random_numbers(device, run.seed), PeakMemory(device) as memory:
         model = build_for(run, data.dataset).to(device).train()
         optimizer = build_optimizer(run.optim, model)
         _create_moments(optimizer)
@@ -97,6 +97,7 @@ def _step_peak(run: RunConfig, data: TrainingBatch) -> tuple[int, nn.Module]:
             model=model,
             optimizer=optimizer,
             scaler=LossScaler(device, run.amp),
+            fingerprint={},
         )
         training_step(session, data.batch)
     return memory.peak_bytes + nbytes, model

@@ -14,6 +14,7 @@ from typing import Any
 from revgnn.files import write_json
 from revgnn.train.config import RunConfig
 from revgnn.train.inference.evaluate import evaluate_run
+from revgnn.train.inference.saved_run import LoadOptions
 from revgnn.train.run.folder import RunFolder
 from revgnn.train.sweeps import finished_result
 
@@ -45,7 +46,8 @@ def evaluate_views(path: Path, run: RunConfig, views: int, parts: int) -> dict[s
     key = _scores_key(views, parts)
     if key not in known:
         root = None if run.data is None else run.data.root
-        scores = evaluate_run(path, views=views if parts > 1 else 1, parts=parts, root=root, device=run.device)
+        options = LoadOptions(views=views if parts > 1 else 1, parts=parts, root=root, device=run.device)
+        scores = evaluate_run(path, options)
         known[key] = {name: scores[name] for name in ("train", "valid", "test")}
         write_json(path / _EVALUATIONS, {"weights": _weights_digest(path), "scores": known})
     return known[key]

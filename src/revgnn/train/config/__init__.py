@@ -1,7 +1,7 @@
 """The configuration of a run. Imports no torch."""
 
 from revgnn.train.config.errors import ConfigError
-from revgnn.train.config.run_config import FREE_ON_RESUME, Device, Loss, RunConfig, digest_as_written
+from revgnn.train.config.run_config import FREE_ON_RESUME, Device, Loss, RunConfig, digest_as_written, earlier_digests
 from revgnn.train.config.sections import (
     Amp,
     Average,
@@ -28,4 +28,5 @@ __all__ = [
     "OptimConfig",
     "RunConfig",
     "digest_as_written",
+    "earlier_digests",
 ]

@@ -14,7 +14,17 @@ from pydantic import Field, SerializeAsAny, ValidationError, model_validator
 from revgnn.models.config import ModelConfig
 from revgnn.train.config.dotted import assign, flatten, read_assignment
 from revgnn.train.config.errors import ConfigError, explain
-from revgnn.train.config.sections import TABLE_SETTINGS, Amp, DataConfig, DistillationConfig, EvalConfig, OptimConfig, Section
+from revgnn.train.config.sections import (
+    TABLE_SETTINGS,
+    Amp,
+    DataConfig,
+    DistillationConfig,
+    EvalConfig,
+    OptimConfig,
+    Section,
+    absolute,
+    is_path,
+)
 
 Device = Literal["auto", "cpu", "cuda"]
 Loss = Literal["cross_entropy", "log"]
@@ -140,6 +150,30 @@ class RunConfig(Section):
             data = DataConfig(name=name, root=root, split=0 if self.data is None else self.data.split)
         return self.model_copy(update={"data": data})
 
+    def with_data_at(
+        self, data: Path | str | None = None, root: Path | str | None = None, node_features: Path | str | None = None
+    ) -> RunConfig:
+        """Return a copy that looks for its data elsewhere. What is given wins over the stored paths, None keeps them.
+
+        Args:
+            data: the file or folder of the data set, or its name.
+            root: the folder that holds the data. If it holds a file or folder named like the stored path, that one is used.
+            node_features: the file of `data.node_features`.
+        """
+        if self.data is None:
+            return self
+        changes: dict[str, str] = {}
+        if root is not None:
+            changes["data.root"] = absolute(root)
+            for key, stored in (("data.name", self.data.name), ("data.node_features", self.data.node_features)):
+                if stored is not None and is_path(stored) and (moved := Path(absolute(root)) / Path(stored).name).exists():
+                    changes[key] = str(moved)
+        if data is not None:
+            changes["data.name"] = absolute(data) if is_path(str(data)) or Path(data).exists() else str(data)
+        if node_features is not None:
+            changes["data.node_features"] = absolute(node_features)
+        return self.replace(changes)
+
     def _complete(self) -> dict[str, Any]:
         """Return all settings in nested dictionaries, with those that the network's family does not have."""
         return {**self.model_dump(mode="json"), "model": self.model.flat()}
@@ -150,15 +184,29 @@ class RunConfig(Section):
         """Return every value under its dotted key. Networks have the keys of all families, see `ModelConfig.flat`."""
         return dict(flatten(self._complete()))
 
-    def differences(self, other: RunConfig) -> dict[str, tuple[Any, Any]]:
-        """Return the keys that make two runs different, with both values."""
-        ours, theirs = _identity(self.flat()), _identity(other.flat())
+    def differences(self, other: RunConfig, *, paths: bool = False) -> dict[str, tuple[Any, Any]]:
+        """Return the keys that make two runs different, with both values.
+
+        Args:
+            paths: whether the paths of files with data count. By default they do not: files move, and a run knows their content.
+        """
+        identity = _identity_with_paths if paths else _identity
+        ours, theirs = identity(self.flat()), identity(other.flat())
         return {key: (ours.get(key), theirs.get(key)) for key in {**ours, **theirs} if ours.get(key) != theirs.get(key)}
 
     @property
     def digest(self) -> str:
         """Hash of all values that make this run different from others. The saved state of a run carries it."""
-        return _digest(self.flat())
+        return _digest(_identity(self.flat()))
+
+
+def earlier_digests(path: Path) -> set[str]:
+    """Return the digests that saved states of earlier versions may carry, for the config.yaml at `path`.
+
+    Raises:
+        OSError, ConfigError: if the file cannot be read.
+    """
+    return {digest_as_written(path), _digest(_identity_with_paths(RunConfig.from_yaml(path).flat()))}
 
 
 def digest_as_written(path: Path) -> str:
@@ -169,14 +217,23 @@ def digest_as_written(path: Path) -> str:
     Raises:
         OSError, ConfigError: if the file cannot be read.
     """
-    return _digest(dict(flatten(_read_yaml(path))))
+    return _digest(_identity_with_paths(dict(flatten(_read_yaml(path)))))
 
 
-def _digest(flat: Mapping[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(_identity(flat), sort_keys=True).encode()).hexdigest()[:16]
+def _digest(identity: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def _identity(flat: Mapping[str, Any]) -> dict[str, Any]:
+    """Return `_identity_with_paths` with "a path" for the paths of data: where a file lies makes no other run."""
+    identity = _identity_with_paths(flat)
+    for key in ("data.name", "data.node_features"):
+        if isinstance(value := identity.get(key), str) and is_path(value):
+            identity[key] = "a path"
+    return identity
+
+
+def _identity_with_paths(flat: Mapping[str, Any]) -> dict[str, Any]:
     """Return the flat settings without those that may change when a run is resumed."""
     free = FREE_ON_RESUME | {"preset"}
     if flat.get("optim.schedule", "constant") != "constant":  # the learning rate of each step depends on the number of epochs

@@ -77,7 +77,7 @@ class DataConfig(Section):
     @field_validator("node_features", "edges", "graph_file")
     @classmethod
     def _make_absolute(cls, path: str | None) -> str | None:
-        return None if path is None else _absolute(path)
+        return None if path is None else absolute(path)
 
     def table_settings(self) -> dict[str, Any]:
         """Return the settings of tables that are given, by the names of `revgnn.data.TableOptions`."""
@@ -131,9 +131,14 @@ class DistillationConfig(Section):
     @field_validator("teacher")
     @classmethod
     def _make_absolute(cls, path: str | None) -> str | None:
-        return None if path is None else _absolute(path)
+        return None if path is None else absolute(path)
 
 
-def _absolute(path: str) -> str:
+def absolute(path: Path | str) -> str:
     """Return the absolute path, so that a run finds its files from any folder."""
     return str(Path(path).expanduser().absolute())
+
+
+def is_path(name: str) -> bool:
+    """Return whether the name of a data set is the path of a file or folder, with `/` or with the suffix of a file."""
+    return "/" in name or name.endswith((".npz", ".npy"))

@@ -15,7 +15,7 @@ import pyarrow.csv as pa_csv
 import pyarrow.parquet as pa_parquet
 
 from revgnn.data import NodeDataset
-from revgnn.files import replacing
+from revgnn.files import check_regular, replacing
 
 ENDINGS = (".csv", ".parquet", ".jsonl", ".npz")
 """Endings of files of predictions."""
@@ -27,17 +27,16 @@ def check_out(out: Path, *, overwrite: bool) -> None:
     """Raise an error if predictions cannot be written to `out`. Nothing is computed before.
 
     Raises:
-        ValueError: for an unknown ending, or if the file exists and `overwrite` is not given.
-        FileNotFoundError: if the folder does not exist.
+        ValueError: for an unknown ending.
+        OSError: if the folder does not exist, if `out` is a folder or a device, or if it exists and `overwrite` is not given.
     """
     if out.suffix.casefold() not in ENDINGS:
         raise ValueError(f"{out}: predictions are written as {', '.join(ENDINGS)}; choose one of these endings.")
     if not out.parent.is_dir():
         raise FileNotFoundError(f"{out.parent} does not exist; create it, or choose another --out.")
-    if out.is_dir():
-        raise ValueError(f"{out} is a folder; name a file.")
+    check_regular(out)
     if out.exists() and not overwrite:
-        raise ValueError(f"{out} exists; replace it with --overwrite, or choose another --out.")
+        raise FileExistsError(f"{out} exists; replace it with --overwrite, or choose another --out.")
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from revgnn.train.inference.saved_run import SavedRun, load_run
+from revgnn.train.inference.saved_run import AS_SAVED, LoadOptions, SavedRun, load_run
 from revgnn.train.metrics import score
 from revgnn.train.task import probabilities
 
@@ -38,19 +38,12 @@ class Correlation:
         return asdict(self)
 
 
-def correlate_runs(
-    runs: Sequence[Path | str],
-    *,
-    views: int | None = None,
-    parts: int | None = None,
-    root: Path | str | None = None,
-    device: str | None = None,
-) -> Correlation:
+def correlate_runs(runs: Sequence[Path | str], options: LoadOptions = AS_SAVED) -> Correlation:
     """Compare the best weights of several runs on the same test nodes.
 
     Args:
         runs: folders of two or more runs.
-        views, parts, root, device: as in `load_run`, for every run.
+        options: for every run.
 
     Raises:
         ValueError: for fewer than two runs, or if their test nodes or labels differ.
@@ -61,7 +54,7 @@ def correlate_runs(
     first: SavedRun | None = None
     logits: list[Tensor] = []
     for run in runs:
-        saved = load_run(run, views=views, parts=parts, root=root, device=device)
+        saved = load_run(run, options)
         if first is None:
             first = saved
         else:

@@ -6,41 +6,28 @@ import warnings
 from pathlib import Path
 from typing import Any
 
-from revgnn.data.tables.options import OnBadRows
-from revgnn.train.inference.saved_run import load_run
+from revgnn.train.inference.saved_run import AS_SAVED, LoadOptions, load_run
 from revgnn.train.metrics import score_splits
 from revgnn.train.task import num_labelled
 
 
-def evaluate_run(
-    run: Path | str,
-    *,
-    views: int | None = None,
-    parts: int | None = None,
-    root: Path | str | None = None,
-    device: str | None = None,
-    amp: str | None = None,
-    data: Path | str | None = None,
-    edges: Path | str | None = None,
-    on_bad_rows: OnBadRows = "refuse",
-) -> dict[str, Any]:
-    """Score the best weights of a run. Without further arguments, these are the scores that the run recorded.
+def evaluate_run(run: Path | str, options: LoadOptions = AS_SAVED) -> dict[str, Any]:
+    """Score the best weights of a run. Without options, these are the scores that the run recorded.
 
     Args:
-        run: the run's folder. The other arguments are those of `load_run`.
+        run: the run's folder.
 
     Returns:
         The scores `train`, `valid` and `test`, and everything needed to repeat them; ready for JSON.
 
     Raises:
+        ChangedDataError: if the data are not those that the run was trained on.
         ValueError, OSError: if the folder, its weights or the data cannot be used.
     """
-    saved = load_run(
-        run, views=views, parts=parts, root=root, device=device, amp=amp, data=data, edges=edges, on_bad_rows=on_bad_rows
-    )
+    saved = load_run(run, options)
     own = saved.session.config.data
-    if data is not None and own is not None and Path(own.name).resolve() == Path(data).resolve():
-        message = f"{data} are the tables that the run was trained on: this score is of its training nodes too."
+    if saved.is_new_graph and own is not None and options.data is not None and _same_path(own.name, options.data):
+        message = f"{options.data} are the tables that the run was trained on: this score is of its training nodes too."
         warnings.warn(message, stacklevel=2)
     if num_labelled(saved.dataset.task, saved.dataset.y) == 0:
         raise ValueError(f"{saved.dataset.source} has no labels to compare with; `revgnn predict` needs none.")
@@ -54,3 +41,7 @@ def evaluate_run(
         "parts": saved.evaluation.parts,
         **scores.as_dict(),
     }
+
+
+def _same_path(a: Path | str, b: Path | str) -> bool:
+    return Path(a).resolve() == Path(b).resolve()

@@ -31,55 +31,46 @@ import numpy as np
 from torch import Tensor
 
 from revgnn.data import NodeDataset
-from revgnn.data.tables.options import OnBadRows
 from revgnn.train.inference.answers import Answers, check_out, write_arrays, write_table
 from revgnn.train.inference.calibration import fit_and_report
-from revgnn.train.inference.saved_run import SavedRun, load_run
+from revgnn.train.inference.saved_run import AS_SAVED, LoadOptions, SavedRun, load_run
 from revgnn.train.task import probabilities
 
 
 def predict_run(
     run: Path | str,
     out: Path | str,
+    options: LoadOptions = AS_SAVED,
     *,
-    views: int | None = None,
-    parts: int | None = None,
-    root: Path | str | None = None,
-    device: str | None = None,
-    amp: str | None = None,
-    data: Path | str | None = None,
-    edges: Path | str | None = None,
-    on_bad_rows: OnBadRows = "refuse",
     spread: bool = False,
     calibrate: bool = False,
-    overwrite: bool = True,
+    overwrite: bool = False,
 ) -> dict[str, Any]:
     """Write the predictions of a run's best weights for all nodes. The module's docstring lists the columns and arrays.
 
     Args:
-        run: the run's folder. The arguments not named here are those of `load_run`.
+        run: the run's folder.
         out: the file to write, which ends in .csv, .parquet, .jsonl or .npz.
-        data: another graph than the run's own, with or without labels.
         spread: add the deviation over the views. Needs two or more views of two or more parts.
-        calibrate: add calibrated probabilities; see `fit_temperatures`. Not for `data`, which has no validation nodes.
-        overwrite: replace `out` if it exists; False refuses to.
+        calibrate: add calibrated probabilities; see `fit_temperatures`. Not for another graph, which has no validation nodes.
+        overwrite: replace `out` if it exists.
 
     Returns:
         The weights' epoch, the views, the rows, the columns of a table (`columns`) or the shape of each array (`arrays`); for
         tables what was read (`read`) and unknown categories (`unknown`); with `calibrate` a report (`calibration`). Ready for JSON.
 
     Raises:
-        ValueError, OSError: as in `evaluate_run`; also if there are too few views for a spread, or if `out` cannot be written.
+        ChangedDataError: if the data are not those that the run was trained on.
+        ValueError, OSError: as in `evaluate_run`; also if there are too few views for a spread, or if `out` exists or cannot be
+            written.
     """
     out = Path(out)
     check_out(out, overwrite=overwrite)
-    if calibrate and data is not None:
+    saved = load_run(run, options)
+    if calibrate and saved.is_new_graph:
         raise ValueError(
             "calibrate fits temperatures on the run's own validation nodes, which another graph does not have; leave it out."
         )
-    saved = load_run(
-        run, views=views, parts=parts, root=root, device=device, amp=amp, data=data, edges=edges, on_bad_rows=on_bad_rows
-    )
     logits, arrays = _predict(saved, spread=spread)
     report: dict[str, Any] = {
         "run": str(run),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,10 +11,12 @@ from torch import Tensor
 from revgnn.data import NodeDataset
 from revgnn.data.tables.files import find_tables
 from revgnn.data.tables.options import OnBadRows
-from revgnn.train.config import EvalConfig, RunConfig
+from revgnn.train.config import ConfigError, EvalConfig, RunConfig
 from revgnn.train.inference.views import ViewSpread, infer, infer_with_spread
+from revgnn.train.random_numbers import own_random_numbers
+from revgnn.train.run.changed_data import ChangedDataError
 from revgnn.train.run.folder import RunFolder
-from revgnn.train.run.session import Session, prepare
+from revgnn.train.run.session import Session, choose_device, prepare
 
 
 @dataclass(frozen=True)
@@ -24,6 +27,8 @@ class SavedRun:
     session: Session
     epoch: int
     """The epoch of the weights: the one with the best validation score."""
+    is_new_graph: bool = False
+    """Whether the data are other tables than those of the run's configuration."""
 
     @property
     def dataset(self) -> NodeDataset:
@@ -43,75 +48,111 @@ class SavedRun:
         return infer_with_spread(self.session.model, self.session.batches, self.evaluation, self.session.config.seed)
 
 
-def load_run(
-    run: Path | str,
-    *,
-    views: int | None = None,
-    parts: int | None = None,
-    root: Path | str | None = None,
-    device: str | None = None,
-    amp: str | None = None,
-    data: Path | str | None = None,
-    edges: Path | str | None = None,
-    on_bad_rows: OnBadRows = "refuse",
-) -> SavedRun:
-    """Load a run and its data. None keeps the value saved with the run.
+@dataclass(frozen=True)
+class LoadOptions:
+    """How a saved run is loaded. None keeps the value saved with the run."""
+
+    views: int | None = None
+    """Random partitions whose logits are averaged."""
+    parts: int | None = None
+    """Parts of each partition; 1 is the whole graph."""
+    data: Path | str | None = None
+    """The file or folder of the data set, if it was moved. For a run on tables: tables with the same columns, of the same graph
+    or of another; they are read as the run read its own, and need no labels."""
+    edges: Path | str | None = None
+    """For tables: the table of edges, if it is not beside the nodes of `data`."""
+    on_bad_rows: OnBadRows = "refuse"
+    """For tables: as in `TableOptions`, for `data`."""
+    root: Path | str | None = None
+    """The folder that holds the data now, if it was moved."""
+    node_features: Path | str | None = None
+    """The file `data.node_features`, if it was moved."""
+    device: str | None = None
+    """"auto", "cpu" or "cuda"."""
+    amp: str | None = None
+    """Precision of the forward pass: "none", "bf16" or "fp16"."""
+    allow_changed_data: bool = False
+    """Warn, instead of raising, if the data are not those that the run was trained on."""
+
+
+AS_SAVED = LoadOptions()
+"""Everything as it was saved with the run."""
+
+
+def load_run(run: Path | str, options: LoadOptions = AS_SAVED) -> SavedRun:
+    """Load a run and its data. Torch's random generators are left unchanged.
 
     Args:
         run: the run's folder.
-        views: random partitions whose logits are averaged.
-        parts: parts of each partition; 1 is the whole graph.
-        root: folder that holds the data now, if it was moved.
-        device: "auto", "cpu" or "cuda".
-        amp: precision of the forward pass: "none", "bf16" or "fp16".
-        data: another graph than the run's own, for a run on tables: a folder with tables or a table of nodes, with the columns of
-            the run's own. They are read as the run read its own: nothing is fitted again.
-        edges: the table of edges, if it is not beside the nodes of `data`.
-        on_bad_rows: as in `TableOptions`, for `data`.
 
     Raises:
+        ChangedDataError: if the data are not those that the run was trained on.
         ValueError, OSError: if the folder, its weights or the data cannot be used.
     """
     folder = RunFolder(run)
     config = folder.config()
-    changes = {"evaluation.views": views, "evaluation.parts": parts, "device": device, "evaluation.amp": amp}
-    changes["data.root"] = None if root is None else str(Path(root).absolute())
+    is_new_graph = options.data is not None and folder.tables() is not None
+    config = config.with_data_at(None if is_new_graph else options.data, options.root, options.node_features)
+    changes = {
+        "evaluation.views": options.views,
+        "evaluation.parts": options.parts,
+        "device": options.device,
+        "evaluation.amp": options.amp,
+    }
     config = config.replace({key: value for key, value in changes.items() if value is not None})
-    if data is None:
+    if is_new_graph:
+        dataset = _new_graph(folder, config, options)
+        with own_random_numbers(choose_device(config.device)):
+            session = prepare(config, dataset)
+        note = folder.restore_best(session, other_data=True)
+        return SavedRun(folder.path, session, epoch=note["epoch"], is_new_graph=True)
+    _check_paths(config, folder.path)
+    with own_random_numbers(choose_device(config.device)):
         session = prepare(config)
-        _check_same_encoding(folder, session.dataset)
-    else:
-        session = prepare(config, _new_graph(folder, config, Path(data), edges, on_bad_rows))
-    note = folder.restore_best(session)
+    _check_same_encoding(folder, session.dataset)
+    note = folder.restore_best(session, allow_changed_data=options.allow_changed_data)
     return SavedRun(folder.path, session, epoch=note["epoch"])
+
+
+def _check_paths(config: RunConfig, folder: Path) -> None:
+    """Raise `ConfigError` if a file that the run names is not there: it was moved, or the run was made on another machine."""
+    if config.data is None:
+        return
+    for stored, options in ((config.data.name, "--data or --root"), (config.data.node_features, "--node-features or --root")):
+        if stored is not None and os.path.isabs(stored) and not Path(stored).exists():
+            raise ConfigError(
+                f"the run in {folder} was trained on {stored}, which is not there; say where it is now with {options}."
+            )
 
 
 def _check_same_encoding(folder: RunFolder, dataset: NodeDataset) -> None:
     """Raise `ValueError` if the run's own tables would now give other inputs than in training."""
     stored = folder.tables()
     if stored is not None and dataset.tables is not None and stored.as_dict() != dataset.tables.stored.as_dict():
-        raise ValueError(
+        raise ChangedDataError(
             f"the tables of {folder.path}, or {dataset.tables.report.spec}, have changed since the run was trained; to read them "
             f"as the run did, name them as new data: --data {dataset.source}."
         )
 
 
-def _new_graph(folder: RunFolder, config: RunConfig, data: Path, edges: Path | str | None, on_bad_rows: OnBadRows) -> NodeDataset:
-    """Return tables, read as the run read its own."""
+def _new_graph(folder: RunFolder, config: RunConfig, options: LoadOptions) -> NodeDataset:
+    """Return the tables `options.data`, read as the run read its own: nothing is fitted again."""
     from revgnn.data.tables.dataset import read_like
 
     stored = folder.tables()
-    if stored is None or config.data is None:
-        raise ValueError(f"{folder.path} was not trained on tables, so it cannot read new ones; --data is for runs on tables.")
+    assert stored is not None
+    assert config.data is not None
+    assert options.data is not None
     if config.data.node_features is not None:
         raise ValueError(
             f"{folder.path} was trained with data.node_features, which new nodes do not have; put the features into the tables."
         )
-    files = find_tables(data, None if edges is None else Path(edges), names=(stored.spec.nodes_file, stored.spec.edges_file))
+    edges = None if options.edges is None else Path(options.edges)
+    files = find_tables(Path(options.data), edges, names=(stored.spec.nodes_file, stored.spec.edges_file))
     return read_like(
         files,
         stored,
-        drop_bad_rows=on_bad_rows == "drop",
+        drop_bad_rows=options.on_bad_rows == "drop",
         undirected=config.data.undirected,
         self_loops=config.data.self_loops,
     )

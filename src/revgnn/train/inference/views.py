@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from revgnn.train.batches import Batch, Batches
 from revgnn.train.config import EvalConfig
 from revgnn.train.inference.deviation import RunningDeviation
+from revgnn.train.random_numbers import own_random_numbers
 from revgnn.train.run.optimization import autocast
 from revgnn.train.task import probabilities
 from revgnn.train.tricks.label_inputs import reuse_labels, show_all_labels
@@ -24,10 +25,11 @@ def infer(model: nn.Module, batches: Batches, evaluation: EvalConfig, seed: int)
     With one part, a view is the whole graph. All views are then equal, and only one is computed.
 
     Returns:
-        float32 (N, outputs), on the CPU. It depends only on the weights, `evaluation` and `seed`.
+        float32 (N, outputs), on the CPU. It depends only on the weights, `evaluation` and `seed`. Torch's generators are left
+        unchanged, so a training does not depend on how often it is evaluated.
     """
     total = torch.zeros(_logits_shape(batches))
-    with _evaluation_mode(model):
+    with _evaluation_mode(model), own_random_numbers(batches.device, seed):
         for rows, logits in _view_logits(model, batches, evaluation, seed):
             total[rows] += logits
     return total / _num_views(evaluation)
@@ -58,7 +60,7 @@ def infer_with_spread(model: nn.Module, batches: Batches, evaluation: EvalConfig
         )
     shape, task = _logits_shape(batches), batches.dataset.task
     total, of_logits, of_probabilities = torch.zeros(shape), RunningDeviation(shape), RunningDeviation(shape)
-    with _evaluation_mode(model):
+    with _evaluation_mode(model), own_random_numbers(batches.device, seed):
         for rows, logits in _view_logits(model, batches, evaluation, seed):
             total[rows] += logits
             of_logits.add(rows, logits)

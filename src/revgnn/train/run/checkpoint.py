@@ -10,7 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from revgnn.models import TrainingState
-from revgnn.train.config import digest_as_written
+from revgnn.train.config import earlier_digests
+from revgnn.train.datasets import features_checksum
+from revgnn.train.run.changed_data import check_same_data
 from revgnn.train.run.session import Session
 from revgnn.train.run.tensor_file import CheckpointError, read_tensors, write_tensors
 
@@ -60,28 +62,29 @@ def save_state(path: Path, session: Session, state: State) -> None:
         "config": session.config.digest,
         "state": asdict(state),
         "scaler": session.scaler.state_dict(),
-        "features": session.features_checksum,
+        "data": dict(session.fingerprint),
         **model_state.values,
     }
     write_tensors(path, tensors, note)
 
 
-def load_state(path: Path, session: Session) -> State:
+def load_state(path: Path, session: Session, *, allow_changed_data: bool = False) -> State:
     """Restore a session and torch's random generators from the file.
 
     Raises:
         FileNotFoundError: if the file is missing.
         CheckpointError: if it is damaged or belongs to another run.
+        ChangedDataError: if the session's data are not those of the file; with `allow_changed_data` it is a warning.
     """
     tensors, note = read_tensors(path)
     if note.get("format") != _FORMAT:
         raise CheckpointError(f"{path} has format {note.get('format')!r}, this version reads format {_FORMAT}.")
     is_current = note["config"] == session.config.digest
-    if not is_current and note["config"] != digest_as_written(path.with_name("config.yaml")):
+    if not is_current and note["config"] not in earlier_digests(path.with_name("config.yaml")):
         raise CheckpointError(f"{path} belongs to a run with another configuration than the config.yaml in the same folder.")
-    if note.get("features") != session.features_checksum:
-        name = session.config.data and session.config.data.node_features
-        raise CheckpointError(f"{name} has another content than when this run's state was saved; restore the old file.")
+    if "features" in note:
+        _check_features_file(note["features"], session)
+    check_same_data(note, session.fingerprint, path.parent, allow_changed=allow_changed_data)
     groups = _by_prefix(tensors)
     load_weights(session.model, groups["model"], path)
     session.model.restore_training_state(TrainingState(tensors, note))
@@ -123,6 +126,15 @@ def load_weights(model: nn.Module, weights: dict[str, Tensor], path: Path) -> No
         if own[name].dtype != weights[name].dtype:
             raise CheckpointError(f"weight {name} in {path} is {weights[name].dtype}, the model's is {own[name].dtype}.")
     model.load_state_dict(weights)
+
+
+def _check_features_file(checksum: int | None, session: Session) -> None:
+    """Raise `CheckpointError` if the file of node features is not that of a state of an earlier version."""
+    data = session.config.data
+    if data is not None and features_checksum(data) != checksum:
+        raise CheckpointError(
+            f"{data.node_features} has another content than when this run's state was saved; restore the old file."
+        )
 
 
 def _load_optimizer(optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor], path: Path) -> None:

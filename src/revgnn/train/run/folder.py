@@ -11,10 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
+from revgnn.data.fingerprint import changed_parts
 from revgnn.data.tables.spec import write_spec
 from revgnn.files import append, is_leftover, remove_leftovers, write_json, write_text
 from revgnn.train.config import ConfigError, RunConfig
 from revgnn.train.metrics import Scores
+from revgnn.train.run.changed_data import check_same_data
 from revgnn.train.run.checkpoint import State, load_state, load_weights, save_state, save_weights
 from revgnn.train.run.environment import describe, with_earlier
 from revgnn.train.run.events import EpochEnded
@@ -88,17 +90,20 @@ class RunFolder:
                 f"{self.path} holds a run with another configuration: {listed}. Resume it unchanged, or choose another --out."
             )
 
-    def begin(self, session: Session, *, resume: bool) -> State:
+    def begin(self, session: Session, *, resume: bool, allow_changed_data: bool = False) -> State:
         """Prepare the folder, which this process must own, and return the progress of the run.
 
         With `resume`, the session is restored from the saved state.
 
         Raises:
             CheckpointError: if the saved state is damaged; the message says what can still be used.
+            ChangedDataError: if the data are not those of the saved state; with `allow_changed_data` it is a warning.
         """
         for name in (*self.FILES, self.TEACHER, self.TABLES):
             remove_leftovers(self.path / name)
-        state = self._restore_last(session) if resume and self.last_file.exists() else State()
+        state = State()
+        if resume and self.last_file.exists():
+            state = self._restore_last(session, allow_changed_data=allow_changed_data)
         environment = describe(session.device)
         if state.epoch == state.step == 0:
             self._remove_own_files()
@@ -120,9 +125,9 @@ class RunFolder:
         if tables.report.spec_is_new:
             self.spec_file = write_spec(tables.stored.spec, Path(tables.report.spec), otherwise=self.path)
 
-    def _restore_last(self, session: Session) -> State:
+    def _restore_last(self, session: Session, *, allow_changed_data: bool) -> State:
         try:
-            return load_state(self.last_file, session)
+            return load_state(self.last_file, session, allow_changed_data=allow_changed_data)
         except CheckpointError as error:
             best = f"; the best weights so far can still be used (revgnn evaluate {self.path})" if self.best_file.exists() else ""
             raise CheckpointError(f"{error} This run cannot be resumed{best}; start it again with --overwrite.") from None
@@ -193,10 +198,10 @@ class RunFolder:
         save_state(self.last_file, session, state)
 
     def save_best(self, session: Session, epoch: int, scores: Scores) -> None:
-        """Write best.safetensors: the present weights, with their epoch and scores."""
-        save_weights(self.best_file, session.model, {"epoch": epoch, **scores.as_dict()})
+        """Write best.safetensors: the present weights, with their epoch, their scores and the fingerprint of the data."""
+        save_weights(self.best_file, session.model, {"epoch": epoch, **scores.as_dict(), "data": dict(session.fingerprint)})
 
-    def best_is_lost(self, state: State) -> str | None:
+    def best_is_lost(self, session: Session, state: State) -> str | None:
         """Return what is wrong if best.safetensors does not hold the weights that `state` reports as the best; else None."""
         if not self.best_file.exists():
             return f"{self.best_file} is missing"
@@ -206,6 +211,8 @@ class RunFolder:
             return str(error).rstrip(".")
         if (note.get("epoch"), note.get("valid")) != (state.best_epoch, state.best_score):
             return f"{self.best_file} holds the weights of epoch {note.get('epoch')}, not those of epoch {state.best_epoch}"
+        if "data" in note and changed_parts(note["data"], session.fingerprint):
+            return f"{self.best_file} holds the best weights for other data"
         return None
 
     def best_scores(self) -> dict[str, Any]:
@@ -275,16 +282,25 @@ class RunFolder:
         except ValueError:
             raise RunFolderError(f"{self.result_file} is damaged; delete it and resume the run, which writes it again.") from None
 
-    def restore_best(self, session: Session) -> dict[str, Any]:
-        """Load the best weights into the session's model, and return their note (`epoch`, `valid`).
+    def restore_best(self, session: Session, *, allow_changed_data: bool = False, other_data: bool = False) -> dict[str, Any]:
+        """Load the best weights into the session's model, and return their note (`epoch` and scores).
+
+        Args:
+            session: whose model gets the weights.
+            allow_changed_data: see below.
+            other_data: the session's data are another graph on purpose, and not compared.
 
         Raises:
             FileNotFoundError: if no epoch has been evaluated yet.
             CheckpointError: if the file is damaged or does not fit.
+            ChangedDataError: if the session's data are not those that the weights were trained on; with `allow_changed_data` it is
+                a warning.
         """
         if not self.best_file.exists():
             raise FileNotFoundError(f"{self.best_file} does not exist; the run has not finished its first evaluation yet.")
         weights, note = read_tensors(self.best_file)
+        if not other_data:
+            check_same_data(note, session.fingerprint, self.path, allow_changed=allow_changed_data)
         load_weights(session.model, weights, self.best_file)
         return note
 

@@ -9,8 +9,9 @@ import torch
 
 from revgnn.memory import PeakMemory
 from revgnn.train.config import RunConfig
+from revgnn.train.random_numbers import own_random_numbers, seed_generators
 from revgnn.train.run.optimization import LossScaler, build_optimizer
-from revgnn.train.run.session import Session, build_for, prepare, training_step
+from revgnn.train.run.session import Session, build_for, choose_device, prepare, training_step
 
 
 @dataclass(frozen=True)
@@ -34,7 +35,11 @@ def compare_footprint(config: RunConfig) -> Footprint:
     Storing is measured at two smaller depths first. Its memory is linear in depth, so they predict the full depth. If the
     prediction is less than half of the free memory, the full depth is measured too; otherwise the prediction is returned.
     """
-    session = prepare(config)
+    with own_random_numbers(choose_device(config.device)):
+        return _compare(prepare(config), config)
+
+
+def _compare(session: Session, config: RunConfig) -> Footprint:
     peak = _step_peak(session, config)
     depths = _shallower(config.model.depth, even=config.model.tied)
     low, high = (_step_peak(session, _storing_config(config, depth)) for depth in depths)
@@ -53,7 +58,7 @@ def _storing_config(config: RunConfig, depth: int) -> RunConfig:
 
 def _step_peak(session: Session, config: RunConfig) -> int:
     """Return the peak bytes of the first step of a new model."""
-    torch.manual_seed(config.seed)
+    seed_generators(session.device, config.seed)
     model = build_for(config, session.dataset).to(session.device)
     optimizer, scaler = build_optimizer(config.optim, model), LossScaler(session.device, config.amp)
     session = replace(session, config=config, model=model, optimizer=optimizer, scaler=scaler)

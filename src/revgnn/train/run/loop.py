@@ -14,12 +14,13 @@ from revgnn.stack import StateRangeError
 from revgnn.train.config import RunConfig
 from revgnn.train.inference.views import infer
 from revgnn.train.metrics import Scores, score_splits
+from revgnn.train.random_numbers import own_random_numbers
 from revgnn.train.run.checkpoint import State
 from revgnn.train.run.events import EpochEnded, Event, Hook, Started, Stepped
 from revgnn.train.run.folder import RunFolder
 from revgnn.train.run.optimization import Diverged
 from revgnn.train.run.result import Result, summarise
-from revgnn.train.run.session import Session, prepare, training_step
+from revgnn.train.run.session import Session, check_trainable, choose_device, prepare, training_step
 from revgnn.train.run.tensor_file import CheckpointError
 from revgnn.train.tricks.teacher import attach_teacher, check_teacher
 
@@ -38,45 +39,48 @@ def train(
     *,
     resume: bool = False,
     overwrite: bool = False,
+    allow_changed_data: bool = False,
     hooks: Iterable[Hook] = (),
     should_stop: Callable[[], bool] = lambda: False,
 ) -> Result:
     """Train a run and write it to a folder.
 
     A run that is killed and resumed on the same machine ends with the same weights and metrics, bit for bit, as a run that
-    never stopped. The weights of the epoch with the best validation score are saved in best.safetensors.
+    never stopped. The weights of the epoch with the best validation score are saved in best.safetensors. Torch's generators
+    are left unchanged.
 
     Args:
         out: the run's folder; see `RunFolder`.
         resume: continue the run in `out`, from its beginning if no state was saved yet.
         overwrite: replace the run in `out`.
+        allow_changed_data: resume although the data have changed. The best weights are then chosen anew.
         hooks: called with each `Event`.
         should_stop: called after each step. If it returns True, the state is saved and `Interrupted` is raised.
 
     Raises:
-        ValueError: if configuration, data or folder cannot be used, or if another process trains into the folder; raised before
-            training starts.
+        ValueError: if configuration, data or folder cannot be used, if another process trains into the folder, or if the data of a
+            resumed run have changed (`ChangedDataError`); raised before training starts.
         OSError: if a file cannot be read or written.
         Diverged: if the loss or a gradient is not finite, or the network's state left its grid. The last saved state stays.
         Interrupted: see `should_stop`.
     """
     folder = RunFolder(out)
     folder.check(config, resume=resume, overwrite=overwrite)
-    with folder.owned():
+    with folder.owned(), own_random_numbers(choose_device(config.device)):
         # Again, since another process may have begun a run in the meantime.
         folder.check(config, resume=resume, overwrite=overwrite)
-        return _train(config, folder, resume=resume, hooks=tuple(hooks), should_stop=should_stop)
+        check_teacher(config, folder, resume=resume)
+        session = prepare(config)
+        check_trainable(session.dataset)
+        attach_teacher(session, folder, resume=resume)
+        state = folder.begin(session, resume=resume, allow_changed_data=allow_changed_data)
+        return _train(session, state, folder, tuple(hooks), should_stop)
 
 
-def _train(
-    config: RunConfig, folder: RunFolder, *, resume: bool, hooks: tuple[Hook, ...], should_stop: Callable[[], bool]
-) -> Result:
-    """Train a run into a folder that this process owns."""
-    check_teacher(config, folder, resume=resume)
-    session = prepare(config)
-    attach_teacher(session, folder, resume=resume)
-    state = folder.begin(session, resume=resume)
-    if state.best_epoch and (problem := folder.best_is_lost(state)) and not _will_be_repeated(folder, state, config):
+def _train(session: Session, state: State, folder: RunFolder, hooks: tuple[Hook, ...], should_stop: Callable[[], bool]) -> Result:
+    """Train the remaining epochs of a run into a folder that this process owns."""
+    config = session.config
+    if state.best_epoch and (problem := folder.best_is_lost(session, state)) and not _will_be_repeated(folder, state, config):
         _replace_best(session, state, folder, problem)
     _notify(hooks, _started(session, folder, state))
     with session.partition:  # its background thread ends with the block
@@ -89,7 +93,7 @@ def _train(
             except (Diverged, StateRangeError) as error:
                 raise _with_advice(error, state, folder) from None
             _notify(hooks, _end_epoch(session, state, folder))
-    if problem := folder.best_is_lost(state):
+    if problem := folder.best_is_lost(session, state):
         _replace_best(session, state, folder, problem)
     result = summarise(session, state, folder.metrics(), folder.best_scores())
     folder.save_result(result.as_dict())

@@ -9,11 +9,13 @@ from torch import Tensor
 
 from revgnn.capture import CapturedStep
 from revgnn.data import NodeDataset, RandomPartition
+from revgnn.data.fingerprint import Fingerprint, fingerprint
 from revgnn.models import AbstractModel, build_model
 from revgnn.train.batches import Batch, Batches
 from revgnn.train.config import Device, RunConfig
-from revgnn.train.datasets import features_checksum, load_dataset
+from revgnn.train.datasets import load_with_fingerprint
 from revgnn.train.metrics import check_scorable
+from revgnn.train.random_numbers import seed_generators
 from revgnn.train.run.optimization import LossScaler, autocast, build_optimizer, learning_rate
 from revgnn.train.task import num_labelled, objective
 from revgnn.train.tricks.distillation import divergence, mix_losses
@@ -32,31 +34,30 @@ class Session:
     model: AbstractModel
     optimizer: torch.optim.Optimizer
     scaler: LossScaler
+    fingerprint: Fingerprint
+    """Of the data set, before its features were scaled; see `revgnn.data.fingerprint`."""
     teacher: Tensor | None = None
     """The teacher's logits, float32 (N, outputs), on the CPU; see `revgnn.train.tricks.teacher`."""
-    features_checksum: int | None = None
-    """Checksum of the file `data.node_features`; None without one."""
     captured: CapturedStep | None = None
     """`differentiate` of the whole graph as a CUDA graph, if the run replays its steps (`RunConfig.capture`)."""
 
 
-def prepare(config: RunConfig, dataset: NodeDataset | None = None) -> Session:
-    """Load the data, seed torch's generators, and build model and optimiser.
+def prepare(config: RunConfig, dataset: NodeDataset | None = None, known: Fingerprint | None = None) -> Session:
+    """Load the data, seed torch's generators of the CPU and the run's device, and build model and optimiser.
 
     Args:
         dataset: the data set that `config.data` describes, if it is already loaded.
+        known: its fingerprint, if it is already known.
 
     Raises:
-        ValueError: if no data set is named or found, if a split cannot be trained on or scored, if the loss does not fit the
-            task, or if the device does not exist.
+        ValueError: if no data set is named or found, if the loss does not fit the task, or if the device does not exist.
     """
     device = choose_device(config.device)
-    dataset = load_dataset(config.data) if dataset is None else dataset
-    if dataset.trainable:
-        _check_trainable(dataset)
+    if dataset is None:
+        dataset, known = load_with_fingerprint(config.data)
     if config.loss == "log" and dataset.task != "multiclass":
         raise ValueError(f"loss=log needs one class per node, and {dataset.name} is {dataset.task}; use loss=cross_entropy.")
-    torch.manual_seed(config.seed)  # seeds the generators of all devices
+    seed_generators(device, config.seed)
     model = build_for(config, dataset).to(device)
     session = Session(
         config=config,
@@ -67,7 +68,7 @@ def prepare(config: RunConfig, dataset: NodeDataset | None = None) -> Session:
         model=model,
         optimizer=build_optimizer(config.optim, model),
         scaler=LossScaler(device, config.amp),
-        features_checksum=None if config.data is None else features_checksum(config.data),
+        fingerprint=fingerprint(dataset) if known is None else known,
     )
     if config.capture:
         session.captured = CapturedStep(lambda: differentiate(session, session.batches.whole), model)
@@ -158,8 +159,8 @@ def choose_device(name: Device) -> torch.device:
     return torch.device(name)
 
 
-def _check_trainable(dataset: NodeDataset) -> None:
-    """Raise `ValueError` for splits that would only fail after the first epoch."""
+def check_trainable(dataset: NodeDataset) -> None:
+    """Raise `ValueError` for splits that would only fail after the first epoch: they cannot be trained on or scored."""
     split = dataset.split
     if num_labelled(dataset.task, dataset.y[split.train]) == 0:
         raise ValueError(f"{dataset.name} has no labelled training nodes in this split; choose another data.split.")

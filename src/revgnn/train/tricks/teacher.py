@@ -17,6 +17,7 @@ from revgnn.data import NodeDataset
 from revgnn.train.config import RunConfig
 from revgnn.train.config.errors import ConfigError
 from revgnn.train.inference.views import infer
+from revgnn.train.random_numbers import own_random_numbers
 from revgnn.train.run.folder import RunFolder
 from revgnn.train.run.session import Session, make_batches, prepare
 from revgnn.train.run.tensor_file import CheckpointError
@@ -56,12 +57,11 @@ def teacher_logits(session: Session) -> Tensor:
     """Return the logits of the session's teacher for all nodes: float32 (N, outputs), on the CPU."""
     folder = RunFolder(teacher_folder(session.config))
     config = _for_student(folder.config(), session.config)
-    devices = [session.device] if session.device.type == "cuda" else []
     same_data = config.data is not None and session.config.data is not None and _data_keys(config) == _data_keys(session.config)
     # The copy of the graph keeps the index that the teacher builds out of the student's first epoch, whose memory is measured.
     dataset = replace(session.dataset, graph=copy.copy(session.dataset.graph)) if same_data else None
-    with torch.random.fork_rng(devices):  # building the teacher draws random numbers
-        teacher = prepare(config, dataset)
+    with own_random_numbers(session.device):  # building the teacher draws random numbers
+        teacher = prepare(config, dataset, session.fingerprint if same_data else None)
         _check_same_data(teacher.dataset, session.dataset, folder.path)
         folder.restore_best(teacher)
         return infer(teacher.model, teacher.batches, config.evaluation, config.seed)
