@@ -10,6 +10,7 @@ import typer
 
 from revgnn.cli.options import AllowChangedData, AsJson, Data, Device, NodeFeatures, Parts, Root, Views
 from revgnn.cli.text import score_text, table
+from revgnn.cli.waiting import choose_waiting
 
 
 def correlate(
@@ -27,6 +28,7 @@ def correlate(
 
     Example: revgnn correlate runs/a runs/b runs/c
     """
+    choose_waiting()
     from revgnn.train import LoadOptions
     from revgnn.train.inference.correlate import correlate_runs
 

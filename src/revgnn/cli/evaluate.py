@@ -21,6 +21,7 @@ from revgnn.cli.options import (
     Views,
 )
 from revgnn.cli.text import score_text
+from revgnn.cli.waiting import choose_waiting
 
 
 def evaluate(
@@ -37,8 +38,13 @@ def evaluate(
     allow_changed_data: AllowChangedData = False,
     as_json: AsJson = False,
 ) -> None:
+<<<<<<< HEAD
     """Score the best weights of a run on its training, validation and test nodes, or on another graph with labels."""
     from revgnn.cli.tables import bad_rows
+=======
+    """Score the best weights of a run on its training, validation and test nodes."""
+    choose_waiting()
+>>>>>>> runs
     from revgnn.train import LoadOptions, evaluate_run
 
     options = LoadOptions(

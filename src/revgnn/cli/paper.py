@@ -12,6 +12,7 @@ from revgnn.cli.options import Device, Root
 from revgnn.cli.progress import progress
 from revgnn.cli.signals import resume_command, stop_on_signals
 from revgnn.cli.text import bytes_text, score_text, table
+from revgnn.cli.waiting import choose_waiting
 
 if TYPE_CHECKING:
     from revgnn.experiments import Row, Table
@@ -65,6 +66,7 @@ def paper(
         return
     published = get_table(name)
     if train:
+        choose_waiting()
         from revgnn.experiments.training.plan import plan_table
 
         plan = plan_table(published, row or (), out=out, epochs=epochs, seeds=seeds, root=root, device=device)

@@ -13,6 +13,7 @@ from revgnn.cli import options
 from revgnn.cli.progress import progress
 from revgnn.cli.signals import StopRequest, resume_command, stop_on_signals
 from revgnn.cli.text import bytes_text, score_text, seconds_text, table
+from revgnn.cli.waiting import choose_waiting
 
 if TYPE_CHECKING:
     from revgnn.train import Result, RunConfig
@@ -58,6 +59,7 @@ def train(
     from revgnn.cli.tables import table_settings
     from revgnn.experiments.compose import compose, default_folder
 
+    choose_waiting()
     if (data is not None or allow_changed_data) and not resume:
         raise ValueError("--data and --allow-changed-data belong to --resume; a new run names its data set: revgnn train DATASET.")
     if resume and out is not None and dataset is preset is config is None:
