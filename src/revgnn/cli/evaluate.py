@@ -38,13 +38,9 @@ def evaluate(
     allow_changed_data: AllowChangedData = False,
     as_json: AsJson = False,
 ) -> None:
-<<<<<<< HEAD
     """Score the best weights of a run on its training, validation and test nodes, or on another graph with labels."""
-    from revgnn.cli.tables import bad_rows
-=======
-    """Score the best weights of a run on its training, validation and test nodes."""
     choose_waiting()
->>>>>>> runs
+    from revgnn.cli.tables import bad_rows
     from revgnn.train import LoadOptions, evaluate_run
 
     options = LoadOptions(

@@ -8,7 +8,6 @@ from typing import Annotated, Any
 
 import typer
 
-<<<<<<< HEAD
 from revgnn.cli.options import (
     AllowChangedData,
     Amp,
@@ -23,10 +22,7 @@ from revgnn.cli.options import (
     Run,
     Views,
 )
-=======
-from revgnn.cli.options import AllowChangedData, Amp, AsJson, Data, Device, NodeFeatures, Parts, Root, Run, Views
 from revgnn.cli.waiting import choose_waiting
->>>>>>> runs
 
 
 def predict(
@@ -49,16 +45,12 @@ def predict(
     allow_changed_data: AllowChangedData = False,
     as_json: AsJson = False,
 ) -> None:
-<<<<<<< HEAD
     """Write predictions for all nodes: ids, predicted class, a probability for each class, split.
 
     Example: revgnn predict runs/a --data new/ --out predictions.csv
     """
-    from revgnn.cli.tables import bad_rows, read_lines
-=======
-    """Write predictions for all nodes to an .npz file: arrays logits, probabilities, nodes, splits, and those of the options."""
     choose_waiting()
->>>>>>> runs
+    from revgnn.cli.tables import bad_rows, read_lines
     from revgnn.train import LoadOptions, predict_run
 
     options = LoadOptions(

@@ -30,11 +30,11 @@ def check_out(out: Path, *, overwrite: bool) -> None:
         ValueError: for an unknown ending.
         OSError: if the folder does not exist, if `out` is a folder or a device, or if it exists and `overwrite` is not given.
     """
+    check_regular(out)
     if out.suffix.casefold() not in ENDINGS:
         raise ValueError(f"{out}: predictions are written as {', '.join(ENDINGS)}; choose one of these endings.")
     if not out.parent.is_dir():
         raise FileNotFoundError(f"{out.parent} does not exist; create it, or choose another --out.")
-    check_regular(out)
     if out.exists() and not overwrite:
         raise FileExistsError(f"{out} exists; replace it with --overwrite, or choose another --out.")
 
