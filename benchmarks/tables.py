@@ -36,10 +36,10 @@ _READ = """
 import resource, sys, time
 from revgnn.data import load
 import pyarrow, pyarrow.csv, pyarrow.json, pyarrow.parquet
-start = time.perf_counter()
+start, cpu = time.perf_counter(), time.process_time()
 data = load(sys.argv[1])
-seconds = time.perf_counter() - start
-print(seconds, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024, data.num_nodes, data.graph.num_edges)
+seconds, cpu = time.perf_counter() - start, time.process_time() - cpu
+print(seconds, cpu, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024, data.num_nodes, data.graph.num_edges)
 """
 
 
@@ -82,11 +82,12 @@ def check_graph(folder: Path, ends: np.ndarray, nodes: int) -> None:
         raise AssertionError("the graph that is read has other edges than the one that was written")
 
 
-def read_once(folder: Path) -> tuple[float, int]:
-    """Return the seconds that a new process takes to read the tables, and its peak of resident memory in bytes."""
+def read_once(folder: Path) -> tuple[float, float, int]:
+    """Return the seconds that a new process takes to read the tables, those of the processor, and its peak of resident memory in
+    bytes."""
     words = [sys.executable, "-c", _READ, str(folder)]
-    seconds, peak, *_ = subprocess.run(words, capture_output=True, text=True, check=True).stdout.split()
-    return float(seconds), int(peak)
+    seconds, cpu, peak, *_ = subprocess.run(words, capture_output=True, text=True, check=True).stdout.split()
+    return float(seconds), float(cpu), int(peak)
 
 
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -108,10 +109,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         shape = {key: getattr(args, key) for key in ("nodes", "edges", "format", "repeats")}
         with harness.result_line("tables", shape, args) as result:
             result["file_bytes"] = sum(path.stat().st_size for path in folder.iterdir())
-            result |= {"seconds": [], "peak_bytes": [], "load_averages": []}
+            result |= {"seconds": [], "cpu_seconds": [], "peak_bytes": [], "load_averages": []}
             for _ in range(args.repeats):
                 result["load_averages"].append(os.getloadavg()[0])
-                seconds, peak = read_once(folder)
+                seconds, cpu_seconds, peak = read_once(folder)
+                result["cpu_seconds"].append(cpu_seconds)
                 result["seconds"].append(seconds)
                 result["peak_bytes"].append(peak)
             if not args.json:
@@ -127,6 +129,7 @@ def show(result: Mapping[str, Any]) -> str:
         f"read {result['repeats']} times",
         f"{result['cpu']}, {result['threads']} threads, commit {result['commit']}; load average before each: {loads}",
         f"seconds: {harness.Spread.of(result['seconds']).text()} (may take {LIMIT_SECONDS:.0f} for 10 million edges)",
+        f"seconds of the processor, all cores together: {harness.Spread.of(result['cpu_seconds']).text()}",
         f"peak of resident memory: {max(result['peak_bytes']) / 1e9:.2f} GB (may take {LIMIT_BYTES / 1e9:.0f} GB)",
     ]
     return "\n".join(lines)
