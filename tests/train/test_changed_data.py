@@ -192,6 +192,10 @@ def test_a_run_finds_its_data_elsewhere(config: RunConfig, file: Path, run: Path
     moved = file.rename(tmp_path / "there" / file.name)
     with pytest.raises(ConfigError, match=rf"was trained on {file}, which is not there; say where it is now with --data or --root"):
         evaluate_run(run)
+    with pytest.raises(ConfigError, match=rf"was trained on {file}, which is not there"):
+        train(config, run, resume=True)
+    with pytest.raises(ValueError, match=r"there is no file .*nowhere\.npz"):
+        evaluate_run(run, LoadOptions(data=tmp_path / "nowhere.npz"))
     for options in (LoadOptions(data=moved), LoadOptions(root=moved.parent)):
         assert evaluate_run(run, options) == own
     train(config.with_data_at(data=moved).override(["epochs=3"]), run, resume=True)

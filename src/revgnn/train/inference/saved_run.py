@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,10 +10,10 @@ from torch import Tensor
 from revgnn.data import NodeDataset
 from revgnn.data.tables.files import find_tables
 from revgnn.data.tables.options import OnBadRows
-from revgnn.train.config import ConfigError, EvalConfig, RunConfig
+from revgnn.train.config import EvalConfig, RunConfig
 from revgnn.train.inference.views import ViewSpread, infer, infer_with_spread
 from revgnn.train.random_numbers import own_random_numbers
-from revgnn.train.run.changed_data import ChangedDataError
+from revgnn.train.run.changed_data import ChangedDataError, check_found
 from revgnn.train.run.folder import RunFolder
 from revgnn.train.run.session import Session, choose_device, prepare
 
@@ -90,9 +89,11 @@ def load_run(run: Path | str, options: LoadOptions = AS_SAVED) -> SavedRun:
         ValueError, OSError: if the folder, its weights or the data cannot be used.
     """
     folder = RunFolder(run)
-    config = folder.config()
+    saved = folder.config()
     is_new_graph = options.data is not None and folder.tables() is not None
-    config = config.with_data_at(None if is_new_graph else options.data, options.root, options.node_features)
+    config = saved.with_data_at(None if is_new_graph else options.data, options.root, options.node_features)
+    if not is_new_graph:
+        check_found(config, saved, folder.path)
     changes = {
         "evaluation.views": options.views,
         "evaluation.parts": options.parts,
@@ -106,23 +107,11 @@ def load_run(run: Path | str, options: LoadOptions = AS_SAVED) -> SavedRun:
             session = prepare(config, dataset)
         note = folder.restore_best(session, other_data=True)
         return SavedRun(folder.path, session, epoch=note["epoch"], is_new_graph=True)
-    _check_paths(config, folder.path)
     with own_random_numbers(choose_device(config.device)):
         session = prepare(config)
     _check_same_encoding(folder, session.dataset)
     note = folder.restore_best(session, allow_changed_data=options.allow_changed_data)
     return SavedRun(folder.path, session, epoch=note["epoch"])
-
-
-def _check_paths(config: RunConfig, folder: Path) -> None:
-    """Raise `ConfigError` if a file that the run names is not there: it was moved, or the run was made on another machine."""
-    if config.data is None:
-        return
-    for stored, options in ((config.data.name, "--data or --root"), (config.data.node_features, "--node-features or --root")):
-        if stored is not None and os.path.isabs(stored) and not Path(stored).exists():
-            raise ConfigError(
-                f"the run in {folder} was trained on {stored}, which is not there; say where it is now with {options}."
-            )
 
 
 def _check_same_encoding(folder: RunFolder, dataset: NodeDataset) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from revgnn.data.fingerprint import VERSION, Fingerprint, changed_parts
+from revgnn.train.config import ConfigError, RunConfig
 
 
 class ChangedDataError(ValueError):
@@ -44,3 +45,21 @@ def check_same_data(note: Mapping[str, Any], now: Fingerprint, folder: Path, *, 
             f"{what}. Restore them, name the right ones with --data or --root, or go on all the same with --allow-changed-data."
         )
     warnings.warn(f"{what}.", stacklevel=3)
+
+
+def check_found(config: RunConfig, saved: RunConfig, folder: Path) -> None:
+    """Raise `ConfigError` if data are not where a saved run found them: they were moved, or it was made on another machine.
+
+    Args:
+        config: the configuration to load the data by. Paths in it that are not those of `saved` are left to the readers.
+        saved: the run's configuration as it was saved.
+        folder: the run's folder, for the message.
+    """
+    if config.data is None or saved.data is None:
+        return
+    for now, before, options in (
+        (config.data.name, saved.data.name, "--data or --root"),
+        (config.data.node_features, saved.data.node_features, "--node-features or --root"),
+    ):
+        if now is not None and now == before and Path(now).is_absolute() and not Path(now).exists():
+            raise ConfigError(f"the run in {folder} was trained on {now}, which is not there; say where it is now with {options}.")

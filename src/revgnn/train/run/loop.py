@@ -15,6 +15,7 @@ from revgnn.train.config import RunConfig
 from revgnn.train.inference.views import infer
 from revgnn.train.metrics import Scores, score_splits
 from revgnn.train.random_numbers import own_random_numbers
+from revgnn.train.run.changed_data import check_found
 from revgnn.train.run.checkpoint import State
 from revgnn.train.run.events import EpochEnded, Event, Hook, Started, Stepped
 from revgnn.train.run.folder import RunFolder
@@ -69,6 +70,8 @@ def train(
     with folder.owned(), own_random_numbers(choose_device(config.device)):
         # Again, since another process may have begun a run in the meantime.
         folder.check(config, resume=resume, overwrite=overwrite)
+        if resume and folder.config_file.exists():
+            check_found(config, folder.config(), folder.path)
         check_teacher(config, folder, resume=resume)
         session = prepare(config)
         check_trainable(session.dataset)
