@@ -26,6 +26,7 @@ BENCHMARKS = {
     "compile": Benchmark("compiled_blocks", "blocks as they are and blocks under torch.compile, in one reversible stack"),
     "solvers": Benchmark("solvers", "how near each solver comes to an equilibrium"),
     "partition": Benchmark("partition", "cutting a graph into random parts"),
+    "tables": Benchmark("tables", "reading a graph of one's own from csv or Parquet"),
     "memory": Benchmark("memory", "peak memory of a step beside PyTorch Geometric's, and of the paper's rows"),
     "depth": Benchmark("depth.command", "seconds a layer and peak memory against depth and groups, as data and plots"),
     "full-batch": Benchmark("full_batch", "one step on the whole of ogbn-proteins' shape, layer by layer"),

@@ -6,7 +6,20 @@ import json
 
 import typer
 
-from revgnn.cli.options import AllowChangedData, Amp, AsJson, Data, Device, NodeFeatures, Parts, Root, Run, Views
+from revgnn.cli.options import (
+    AllowChangedData,
+    Amp,
+    AsJson,
+    Data,
+    Device,
+    Edges,
+    NodeFeatures,
+    OnBadRows,
+    Parts,
+    Root,
+    Run,
+    Views,
+)
 from revgnn.cli.text import score_text
 from revgnn.cli.waiting import choose_waiting
 
@@ -20,17 +33,22 @@ def evaluate(
     node_features: NodeFeatures = None,
     device: Device = None,
     amp: Amp = None,
+    edges: Edges = None,
+    on_bad_rows: OnBadRows = None,
     allow_changed_data: AllowChangedData = False,
     as_json: AsJson = False,
 ) -> None:
-    """Score the best weights of a run on its training, validation and test nodes."""
+    """Score the best weights of a run on its training, validation and test nodes, or on another graph with labels."""
     choose_waiting()
+    from revgnn.cli.tables import bad_rows
     from revgnn.train import LoadOptions, evaluate_run
 
     options = LoadOptions(
         views=views,
         parts=parts,
         data=data,
+        edges=edges,
+        on_bad_rows=bad_rows(on_bad_rows),
         root=root,
         node_features=node_features,
         device=device,

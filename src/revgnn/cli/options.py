@@ -14,7 +14,10 @@ import typer
 
 Root = Annotated[Path | None, typer.Option(help="Folder that holds the data. Default: the run's configuration.")]
 Data = Annotated[
-    Path | None, typer.Option(help="File or folder of the data set, if it was moved. Default: the run's configuration.")
+    Path | None,
+    typer.Option(
+        help="File or folder of the data set, if it was moved; or tables of another graph. Default: the run's configuration."
+    ),
 ]
 NodeFeatures = Annotated[
     Path | None, typer.Option(help="The file data.node_features, if it was moved. Default: the run's configuration.")
@@ -37,7 +40,8 @@ Parts = Annotated[int | None, typer.Option(help="Parts of each partition; 1: the
 # --- what to train ------------------------------------------------------------------------------------------------------
 
 Dataset = Annotated[
-    str | None, typer.Argument(help="Name (revgnn datasets), or path of an .npz file or folder.", show_default=False)
+    str | None,
+    typer.Argument(help="Name (revgnn datasets), folder with tables nodes and edges, or .npz file.", show_default=False),
 ]
 Preset = Annotated[
     str | None, typer.Option(help="Name of a preset (revgnn presets). Default: the one named like the data set, else revgnn-28.")
@@ -54,6 +58,35 @@ Teacher = Annotated[
     Path | None, typer.Option(help="Learn from this finished run, or from the run of this sweep with the same split and seed.")
 ]
 Epochs = Annotated[int | None, typer.Option(help="Passes over the training nodes.")]
+
+# --- tables -------------------------------------------------------------------------------------------------------------
+
+Nodes = Annotated[Path | None, typer.Option(help="Table of nodes (.csv, .tsv, .jsonl, .parquet), instead of DATASET.")]
+Edges = Annotated[Path | None, typer.Option(help="Table of edges. Default: the one named edges beside the nodes.")]
+GraphFile = Annotated[
+    Path | None, typer.Option(help="File that says how columns are understood. Default: graph.yaml beside the nodes.")
+]
+Label = Annotated[list[str] | None, typer.Option(metavar="COLUMN", help="Column of labels. Repeatable: several labels a node.")]
+KindOf = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--kind",
+        metavar="COLUMN=KIND",
+        help="How a column is used: id, numeric, categorical, boolean, date, label, split or ignored; edges.COLUMN for edges. "
+        "Repeatable.",
+    ),
+]
+SplitRatios = Annotated[
+    str | None, typer.Option(metavar="A,B,C", help="Shares of training, validation and test nodes, such as 0.6,0.2,0.2.")
+]
+Stratify = Annotated[bool | None, typer.Option("--stratify", help="Cut each class by the ratios.")]
+SplitTime = Annotated[str | None, typer.Option(metavar="COLUMN", help="Order nodes by this column; the earliest are for training.")]
+Directed = Annotated[
+    bool | None, typer.Option("--directed/--undirected", help="Use edges in one direction, or in both (the default for tables).")
+]
+OnBadRows = Annotated[
+    str | None, typer.Option(metavar="refuse|drop", help="Stop at a row that cannot be used (default), or leave such rows out.")
+]
 
 # --- how to train -------------------------------------------------------------------------------------------------------
 

@@ -8,16 +8,31 @@ from typing import Annotated, Any
 
 import typer
 
-from revgnn.cli.options import AllowChangedData, Amp, AsJson, Data, Device, NodeFeatures, Parts, Root, Run, Views
+from revgnn.cli.options import (
+    AllowChangedData,
+    Amp,
+    AsJson,
+    Data,
+    Device,
+    Edges,
+    NodeFeatures,
+    OnBadRows,
+    Parts,
+    Root,
+    Run,
+    Views,
+)
 from revgnn.cli.waiting import choose_waiting
 
 
 def predict(
     run: Run,
-    out: Annotated[Path, typer.Option(help="The .npz file to write.")],
+    out: Annotated[Path, typer.Option(help="The file to write: .csv, .parquet, .jsonl or .npz.")],
+    data: Data = None,
+    edges: Edges = None,
+    on_bad_rows: OnBadRows = None,
     views: Views = None,
     parts: Parts = None,
-    data: Data = None,
     root: Root = None,
     node_features: NodeFeatures = None,
     device: Device = None,
@@ -30,14 +45,20 @@ def predict(
     allow_changed_data: AllowChangedData = False,
     as_json: AsJson = False,
 ) -> None:
-    """Write predictions for all nodes to an .npz file: arrays logits, probabilities, nodes, splits, and those of the options."""
+    """Write predictions for all nodes: ids, predicted class, a probability for each class, split.
+
+    Example: revgnn predict runs/a --data new/ --out predictions.csv
+    """
     choose_waiting()
+    from revgnn.cli.tables import bad_rows, read_lines
     from revgnn.train import LoadOptions, predict_run
 
     options = LoadOptions(
         views=views,
         parts=parts,
         data=data,
+        edges=edges,
+        on_bad_rows=bad_rows(on_bad_rows),
         root=root,
         node_features=node_features,
         device=device,
@@ -48,7 +69,12 @@ def predict(
     if as_json:
         typer.echo(json.dumps(report, indent=2))
         return
-    typer.echo(f"{out}: " + ", ".join(f"{name} {tuple(shape)}" for name, shape in report["arrays"].items()))
+    if "arrays" in report:
+        typer.echo(f"{out}: " + ", ".join(f"{name} {tuple(shape)}" for name, shape in report["arrays"].items()))
+    else:
+        typer.echo(f"{out}: {report['rows']:,} rows of {_shortened(report['columns'])}")
+    for line in read_lines(report):
+        typer.echo(line)
     if calibrate:
         typer.echo(_calibration_text(report["calibration"]))
 

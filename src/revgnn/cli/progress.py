@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from revgnn.cli.tables import report_text
 from revgnn.cli.text import bytes_text, score_text, seconds_text
 
 if TYPE_CHECKING:
@@ -35,6 +36,8 @@ def heading(event: Started) -> str:
     extent = "an equilibrium" if model.family == "equilibrium" else f"{model.depth} layers"
     shape = f"{model.family}{', weight-tied' if model.tied else ''}, {extent} of {model.channels} channels"
     lines = [event.dataset, f"{shape}, {event.parameters:,} parameters, on {event.device}; folder {event.folder}"]
+    if event.tables is not None:
+        lines.insert(0, report_text(event.tables, event.spec_file))
     if event.epoch:
         lines.append(f"continuing after epoch {event.epoch} of {config.epochs}")
     return "\n".join(lines)

@@ -32,6 +32,16 @@ def train(
     seed: options.Seed = None,
     seeds: options.Seeds = None,
     teacher: options.Teacher = None,
+    nodes: options.Nodes = None,
+    edges: options.Edges = None,
+    graph_file: options.GraphFile = None,
+    label: options.Label = None,
+    kind: options.KindOf = None,
+    split_ratios: options.SplitRatios = None,
+    stratify: options.Stratify = None,
+    split_time: options.SplitTime = None,
+    directed: options.Directed = None,
+    on_bad_rows: options.OnBadRows = None,
     epochs: options.Epochs = None,
     device: options.Device = None,
     amp: options.Amp = None,
@@ -42,10 +52,11 @@ def train(
     compare_memory: options.CompareMemory = None,
     quiet: options.Quiet = False,
 ) -> None:
-    """Train a network on a data set.
+    """Train a network on a data set, or on your own tables.
 
-    Example: revgnn train tolokers --root DIR --preset revgnn-28 --out runs/a
+    Examples: revgnn train shop/ --label plan --out runs/a; revgnn train tolokers --root DIR --preset revgnn-28 --out runs/b
     """
+    from revgnn.cli.tables import table_settings
     from revgnn.experiments.compose import compose, default_folder
 
     choose_waiting()
@@ -54,14 +65,21 @@ def train(
     if resume and out is not None and dataset is preset is config is None:
         config = _saved_config(out)
     run = compose(
-        dataset,
+        _data_set(dataset, nodes),
         preset=preset,
         config_file=config,
         root=root,
         download=download,
         teacher=teacher,
         settings=settings or (),
-        changes={"epochs": epochs, "seed": seed, "device": device, "amp": amp},
+        changes={
+            "epochs": epochs,
+            "seed": seed,
+            "device": device,
+            "amp": amp,
+            "data.undirected": None if directed is None else not directed,
+            **table_settings(edges, graph_file, label, kind, split_ratios, stratify, split_time, on_bad_rows),
+        },
     )
     run = run.with_data_at(data, root)
     # The configuration is valid. Only what follows imports torch.
@@ -79,6 +97,16 @@ def train(
         _train_run(run, folder, how, quiet=quiet)
     if compare_memory or (compare_memory is None and run.preset == "quickstart"):
         typer.echo(_footprint_text(run))
+
+
+def _data_set(dataset: str | None, nodes: Path | None) -> str | None:
+    if nodes is None:
+        return dataset
+    if dataset is not None:
+        raise ValueError(f"{dataset} and --nodes {nodes} both name the data; give one of them.")
+    if not nodes.is_file():
+        raise ValueError(f"there is no file {nodes}.")
+    return str(nodes)
 
 
 def _saved_config(folder: Path) -> Path:

@@ -9,6 +9,7 @@ from revgnn.data.generated.synthetic import generate, proteins_shaped
 from revgnn.data.load import load
 from revgnn.data.partition import Part, RandomPartition
 from revgnn.data.readers.npz import read_npz, save_npz
+from revgnn.data.tables.options import TableOptions
 
 __all__ = [
     "Entry",
@@ -17,6 +18,7 @@ __all__ = [
     "Part",
     "RandomPartition",
     "Split",
+    "TableOptions",
     "Task",
     "cache_folder",
     "cached",

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import dataclass, replace
-from typing import Literal, get_args
+from typing import TYPE_CHECKING, Literal, get_args
 
 import torch
 from torch import Tensor
 
 from revgnn.graph import Graph
+
+if TYPE_CHECKING:
+    from revgnn.data.tables.stored import TableSource
 
 Task = Literal["multiclass", "binary", "multilabel"]
 Metric = Literal["rocauc", "accuracy", "f1"]
@@ -48,6 +51,8 @@ class NodeDataset:
         task_names: names of the T columns of `y`, or None.
         source: where the data come from.
         licence: the terms of use.
+        trainable: False for a graph that only a trained network sees: its split may have no training nodes.
+        tables: where ids, columns and encodings are, if the set was read from tables (`revgnn.data.tables`); else None.
 
     Raises:
         ValueError: if a shape, a dtype or a value is not as documented here: features that are not finite, labels out of range,
@@ -69,6 +74,8 @@ class NodeDataset:
     task_names: tuple[str, ...] | None = None
     source: str = ""
     licence: str = ""
+    trainable: bool = True
+    tables: TableSource | None = None
 
     def __post_init__(self) -> None:
         _check_features(self)
@@ -94,7 +101,16 @@ class NodeDataset:
         return self.splits[self.split_index]
 
     def with_split(self, index: int) -> NodeDataset:
-        """Return the same data with another of its splits in use."""
+        """Return the same data with another of its splits in use.
+
+        Raises:
+            ValueError: if the features were fitted on the training nodes of the split in use.
+        """
+        if self.tables is not None and index != self.split_index:
+            raise ValueError(
+                f"{self.name}: the features of tables are fitted on the training nodes of split {self.split_index}; "
+                f"load the tables again with split={index}."
+            )
         return replace(self, split_index=index)
 
     def summary(self) -> str:
@@ -189,7 +205,7 @@ def _check_splits(data: NodeDataset) -> None:
         if len(shared):
             parts = [p for bit, p in enumerate(_PARTS) if int(role[shared[0]]) >> bit & 1]
             raise ValueError(f"{where}: node {int(shared[0])} is in {' and '.join(parts)}; the three must be disjoint.")
-        if number == data.split_index:
+        if number == data.split_index and data.trainable:
             _check_trainable(data, role, where)
 
 

@@ -20,6 +20,8 @@ from revgnn.data.readers.npz import read_npz
 from revgnn.data.readers.ogb import read_ogb
 from revgnn.data.readers.ogb_meta import OFFICIAL, meta_file, read_meta
 from revgnn.data.readers.pyg import raw_files, read_pyg
+from revgnn.data.tables.files import find_tables, holds_tables, table_format
+from revgnn.data.tables.options import TableOptions
 
 EdgeStorage = Literal["float32", "auto", "float16", "bfloat16"]
 
@@ -35,12 +37,14 @@ def load(
     cache: bool = True,
     edge_storage: EdgeStorage = "float32",
     ignore_unknown: bool = False,
+    tables: TableOptions | None = None,
 ) -> NodeDataset:
     """Load a data set, ready to train on.
 
     Args:
         name: a name of the `catalogue()`; `ogbn-NAME` for any folder `ogbn_NAME` in OGB's layout; the path of such a folder or of
-            an `.npz` file (see `revgnn.data.readers.npz`); or `synthetic`, with arguments of `generate` as in
+            an `.npz` file (see `revgnn.data.readers.npz`); the path of a folder with tables `nodes` and `edges`, or of the table of
+            nodes (see `revgnn.data.tables`); or `synthetic`, with arguments of `generate` as in
             `synthetic:nodes=4000,degree=30,seed=1`.
         root: the data set's own folder or one at most two levels above it, in the layout of PyTorch Geometric or OGB.
             Default: `$REVGNN_DATA`, or `data`.
@@ -54,6 +58,7 @@ def load(
             which every float32 is recovered exactly, otherwise as float32; "float16", "bfloat16": rounded (`Graph.compressed`).
             Node features made from edge features are made from the exact ones.
         ignore_unknown: skip arrays of an `.npz` file whose names are not known, instead of raising.
+        tables: how tables are read; None for all other data sets, and for what `graph.yaml` or the tables themselves say.
 
     Raises:
         ValueError: if the name is unknown (the message has the most similar), files are missing or damaged, the split does not
@@ -67,6 +72,10 @@ def load(
     if head.casefold() == "synthetic":
         return _generate(name, arguments, options)
     path, entry = _as_path(name, root), find_entry(head)
+    if path is not None and (table_format(path) is not None or holds_tables(path)):
+        return _load_tables(path, tables or TableOptions(), options)
+    if tables is not None:
+        raise ValueError(f"{name} is not a folder with tables or a table; options of tables do not fit it.")
     if path is not None and path.is_file():
         return _load_npz(path, options)
     if path is not None and (in_pyg_layout := _pyg_entry(path)) is not None:
@@ -148,6 +157,17 @@ def _load_npz(path: Path, options: _Options) -> NodeDataset:
     # Files without splits get ten random ones, or as many as the caller needs.
     dataset = options.read(read, path, [path], split=split, ignore_unknown=unknown, num_random_splits=max(10, split + 1))
     return _choose_split(dataset, options.split)
+
+
+def _load_tables(path: Path, tables: TableOptions, options: _Options) -> NodeDataset:
+    # Only here: pyarrow takes a moment to import.
+    from revgnn.data.tables.dataset import read_tables
+
+    if isinstance(options.split, str):
+        raise ValueError(f"{path} has no split named {options.split!r}; splits of tables are numbered.")
+    edges, graph_file = (None if name is None else Path(name).expanduser() for name in (tables.edges, tables.graph_file))
+    files = find_tables(path, edges, graph_file)
+    return options.store(read_tables(files, tables, split=options.split, **options.graph))
 
 
 def _load_ogb(name: str, folder: Path | None, options: _Options) -> NodeDataset:
@@ -233,12 +253,15 @@ def _choose_split(dataset: NodeDataset, split: int | str) -> NodeDataset:
 def _as_path(name: str, root: Path) -> Path | None:
     """Return the file or folder with the path `name`, in the working directory or below `root`, or None if there is none.
 
-    For a name that ends in .npz the result is never None: it may be a file that does not exist.
+    For a name that ends in .npz, or as a table does, the result is never None: it may be a file that does not exist.
     """
     candidates = (Path(name).expanduser(), root / name)
-    if name.casefold().endswith(".npz"):
+    if name.casefold().endswith(".npz") or table_format(name) is not None:
         return next((path for path in candidates if path.is_file()), candidates[0])
-    return next((path for path in candidates if path.is_dir()), None) if "/" in name or "\\" in name else None
+    if "/" in name or "\\" in name:
+        return next((path for path in candidates if path.is_dir()), None)
+    # A folder with the name of a known data set is not meant, unless it holds tables.
+    return next((path for path in candidates if holds_tables(path)), None)
 
 
 def _parse_arguments(text: str) -> dict[str, Any]:
@@ -263,7 +286,8 @@ def _unknown_name_error(name: str, path: Path | None) -> ValueError:
         return ValueError(f"there is no file {name}, neither in the working directory nor below the root.")
     if path is not None:
         return ValueError(
-            f"{path} is a folder without raw/, which OGB's layout has; name a folder in that layout, a data set or an .npz file."
+            f"{path} is a folder without raw/, which OGB's layout has, and without tables nodes.csv and edges.csv (or .tsv, "
+            ".jsonl, .parquet); name a folder with either, a data set or an .npz file."
         )
     if Path(name).expanduser().is_file():
         return ValueError(f"{name} is a file that cannot be read: {describe_file(Path(name).expanduser())}")

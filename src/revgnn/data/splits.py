@@ -20,7 +20,8 @@ def random_splits(labelled: np.ndarray, count: int = 10, train: float = 0.6, val
         train: share of training nodes.
         valid: share of validation nodes; the rest is for testing.
     """
-    train_end, valid_end = int(train * len(labelled)), int((train + valid) * len(labelled))
+    # Shares such as 0.7 + 0.1 are a rounding below the share that is meant.
+    train_end, valid_end = (int(share * len(labelled) + 1e-9) for share in (train, train + valid))
     splits = []
     for seed in range(count):
         nodes = np.random.default_rng(seed).permutation(len(labelled))

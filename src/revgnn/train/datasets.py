@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from revgnn.data import NodeDataset, load
+from revgnn.data import NodeDataset, TableOptions, load
 from revgnn.data.fingerprint import Fingerprint, fingerprint
 from revgnn.train.config import DataConfig, Features
 from revgnn.train.config.errors import ConfigError
@@ -45,7 +45,13 @@ def _read_dataset(config: DataConfig | None) -> NodeDataset:
         self_loops=config.self_loops,
         download=config.download,
         edge_storage=config.edge_storage,
+        tables=TableOptions(**settings) if (settings := config.table_settings()) else None,
     )
+    if dataset.tables is not None and config.features != "raw":
+        raise ConfigError(
+            f"data.features={config.features} would scale features a second time: those of tables are scaled by their training "
+            "nodes; leave data.features out."
+        )
     if config.node_features is None:
         return dataset
     given = read_features(Path(config.node_features), dataset.num_nodes)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 FORMATS = (
-    "an .npz file with the arrays of docs/data.md, a folder in OGB's layout, or the raw files of PyTorch Geometric's Planetoid, "
-    "Amazon and HeterophilousGraphDataset"
+    "an .npz file with the arrays of docs/data.md, tables (nodes and edges as .csv, .tsv, .jsonl or .parquet), a folder in OGB's "
+    "layout, or the raw files of PyTorch Geometric's Planetoid, Amazon and HeterophilousGraphDataset"
 )
 
 _SIGNATURES: tuple[tuple[bytes, str], ...] = (
@@ -20,7 +20,7 @@ _SIGNATURES: tuple[tuple[bytes, str], ...] = (
     (b"\x1f\x8b", "a gzip file; unpack it first"),
     (b"bzh", "a bzip2 file; unpack it first"),
     (b"\xfd7zxz", "an xz file; unpack it first"),
-    (b"par1", "a Parquet file; read it with pandas and save the arrays with numpy.savez"),
+    (b"par1", "a Parquet file without the ending .parquet; rename it"),
 )
 
 
@@ -44,5 +44,5 @@ def _likely_kind(path: Path) -> str:
     if head[0] == 0x80 and len(head) > 1 and 2 <= head[1] <= 5:
         return "a pickle, which is never unpickled; save the arrays with numpy.savez"
     if all(byte >= 32 or byte in b"\t\r\n" for byte in head):
-        return "a text file; read it with numpy.loadtxt or pandas and save the arrays with numpy.savez"
+        return "a text file; a table of nodes is named nodes.csv; otherwise read it and save the arrays with numpy.savez"
     return "a file of an unknown kind"

@@ -14,7 +14,17 @@ from pydantic import Field, SerializeAsAny, ValidationError, model_validator
 from revgnn.models.config import ModelConfig
 from revgnn.train.config.dotted import assign, flatten, read_assignment
 from revgnn.train.config.errors import ConfigError, explain
-from revgnn.train.config.sections import Amp, DataConfig, DistillationConfig, EvalConfig, OptimConfig, Section, absolute, is_path
+from revgnn.train.config.sections import (
+    TABLE_SETTINGS,
+    Amp,
+    DataConfig,
+    DistillationConfig,
+    EvalConfig,
+    OptimConfig,
+    Section,
+    absolute,
+    is_path,
+)
 from revgnn.train.config.yaml_text import read_yaml_text
 
 Device = Literal["auto", "cpu", "cuda"]
@@ -228,7 +238,7 @@ def _digest(identity: Mapping[str, Any]) -> str:
 def _identity(flat: Mapping[str, Any]) -> dict[str, Any]:
     """Return `_identity_with_paths` with "a path" for the paths of data: where a file lies makes no other run."""
     identity = _identity_with_paths(flat)
-    for key in ("data.name", "data.node_features"):
+    for key in ("data.name", "data.node_features", "data.edges", "data.graph_file"):
         if isinstance(value := identity.get(key), str) and is_path(value):
             identity[key] = "a path"
     return identity
@@ -239,7 +249,9 @@ def _identity_with_paths(flat: Mapping[str, Any]) -> dict[str, Any]:
     free = FREE_ON_RESUME | {"preset"}
     if flat.get("optim.schedule", "constant") != "constant":  # the learning rate of each step depends on the number of epochs
         free -= {"epochs"}
-    return {key: value for key, value in flat.items() if key not in free}
+    # A run without settings of tables has the digest that it had before tables could be read.
+    unset = {f"data.{name}" for name in TABLE_SETTINGS if flat.get(f"data.{name}") is None}
+    return {key: value for key, value in flat.items() if key not in free | unset}
 
 
 def _read_yaml(path: Path) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
@@ -12,6 +12,9 @@ Features = Literal["raw", "standard", "log", "rows"]
 EdgeStorage = Literal["float32", "auto", "float16", "bfloat16"]
 """As `revgnn.data.load.EdgeStorage`, which cannot be imported without torch."""
 Average = Literal["nodes", "entries"]
+
+TABLE_SETTINGS = ("edges", "graph_file", "labels", "kinds", "split_ratios", "stratify", "split_time", "on_bad_rows")
+"""The settings of data that are for tables; the fields of `revgnn.data.TableOptions`, which cannot be imported without torch."""
 
 
 class Section(BaseModel):
@@ -46,16 +49,39 @@ class DataConfig(Section):
         description="How edge features are stored. auto: in 16 bits if nothing is lost; float16, bfloat16: in 16 bits, rounded.",
     )
     download: bool = Field(default=False, description="Download a published data set that is missing.")
+    edges: str | None = Field(default=None, description="For tables: the table of edges. Default: the one beside the nodes.")
+    graph_file: str | None = Field(
+        default=None, description="For tables: the file that says how columns are understood. Default: graph.yaml beside the nodes."
+    )
+    labels: tuple[str, ...] | None = Field(default=None, description="For tables: columns of labels. Default: by their name.")
+    kinds: dict[str, str] | None = Field(
+        default=None, description="For tables: kinds of columns, such as {age: categorical, edges.amount: ignored}."
+    )
+    split_ratios: tuple[float, float, float] | None = Field(
+        default=None, description="For tables: shares of training, validation and test nodes."
+    )
+    stratify: bool | None = Field(default=None, description="For tables: cut each class by the ratios.")
+    split_time: str | None = Field(
+        default=None, description="For tables: the column by which nodes are ordered; the earliest are for training."
+    )
+    on_bad_rows: Literal["refuse", "drop"] | None = Field(
+        default=None,
+        description="For tables: refuse: stop at the first row that cannot be used (the default); drop: leave such rows out.",
+    )
 
     @field_validator("split")
     @classmethod
     def _read_number(cls, split: int | str) -> int | str:
         return int(split) if isinstance(split, str) and split.isdecimal() else split
 
-    @field_validator("node_features")
+    @field_validator("node_features", "edges", "graph_file")
     @classmethod
     def _make_absolute(cls, path: str | None) -> str | None:
         return None if path is None else absolute(path)
+
+    def table_settings(self) -> dict[str, Any]:
+        """Return the settings of tables that are given, by the names of `revgnn.data.TableOptions`."""
+        return {name: value for name in TABLE_SETTINGS if (value := getattr(self, name)) is not None}
 
     @model_validator(mode="after")
     def _check_features(self) -> DataConfig:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 from typing import Any
 
 from revgnn.train.inference.saved_run import AS_SAVED, LoadOptions, load_run
 from revgnn.train.metrics import score_splits
+from revgnn.train.task import num_labelled
 
 
 def evaluate_run(run: Path | str, options: LoadOptions = AS_SAVED) -> dict[str, Any]:
@@ -23,6 +25,12 @@ def evaluate_run(run: Path | str, options: LoadOptions = AS_SAVED) -> dict[str, 
         ValueError, OSError: if the folder, its weights or the data cannot be used.
     """
     saved = load_run(run, options)
+    own = saved.session.config.data
+    if saved.is_new_graph and own is not None and options.data is not None and _same_path(own.name, options.data):
+        message = f"{options.data} are the tables that the run was trained on: this score is of its training nodes too."
+        warnings.warn(message, stacklevel=2)
+    if num_labelled(saved.dataset.task, saved.dataset.y) == 0:
+        raise ValueError(f"{saved.dataset.source} has no labels to compare with; `revgnn predict` needs none.")
     scores = score_splits(saved.dataset, saved.logits())
     return {
         "run": str(run),
@@ -33,3 +41,7 @@ def evaluate_run(run: Path | str, options: LoadOptions = AS_SAVED) -> dict[str, 
         "parts": saved.evaluation.parts,
         **scores.as_dict(),
     }
+
+
+def _same_path(a: Path | str, b: Path | str) -> bool:
+    return Path(a).resolve() == Path(b).resolve()

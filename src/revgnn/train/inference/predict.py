@@ -1,11 +1,21 @@
-"""Predictions of a trained run, written to an .npz file (`revgnn predict`).
+"""Predictions of a trained run, written to a file (`revgnn predict`).
 
-The arrays of the file:
+The columns of .csv, .parquet and .jsonl, one row a node, in the order of the data:
+
+- the id, in a column named as in the data; `node`, a number, for data without ids
+- `predicted`: the most probable class by name; for several labels a node `predicted_LABEL`, true or false
+- `probability_CLASS`: a softmax over the classes, or a sigmoid of each logit
+- with `spread`: `spread_CLASS`: sample standard deviation of the probability over the views
+- with `calibrate`: `calibrated_CLASS`: probabilities of the logits divided by their temperatures
+- `split`: "train", "valid", "test" or nothing
+
+The arrays of .npz:
 
 - `logits`: float32 (N, outputs): the mean over the views
 - `probabilities`: float32 (N, outputs): a softmax over the classes, or a sigmoid of each logit
 - `nodes`: int64 (N,): the nodes' numbers in the data set
 - `splits`: text (N,): "train", "valid", "test" or ""
+- for tables: `ids` (N,), and `classes`: the names of the outputs (of a binary task: of no and yes)
 - with `spread`: `logits_std` and `probabilities_std`: float32 (N, outputs): sample standard deviation over the views
 - with `calibrate`: `calibrated`: float32 (N, outputs): probabilities of the logits divided by their temperatures
 - with `calibrate`: `temperatures`: float64 (outputs,), or (1,) for classes: fitted on the validation nodes
@@ -13,6 +23,7 @@ The arrays of the file:
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +31,7 @@ import numpy as np
 from torch import Tensor
 
 from revgnn.data import NodeDataset
-from revgnn.files import check_regular, replacing
+from revgnn.train.inference.answers import Answers, check_out, write_arrays, write_table
 from revgnn.train.inference.calibration import fit_and_report
 from revgnn.train.inference.saved_run import AS_SAVED, LoadOptions, SavedRun, load_run
 from revgnn.train.task import probabilities
@@ -35,18 +46,18 @@ def predict_run(
     calibrate: bool = False,
     overwrite: bool = False,
 ) -> dict[str, Any]:
-    """Write the predictions of a run's best weights for all nodes to an .npz file. The module's docstring lists its arrays.
+    """Write the predictions of a run's best weights for all nodes. The module's docstring lists the columns and arrays.
 
     Args:
         run: the run's folder.
-        out: the file to write.
+        out: the file to write, which ends in .csv, .parquet, .jsonl or .npz.
         spread: add the deviation over the views. Needs two or more views of two or more parts.
-        calibrate: add calibrated probabilities; see `fit_temperatures`.
+        calibrate: add calibrated probabilities; see `fit_temperatures`. Not for another graph, which has no validation nodes.
         overwrite: replace `out` if it exists.
 
     Returns:
-        The weights' epoch, the views, the shape of each array (`arrays`), and with `calibrate` a report (`calibration`);
-        ready for JSON.
+        The weights' epoch, the views, the rows, the columns of a table (`columns`) or the shape of each array (`arrays`); for
+        tables what was read (`read`) and unknown categories (`unknown`); with `calibrate` a report (`calibration`). Ready for JSON.
 
     Raises:
         ChangedDataError: if the data are not those that the run was trained on.
@@ -54,8 +65,12 @@ def predict_run(
             written.
     """
     out = Path(out)
-    _check_writable(out, overwrite=overwrite)
+    check_out(out, overwrite=overwrite)
     saved = load_run(run, options)
+    if calibrate and saved.is_new_graph:
+        raise ValueError(
+            "calibrate fits temperatures on the run's own validation nodes, which another graph does not have; leave it out."
+        )
     logits, arrays = _predict(saved, spread=spread)
     report: dict[str, Any] = {
         "run": str(run),
@@ -65,24 +80,32 @@ def predict_run(
         "views": saved.evaluation.views,
         "parts": saved.evaluation.parts,
         "amp": saved.evaluation.amp,
+        "rows": saved.dataset.num_nodes,
     }
+    if saved.dataset.tables is not None:
+        report |= {"unknown": saved.dataset.tables.unknown, "read": asdict(saved.dataset.tables.report)}
     if calibrate:
         temperatures, report["calibration"] = fit_and_report(saved.dataset, logits)
         calibrated = probabilities(saved.dataset.task, temperatures.apply(logits)).float()
         arrays |= {"calibrated": calibrated.numpy(), "temperatures": temperatures.values.numpy()}
-    with replacing(out) as temporary, open(temporary, "wb") as file:  # an open file, since savez appends .npz to a name
-        np.savez(file, allow_pickle=False, **arrays)
-    report["arrays"] = {name: list(array.shape) for name, array in arrays.items()}
+    _write(saved.dataset, arrays, out, report)
     return report
 
 
-def _check_writable(out: Path, *, overwrite: bool) -> None:
-    """Raise `OSError` before hours of inference if their result could not be written."""
-    if not out.parent.is_dir():
-        raise FileNotFoundError(f"{out.parent} does not exist; create it, or choose another --out.")
-    check_regular(out)
-    if out.exists() and not overwrite:
-        raise FileExistsError(f"{out} exists; replace it with --overwrite, or choose another --out.")
+def _write(dataset: NodeDataset, arrays: dict[str, np.ndarray], out: Path, report: dict[str, Any]) -> None:
+    """Write the predictions, and add their columns or arrays to the report."""
+    if out.suffix.casefold() == ".npz":
+        if dataset.tables is not None:
+            ids, classes = dataset.tables.ids.to_numpy(zero_copy_only=False), np.array(dataset.tables.classes)
+            arrays |= {"ids": ids.astype(str) if ids.dtype == object else ids, "classes": classes}
+        write_arrays(arrays, out)
+        report["arrays"] = {name: list(array.shape) for name, array in arrays.items()}
+        return
+    names = {"probabilities": "probabilities", "probabilities_std": "spread", "calibrated": "calibrated"}
+    values = {short: arrays[name] for name, short in names.items() if name in arrays}
+    table = Answers(dataset, values, arrays["splits"]).table()
+    write_table(table, out)
+    report["columns"] = table.column_names
 
 
 def _predict(saved: SavedRun, *, spread: bool) -> tuple[Tensor, dict[str, np.ndarray]]:
@@ -105,6 +128,8 @@ def _predict(saved: SavedRun, *, spread: bool) -> tuple[Tensor, dict[str, np.nda
 
 def _split_names(dataset: NodeDataset) -> np.ndarray:
     names = np.full(dataset.num_nodes, "", dtype="<U5")
+    if dataset.tables is not None and not dataset.tables.has_split:
+        return names
     for name in ("train", "valid", "test"):
         names[getattr(dataset.split, name).numpy()] = name
     return names

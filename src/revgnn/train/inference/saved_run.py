@@ -8,10 +8,12 @@ from pathlib import Path
 from torch import Tensor
 
 from revgnn.data import NodeDataset
-from revgnn.train.config import EvalConfig
+from revgnn.data.tables.files import find_tables
+from revgnn.data.tables.options import OnBadRows
+from revgnn.train.config import EvalConfig, RunConfig
 from revgnn.train.inference.views import ViewSpread, infer, infer_with_spread
 from revgnn.train.random_numbers import own_random_numbers
-from revgnn.train.run.changed_data import check_found
+from revgnn.train.run.changed_data import ChangedDataError, check_found
 from revgnn.train.run.folder import RunFolder
 from revgnn.train.run.session import Session, choose_device, prepare
 
@@ -24,6 +26,8 @@ class SavedRun:
     session: Session
     epoch: int
     """The epoch of the weights: the one with the best validation score."""
+    is_new_graph: bool = False
+    """Whether the data are other tables than those of the run's configuration."""
 
     @property
     def dataset(self) -> NodeDataset:
@@ -52,7 +56,12 @@ class LoadOptions:
     parts: int | None = None
     """Parts of each partition; 1 is the whole graph."""
     data: Path | str | None = None
-    """The file or folder of the data set, if it was moved."""
+    """The file or folder of the data set, if it was moved. For a run on tables: tables with the same columns, of the same graph
+    or of another; they are read as the run read its own, and need no labels."""
+    edges: Path | str | None = None
+    """For tables: the table of edges, if it is not beside the nodes of `data`."""
+    on_bad_rows: OnBadRows = "refuse"
+    """For tables: as in `TableOptions`, for `data`."""
     root: Path | str | None = None
     """The folder that holds the data now, if it was moved."""
     node_features: Path | str | None = None
@@ -81,8 +90,10 @@ def load_run(run: Path | str, options: LoadOptions = AS_SAVED) -> SavedRun:
     """
     folder = RunFolder(run)
     saved = folder.config()
-    config = saved.with_data_at(options.data, options.root, options.node_features)
-    check_found(config, saved, folder.path)
+    is_new_graph = options.data is not None and folder.tables() is not None
+    config = saved.with_data_at(None if is_new_graph else options.data, options.root, options.node_features)
+    if not is_new_graph:
+        check_found(config, saved, folder.path)
     changes = {
         "evaluation.views": options.views,
         "evaluation.parts": options.parts,
@@ -90,7 +101,47 @@ def load_run(run: Path | str, options: LoadOptions = AS_SAVED) -> SavedRun:
         "evaluation.amp": options.amp,
     }
     config = config.replace({key: value for key, value in changes.items() if value is not None})
+    if is_new_graph:
+        dataset = _new_graph(folder, config, options)
+        with own_random_numbers(choose_device(config.device)):
+            session = prepare(config, dataset)
+        note = folder.restore_best(session, other_data=True)
+        return SavedRun(folder.path, session, epoch=note["epoch"], is_new_graph=True)
     with own_random_numbers(choose_device(config.device)):
         session = prepare(config)
+    _check_same_encoding(folder, session.dataset)
     note = folder.restore_best(session, allow_changed_data=options.allow_changed_data)
     return SavedRun(folder.path, session, epoch=note["epoch"])
+
+
+def _check_same_encoding(folder: RunFolder, dataset: NodeDataset) -> None:
+    """Raise `ValueError` if the run's own tables would now give other inputs than in training."""
+    stored = folder.tables()
+    if stored is not None and dataset.tables is not None and stored.as_dict() != dataset.tables.stored.as_dict():
+        raise ChangedDataError(
+            f"the tables of {folder.path}, or {dataset.tables.report.spec}, have changed since the run was trained; to read them "
+            f"as the run did, name them as new data: --data {dataset.source}."
+        )
+
+
+def _new_graph(folder: RunFolder, config: RunConfig, options: LoadOptions) -> NodeDataset:
+    """Return the tables `options.data`, read as the run read its own: nothing is fitted again."""
+    from revgnn.data.tables.dataset import read_like
+
+    stored = folder.tables()
+    assert stored is not None
+    assert config.data is not None
+    assert options.data is not None
+    if config.data.node_features is not None:
+        raise ValueError(
+            f"{folder.path} was trained with data.node_features, which new nodes do not have; put the features into the tables."
+        )
+    edges = None if options.edges is None else Path(options.edges)
+    files = find_tables(Path(options.data), edges, names=(stored.spec.nodes_file, stored.spec.edges_file))
+    return read_like(
+        files,
+        stored,
+        drop_bad_rows=options.on_bad_rows == "drop",
+        undirected=config.data.undirected,
+        self_loops=config.data.self_loops,
+    )

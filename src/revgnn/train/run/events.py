@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from revgnn.data.tables.report import ReadReport
 from revgnn.equilibrium import SolveStatistics
 from revgnn.train.config import RunConfig
 
@@ -23,6 +24,10 @@ class Started:
     device: str
     epoch: int
     """Epochs already trained by the run that is resumed; 0 for a new run."""
+    tables: ReadReport | None = None
+    """What was read, if the data are tables."""
+    spec_file: Path | None = None
+    """The graph.yaml that the run wrote, if there was none."""
 
 
 @dataclass(frozen=True)

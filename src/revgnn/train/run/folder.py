@@ -7,11 +7,12 @@ import warnings
 from contextlib import AbstractContextManager
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
 from revgnn.data.fingerprint import changed_parts
+from revgnn.data.tables.spec import write_spec
 from revgnn.files import append, is_leftover, remove_leftovers, write_json, write_text
 from revgnn.train.config import ConfigError, RunConfig
 from revgnn.train.metrics import Scores
@@ -23,6 +24,9 @@ from revgnn.train.run.lock import LOCK_NAME, RunFolderError, owning
 from revgnn.train.run.session import Session
 from revgnn.train.run.tensor_file import CheckpointError, read_tensors, write_tensors
 
+if TYPE_CHECKING:
+    from revgnn.data.tables.stored import StoredTables, TableSource
+
 
 class RunFolder:
     """The files of one run: their names, writing and reading. Each is replaced in one step, so a run may be killed at any time.
@@ -33,10 +37,16 @@ class RunFolder:
     TEACHER = "teacher.safetensors"
     """The teacher's logits, in the folder of a student only."""
 
+    TABLES = "tables.json"
+    """How tables became inputs and outputs, in the folder of a run on tables only; see `revgnn.data.tables.stored`."""
+
     FILES = ("config.yaml", "environment.json", "metrics.jsonl", "best.safetensors", "last.safetensors", "result.json")
 
     def __init__(self, path: Path | str) -> None:
         self.path = Path(path)
+        self.tables_file = self.path / self.TABLES
+        self.spec_file: Path | None = None
+        """The graph.yaml that `begin` wrote; None if there was one, or if the data are no tables."""
         self.config_file, self.environment_file, self.metrics_file, self.best_file, self.last_file, self.result_file = (
             self.path / name for name in self.FILES
         )
@@ -94,7 +104,7 @@ class RunFolder:
             CheckpointError: if the saved state is damaged; the message says what can still be used.
             ChangedDataError: if the data are not those of the saved state; with `allow_changed_data` it is a warning.
         """
-        for name in (*self.FILES, self.TEACHER):
+        for name in (*self.FILES, self.TEACHER, self.TABLES):
             remove_leftovers(self.path / name)
         state = State()
         if resume and self.last_file.exists():
@@ -109,8 +119,16 @@ class RunFolder:
         if session.teacher is not None and not self.teacher_file.exists():
             write_tensors(self.teacher_file, {"logits": session.teacher}, {"kind": "teacher"})
         write_text(self.config_file, session.config.to_yaml())
+        if session.dataset.tables is not None:
+            self._write_tables(session.dataset.tables)
         write_json(self.environment_file, environment)
         return state
+
+    def _write_tables(self, tables: TableSource) -> None:
+        """Write tables.json, and the graph.yaml of tables that have none yet: beside them, or else here."""
+        write_json(self.tables_file, tables.stored.as_dict())
+        if tables.report.spec_is_new:
+            self.spec_file = write_spec(tables.stored.spec, Path(tables.report.spec), otherwise=self.path)
 
     def _restore_last(self, session: Session, *, allow_changed_data: bool) -> State:
         try:
@@ -140,7 +158,7 @@ class RunFolder:
 
     def _remove_own_files(self) -> None:
         """Remove the files of a run. Other files in the folder stay."""
-        for name in (*self.FILES, self.TEACHER):
+        for name in (*self.FILES, self.TEACHER, self.TABLES):
             (self.path / name).unlink(missing_ok=True)
 
     def load_teacher(self) -> Tensor | None:
@@ -212,6 +230,23 @@ class RunFolder:
 
     # --- reading -----------------------------------------------------------------------------------------------------
 
+    def tables(self) -> StoredTables | None:
+        """Return how the run reads tables; None if it was not trained on tables.
+
+        Raises:
+            ValueError: if the file is damaged.
+        """
+        # Only here: pyarrow takes a moment to import.
+        from revgnn.data.tables.stored import StoredTables
+
+        if not self.tables_file.is_file():
+            return None
+        try:
+            values = json.loads(self.tables_file.read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise ValueError(f"{self.tables_file} is damaged ({error}).") from None
+        return StoredTables.from_dict(values, str(self.tables_file))
+
     def config(self) -> RunConfig:
         """Return the run's configuration.
 
@@ -252,8 +287,13 @@ class RunFolder:
         except ValueError:
             raise RunFolderError(f"{self.result_file} is damaged; delete it and resume the run, which writes it again.") from None
 
-    def restore_best(self, session: Session, *, allow_changed_data: bool = False) -> dict[str, Any]:
+    def restore_best(self, session: Session, *, allow_changed_data: bool = False, other_data: bool = False) -> dict[str, Any]:
         """Load the best weights into the session's model, and return their note (`epoch` and scores).
+
+        Args:
+            session: whose model gets the weights.
+            allow_changed_data: see below.
+            other_data: the session's data are another graph on purpose, and not compared.
 
         Raises:
             FileNotFoundError: if no epoch has been evaluated yet.
@@ -264,7 +304,8 @@ class RunFolder:
         if not self.best_file.exists():
             raise FileNotFoundError(f"{self.best_file} does not exist; the run has not finished its first evaluation yet.")
         weights, note = read_tensors(self.best_file)
-        check_same_data(note, session.fingerprint, self.path, allow_changed=allow_changed_data)
+        if not other_data:
+            check_same_data(note, session.fingerprint, self.path, allow_changed=allow_changed_data)
         load_weights(session.model, weights, self.best_file)
         return note
 

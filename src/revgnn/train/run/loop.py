@@ -220,6 +220,8 @@ def _started(session: Session, folder: RunFolder, state: State) -> Started:
         parameters=num_parameters(session.model),
         device=str(session.device),
         epoch=state.epoch,
+        tables=None if session.dataset.tables is None else session.dataset.tables.report,
+        spec_file=folder.spec_file,
     )
 
 

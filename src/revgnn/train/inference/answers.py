@@ -1,0 +1,118 @@
+"""Predictions as a file that joins back to the data by its ids: csv, Parquet, JSON lines or npz."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.csv as pa_csv
+import pyarrow.parquet as pa_parquet
+
+from revgnn.data import NodeDataset
+from revgnn.files import check_regular, replacing
+
+ENDINGS = (".csv", ".parquet", ".jsonl", ".npz")
+"""Endings of files of predictions."""
+
+_BLOCK_ROWS = 1 << 16
+
+
+def check_out(out: Path, *, overwrite: bool) -> None:
+    """Raise an error if predictions cannot be written to `out`. Nothing is computed before.
+
+    Raises:
+        ValueError: for an unknown ending.
+        OSError: if the folder does not exist, if `out` is a folder or a device, or if it exists and `overwrite` is not given.
+    """
+    check_regular(out)
+    if out.suffix.casefold() not in ENDINGS:
+        raise ValueError(f"{out}: predictions are written as {', '.join(ENDINGS)}; choose one of these endings.")
+    if not out.parent.is_dir():
+        raise FileNotFoundError(f"{out.parent} does not exist; create it, or choose another --out.")
+    if out.exists() and not overwrite:
+        raise FileExistsError(f"{out} exists; replace it with --overwrite, or choose another --out.")
+
+
+@dataclass(frozen=True)
+class Answers:
+    """Predictions for the N nodes of a data set.
+
+    Attributes:
+        dataset: whose ids and classes name the rows and columns.
+        values: float32 (N, outputs) by name: `probabilities`, and what else was asked for.
+        splits: text (N,): "train", "valid", "test" or "".
+    """
+
+    dataset: NodeDataset
+    values: Mapping[str, np.ndarray]
+    splits: np.ndarray
+
+    def classes(self) -> Sequence[Any]:
+        """Return the classes, or the labels of a multilabel task, by name or else by number."""
+        data = self.dataset
+        if data.tables is not None:
+            return data.tables.classes
+        if data.task == "multilabel":
+            return data.task_names or range(data.num_outputs)
+        return range(2 if data.task == "binary" else data.num_outputs)
+
+    def predicted(self) -> np.ndarray:
+        """Return the position of the most probable class, int64 (N,); for a multilabel task bool (N, T)."""
+        values = self.values["probabilities"]
+        if self.dataset.task == "multilabel":
+            return values > 0.5
+        return values.argmax(axis=1) if self.dataset.task == "multiclass" else (values[:, 0] > 0.5).astype(np.int64)
+
+    def table(self) -> pa.Table:
+        """Return one row a node, in the order of the data: id, prediction, a column of each value a class, split."""
+        data, classes, predicted = self.dataset, self.classes(), self.predicted()
+        columns: dict[str, Any] = {}
+        if data.task == "multilabel":
+            columns |= {f"predicted_{name}": predicted[:, i] for i, name in enumerate(classes)}
+        else:
+            columns["predicted"] = pa.array(list(classes)).take(pa.array(predicted))
+        for kind, array in self.values.items():
+            if data.task == "binary":
+                # Both classes have the same deviation.
+                array = np.concatenate([array if kind == "spread" else 1 - array, array], axis=1)
+            columns |= {f"{_PREFIX[kind]}_{name}": array[:, i] for i, name in enumerate(classes)}
+        columns["split"] = pa.array([part or None for part in self.splits.tolist()], pa.string())
+        if data.tables is None:
+            name, ids = "node", pa.array(np.arange(data.num_nodes))
+        else:
+            name, ids = data.tables.id_column, data.tables.ids
+        while name in columns:
+            name += "_"
+        return pa.table({name: ids, **columns})
+
+
+_PREFIX = {"probabilities": "probability", "spread": "spread", "calibrated": "calibrated"}
+
+
+def write_table(table: pa.Table, out: Path) -> None:
+    """Write a table as csv, Parquet or JSON lines, by the ending of its name. Cells are written as they are."""
+    with replacing(out) as temporary:
+        match out.suffix.casefold():
+            case ".csv":
+                with open(temporary, "w", encoding="utf-8", newline="") as file:
+                    csv.writer(file, lineterminator="\n").writerow(table.column_names)
+                with open(temporary, "ab") as file:
+                    pa_csv.write_csv(table, file, pa_csv.WriteOptions(include_header=False, quoting_style="needed"))
+            case ".parquet":
+                pa_parquet.write_table(table, temporary)
+            case _:
+                with open(temporary, "w", encoding="utf-8") as file:
+                    for batch in table.to_batches(max_chunksize=_BLOCK_ROWS):
+                        file.writelines(json.dumps(row, ensure_ascii=False, default=str) + "\n" for row in batch.to_pylist())
+
+
+def write_arrays(arrays: Mapping[str, np.ndarray], out: Path) -> None:
+    """Write an .npz file without objects."""
+    with replacing(out) as temporary, open(temporary, "wb") as file:  # an open file, since savez appends .npz to a name
+        np.savez(file, allow_pickle=False, **arrays)
