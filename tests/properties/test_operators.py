@@ -235,10 +235,7 @@ EXPONENTS = ["power learned", "power clamped"]
 
 
 @pytest.mark.parametrize("operator", EXPONENTS)
-@known_fault("the gradient of the exponent is a sum that depends on the number of threads")
-@law(
-    cases=18, edges=drawn_edges(33_000, 60_000, min_nodes=33_000, max_nodes=60_000), seed=seeds, threads=st.sampled_from([2, 3, 8])
-)
+@law(cases=4, edges=drawn_edges(33_000, 60_000, min_nodes=33_000, max_nodes=60_000), seed=seeds, threads=st.sampled_from([2, 3, 8]))
 def test_any_number_of_threads_gives_the_same_gradient_of_the_exponent(
     operator: str, edges: DrawnEdges, seed: int, threads: int
 ) -> None:

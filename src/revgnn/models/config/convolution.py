@@ -30,7 +30,9 @@ class GENConfig(ConvConfig):
     conv: Literal["gen"] = "gen"
     aggregation: Aggregation = Field(default="max", description="How messages are reduced (gen; sage: mean or sum).")
     learn_aggregation: bool = Field(default=False, description="Learn the softmax temperature or the power exponent (gen).")
-    aggregation_init: float = Field(default=1.0, description="Temperature or exponent; its initial value if it is learned (gen).")
+    aggregation_init: float = Field(
+        default=1.0, allow_inf_nan=False, description="Temperature or exponent; its initial value if it is learned (gen)."
+    )
     degree_init: float = Field(
         default=0.0,
         description="y of softmax-sum, softmax-sum-semigrad and power-sum, results times the in-degree to the power "
