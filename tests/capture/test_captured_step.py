@@ -138,7 +138,7 @@ def test_gradients_are_exact_with_attention_dropout(data, random_graph) -> None:
     found = []
     for gradient in (Backprop(), Reversible()):
         torch.manual_seed(0)
-        conv = lambda: GATConv(8, 4, heads=2, add_self_loops=False, dropout=0.3, edge_dropout=0.2)  # noqa: E731
+        conv = lambda: GATConv(8, 4, heads=2, dropout=0.3, edge_dropout=0.2)  # noqa: E731
         stack = ReversibleStack([[PreActivation(conv(), dropout=0.1) for _ in range(2)] for _ in range(4)], gradient=gradient)
         found.append(results(stack, make_step(stack, random_graph).rehearse(*data)))
     assert_same(*found)

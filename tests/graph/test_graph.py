@@ -15,7 +15,7 @@ from torch_geometric.transforms import ToSparseTensor
 from torch_geometric.utils import add_remaining_self_loops, subgraph
 
 from revgnn.data import RandomPartition
-from revgnn.graph import Graph
+from revgnn.graph import Graph, index
 from revgnn.nn import GENBlock, GENConv
 from revgnn.ops import aggregate, edge_softmax, propagate
 from revgnn.testing import awkward_graphs
@@ -325,6 +325,17 @@ def test_each_node_has_one_self_loop_after_its_other_edges(named):
         assert sorted(map(tuple, some.edge_index.t().tolist())) == sorted([*kept, *((i, i) for i in range(count))])
         ends = torch.cat([graph.edge_index, torch.arange(count).expand(2, -1)], dim=1)
         assert torch.equal(ends[:, loops.origin], some.edge_index)
+
+
+@pytest.mark.parametrize("named", awkward_graphs(), ids=str)
+def test_self_loops_are_the_same_on_every_device(named):
+    graph = named.graph
+    for count in (0, graph.num_nodes // 2, graph.num_nodes):
+        compiled = index.self_loops(graph.indptr, graph.src, count)
+        by_torch = index.self_loops_by_torch(graph.indptr, graph.src, count)
+        for a, b in zip(compiled, by_torch, strict=True):
+            assert a.dtype == b.dtype
+            assert torch.equal(a, b)
 
 
 def test_values_of_self_loops_that_were_there_are_kept():

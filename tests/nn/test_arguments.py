@@ -265,7 +265,7 @@ W = torch.ones(2)
             r"no map of edge features.* \(E, 4\), got \(2, 1\); make it with edge_dim=1",
         ),
         (lambda: GCNConv(4, 4)(X, EDGES, W, W), TypeError, "positional"),
-        (lambda: GCNConv(4, 4)(X, EDGES, torch.ones(3)), ValueError, "edge_weight must have a row for each of the 2 edges"),
+        (lambda: GCNConv(4, 4)(X, EDGES, torch.ones(3)), ValueError, r"edge_weight must have shape \(2,\), one row for each edge"),
         (lambda: GCNConv(4, 4)(X, EDGES, torch.ones(2, 2)), ValueError, "edge_weight must be one floating-point number for each"),
         (lambda: GCNConv(4, 4)(X, EDGES, torch.ones(2).long()), ValueError, "floating-point number for each edge.*int64"),
         (lambda: GCNConv(4, 4)(X, EDGES, [1.0, 1.0]), TypeError, "edge_weight must be a tensor"),

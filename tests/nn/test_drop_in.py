@@ -1,5 +1,8 @@
-"""Our convolutions take the place of PyTorch Geometric's: the same arguments give the same value and gradients, in float64 to
-1e-10, for each option, on awkward graphs, whatever the edges are given as."""
+"""Our convolutions take the place of PyTorch Geometric's.
+
+The same arguments give the same value and gradients, to 1e-10 in float64, for each option, on awkward graphs, whatever the edges
+are given as.
+"""
 
 from __future__ import annotations
 

@@ -93,6 +93,38 @@ def transpose(indptr: np.ndarray, src: IndexArray) -> tuple[np.ndarray, IndexArr
 
 
 @cached_njit(nogil=True)
+def self_loops(indptr: np.ndarray, src: IndexArray, count: int) -> tuple[np.ndarray, IndexArray, np.ndarray, np.ndarray]:
+    """Replace the self-loops of all nodes by one for each of the first `count` nodes, after its other edges.
+
+    Returns `(indptr, src, origin, last)`: `origin` (int64) is each edge's position before, or E + i for the loop of node i; `last`
+    (int64, count) is the position before of each node's last self-loop, or -1.
+    """
+    num_nodes = indptr.size - 1
+    looped_indptr = np.zeros(num_nodes + 1, np.int64)
+    for i in range(num_nodes):
+        degree = 1 if i < count else 0
+        for e in range(indptr[i], indptr[i + 1]):
+            degree += src[e] != i
+        looped_indptr[i + 1] = looped_indptr[i] + degree
+    looped_src = np.empty(looped_indptr[-1], src.dtype)
+    origin = np.empty(looped_indptr[-1], np.int64)
+    last = np.full(count, -1, np.int64)
+    for i in range(num_nodes):
+        p = looped_indptr[i]
+        for e in range(indptr[i], indptr[i + 1]):
+            if src[e] != i:
+                looped_src[p] = src[e]
+                origin[p] = e
+                p += 1
+            elif i < count:
+                last[i] = e
+        if i < count:
+            looped_src[p] = i
+            origin[p] = src.size + i
+    return looped_indptr, looped_src, origin, last
+
+
+@cached_njit(nogil=True)
 def first_out_of_range(index: IndexArray, num_nodes: int) -> int:
     """Return the position of the first entry outside `[0, num_nodes)`, or -1."""
     for e in range(index.size):

@@ -74,11 +74,39 @@ def destinations(indptr: Tensor, src: Tensor) -> Tensor:
 
 
 @outside_inference_mode
-def count_by_destination(marked: Tensor, indptr: Tensor) -> Tensor:
-    """Return how many of the edges into each node are marked, int64 (N,), from bool (E,)."""
-    before = torch.zeros(marked.numel() + 1, dtype=torch.int64, device=marked.device)
-    torch.cumsum(marked, 0, out=before[1:])
-    return before[indptr].diff()
+def self_loops(indptr: Tensor, src: Tensor, count: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Replace the self-loops of all nodes by one for each of the first `count` nodes, after its other edges.
+
+    Returns `(indptr, src, origin, last)`: `origin` (int64) is each edge's position before, or E + i for the loop of node i; `last`
+    (int64, count) is the position before of each node's last self-loop, or -1.
+    """
+    if src.device.type == "cpu":
+        arrays = csr.self_loops(indptr.numpy(), src.numpy(), count)
+        looped_indptr, looped_src, origin, last = (torch.from_numpy(array) for array in arrays)
+        return looped_indptr, looped_src, origin, last
+    return self_loops_by_torch(indptr, src, count)
+
+
+def self_loops_by_torch(indptr: Tensor, src: Tensor, count: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Do what `self_loops` does with torch operators, on any device."""
+    num_nodes, num_edges = indptr.numel() - 1, src.numel()
+    dst = destinations(indptr, src).long()
+    is_loop = src == dst
+    kept, removed = (~is_loop).nonzero().squeeze(1), is_loop.nonzero().squeeze(1)
+    loops = torch.arange(count, device=src.device)
+    degree = torch.bincount(dst[kept], minlength=num_nodes)
+    degree[:count] += 1
+    looped_indptr = torch.zeros_like(indptr)
+    torch.cumsum(degree, 0, out=looped_indptr[1:])
+    # each kept edge moves up by the loops of the nodes before its own
+    position = torch.arange(kept.numel(), device=src.device) + dst[kept].clamp(max=count)
+    ends = looped_indptr[1 : count + 1] - 1
+    looped_src, origin = src.new_empty(kept.numel() + count), indptr.new_empty(kept.numel() + count)
+    looped_src[position], looped_src[ends] = src[kept], loops.to(src.dtype)
+    origin[position], origin[ends] = kept, loops + num_edges
+    # loops of nodes beyond `count` are collected in one more entry
+    last = indptr.new_full((count + 1,), -1).scatter_reduce_(0, dst[removed].clamp(max=count), removed, "amax")
+    return looped_indptr, looped_src, origin, last[:count]
 
 
 def select_nodes(indptr: Tensor, src: Tensor, nodes: Tensor, new_id: Tensor) -> tuple[Tensor, Tensor, Tensor]:

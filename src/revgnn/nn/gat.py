@@ -15,7 +15,7 @@ from revgnn.graph import Graph
 from revgnn.graph.self_loops import SelfLoops
 from revgnn.nn.base import AbstractConv, check_rate, refuse_options
 from revgnn.nn.linear import linear, reset_glorot, weight_for
-from revgnn.nn.neighbours import Adjacency, Neighbours, bipartite_neighbours, integer_scale, padded, pair
+from revgnn.nn.neighbours import Adjacency, Neighbours, bipartite_neighbours, first_rows, integer_scale, padded, pair
 from revgnn.ops.dropout import draws_from_own, dropout, generator_for
 from revgnn.ops.edge_softmax import edge_softmax
 from revgnn.ops.permutation import permutation
@@ -204,7 +204,8 @@ class GATConv(AbstractConv):
         out = propagate(h, graph, alpha)
         if self.symmetric:
             out = out * _power(graph.in_degree, 0.5, h)
-        out = out[:num_dst].flatten(1) if self.concat else out[:num_dst].mean(1)
+        out = first_rows(out, num_dst)
+        out = out.flatten(1) if self.concat else out.mean(1)
         if self.res is not None and x_dst is not None:
             out = out + self.res(x_dst)
         out = out if self.bias is None else out + self.bias

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from revgnn.nn.base import AbstractConv, refuse_options
 from revgnn.nn.linear import both, linear, weight_for
 from revgnn.nn.mlp import MLP
-from revgnn.nn.neighbours import Adjacency, Neighbours, bipartite_neighbours, integer_scale, padded, pair
+from revgnn.nn.neighbours import Adjacency, Neighbours, bipartite_neighbours, first_rows, integer_scale, padded, pair
 from revgnn.ops.aggregate import Max, Mean, Power, Reducer, Softmax, Sum, aggregate
 from revgnn.ops.dropout import draws_from_own
 
@@ -257,7 +257,7 @@ class GENConv(AbstractConv):
         m = aggregate(padded(x_src, graph), graph, attr, weight, bias, how=self._reducer(), eps=self.eps, residual=is_plain)
         if is_plain:
             return self.mlp(m)
-        m = m[:num_dst]
+        m = first_rows(m, num_dst)
         if self.degree is not None:
             degree = graph.in_degree[:num_dst].to(self.degree.dtype)
             m = m * degree.pow(self.degree.sigmoid()).to(m.dtype).unsqueeze(1)
@@ -303,9 +303,9 @@ class GENConv(AbstractConv):
         else:
             weight, bias = weight_for(self.edge, attr).t(), self.edge.bias
             if attr.shape[1:] != weight.shape[:1]:
+                given = attr if edge_attr is None else edge_attr
                 raise ValueError(
-                    f"this GENConv was made with edge_dim={weight.shape[0]}: edge_attr must have shape (E, {weight.shape[0]}), got "
-                    f"{tuple(edge_attr.shape if isinstance(edge_attr, Tensor) else attr.shape)}."
+                    f"edge_attr must have shape ({attr.shape[0]}, K) with K = {weight.shape[0]}, got {tuple(given.shape)}."
                 )
         return EdgeMap(attr, weight if scale == 1.0 else weight * scale, bias)
 

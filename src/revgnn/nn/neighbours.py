@@ -43,7 +43,8 @@ class Neighbours(NamedTuple):
             raise TypeError(f"{name} must be a tensor with a row for each edge, got {type(values).__name__}.")
         graph = self.graph
         if values.dim() == 0 or values.shape[0] != graph.num_edges:
-            raise ValueError(f"{name} must have a row for each of the {graph.num_edges} edges, got shape {tuple(values.shape)}.")
+            wanted = f"({graph.num_edges}{',' if name == 'edge_weight' else ', K'})"
+            raise ValueError(f"{name} must have shape {wanted}, one row for each edge, got {tuple(values.shape)}.")
         if self.given is graph:
             graph.warn_of_order(values, name)
             return values
@@ -158,6 +159,11 @@ def padded(x: Tensor, graph: Graph) -> Tensor:
     """Return states with a row for each node of the graph: with zeros for nodes that are destinations only, which is a copy."""
     missing = graph.num_nodes - x.shape[0]
     return x if missing == 0 else torch.cat([x, x.new_zeros(missing, *x.shape[1:])])
+
+
+def first_rows(x: Tensor, count: int) -> Tensor:
+    """Return the first rows of a tensor; itself if these are all, since the gradient of a slice is a copy."""
+    return x if x.shape[0] == count else x[:count]
 
 
 def _unpacked(x: Any, conv: str) -> tuple[Tensor, Tensor | None]:

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from revgnn.nn.base import AbstractConv, refuse_options
 from revgnn.nn.linear import linear
-from revgnn.nn.neighbours import Adjacency, bipartite_neighbours, padded, pair
+from revgnn.nn.neighbours import Adjacency, bipartite_neighbours, first_rows, padded, pair
 from revgnn.ops.aggregate.reducers import Mean, Sum
 from revgnn.ops.dropout import draws_from_own
 from revgnn.ops.propagate import propagate
@@ -112,10 +112,11 @@ class SAGEConv(AbstractConv):
             x_src = self.lin(x_src).relu()
         if self.out_channels < x_src.shape[1] and not isinstance(self.lin_l, nn.LazyLinear):
             # both are linear: move the narrower state along the edges
-            h = propagate(padded(nn.functional.linear(x_src, self.lin_l.weight), graph), graph, weight, how=how)[: edges.num_dst]
+            h = propagate(padded(nn.functional.linear(x_src, self.lin_l.weight), graph), graph, weight, how=how)
+            h = first_rows(h, edges.num_dst)
             h = h if self.lin_l.bias is None else h + self.lin_l.bias
         else:
-            h = self.lin_l(propagate(padded(x_src, graph), graph, weight, how=how)[: edges.num_dst])
+            h = self.lin_l(first_rows(propagate(padded(x_src, graph), graph, weight, how=how), edges.num_dst))
         if self.lin_r is not None and x_dst is not None:
             h = h + self.lin_r(x_dst)
         return nn.functional.normalize(h, dim=-1) if self.normalize else h
