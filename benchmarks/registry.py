@@ -21,6 +21,7 @@ class Benchmark(NamedTuple):
 BENCHMARKS = {
     "kernels": Benchmark("kernels", "every aggregation kernel beside plain torch and the bounds of the machine"),
     "strategies": Benchmark("strategies", "cost of a gradient strategy and of an exact state"),
+    "convolutions": Benchmark("convolutions", "single convolutions beside PyTorch Geometric's layers"),
     "step": Benchmark("step", "a training step beside PyTorch Geometric's"),
     "profile": Benchmark("profile", "where the time of a step goes, kernel by kernel, beside the bounds"),
     "compile": Benchmark("compiled_blocks", "blocks as they are and blocks under torch.compile, in one reversible stack"),

@@ -1,4 +1,4 @@
-"""The cost of a gradient strategy and of an exact state: one training step of the same network, in turns.
+"""The cost of a gradient strategy, of an exact state and of its checksum: one training step of the same network, in turns.
 
     python -m benchmarks strategies --depth 7
 
@@ -13,20 +13,24 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
+from torch import nn
 
 from benchmarks import harness
 from benchmarks.checks import STRATEGIES_ON_THE_GRID, check_strategies
 from benchmarks.networks import Batch, Shape, add_shape_options, revgnn_logits, revgnn_model, training_step
 from revgnn.data.generated.synthetic import proteins_shaped
+from revgnn.graph import Graph
+from revgnn.stack import Reversible
 
 CONTESTANTS: dict[str, dict[str, Any]] = {
     "Reversible, grid": STRATEGIES_ON_THE_GRID["Reversible, grid"],
+    "Reversible, grid, unverified": {"verify": False},
     "Reversible, plain": {"state": "plain"},
     "Reversible, float64": {"state": "float64"},
     "Checkpoint, grid": STRATEGIES_ON_THE_GRID["Checkpoint, grid"],
     "Backprop, grid": STRATEGIES_ON_THE_GRID["Backprop, grid"],
 }
-BASELINES = ("Reversible, plain", "Backprop, grid")
+BASELINES = ("Reversible, grid, unverified", "Reversible, plain", "Backprop, grid")
 QUICK = {"nodes": 200, "edges": 3000, "channels": 16, "depth": 2, "repeats": 2}
 
 
@@ -46,7 +50,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     work: dict[str, Callable[[], None]] = {}
     for name, changes in CONTESTANTS.items():
         torch.manual_seed(0)
-        work[name] = training_step(revgnn_model(shape, batch.graph, **changes), revgnn_logits, batch)
+        work[name] = training_step(build(shape, batch.graph, **changes), revgnn_logits, batch)
     sizes = {key: getattr(args, key) for key in ("nodes", "edges", "channels", "groups", "depth")}
     with harness.result_line("strategies", sizes, args) as result:
         result["peak_bytes"] = harness.peak_memory(work)
@@ -60,6 +64,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         if not args.json:
             print(show(result))
     return 0
+
+
+def build(shape: Shape, graph: Graph, *, verify: bool = True, **changes: Any) -> nn.Module:
+    """Return the network. `verify=False` turns the checksum of its state off; `changes` are fields of its configuration."""
+    model = revgnn_model(shape, graph, **changes)
+    if not verify:
+        model.stack.gradient = Reversible(verify=False)
+    return model
 
 
 def show(result: dict[str, Any]) -> str:
