@@ -20,7 +20,7 @@ from benchmarks.checks import STRATEGIES_ON_THE_GRID, check_strategies
 from benchmarks.networks import Batch, Shape, add_shape_options, revgnn_logits, revgnn_model, training_step
 from revgnn.data.generated.synthetic import proteins_shaped
 from revgnn.graph import Graph
-from revgnn.stack import Reversible
+from revgnn.stack import Reversible, Stack
 
 CONTESTANTS: dict[str, dict[str, Any]] = {
     "Reversible, grid": STRATEGIES_ON_THE_GRID["Reversible, grid"],
@@ -70,6 +70,7 @@ def build(shape: Shape, graph: Graph, *, verify: bool = True, **changes: Any) ->
     """Return the network. `verify=False` turns the checksum of its state off; `changes` are fields of its configuration."""
     model = revgnn_model(shape, graph, **changes)
     if not verify:
+        assert isinstance(model.stack, Stack)
         model.stack.gradient = Reversible(verify=False)
     return model
 

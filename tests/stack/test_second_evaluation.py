@@ -15,9 +15,9 @@ from torch_geometric.nn import GCNConv, SAGEConv, SGConv, SuperGATConv
 
 from revgnn.graph import Graph
 from revgnn.nn import GATConv, GENBlock, GENConv, PreActivation
-from revgnn.ops.dropout import BlockDraws, draw_from, dropout, own_draws
+from revgnn.ops.dropout import current, dropout
 from revgnn.stack import Backprop, Checkpoint, GradientStrategy, PerGroup, ResidualStack, Reversible, ReversibleStack
-from revgnn.stack.host_access import ImmediateHostAccess, SeededRandomness
+from revgnn.stack.host_access import BlockDraws, ImmediateHostAccess, SeededRandomness
 from tests.stack.networks import outcome
 
 RECOMPUTING = [Reversible(), Checkpoint(), Reversible(segments=2)]
@@ -696,12 +696,13 @@ def test_outside_a_stack_our_dropout_is_torchs() -> None:
     expected = nn.functional.dropout(h, 0.3)
     torch.manual_seed(0)
     assert torch.equal(dropout(h, 0.3, training=True), expected)
-    with own_draws():
-        draws = BlockDraws()
-        draws.restart(0)
-        draw_from(draws)
+    current.draws = BlockDraws()
+    try:
+        current.draws.restart(0)
         assert torch.equal(dropout(h, 0.3, training=True), expected), "the same numbers from the same seed"
         assert torch.equal(dropout(h, 0.3, training=False), h)
+    finally:
+        current.draws = None
     torch.manual_seed(0)
     assert torch.equal(dropout(h, 0.3, training=True), expected)
 

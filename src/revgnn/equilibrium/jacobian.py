@@ -9,7 +9,7 @@ from torch import Tensor
 
 from revgnn.equilibrium.solvers import Step
 from revgnn.equilibrium.unroll import repeatable
-from revgnn.stack.replay import Conditions
+from revgnn.stack.execution import Conditions
 
 
 def jacobian_penalty(step: Step, z: Tensor, *, probes: int = 1) -> Tensor:

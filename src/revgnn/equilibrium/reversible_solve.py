@@ -11,9 +11,9 @@ from torch import Tensor, nn
 
 from revgnn.equilibrium.record import SolveRecord
 from revgnn.equilibrium.solvers import ReversibleRelaxation
-from revgnn.ops.dropout import all_draw_from_own
 from revgnn.stack.arguments import BlockArguments
-from revgnn.stack.observation import blocks_to_observe, observe
+from revgnn.stack.execution import Conditions
+from revgnn.stack.observation import observe
 from revgnn.stack.recompute import (
     GradientSums,
     Recomputation,
@@ -21,8 +21,7 @@ from revgnn.stack.recompute import (
     parameters_without_hooks,
     refuse_hidden_dependencies,
 )
-from revgnn.stack.replay import Conditions
-from revgnn.stack.snapshot import modules_in
+from revgnn.stack.snapshot import all_draw_from_own, blocks_to_observe, modules_in
 
 
 def reversible_equilibrium(

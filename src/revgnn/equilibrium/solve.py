@@ -11,8 +11,8 @@ from revgnn.equilibrium.gradient import AbstractEquilibriumGradient, Implicit
 from revgnn.equilibrium.record import SolveRecord
 from revgnn.equilibrium.solvers import AbstractSolver, Step
 from revgnn.equilibrium.unroll import repeatable
+from revgnn.stack.execution import Conditions
 from revgnn.stack.recompute import refuse_double_backward
-from revgnn.stack.replay import Conditions
 
 
 def equilibrium(

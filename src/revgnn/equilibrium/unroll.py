@@ -7,8 +7,8 @@ from torch import Tensor
 
 from revgnn.equilibrium.solvers import Step
 from revgnn.stack import HostAccess
+from revgnn.stack.execution import Conditions
 from revgnn.stack.host_access import IMMEDIATE
-from revgnn.stack.replay import Conditions
 
 
 def unrolled(step: Step, z0: Tensor, *, steps: int, damping: float = 1.0, host_access: HostAccess = IMMEDIATE) -> Tensor:

@@ -274,20 +274,6 @@ class Graph:
             self._by_source = index.transpose(self.indptr, self.src)
         return self._by_source
 
-    def held_tensors(self) -> list[Tensor]:
-        """Return all arrays of the graph, those that were computed once included."""
-        held = [
-            self.indptr,
-            self.src,
-            self.edge_attr,
-            self.edge_ids,
-            self._dst,
-            self._inv_degree,
-            *self._inv_sqrt_degree.values(),
-            *(self._by_source or ()),
-        ]
-        return [t for t in held if t is not None]
-
     def permute_edges(self, values: Tensor) -> Tensor:
         """Bring per-edge values (E, ...) from the order of the original `edge_index` into this graph's order.
 

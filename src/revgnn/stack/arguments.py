@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
 
@@ -27,15 +27,6 @@ class PerLayer(tuple[Any, ...]):
 
 pytree.register_pytree_node(PerGroup, lambda values: (list(values), None), lambda values, _: PerGroup(values))
 pytree.register_pytree_node(PerLayer, lambda values: (list(values), None), lambda values, _: PerLayer(values))
-
-
-@runtime_checkable
-class HoldsTensors(Protocol):
-    """An argument that is no tensor but consists of some, such as a graph. Changes of them before the backward pass are noticed."""
-
-    def held_tensors(self) -> Sequence[Tensor]:
-        """Return the tensors."""
-        ...
 
 
 class BlockArguments:
@@ -93,7 +84,7 @@ class BlockArguments:
         for name, value in named:
             for leaf in pytree.tree_leaves(value):
                 if any(t is tensor for t in _tensors_in(leaf)):
-                    return name if leaf is tensor or not isinstance(leaf, HoldsTensors) else f"a tensor of {name}"
+                    return name if leaf is tensor else f"a tensor of {name}"
         return "an argument"
 
     def of_block(self, layer: int, group: int) -> tuple[tuple[Any, ...], dict[str, Any]]:
@@ -130,13 +121,20 @@ class BlockArguments:
 
 
 def _tensors_in(leaf: Any) -> Iterator[Tensor]:
-    """Yield the tensors of an argument that is no tuple, list or dict: itself, those that it says it holds, or its attributes."""
+    """Yield the tensors of an argument that is no tuple, list or dict: itself, or those among its attributes, as in a graph.
+
+    Attributes that are tuples, lists or dicts are looked into; modules are not, since a snapshot knows those of the stack.
+    """
     if isinstance(leaf, Tensor):
         yield leaf
-    elif isinstance(leaf, HoldsTensors):
-        yield from leaf.held_tensors()
-    elif hasattr(leaf, "__dict__"):
-        yield from (value for value in vars(leaf).values() if isinstance(value, Tensor))
+        return
+    if isinstance(leaf, nn.Module):
+        return
+    slots = (name for cls in type(leaf).__mro__ for name in getattr(cls, "__slots__", ()))
+    for name in (*getattr(leaf, "__dict__", ()), *slots):
+        value = getattr(leaf, name, None)
+        values = value.values() if isinstance(value, dict) else value if isinstance(value, (tuple, list)) else (value,)
+        yield from (each for each in values if isinstance(each, Tensor))
 
 
 def _pick(

@@ -1,9 +1,10 @@
-"""One run of a state through the layers of a stack: how a block is evaluated, with and without gradients."""
+"""One run of a state through the layers of a stack: its conditions, and how a block is evaluated, with and without gradients."""
 
 from __future__ import annotations
 
 import weakref
 from collections.abc import Iterable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -13,9 +14,9 @@ from torch import Tensor, nn
 
 from revgnn.ops import grid
 from revgnn.stack.arguments import BlockArguments
+from revgnn.stack.host_access import IMMEDIATE, BlockRandomness, HostAccess
 from revgnn.stack.layers import AbstractLayer
 from revgnn.stack.observation import observe
-from revgnn.stack.replay import Conditions
 
 _read_only: tuple[weakref.WeakSet[nn.Module], weakref.WeakSet[nn.Module]] = (weakref.WeakSet(), weakref.WeakSet())
 """Blocks that have been seen to leave their input as it is, in evaluation and in training mode: a memo."""
@@ -28,6 +29,48 @@ def blocks_to_protect_from(layers: Iterable[AbstractLayer]) -> set[nn.Module]:
     """Return the blocks that write to their input, or of which it is not known yet. They are given copies of the state."""
     blocks = (block for layer in layers for block in layer.blocks)
     return {b for b in blocks if b not in _read_only[b.training]}
+
+
+@dataclass(frozen=True)
+class Conditions:
+    """The conditions of one run, taken when it starts and restored for each evaluation of a block.
+
+    So a second evaluation gives the bits of the first. What the modules themselves are like is the matter of `snapshot`.
+
+    Attributes:
+        device: the device of the state.
+        autocast: the dtype of autocast, or None if it is off.
+        host_access: how the run accesses the host.
+        randomness: the random numbers of its blocks.
+    """
+
+    device: torch.device
+    autocast: torch.dtype | None
+    host_access: HostAccess
+    randomness: BlockRandomness
+
+    @classmethod
+    def now(cls, device: torch.device, host_access: HostAccess = IMMEDIATE) -> Conditions:
+        """Return the conditions of a run that starts now."""
+        kind = device.type
+        autocast = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else None
+        return cls(device, autocast, host_access, host_access.block_randomness(device))
+
+    def around_pass(self) -> AbstractContextManager[None]:
+        """Return a context for one pass over the blocks; see `BlockRandomness.around_pass`."""
+        return self.randomness.around_pass()
+
+    def for_block(self, place: int) -> AbstractContextManager[object]:
+        """Start the random numbers of the block at this place, and return a context with the autocast of the run.
+
+        The cache of autocast is off inside. It would give copies of the weights that were made without gradients to an evaluation
+        that needs gradients.
+        """
+        self.randomness.begin_block(place)
+        kind = self.device.type
+        if self.autocast is None and not torch.is_autocast_enabled(kind):
+            return nullcontext()
+        return torch.autocast(kind, self.autocast, enabled=self.autocast is not None, cache_enabled=False)
 
 
 @dataclass

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from revgnn.ops import grid
-from revgnn.ops.dropout import BlockDraws, draw_from, own_draws
+from revgnn.ops.dropout import current
 
 _SEED_STRIDE = 0x9E3779B97F4A7C15
 """2^64 divided by the golden ratio: it spreads the seeds of consecutive blocks over the whole range."""
@@ -107,6 +107,31 @@ class HostAccess(ABC):
         """
 
 
+class BlockDraws:
+    """The generators of one run of a stack, one for each device, started anew for each evaluation of a block."""
+
+    def __init__(self) -> None:
+        self._seed = 0
+        self._generators: dict[torch.device, torch.Generator] = {}
+        self._started: set[torch.device] = set()
+
+    def restart(self, seed: int) -> None:
+        """Start from this seed. It costs nothing unless something is drawn."""
+        self._seed = seed
+        if self._started:
+            self._started.clear()
+
+    def generator(self, device: torch.device) -> torch.Generator:
+        """Return the generator of the device."""
+        generator = self._generators.get(device)
+        if generator is None:
+            generator = self._generators[device] = torch.Generator(device)
+        if device not in self._started:
+            self._started.add(device)
+            generator.manual_seed(self._seed)
+        return generator
+
+
 class SeededRandomness(BlockRandomness):
     """Each evaluation of a block starts generators from a seed derived from `seed` and the place of the block.
 
@@ -124,18 +149,18 @@ class SeededRandomness(BlockRandomness):
     @contextmanager
     def around_pass(self) -> Iterator[None]:
         generators = [] if self.own_only else self._generators
-        states = [generator.get_state() for generator in generators]
+        states, before = [generator.get_state() for generator in generators], current.draws
         try:
-            with own_draws():
-                yield
+            yield
         finally:
+            current.draws = before
             for generator, state in zip(generators, states, strict=True):
                 generator.set_state(state)
 
     def begin_block(self, place: int) -> None:
         seed = (self._seed + _SEED_STRIDE * (place + 1)) % 2**63
         self._draws.restart(seed ^ _OWN)
-        draw_from(self._draws)
+        current.draws = self._draws
         if not self.own_only:
             for generator in self._generators:
                 generator.manual_seed(seed)

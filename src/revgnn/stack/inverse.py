@@ -11,9 +11,8 @@ from torch import Tensor
 
 from revgnn.ops import grid
 from revgnn.stack.arguments import BlockArguments
-from revgnn.stack.execution import Execution, merge, split
+from revgnn.stack.execution import Conditions, Execution, merge, split
 from revgnn.stack.layers import AbstractLayer, AbstractReversibleLayer
-from revgnn.stack.replay import Conditions
 
 
 def invert_layers(

@@ -8,44 +8,18 @@ evaluated with a graph that stores nothing, and that raises an error as soon as 
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.autograd.graph import saved_tensors_hooks
 
-from revgnn.stack.snapshot import modules_in
-
-_seen: tuple[weakref.WeakSet[nn.Module], weakref.WeakSet[nn.Module]] = (weakref.WeakSet(), weakref.WeakSet())
-"""Blocks that have been observed once, in evaluation and in training mode: a memo."""
-
-_keeps: weakref.WeakSet[nn.Module] = weakref.WeakSet()
-"""Blocks that kept a tensor with a graph after their evaluation."""
+from revgnn.stack.snapshot import KEEP_TENSORS, OBSERVED
 
 
 class LostGradientError(RuntimeError):
     """A gradient that a recomputing strategy cannot pass on: that of a tensor inside a block, used outside."""
-
-
-def blocks_to_observe(blocks: Iterable[nn.Module], *, hooked: bool, compiled: bool) -> set[nn.Module]:
-    """Return the blocks with forward hooks, those that have kept tensors before, and those that were never observed in their mode.
-
-    Compiled modules are left out: their graph belongs to the compiler.
-
-    Args:
-        hooked, compiled: whether any module in the blocks has forward hooks, or is compiled; False saves time.
-    """
-    found = {b for b in blocks if b in _keeps or b not in _seen[b.training] or (hooked and _has_hooks(b))}
-    return {b for b in found if not _is_compiled(b)} if compiled else found
-
-
-def _has_hooks(block: nn.Module) -> bool:
-    return any(m._forward_hooks or m._forward_pre_hooks for m in modules_in([block]))
-
-
-def _is_compiled(block: nn.Module) -> bool:
-    return any(m._compiled_call_impl is not None or type(m).__name__ == "OptimizedModule" for m in modules_in([block]))
 
 
 class Anchor(torch.autograd.Function):
@@ -121,8 +95,8 @@ def observe(
     value = f.detach()
     del f, inputs
     if alive() is not None:
-        _keeps.add(block)
-    _seen[block.training].add(block)
+        KEEP_TENSORS.add(block)
+    OBSERVED[block.training].add(block)
     return value
 
 

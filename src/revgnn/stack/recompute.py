@@ -18,10 +18,9 @@ from torch.nn.modules import module as module_hooks
 
 from revgnn.ops import grid
 from revgnn.stack.arguments import BlockArguments
-from revgnn.stack.execution import Execution
-from revgnn.stack.observation import Anchor, Lost, LostGradientError, blocks_to_observe
-from revgnn.stack.replay import Conditions
-from revgnn.stack.snapshot import Snapshot, modules_in
+from revgnn.stack.execution import Conditions, Execution
+from revgnn.stack.observation import Anchor, Lost, LostGradientError
+from revgnn.stack.snapshot import Snapshot, blocks_to_observe, modules_in
 
 
 class GradientSums:

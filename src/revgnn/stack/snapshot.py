@@ -8,6 +8,7 @@ values that were overwritten.
 from __future__ import annotations
 
 import operator
+import weakref
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from itertools import chain, islice, repeat
@@ -17,6 +18,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.utils import parametrize
 
+from revgnn.ops.dropout import DRAW_FROM_OWN
 from revgnn.stack.layers import AbstractLayer
 
 _INTERNAL = len(nn.Module().__dict__)
@@ -269,3 +271,42 @@ def trainable_parameters(roots: Iterable[nn.Module]) -> list[nn.Parameter]:
 def version(tensor: Tensor) -> int | None:
     """Return how often a tensor has been written to; None for a tensor made in inference mode, for which torch does not count."""
     return None if tensor.is_inference() else tensor._version
+
+
+# --- what is known of blocks --------------------------------------------------------------------------------------------------
+
+OBSERVED: tuple[weakref.WeakSet[nn.Module], weakref.WeakSet[nn.Module]] = (weakref.WeakSet(), weakref.WeakSet())
+"""Blocks that have been observed once, in evaluation and in training mode: a memo."""
+
+KEEP_TENSORS: weakref.WeakSet[nn.Module] = weakref.WeakSet()
+"""Blocks that kept a tensor with a graph after their evaluation."""
+
+
+def blocks_to_observe(blocks: Iterable[nn.Module], *, hooked: bool, compiled: bool) -> set[nn.Module]:
+    """Return the blocks with forward hooks, those that have kept tensors before, and those that were never observed in their mode.
+
+    Compiled modules are left out: their graph belongs to the compiler.
+
+    Args:
+        hooked, compiled: whether any module in the blocks has forward hooks, or is compiled; False saves time.
+    """
+    found = {b for b in blocks if b in KEEP_TENSORS or b not in OBSERVED[b.training] or (hooked and _has_hooks(b))}
+    return {b for b in found if not _is_compiled(b)} if compiled else found
+
+
+def _has_hooks(block: nn.Module) -> bool:
+    return any(m._forward_hooks or m._forward_pre_hooks for m in modules_in([block]))
+
+
+def _is_compiled(block: nn.Module) -> bool:
+    return any(m._compiled_call_impl is not None or type(m).__name__ == "OptimizedModule" for m in modules_in([block]))
+
+
+def all_draw_from_own(modules: list[nn.Module]) -> bool:
+    """Whether none of these modules can draw from torch's default generators: known classes, without hooks, not compiled."""
+    if not DRAW_FROM_OWN.issuperset(map(type, modules)):
+        return False
+    for m in modules:  # noqa: SIM110 (a generator costs as much again)
+        if m._forward_hooks or m._forward_pre_hooks or m._compiled_call_impl is not None:
+            return False
+    return True

@@ -10,16 +10,14 @@ import torch
 from torch import Tensor, nn
 
 from revgnn.ops import grid
-from revgnn.ops.dropout import all_draw_from_own
 from revgnn.stack.arguments import BlockArguments
 from revgnn.stack.backprop import Backprop
-from revgnn.stack.execution import Execution, blocks_to_protect_from, merge, split
+from revgnn.stack.execution import Conditions, Execution, blocks_to_protect_from, merge, split
 from revgnn.stack.host_access import HostDependent, StateRangeError
 from revgnn.stack.inverse import invert_layers
 from revgnn.stack.layers import AbstractLayer, AdditiveCoupling, Residual
-from revgnn.stack.replay import Conditions
 from revgnn.stack.reversible import Reversible
-from revgnn.stack.snapshot import frozen_statistics, modules_in, uncached_parametrizations
+from revgnn.stack.snapshot import all_draw_from_own, frozen_statistics, modules_in, uncached_parametrizations
 from revgnn.stack.strategy import GradientStrategy
 from revgnn.stack.tracing import recorded_value, refuse_tracing_with_gradients
 
