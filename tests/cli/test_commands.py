@@ -338,6 +338,7 @@ def test_a_run_whose_terminal_closes_saves(tmp_path: Path) -> None:
 
     child, terminal = pty.fork()
     if child == 0:  # the session leader of a new terminal, as in a window
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)  # the tests themselves may run under nohup
         environment = {**os.environ, "OMP_NUM_THREADS": "1", "TERM": "xterm"}
         words = ["train", GRAPH, *SMALL, "--set", "parts=3", "--epochs", "100000", "--out", str(tmp_path / "a")]
         os.execve(sys.executable, [sys.executable, "-m", "revgnn", *words], environment)

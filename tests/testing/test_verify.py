@@ -16,8 +16,8 @@ from revgnn.kernels import backends
 from revgnn.ops.aggregate import cpu as aggregate_kernels
 from revgnn.ops.grid import cpu as grid_kernels
 from revgnn.ops.norm_relu import cpu as norm_kernels
-from revgnn.testing import verify as module
-from revgnn.testing.verify import Check, checked_device, checks, verify
+from revgnn.testing.verify import Check, checked_device, checks, kernels, memory, verify
+from revgnn.testing.verify import run as runner
 
 CPU = torch.device("cpu")
 CHECKS = {check.name: check for check in checks(CPU)}
@@ -32,7 +32,7 @@ def _same_threads() -> Iterator[None]:
 
 def run(monkeypatch: pytest.MonkeyPatch, *names: str, options: tuple[str, ...] = ()) -> Result:
     """The command with these checks alone."""
-    monkeypatch.setattr(module, "checks", lambda device: [CHECKS[name] for name in names])
+    monkeypatch.setattr(runner, "checks", lambda device: [CHECKS[name] for name in names])
     return CliRunner().invoke(app, ["verify", "--device", "cpu", *options])
 
 
@@ -114,9 +114,9 @@ def sums_leave_the_grid(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def halves_are_computed_in_half(monkeypatch: pytest.MonkeyPatch) -> None:
-    propagate = module.propagate
+    propagate = kernels.propagate
     rounded = lambda t, *args, **kwargs: propagate(t * t.new_tensor(1.001), *args, **kwargs)  # noqa: E731
-    monkeypatch.setattr(module, "propagate", rounded)
+    monkeypatch.setattr(kernels, "propagate", rounded)
 
 
 def the_block_drops_its_residual(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -147,13 +147,13 @@ def blocks_draw_other_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def layers_are_stored(monkeypatch: pytest.MonkeyPatch) -> None:
-    network = module._network
-    monkeypatch.setattr(module, "_network", lambda *args: network(*args, gradient="backprop"))
+    network = memory.network
+    monkeypatch.setattr(memory, "network", lambda *args: network(*args, gradient="backprop"))
 
 
 def messages_are_built(monkeypatch: pytest.MonkeyPatch) -> None:
-    aggregate = module.aggregate
-    monkeypatch.setattr(module, "aggregate", lambda *args, **kwargs: aggregate(*args, backend="reference", **kwargs))
+    aggregate = memory.aggregate
+    monkeypatch.setattr(memory, "aggregate", lambda *args, **kwargs: aggregate(*args, backend="reference", **kwargs))
 
 
 def sums_depend_on_threads(monkeypatch: pytest.MonkeyPatch) -> None:

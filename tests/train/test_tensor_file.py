@@ -39,6 +39,19 @@ def test_round_trip_is_exact(path: Path) -> None:
         assert torch.equal(tensors[name], tensor)
 
 
+def test_weights_of_tied_layers_are_written_once(tmp_path: Path) -> None:
+    layer = torch.nn.Linear(64, 64)
+    tied, single = torch.nn.ModuleList([layer] * 50), torch.nn.ModuleList([layer])
+    for name, model in (("tied", tied), ("single", single)):
+        write_tensors(tmp_path / name, model.state_dict(), {})
+    names_of_layers = 50 * 2 * 64
+    assert (tmp_path / "tied").stat().st_size < (tmp_path / "single").stat().st_size + names_of_layers
+    tensors, _ = read_tensors(tmp_path / "tied")
+    fresh = torch.nn.ModuleList([torch.nn.Linear(64, 64)] * 50)
+    fresh.load_state_dict(tensors)
+    assert torch.equal(fresh[49].weight, layer.weight)
+
+
 def test_no_temporary_file_is_left(path: Path) -> None:
     assert [p.name for p in path.parent.iterdir()] == [path.name]
 

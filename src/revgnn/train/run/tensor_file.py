@@ -25,12 +25,17 @@ class CheckpointError(ValueError):
 def write_tensors(path: Path, tensors: Mapping[str, Tensor], note: Mapping[str, Any]) -> None:
     """Write tensors and a note that JSON can hold. The old file stays until the new one is complete.
 
+    A tensor with several names, as the weights of tied layers have, is written once.
+
     Raises:
         OSError: if the file cannot be written, as on a full disk. It names the file.
     """
-    packed = _without_shared_memory(tensors)
+    same = _other_names(tensors)
+    packed = _without_shared_memory({name: tensor for name, tensor in tensors.items() if name not in same})
     text = json.dumps(dict(note))
-    header = {"note": text, "checksum": str(_checksum(packed, text))}
+    header = {"note": text, "checksum": str(_checksum(packed, text, same))}
+    if same:
+        header["same"] = json.dumps(same)
     with replacing(path) as temporary:
         try:
             save_file(packed, temporary, metadata=header)
@@ -52,16 +57,17 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
             header = file.metadata() or {}
             # copied: what is read would be a map of the file, and reading it would end the process once the file is cut short
             tensors = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118  (not a mapping)
-        text = header["note"]
+        text, same = header["note"], json.loads(header.get("same", "{}"))
         if "checksum" in header:
-            expected, found = int(header["checksum"]), _checksum(tensors, text)
+            expected, found = int(header["checksum"]), _checksum(tensors, text, same)
         else:  # written when checksums did not cover names, shapes, dtypes and the note
             expected, found = int(header["crc32"]), _checksum_of_values(tensors)
-    except (SafetensorError, KeyError, ValueError, TypeError, RuntimeError) as error:
+        named_again = {name: tensors[first] for name, first in dict(same).items()}
+    except (SafetensorError, KeyError, ValueError, TypeError, RuntimeError, RecursionError) as error:
         raise CheckpointError(f"{path} is damaged or was not written by revgnn ({' '.join(str(error).split())}).") from None
     if found != expected:
         raise CheckpointError(f"{path} is damaged: its checksum does not match its content.")
-    return tensors, _read_note(text, path)
+    return tensors | named_again, _read_note(text, path)
 
 
 def _read_note(text: str, path: Path) -> dict[str, Any]:
@@ -74,8 +80,20 @@ def _read_note(text: str, path: Path) -> dict[str, Any]:
     return note
 
 
+def _other_names(tensors: Mapping[str, Tensor]) -> dict[str, str]:
+    """Return, for every name of a tensor that has an earlier name, that name."""
+    first: dict[tuple[object, ...], str] = {}
+    same = {}
+    for name, tensor in tensors.items():
+        if tensor.numel() > 1:
+            where = (tensor.device, tensor.data_ptr(), tensor.dtype, tensor.shape, tensor.stride())
+            if first.setdefault(where, name) != name:
+                same[name] = first[where]
+    return same
+
+
 def _without_shared_memory(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Return contiguous tensors on the CPU. Those that share memory, as in tied layers, are copied: the format refuses them."""
+    """Return contiguous tensors on the CPU. Those that share a part of their memory are copied: the format refuses them."""
     packed: dict[str, Tensor] = {}
     seen: set[int] = set()
     for name, tensor in tensors.items():
@@ -89,13 +107,14 @@ def _without_shared_memory(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return packed
 
 
-def _checksum(tensors: Mapping[str, Tensor], note: str) -> int:
-    """Return the CRC-32 of everything that is read: the note; names, dtypes, shapes and values of all tensors.
+def _checksum(tensors: Mapping[str, Tensor], note: str, same: Mapping[str, str]) -> int:
+    """Return the CRC-32 of everything that is read: the note; names, dtypes, shapes and values of all tensors; other names.
 
     safetensors itself finds a file that was cut short, but no changed byte.
     """
-    described = [[name, str(tensors[name].dtype), list(tensors[name].shape)] for name in sorted(tensors)]
-    return _checksum_of_values(tensors, zlib.crc32(json.dumps([note, described]).encode()))
+    described: list[object] = [[name, str(tensors[name].dtype), list(tensors[name].shape)] for name in sorted(tensors)]
+    text = json.dumps([note, described, same] if same else [note, described])
+    return _checksum_of_values(tensors, zlib.crc32(text.encode()))
 
 
 def _checksum_of_values(tensors: Mapping[str, Tensor], crc: int = 0) -> int:
