@@ -40,6 +40,7 @@ def test_data_and_plots_by_one_command(bench, capsys: pytest.CaptureFixture[str]
     assert {path: path.read_bytes() for path in figures} == figures
 
 
+@pytest.mark.slow
 def test_storing_grows_with_depth_and_reversing_does_not(bench):
     shape = ("--depths", "2", "24", "--peer-depths", "--groups-sweep", "--nodes", "400", "--edges", "500")
     assert bench("depth", "--quick", *shape) == 0
@@ -68,6 +69,7 @@ def test_what_a_stored_network_would_need():
     assert curves.expected_bytes(points[:1], 10_000) is None
 
 
+@pytest.mark.slow
 def test_a_stored_network_that_would_not_fit_is_left_out(bench, capsys: pytest.CaptureFixture[str]):
     shape = ("--depths", "1", "2", "40", "--peer-depths", "--groups-sweep", "--limit-gb", "0.001")
     assert bench("depth", "--quick", *shape) == 0
@@ -123,6 +125,7 @@ def test_the_reference_stands_before_and_after_every_turn():
     assert Stub.order == [112, 56, 56, 112, 112, 1001, *[112] * 5, 10_000, *[112] * 5]
 
 
+@pytest.mark.slow
 def test_interrupted(bench, interrupt_after: Callable[[int], None]):
     interrupt_after(9)  # all seven are watched, and two have had their turn
     with pytest.raises(KeyboardInterrupt):

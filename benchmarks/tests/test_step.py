@@ -45,6 +45,7 @@ def test_the_speed_up_that_counts_is_over_the_fastest():
     assert result["speed_up"]["PyG, raw"]["median"] == 4.0
 
 
+@pytest.mark.slow
 def test_without_peers_the_fastest_of_each_kind_takes_part(bench, monkeypatch: pytest.MonkeyPatch):
     tried = [Variant.of(text) for text in ("shared", "shared+EdgeIndex", "shared+storing", "raw", "raw+storing")]
     monkeypatch.setattr(step, "VARIANTS", tried)
@@ -74,6 +75,7 @@ def test_a_different_network_is_found(monkeypatch: pytest.MonkeyPatch):
         checks.check_same_network(Shape(16, 2, 2))
 
 
+@pytest.mark.slow
 def test_a_variant_that_computes_something_else_is_left_out(bench, monkeypatch: pytest.MonkeyPatch):
     right = Peer.gradients
 

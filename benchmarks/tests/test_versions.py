@@ -97,11 +97,13 @@ def test_a_folder_without_sources_is_refused(bench, tmp_path: Path):
         bench("versions", "--quick", "--old", str(tmp_path))
 
 
+@pytest.mark.slow
 def test_a_case_that_is_not_there_is_refused(bench):
     with pytest.raises(ValueError, match="no case contains 'speed'; the cases are: batch: step"):
         bench("versions", "--quick", "--old", str(ROOT), "--only", "speed")
 
 
+@pytest.mark.slow
 def test_a_process_that_dies_is_reported(tmp_path: Path):
     with pytest.raises(RuntimeError, match="the process of the old version ended with code 1"):
         process.Worker("old", ROOT, tmp_path / "missing.pt")

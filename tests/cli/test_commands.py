@@ -293,7 +293,14 @@ def test_bugs_are_not_reported_as_mistakes_of_the_user(monkeypatch: pytest.Monke
 def start(*words: object, folder: Path | None = None) -> subprocess.Popen[str]:
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE"}
     command = [sys.executable, "-u", "-m", "revgnn", *map(str, words)]
-    return subprocess.Popen(command, env=environment, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    return subprocess.Popen(command, env=environment, cwd=folder, text=True, preexec_fn=hear_signals, **pipes)
+
+
+def hear_signals() -> None:
+    """The tests themselves may run in the background or under nohup, where a process ignores what its children inherit."""
+    for number in (signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)
 
 
 def test_ctrl_c_saves_the_run_and_prints_how_to_continue(tmp_path: Path) -> None:
@@ -338,7 +345,7 @@ def test_a_run_whose_terminal_closes_saves(tmp_path: Path) -> None:
 
     child, terminal = pty.fork()
     if child == 0:  # the session leader of a new terminal, as in a window
-        signal.signal(signal.SIGHUP, signal.SIG_DFL)  # the tests themselves may run under nohup
+        hear_signals()
         environment = {**os.environ, "OMP_NUM_THREADS": "1", "TERM": "xterm"}
         words = ["train", GRAPH, *SMALL, "--set", "parts=3", "--epochs", "100000", "--out", str(tmp_path / "a")]
         os.execve(sys.executable, [sys.executable, "-m", "revgnn", *words], environment)

@@ -114,7 +114,8 @@ def test_a_system_that_does_not_tell_changes_nothing(machine: Path, monkeypatch:
 
 def test_a_training_on_a_busy_machine(tmp_path: Path) -> None:
     environment = {name: value for name, value in os.environ.items() if name not in waiting._CHOSEN_BY_USER}
-    words = ["train", "synthetic:nodes=240,degree=8", "--preset", "revgnn-7", "--epochs", "1", "-q", "--out", str(tmp_path / "a")]
+    network = ["--preset", "revgnn-7", "--set", "model.depth=2", "--set", "model.channels=8"]
+    words = ["train", "synthetic:nodes=240,degree=8", *network, "--epochs", "1", "-q", "--out", str(tmp_path / "a")]
     others = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in os.sched_getaffinity(0)]
     try:
         done = subprocess.run([sys.executable, "-m", "revgnn", *words], env=environment, capture_output=True, text=True, check=True)

@@ -57,7 +57,7 @@ def test_more_groups_need_less(batch: TrainingBatch) -> None:
     assert four.peak_bytes < two.peak_bytes
 
 
-@pytest.mark.parametrize("name", ["resgnn-64", "wt-resgnn-64"])
+@pytest.mark.parametrize("name", ["resgnn-64", pytest.param("wt-resgnn-64", marks=pytest.mark.slow)])
 def test_storing_every_layer_is_extrapolated_correctly(name: str, batch: TrainingBatch) -> None:
     checkpointed = step_memory(preset(name, depth=14), batch)
     stored = step_memory(preset(name, depth=14, gradient="backprop"), batch)

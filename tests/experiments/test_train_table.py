@@ -92,7 +92,7 @@ def test_resuming_a_finished_table_computes_nothing(table: Table, tmp_path: Path
     assert watch.started == []
 
 
-@pytest.mark.parametrize("stop_after", [1, 4, 6])
+@pytest.mark.parametrize("stop_after", [pytest.param(1, marks=pytest.mark.slow), pytest.param(4, marks=pytest.mark.slow), 6])
 def test_a_stopped_training_resumes_to_the_same_table(table: Table, tmp_path: Path, stop_after: int) -> None:
     """A run has four steps: stop in the first epoch of the first run, at its end, and in the second run."""
     unbroken = Watch().train(plan_table(table, out=tmp_path / "unbroken"))

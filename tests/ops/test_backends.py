@@ -21,6 +21,20 @@ CUDA = torch.cuda.is_available()
 needs_triton = pytest.mark.skipif(not backends.has_triton(), reason="triton is not installed")
 BACKENDS = ["cpu", pytest.param("gpu", marks=[needs_triton, *([pytest.mark.gpu] if CUDA else [])])]
 
+
+def marks_on_gpu(case: Case) -> list[pytest.MarkDecorator]:
+    """The interpreter of Triton takes many seconds an example: by default one reducer of `aggregate`."""
+    if CUDA:
+        return [needs_triton, pytest.mark.gpu]
+    is_short = case.operator != "aggregate" or case.variant.startswith("max")
+    return [needs_triton] if is_short else [needs_triton, pytest.mark.slow]
+
+
+EVERY_EXAMPLE = [
+    *((case, "cpu") for case in EXAMPLES),
+    *(pytest.param(case, "gpu", marks=marks_on_gpu(case)) for case in EXAMPLES),
+]
+
 pytestmark = pytest.mark.filterwarnings("ignore:.*encountered in:RuntimeWarning")  # NumPy, in the interpreter
 
 
@@ -79,8 +93,7 @@ def evaluate(problem: Problem, call: Op, backend: str) -> list[Tensor]:
     return [out, *torch.autograd.grad(out.square().sum(), list(leaves.values()))]
 
 
-@pytest.mark.parametrize("backend", BACKENDS)
-@pytest.mark.parametrize("case", EXAMPLES, ids=str)
+@pytest.mark.parametrize(("case", "backend"), EVERY_EXAMPLE, ids=str)
 def test_compiles_into_one_graph(case: Case, backend: str) -> None:
     problem = small_problem(case, backend)
 
@@ -108,8 +121,7 @@ class RecordOperators(TorchDispatchMode):
         return func(*args, **(kwargs or {}))
 
 
-@pytest.mark.parametrize("backend", BACKENDS)
-@pytest.mark.parametrize("case", EXAMPLES, ids=str)
+@pytest.mark.parametrize(("case", "backend"), EVERY_EXAMPLE, ids=str)
 def test_torch_is_told_what_the_operator_returns(case: Case, backend: str) -> None:
     problem = small_problem(case, backend)
     with RecordOperators() as record:

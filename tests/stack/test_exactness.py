@@ -36,7 +36,7 @@ def assert_exact(stack: Stack, x, *args, grads: bool = True, strategies=RECOMPUT
         outcome(stack, x, *args, **kwargs).assert_same(expected, grads=grads)
 
 
-@pytest.mark.parametrize("depth", [28, 112, 448, 1001])
+@pytest.mark.parametrize("depth", [28, 112, pytest.param(448, marks=pytest.mark.slow), 1001])
 def test_at_any_depth(depth: int, tolokers) -> None:
     strategies = RECOMPUTING if depth < 400 else [Reversible()]
     assert_exact(gen_stack(depth, 2, 8, dropout=0.1), torch.randn(300, 16), tolokers, strategies=strategies)

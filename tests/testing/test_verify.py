@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -18,6 +20,7 @@ from revgnn.ops.grid import cpu as grid_kernels
 from revgnn.ops.norm_relu import cpu as norm_kernels
 from revgnn.testing.verify import Check, checked_device, checks, kernels, memory, verify
 from revgnn.testing.verify import run as runner
+from revgnn.testing.verify.compile_ahead import compile_kernels
 
 CPU = torch.device("cpu")
 CHECKS = {check.name: check for check in checks(CPU)}
@@ -252,6 +255,33 @@ def test_a_device_that_is_not_there_is_refused(device: str) -> None:
     assert len(result.stderr.splitlines()) == 1
     with pytest.raises(ValueError, match=device):
         checked_device(device)
+
+
+@pytest.mark.parametrize(("processors", "started"), [(1, 0), (2, 1)])
+def test_kernels_are_compiled_ahead_by_a_second_process(processors: int, started: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    processes = []
+    popen = subprocess.Popen
+
+    def recorded(command: list[str], **settings: Any) -> Any:
+        process = popen(command, **settings)
+        if "compile_ahead" in str(command):  # others describe the machine
+            processes.append(process)
+        return process
+
+    monkeypatch.setattr(os, "cpu_count", lambda: processors)
+    monkeypatch.setattr(subprocess, "Popen", recorded)
+    run(monkeypatch, "advance, retreat", "half precision")
+    assert len(processes) == started
+    assert all(process.poll() is not None for process in processes)
+
+
+def test_what_is_compiled_ahead_is_what_the_checks_need(monkeypatch: pytest.MonkeyPatch) -> None:
+    order = []
+    named = [check._replace(run=lambda name=check.name: order.append(name)) for check in kernels.kernel_checks(CPU, "cpu")]
+    monkeypatch.setattr(kernels, "kernel_checks", lambda device, backend: named)
+    compile_kernels()
+    assert [check.name for check in named] == order[::-1]
+    assert set(order) < set(CHECKS)
 
 
 def test_checks_are_named_once() -> None:

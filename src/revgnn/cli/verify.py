@@ -11,6 +11,7 @@ import typer
 
 from revgnn.cli.options import AsJson
 from revgnn.cli.text import seconds_text
+from revgnn.cli.waiting import choose_waiting
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -29,6 +30,7 @@ def verify(device: VerifyDevice = "auto", as_json: AsJson = False) -> None:
     """Check kernels, exactness at depth, memory and threads on this machine. Exit code 1 if a check fails."""
     from rich.console import Console
 
+    choose_waiting()
     from revgnn.testing.verify import checked_device
     from revgnn.testing.verify import verify as run_checks
     from revgnn.train.run.environment import describe

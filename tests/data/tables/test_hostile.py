@@ -242,7 +242,7 @@ print(data.in_channels, (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - be
 """
 
 
-@pytest.mark.parametrize(("kind", "channels"), [("categorical", 101), ("ignored", 1)])
+@pytest.mark.parametrize(("kind", "channels"), [("categorical", 101), pytest.param("ignored", 1, marks=pytest.mark.slow)])
 def test_any_number_of_categories_needs_bounded_memory(tmp_path: Path, kind: str, channels: int) -> None:
     """300,000 categories in 300,000 rows would be 360 GB of inputs."""
     n = 300_000

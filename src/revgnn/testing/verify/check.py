@@ -33,6 +33,7 @@ class Check(NamedTuple):
         run: does it. What it raises counts as a failure.
         advice: what to do if it fails.
         claimed: whether revgnn promises it. Otherwise it is measured, and cannot fail.
+        compiles: whether most of its time goes to compiling, the first time.
     """
 
     name: str
@@ -40,6 +41,7 @@ class Check(NamedTuple):
     run: Callable[[], Measured]
     advice: str
     claimed: bool = True
+    compiles: bool = False
 
 
 Status = Literal["ok", "FAILED", "not claimed"]

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 
 import torch
 
 from revgnn.kernels import backends
 from revgnn.testing.verify.check import Check, Finding, Measured, Status
+from revgnn.testing.verify.compile_ahead import compiling_ahead
 from revgnn.testing.verify.depth import exactness_checks
 from revgnn.testing.verify.determinism import determinism_checks
 from revgnn.testing.verify.kernels import kernel_checks
@@ -29,18 +31,28 @@ def verify(device: torch.device | str = "cpu", *, on_start: Callable[[Check], ob
         ValueError: if there is no such device.
     """
     device = checked_device(device)
-    for check in checks(device):
-        if on_start is not None:
-            on_start(check)
-        start = time.perf_counter()
-        try:
-            found = check.run()
-        except Exception as error:  # a kernel that does not compile or launch raises anything
-            found = Measured("-", "-", f"{type(error).__name__}: {' '.join(str(error).split())[:600]}")
-        seconds = time.perf_counter() - start
-        status: Status = ("FAILED" if found.wrong else "ok") if check.claimed else "not claimed"
-        message = f"{found.wrong} What to do: {check.advice}" if status == "FAILED" else found.wrong
-        yield Finding(check.name, check.compared, found.worst, found.allowed, seconds, status, message)
+    to_run = checks(device)
+    with ExitStack() as ahead:
+        if sum(check.compiles for check in to_run) > 1:
+            ahead.enter_context(compiling_ahead(device))
+        for check in to_run:
+            if not check.compiles:
+                ahead.close()
+            if on_start is not None:
+                on_start(check)
+            yield _run(check)
+
+
+def _run(check: Check) -> Finding:
+    start = time.perf_counter()
+    try:
+        found = check.run()
+    except Exception as error:  # a kernel that does not compile or launch raises anything
+        found = Measured("-", "-", f"{type(error).__name__}: {' '.join(str(error).split())[:600]}")
+    seconds = time.perf_counter() - start
+    status: Status = ("FAILED" if found.wrong else "ok") if check.claimed else "not claimed"
+    message = f"{found.wrong} What to do: {check.advice}" if status == "FAILED" else found.wrong
+    return Finding(check.name, check.compared, found.worst, found.allowed, seconds, status, message)
 
 
 def checks(device: torch.device, backend: str | None = None) -> list[Check]:
