@@ -7,6 +7,9 @@ Ours and the peer have the same weights, and are called with the same `edge_inde
 gradients are compared; if one differs, nothing is timed. It also measures what is done once for a new `edge_index`: the conversion
 to a `Graph`, its self-loops, and its form by source.
 
+The last column is the time of the products of states and weights alone, one call of torch each. Both libraries need them, so that it
+bounds what can be gained.
+
 With 1,433 channels the input is a bag of words as Cora's: 18 ones a row, and no gradient of the input is asked for.
 """
 
@@ -83,6 +86,25 @@ def forward_and_backward(conv: nn.Module, x: Tensor, edges: Any) -> list[Tensor]
     return [out.detach(), *torch.autograd.grad(out.square().sum(), wanted)]
 
 
+def products(conv: nn.Module, x: Tensor) -> list[Callable[[], object]]:
+    """Return the products of states and weights of a layer, forward and backward, as calls."""
+    calls: list[Callable[[], object]] = []
+    linears = {name: module for name, module in conv.named_modules() if isinstance(module, nn.Linear)}
+    for name, module in linears.items():
+        is_first = module.in_features == x.shape[1] and "mlp" not in name
+        states = x.detach() if is_first else torch.randn(x.shape[0], module.in_features)
+        grad, weight = torch.randn(x.shape[0], module.out_features), module.weight.detach()
+        calls += [partial(torch.mm, states, weight.t()), partial(torch.mm, grad.t(), states)]
+        if not is_first or x.requires_grad:
+            calls.append(partial(torch.mm, grad, weight))
+    return calls
+
+
+def run_all(calls: Sequence[Callable[[], object]]) -> None:
+    for call in calls:
+        call()
+
+
 def check(contests: Mapping[str, Contest], x: Tensor, edge_index: Tensor) -> None:
     """Check that both libraries agree, in float64.
 
@@ -145,13 +167,14 @@ def measure(shape: Shape, args: argparse.Namespace) -> int:
     graph = Graph(graph.indptr, graph.src, validate=False)
     with harness.result_line("convolutions", {**shape._asdict(), "repeats": args.repeats}, args) as result:
         result["seconds"], result["once"] = {}, {}
-        total = args.repeats * (3 * len(contests) + 3)
+        total = args.repeats * (4 * len(contests) + 3)
         with harness.progress("convolutions", total, quiet=args.quick) as tick:
             for name, (ours, peer) in contests.items():
                 work = {
                     "edge_index": partial(forward_and_backward, ours, x, edge_index),
                     "Graph": partial(forward_and_backward, ours, x, graph),
                     "PyTorch Geometric": partial(forward_and_backward, peer, x, edge_index),
+                    "products": partial(run_all, products(ours, x)),
                 }
                 for warm_up in work.values():
                     warm_up()
@@ -175,6 +198,7 @@ def show(result: Mapping[str, Any]) -> str:
             name,
             *(milliseconds(found[key]) for key in (peer, "edge_index", "Graph")),
             harness.ratios(found[peer], found["Graph"]).text(2),
+            milliseconds(found["products"]),
         ]
         for name, found in result["seconds"].items()
     ]
@@ -184,7 +208,7 @@ def show(result: Mapping[str, Any]) -> str:
         [
             f"{shape}; forward and backward, milliseconds, median (range)",
             f"{result['cpu']}, {result['threads']} threads, torch {torch.__version__}, load average {result['load_average']:.1f}\n",
-            harness.table(["", peer, "revgnn, edge_index", "revgnn, Graph", f"{peer} / revgnn with a Graph"], rows),
+            harness.table(["", peer, "revgnn, edge_index", "revgnn, Graph", f"{peer} / revgnn with a Graph", "products"], rows),
             "",
             harness.table(["once for a new edge_index", "ms"], once),
         ]

@@ -19,7 +19,8 @@ def test_result_line(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None
     assert {"commit", "cpu", "threads", "nodes", "edges", "in_channels", "out_channels"} <= result.keys()
     assert result["seconds"].keys() == {"GCNConv", "SAGEConv", "GATConv", "GENConv"}
     for found in result["seconds"].values():
-        assert {name: len(seconds) for name, seconds in found.items()} == {"edge_index": 2, "Graph": 2, "PyTorch Geometric": 2}
+        measured = ("edge_index", "Graph", "PyTorch Geometric", "products")
+        assert {name: len(seconds) for name, seconds in found.items()} == dict.fromkeys(measured, 2)
     assert result["once"].keys() == {"conversion", "self-loops", "by source"}
     assert "200 nodes, 800 edges, 8 to 8 channels" in convolutions.show(result)
 
@@ -47,3 +48,12 @@ def test_a_wrong_value_gives_no_figures(
     assert convolutions.main(["--quick", "--results", str(tmp_path)]) == 1
     assert not list(tmp_path.rglob("*.jsonl"))
     assert f"{name}: the value differs" in capsys.readouterr().err
+
+
+def test_the_products_of_a_layer() -> None:
+    """A hidden layer has one forward and two backward for each map; the first layer has no gradient of its input."""
+    hidden, first = convolutions.Shape(50, 80, 8, 8), convolutions.Shape(50, 80, convolutions.BAG_OF_WORDS, 16)
+    for shape, expected in ((hidden, {"GCNConv": 3, "SAGEConv": 6, "GENConv": 6}), (first, {"GCNConv": 2, "SAGEConv": 4})):
+        x, _ = convolutions.make_inputs(shape)
+        for name, count in expected.items():
+            assert len(convolutions.products(convolutions.layers(shape)[name].ours, x)) == count, name

@@ -20,6 +20,7 @@ from torch_geometric import EdgeIndex
 
 import revgnn
 from revgnn.graph import Graph
+from revgnn.interop import pyg_state_dict
 from revgnn.nn.base import AbstractConv
 from revgnn.testing import awkward_graphs
 
@@ -550,3 +551,24 @@ def test_gen_loads_a_state_dict_of_pyg_and_its_own(options: dict[str, Any]) -> N
     again = nn.ModuleList([revgnn.GENConv(5, 4, **options)])
     again.load_state_dict(before)
     assert all(torch.equal(t, before[key]) for key, t in again.state_dict().items())
+    exported, wanted = pyg_state_dict(ours), peer.state_dict()
+    assert {key: t.shape for key, t in exported.items()} == {key: t.shape for key, t in wanted.items()}
+    assert all(torch.equal(t, wanted[key]) for key, t in exported.items())
+    peer.load_state_dict(exported)
+
+
+def test_what_pyg_does_not_have_is_not_exported() -> None:
+    with pytest.raises(ValueError, match="aggr='softmax-sum' has a power of the degree"):
+        pyg_state_dict(revgnn.GENConv(4, 4, aggr="softmax-sum"))
+
+
+def test_export_of_a_whole_network() -> None:
+    def network(library: Any) -> nn.Module:
+        convs = [library.GENConv(4, 4, learn_t=True), library.GCNConv(4, 8), library.GATConv(8, 2, heads=2), library.SAGEConv(4, 3)]
+        return nn.Sequential(nn.Linear(3, 4), nn.ModuleList(convs))
+
+    ours, peer = network(revgnn), network(pyg)
+    peer.load_state_dict(pyg_state_dict(ours))
+    ours_again = network(revgnn)
+    ours_again.load_state_dict(peer.state_dict())
+    assert all(torch.equal(t, ours.state_dict()[key]) for key, t in ours_again.state_dict().items())

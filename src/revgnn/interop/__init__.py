@@ -10,13 +10,15 @@ if TYPE_CHECKING:
     from revgnn.interop.conversion import convert
     from revgnn.interop.group_add_rev import GroupAddRev
     from revgnn.interop.official import OfficialError, export_official, import_official
+    from revgnn.interop.pyg_weights import pyg_state_dict
 
-__all__ = ["GroupAddRev", "OfficialError", "convert", "export_official", "import_official"]
+__all__ = ["GroupAddRev", "OfficialError", "convert", "export_official", "import_official", "pyg_state_dict"]
 
 _HOMES = {
     "revgnn.interop.conversion": ("convert",),
     "revgnn.interop.group_add_rev": ("GroupAddRev",),
     "revgnn.interop.official": ("OfficialError", "export_official", "import_official"),
+    "revgnn.interop.pyg_weights": ("pyg_state_dict",),
 }
 
 __getattr__, __dir__ = lazy_names(__name__, _HOMES)

@@ -335,28 +335,45 @@ class GENConv(AbstractConv):
                 state_dict[prefix + ours] = tensor.reshape(()) if ours in ("learned", "scale") else tensor
         super()._load_from_state_dict(state_dict, prefix, *args)
 
+    def names_in_pyg(self) -> dict[str, str]:
+        """Return the names of this layer's tensors in PyTorch Geometric's GENConv, by ours.
+
+        Raises:
+            ValueError: if PyTorch Geometric's layer has no such tensor: the power of the degree.
+        """
+        if self.degree is not None:
+            raise ValueError(f"aggr={self.aggr!r} has a power of the degree, which PyTorch Geometric's GENConv does not have.")
+        # without a norm, a hidden layer of theirs has three parts as ours
+        hidden = 0 if len(self.mlp) == 1 or isinstance(self.mlp[1], nn.Identity) else len(self.mlp) // 3
+        learned = "aggr_module.p" if "power" in self.aggregation else "aggr_module.t"
+        ours = {name: name for name in self.state_dict()}
+        ours |= {name: theirs for theirs, name in _renamed(hidden).items() if name in ours}
+        return ours | ({"learned": learned} if self.learned is not None else {})
+
     def __repr__(self) -> str:
         return f"GENConv({self.in_channels}, {self.out_channels}, aggr={self.aggr})"
 
 
 def _names_of_pyg(mlp: MLP, state_dict: dict[str, Any], prefix: str) -> dict[str, str]:
-    """Return our names of the tensors in a `state_dict` of PyTorch Geometric's GENConv, by theirs.
+    """Return our names of the tensors in a `state_dict` of PyTorch Geometric's GENConv, by theirs."""
+    hidden = len(mlp) // 3
+    is_theirs = f"{prefix}mlp.{4 * hidden}.weight" in state_dict
+    return {"aggr_module.t": "learned", "aggr_module.p": "learned", **_renamed(hidden if is_theirs else 0)}
+
+
+def _renamed(hidden: int) -> dict[str, str]:
+    """Return our names of the tensors that have others in PyTorch Geometric's GENConv, by theirs, for an MLP of hidden layers.
 
     Between two linear layers they have norm, ReLU and dropout, where we have norm and ReLU, the norm an identity if there is none.
     """
-    names = {
-        "aggr_module.t": "learned",
-        "aggr_module.p": "learned",
+    tensors = ("weight", "bias", "running_mean", "running_var", "num_batches_tracked")
+    moved = [(4 * n + m, 3 * n + m) for n in range(1, hidden + 1) for m in range(2)]
+    return {
         "msg_norm.scale": "scale",
         "lin_edge.weight": "edge.weight",
         "lin_edge.bias": "edge.bias",
+        **{f"mlp.{theirs}.{tensor}": f"mlp.{ours}.{tensor}" for theirs, ours in moved for tensor in tensors},
     }
-    hidden = len(mlp) // 3
-    if hidden and f"{prefix}mlp.{4 * hidden}.weight" in state_dict:
-        tensors = ("weight", "bias", "running_mean", "running_var", "num_batches_tracked")
-        moved = [(4 * n + m, 3 * n + m) for n in range(1, hidden + 1) for m in range(2)]
-        names |= {f"mlp.{theirs}.{tensor}": f"mlp.{ours}.{tensor}" for theirs, ours in moved for tensor in tensors}
-    return names
 
 
 def _limits(clamp_power: bool | None, p: float, *, learned: bool) -> tuple[float, float] | None:

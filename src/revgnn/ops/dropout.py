@@ -9,11 +9,13 @@ then numbers come from the default generator of the device.
 from __future__ import annotations
 
 import threading
-from typing import Any, Protocol
+from typing import Protocol, TypeVar
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+_Class = TypeVar("_Class", bound=type[nn.Module])
 
 
 class Generators(Protocol):
@@ -69,7 +71,7 @@ DRAW_FROM_OWN: set[type[nn.Module]] = {
 """Classes of modules that draw no random numbers, or only from `generator_for`."""
 
 
-def draws_from_own(cls: Any) -> Any:
+def draws_from_own(cls: _Class) -> _Class:
     """Class decorator for a module that draws no random numbers but from `generator_for`."""
     DRAW_FROM_OWN.add(cls)
     return cls
