@@ -7,7 +7,7 @@ Ours and the peer have the same weights, and are called with the same `edge_inde
 gradients are compared; if one differs, nothing is timed. It also measures what is done once for a new `edge_index`: the conversion
 to a `Graph`, its self-loops, and its form by source.
 
-The last column is the time of the products of states and weights alone, one call of torch each. Both libraries need them, so that it
+The last column is the time of the products of states and weights alone, one call of torch each. Both libraries need them, so it
 bounds what can be gained.
 
 With 1,433 channels the input is a bag of words as Cora's: 18 ones a row, and no gradient of the input is asked for.
