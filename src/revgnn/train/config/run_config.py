@@ -201,8 +201,11 @@ class RunConfig(Section):
             paths: whether the paths of files with data count. By default they do not: files move, and a run knows their content.
         """
         identity = _identity_with_paths if paths else _identity
-        ours, theirs = identity(self.flat()), identity(other.flat())
-        return {key: (ours.get(key), theirs.get(key)) for key in {**ours, **theirs} if ours.get(key) != theirs.get(key)}
+        settings, others = self.flat(), other.flat()
+        ours, theirs = identity(settings), identity(others)
+        changed = [key for key in {**ours, **theirs} if ours.get(key) != theirs.get(key)]
+        # the number of epochs is part of one run and not of another, according to its schedule
+        return {key: (settings.get(key), others.get(key)) for key in changed if settings.get(key) != others.get(key)}
 
     @property
     def digest(self) -> str:
