@@ -205,7 +205,7 @@ class RunConfig(Section):
         ours, theirs = identity(settings), identity(others)
         changed = [key for key in {**ours, **theirs} if ours.get(key) != theirs.get(key)]
         # the number of epochs is part of one run and not of another, according to its schedule
-        return {key: (settings.get(key), others.get(key)) for key in changed if settings.get(key) != others.get(key)}
+        return {key: (ours.get(key), theirs.get(key)) for key in changed if settings.get(key) != others.get(key)}
 
     @property
     def digest(self) -> str:
