@@ -289,6 +289,36 @@ def test_a_second_derivative_is_refused() -> None:
         grad.sum().backward()
 
 
+@pytest.mark.parametrize("how", [Sum(), Mean()], ids=str)
+def test_an_infinite_gradient_stays_with_the_messages_it_belongs_to(how: Sum | Mean) -> None:
+    """Nodes without messages above zero pass nothing on, whatever comes back to them."""
+    graph = Graph.from_edge_index(torch.tensor([[0, 1, 2], [1, 2, 2]]), 4, torch.ones(3, 3))
+    leaves = inputs(graph, 7, edges=True, param=False)
+    x, bias = (leaves[name].float().requires_grad_() for name in ("x", "bias"))
+    with torch.no_grad():
+        x[0] = -1e6  # its message is zero: nodes 0, 1 and 3 receive none above it
+    edge_attr, weight = leaves["edge_attr"].float(), leaves["weight"].float()
+    upstream = torch.ones(4, 7)
+    upstream[[0, 1, 3]] = torch.inf
+    found = []
+    for backend in ("cpu", "reference"):
+        out = aggregate(x, graph, edge_attr, weight, bias, how=how, backend=backend)
+        found.append(torch.autograd.grad(out, (x, bias), upstream))
+    for ours, wanted in zip(*found, strict=True):
+        assert wanted.isfinite().all()
+        torch.testing.assert_close(ours, wanted)
+
+
+def test_the_bias_of_many_edges_is_counted_not_added_up() -> None:
+    """A node with n messages above zero gives n times its gradient, rounded once: 0.1 summed 3,001 times is off in float32."""
+    n = 3_001
+    graph = Graph.from_edge_index(torch.stack([torch.arange(n), torch.zeros(n, dtype=torch.int64)]), n, torch.zeros(n, 3))
+    bias = torch.zeros(7, requires_grad=True)
+    out = aggregate(torch.ones(n, 7), graph, graph.edge_attr, torch.ones(3, 7), bias, how=Sum(), backend="cpu")
+    (grad,) = torch.autograd.grad(out, bias, torch.full((n, 7), 0.1))
+    assert torch.equal(grad, (torch.full((7,), 0.1).double() * n).float())
+
+
 # --- bad input ---------------------------------------------------------------------------------------------------------------
 
 

@@ -39,18 +39,7 @@ class Fault(NamedTuple):
     kinds: tuple[str, ...]
 
 
-def sums_edges(operator: str) -> bool:
-    return operator.endswith(", edges") and not operator.startswith("max")
-
-
 FAULTS = {
-    "bias": Fault(
-        "the gradient of the bias of many edges is off by more than twice plain torch's error",
-        lambda operator, kind, graph, name: name == "gradient of bias" and sums_edges(operator),
-        drawn_edges(100, 300, max_nodes=6),
-        ("sum, edges", "mean, edges"),
-        ("normal", "ties", "sparse"),
-    ),
     "exponent": Fault(
         "the gradient of the exponent of a clamped power mean is off by more than twice plain torch's error",
         lambda operator, kind, graph, name: name == "gradient of param" and operator == "power clamped, edges",

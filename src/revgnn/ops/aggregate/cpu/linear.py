@@ -21,11 +21,13 @@ from revgnn.kernels.cpu.simd import (
     greater,
     load,
     load_rows,
+    mul,
     relu,
     repeat,
     select,
     splat,
     store,
+    widen,
 )
 from revgnn.ops.aggregate.contract import Inputs, Saved, Spec
 from revgnn.ops.aggregate.cpu.by_destination import by_destination_arguments, flush, scatter, walk_by_destination
@@ -82,27 +84,30 @@ def sum_backward_by_destination(C: int, K: int, wants_weight: bool, wants_featur
             for c in range(args.channel + tile * C, args.channel + args.tiles * C, args.step):
                 start, sums = part * num_rows * padded + c, part * K * stride + c
                 bias, zero, encoder = load(args.bias, c, C), splat(dtype(0), C), load_rows(args.weight, c, stride, C, K)
-                outer, pending = repeat(zero, K), 0
+                outer, pending, one = repeat(zero, K), 0, splat(dtype(1), C)
                 for i in range(begin, end):
-                    g = load(grad, i * stride + c, C)
+                    g, positive = load(grad, i * stride + c, C), zero
                     if mean:
                         g = div(g, splat(dtype(indptr[i + 1] - indptr[i]), C))
                     for first in range(indptr[i], indptr[i + 1], CHUNK):
-                        stop, sum_of_all = min(first + CHUNK, indptr[i + 1]), zero
+                        stop = min(first + CHUNK, indptr[i + 1])
                         for e in range(first, stop):
                             j, ahead = np.int64(src[e]), np.int64(src[min(e + AHEAD, last)])
                             prefetch_row(partial_x, ahead, padded, start, C, LINE)
                             prefetch_row(x, ahead, stride, c, C, LINE)
                             before = encoded(x, j * stride + c, features, e, encoder, bias, C, K)
                             gradient = select(greater(before, zero), g, zero)
-                            sum_of_all = add(sum_of_all, gradient)
+                            positive = add(positive, select(greater(before, zero), one, zero))
                             outer = scatter(
                                 gradient, e, partial_x, start + j * padded, features, outer, encoder, grad_features,
                                 wants_weight, wants_features, C, K,
                             )  # fmt: skip
-                        add_rows(args.partial_bias, part * stride + c, stride, repeat(sum_of_all, 1))
                         if wants_weight:
                             outer, pending = flush(outer, pending + stop - first, partial_weight, sums, stride, zero, K)
+                    # The messages above zero of a row all have the gradient g: their number is exact, a sum of theirs would not be.
+                    count, none = widen(positive), splat(0.0, C)
+                    shared = select(greater(count, none), mul(count, widen(g)), none)  # g may be infinite where there are none
+                    add_rows(args.partial_bias, part * stride + c, stride, repeat(shared, 1))
                 if wants_weight:
                     add_rows(partial_weight, sums, stride, outer)
 
