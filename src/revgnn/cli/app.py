@@ -8,6 +8,7 @@ import typer
 
 from revgnn._version import __version__
 from revgnn.cli import (
+    config,
     correlate,
     datasets,
     evaluate,
@@ -24,7 +25,6 @@ from revgnn.cli.errors import Commands
 app = typer.Typer(
     cls=Commands,
     help="Train very deep graph neural networks in memory that does not grow with depth.",
-    add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -35,6 +35,7 @@ app.command("predict")(predict.predict)
 app.command("correlate")(correlate.correlate)
 app.command("datasets")(datasets.datasets)
 app.command("presets")(presets.presets)
+app.command("config")(config.config)
 app.command("paper")(paper.paper)
 app.command("verify")(verify.verify)
 app.command("import-official")(import_official.import_official)
