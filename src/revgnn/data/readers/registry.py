@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from revgnn.data.readers import (
+    graphml,
     npz,
     ogb,
     pyg,
@@ -30,6 +31,7 @@ FORMATS: tuple[Format, ...] = (
     shchur.FORMAT,
     npz.FORMAT,
     pyg_data.FORMAT,
+    graphml.FORMAT,
 )
 """Where several fit, the first is meant: those that look into a file stand before those that go by its name."""
 
