@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from revgnn.data.readers import (
+    gexf,
     graphml,
     npz,
     ogb,
@@ -32,6 +33,7 @@ FORMATS: tuple[Format, ...] = (
     npz.FORMAT,
     pyg_data.FORMAT,
     graphml.FORMAT,
+    gexf.FORMAT,
 )
 """Where several fit, the first is meant: those that look into a file stand before those that go by its name."""
 
