@@ -6,6 +6,7 @@ from pathlib import Path
 
 from revgnn.data.readers import (
     gexf,
+    gml,
     graphml,
     npz,
     ogb,
@@ -34,6 +35,7 @@ FORMATS: tuple[Format, ...] = (
     pyg_data.FORMAT,
     graphml.FORMAT,
     gexf.FORMAT,
+    gml.FORMAT,
 )
 """Where several fit, the first is meant: those that look into a file stand before those that go by its name."""
 
