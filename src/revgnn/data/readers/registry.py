@@ -10,6 +10,7 @@ from revgnn.data.readers import (
     graphml,
     npz,
     ogb,
+    pajek,
     pyg,
     pyg_data,
     shchur,
@@ -36,6 +37,7 @@ FORMATS: tuple[Format, ...] = (
     graphml.FORMAT,
     gexf.FORMAT,
     gml.FORMAT,
+    pajek.FORMAT,
 )
 """Where several fit, the first is meant: those that look into a file stand before those that go by its name."""
 
