@@ -8,6 +8,7 @@ from revgnn.data.readers import (
     gexf,
     gml,
     graphml,
+    node_link,
     npz,
     ogb,
     pajek,
@@ -38,6 +39,7 @@ FORMATS: tuple[Format, ...] = (
     gexf.FORMAT,
     gml.FORMAT,
     pajek.FORMAT,
+    node_link.FORMAT,
 )
 """Where several fit, the first is meant: those that look into a file stand before those that go by its name."""
 
