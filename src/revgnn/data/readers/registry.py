@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from revgnn.data.readers import (
+    edge_list,
     gexf,
     gml,
     graphml,
@@ -40,6 +41,7 @@ FORMATS: tuple[Format, ...] = (
     gml.FORMAT,
     pajek.FORMAT,
     node_link.FORMAT,
+    edge_list.FORMAT,
 )
 """Where several fit, the first is meant: those that look into a file stand before those that go by its name."""
 
