@@ -9,12 +9,14 @@ from revgnn.data.readers import (
     gexf,
     gml,
     graphml,
+    matrix_market,
     node_link,
     npz,
     ogb,
     pajek,
     pyg,
     pyg_data,
+    scipy_npz,
     shchur,
 )
 from revgnn.data.readers.format import Format
@@ -33,6 +35,7 @@ FORMATS: tuple[Format, ...] = (
     pyg.FORMAT,
     ogb.FORMAT,
     pyg_data.FOLDER,
+    scipy_npz.FORMAT,
     shchur.FORMAT,
     npz.FORMAT,
     pyg_data.FORMAT,
@@ -42,6 +45,7 @@ FORMATS: tuple[Format, ...] = (
     pajek.FORMAT,
     node_link.FORMAT,
     edge_list.FORMAT,
+    matrix_market.FORMAT,
 )
 """Where several fit, the first is meant: those that look into a file stand before those that go by its name."""
 
