@@ -10,6 +10,7 @@ from revgnn.data.readers import (
     gml,
     graphml,
     matrix_market,
+    metis,
     node_link,
     npz,
     ogb,
@@ -46,6 +47,7 @@ FORMATS: tuple[Format, ...] = (
     node_link.FORMAT,
     edge_list.FORMAT,
     matrix_market.FORMAT,
+    metis.FORMAT,
 )
 """Where several fit, the first is meant: those that look into a file stand before those that go by its name."""
 
