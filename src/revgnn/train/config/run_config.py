@@ -238,7 +238,7 @@ def _digest(identity: Mapping[str, Any]) -> str:
 def _identity(flat: Mapping[str, Any]) -> dict[str, Any]:
     """Return `_identity_with_paths` with "a path" for the paths of data: where a file lies makes no other run."""
     identity = _identity_with_paths(flat)
-    for key in ("data.name", "data.node_features", "data.edges", "data.graph_file"):
+    for key in ("data.name", "data.node_features", "data.edges", "data.graph_file", "data.label_file"):
         if isinstance(value := identity.get(key), str) and is_path(value):
             identity[key] = "a path"
     return identity
