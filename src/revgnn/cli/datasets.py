@@ -40,4 +40,6 @@ def _list_formats(as_json: bool) -> None:
     if as_json:
         typer.echo(json.dumps(entries, indent=2))
         return
-    typer.echo(table(columns, [(row["name"], " ".join(row["endings"]) or "a folder", row["holds"]) for row in entries]))
+    endings = [[ending for ending in entry.endings if not ending.endswith(".gz")] for entry in FORMATS]
+    rows = [(entry.name, " ".join(plain) or "a folder", entry.holds) for entry, plain in zip(FORMATS, endings, strict=True)]
+    typer.echo(table(columns, rows))

@@ -14,6 +14,7 @@ from torch_geometric.datasets import LINKXDataset
 from torch_geometric.io import read_npz as read_npz_of_pyg
 
 from revgnn.data import NodeDataset, load
+from revgnn.data.readers.mat5 import read_mat5
 from tests.data.readers.graphs import refuse
 
 
@@ -155,6 +156,26 @@ def test_damaged_mat(tmp_path: Path, arrays: dict[str, Any], message: str) -> No
     scipy.io.savemat(tmp_path / "a.mat", arrays)
     with pytest.raises(ValueError, match=message):
         load(str(tmp_path / "a.mat"))
+
+
+@pytest.mark.parametrize("compress", [False, True])
+def test_mat_files_hold_what_scipy_reads(tmp_path: Path, compress: bool) -> None:
+    rng = np.random.default_rng(0)
+    arrays: dict[str, Any] = {
+        f"a_{dtype}": rng.integers(0, 100, (5, 3)).astype(dtype) for dtype in ("u1", "i2", "i4", "i8", "f4", "f8")
+    }
+    arrays |= {"small": np.array([[7]]), "empty": np.zeros((0, 4)), "deep": rng.random((2, 3, 4)), "text": "abc", "cell": {"a": 1}}
+    arrays |= {"sparse": facebook()["A"], "none": scipy.sparse.csc_matrix((4, 4))}
+    scipy.io.savemat(tmp_path / "a.mat", arrays, do_compression=compress)
+    names, found = read_mat5(tmp_path / "a.mat", set(arrays) - {"text", "cell"})
+    expected = scipy.io.loadmat(tmp_path / "a.mat")
+    assert names == list(arrays)
+    for name, value in found.items():
+        other = expected[name]
+        assert value.dtype == other.dtype
+        assert value.shape == other.shape
+        assert (abs(value - other).nnz == 0) if scipy.sparse.issparse(value) else np.array_equal(value, other)
+    assert len(found) == len(arrays) - 2
 
 
 def test_a_mat_file_cut_off(tmp_path: Path) -> None:

@@ -211,6 +211,16 @@ def test_nothing_in_a_file_is_executed(tmp_path: Path) -> None:
     assert not sprung.exists()
 
 
+def test_what_others_have_allowed_stays_allowed(tmp_path: Path) -> None:
+    before = torch.serialization.get_safe_globals()
+    torch.save(graph(), tmp_path / "a.pt")
+    load(str(tmp_path / "a.pt"))
+    load("pyg:KarateClub")
+    after = torch.serialization.get_safe_globals()
+    assert Data in before
+    assert set(map(str, before)) == set(map(str, after))
+
+
 def test_a_class_of_the_users_own_is_refused(tmp_path: Path) -> None:
     class_of_user = type("Mine", (Data,), {"__module__": "tests.data.readers.test_pyg"})
     globals()["Mine"] = class_of_user

@@ -24,7 +24,8 @@ MAX_LINE_BYTES = 1 << 20
 
 _BLOCK = 8 << 20
 _COMMENT = re.compile(rb"(?m)^[ \t]*[#%].*$")
-_SPACES = re.compile(rb"(?m)^[ \t]+|[ \t\r]+$|[ \t]+")
+_SPACES = re.compile(rb" {2,}")
+_AROUND = re.compile(rb"(?m)^[ \t]+|[ \t\r]+$")
 _COMMAS = re.compile(rb"[ \t]*,[ \t]*")
 _NAMES = (
     ("source", "target"),
@@ -175,17 +176,21 @@ class _Lines(io.RawIOBase):
                 text += newline
                 if b"#" in text or b"%" in text:
                     text = _COMMENT.sub(b"", text)
-                text = _COMMAS.sub(b",", text) if commas else text
-                if text:
-                    yield _SPACES.sub(_one_space, text)
+                if text := _plain_cells(text, commas):
+                    yield text
                 if not block:
                     return
 
 
-def _one_space(match: re.Match[bytes]) -> bytes:
-    at_start = match.start() == 0 or match.string[match.start() - 1] == 10
-    at_end = match.end() == len(match.string) or match.string[match.end()] == 10
-    return b"" if at_start or at_end else b" "
+def _plain_cells(text: bytes, commas: bool) -> bytes:
+    """Return whole lines with one comma, or one space, between cells and none around them."""
+    text = text.replace(b"\r\n", b"\n")
+    if commas:
+        return _AROUND.sub(b"", _COMMAS.sub(b",", text))
+    text = text.replace(b"\t", b" ")
+    if b"  " in text:
+        text = _SPACES.sub(b" ", text)
+    return text.replace(b"\n ", b"\n").replace(b" \n", b"\n").strip(b" ")
 
 
 def _bad_line(path: Path, count: int, commas: bool, reason: str) -> str:

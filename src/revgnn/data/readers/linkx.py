@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import struct
+import zlib
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from revgnn.data.readers.format import Arrays, Format
+from revgnn.data.readers.mat5 import read_mat5
 from revgnn.data.readers.text_file import unreadable
 
 _FACEBOOK = ("A", "local_info")
 _PLAIN = ("edge_index", "node_feat", "label")
-_ZLIB_RATIO = 1032
 
 
 def read_linkx(path: Path) -> Arrays:
@@ -24,21 +26,16 @@ def read_linkx(path: Path) -> Arrays:
     Raises:
         ValueError: in one line, if it cannot be read or holds other variables.
     """
-    import scipy.io
-
-    if not path.is_file():
-        raise ValueError(f"there is no file {path}.")
     try:
-        found = {name: shape for name, shape, _ in scipy.io.whosmat(str(path))}
-        wanted = _FACEBOOK if set(_FACEBOOK) <= set(found) else _PLAIN if set(_PLAIN) <= set(found) else ()
-        if any(np.prod([float(n) for n in found[name]]) > _ZLIB_RATIO * path.stat().st_size for name in wanted if name != "A"):
-            raise ValueError("its directory promises more numbers than the file can hold")
-        stored: dict[str, Any] = scipy.io.loadmat(str(path), variable_names=wanted) if wanted else {}
-    except Exception as error:  # how the file is damaged decides which comes
+        names, stored = read_mat5(path, (*_FACEBOOK, *_PLAIN))
+    except FileNotFoundError:
+        raise ValueError(f"there is no file {path}.") from None
+    except (ValueError, TypeError, IndexError, OSError, zlib.error, struct.error) as error:
         raise unreadable(path, FORMAT.name, error) from None
+    wanted = next((fields for fields in (_FACEBOOK, _PLAIN) if set(fields) <= set(stored)), ())
     if not wanted:
         raise ValueError(
-            f"{path} holds {', '.join(list(found)[:10]) or 'nothing'}; expected {' and '.join(_FACEBOOK)}, or "
+            f"{path} holds {', '.join(names[:10])[:200] or 'nothing'}; expected {' and '.join(_FACEBOOK)}, or "
             f"{', '.join(_PLAIN)}. Save other arrays as .npz (docs/data.md)."
         )
     try:
@@ -48,7 +45,6 @@ def read_linkx(path: Path) -> Arrays:
 
 
 def _facebook(stored: dict[str, Any]) -> Arrays:
-    stored["A"].check_format(full_check=True)
     adjacency = stored["A"].tocsr().tocoo()
     info = np.asarray(stored["local_info"]).astype(np.int64)
     if info.ndim != 2 or info.shape[1] < 2 or adjacency.shape != (len(info), len(info)):

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -130,17 +131,22 @@ def _processed(folder: Path) -> list[Path]:
     return sorted(path for path in (folder / "processed").glob("*.pt") if path.name not in _NOT_DATA)
 
 
-def containers() -> list[Any]:
-    """Return the classes of PyTorch Geometric that may stand in a file."""
+@contextmanager
+def containers_allowed() -> Iterator[None]:
+    """Let torch's restricted loader read the containers of PyTorch Geometric."""
     from torch_geometric.data import Data, HeteroData, data, storage
 
     attributes = [data.DataTensorAttr, data.DataEdgeAttr]
-    return [Data, HeteroData, *attributes, storage.BaseStorage, storage.NodeStorage, storage.EdgeStorage, storage.GlobalStorage]
+    stores = [storage.BaseStorage, storage.NodeStorage, storage.EdgeStorage, storage.GlobalStorage]
+    # Leaving torch's context takes away all that it was given, also what others have allowed before.
+    known = torch.serialization.get_safe_globals()
+    with torch.serialization.safe_globals([cls for cls in (Data, HeteroData, *attributes, *stores) if cls not in known]):
+        yield
 
 
 def _load(path: Path) -> Any:
     try:
-        with torch.serialization.safe_globals(containers()):
+        with containers_allowed():
             return torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise ValueError(f"there is no file {path}.") from None

@@ -73,7 +73,7 @@ def read_tables(
     if node_table.num_rows == 0:
         raise ValueError(f"{files.nodes} has no rows, so there is no node to train on.")
     spec_is_new = not files.spec.is_file()
-    found = _found_spec(files, contents, options) if spec_is_new else _known_spec(files, node_table, edge_table)
+    found = _found_spec(files, contents, options) if spec_is_new else _known_spec(files, contents)
     spec = _changed(found, options)
     labels = _fit_labels(spec, node_table, files.nodes, contents.advice)
     nodes = _read_nodes(node_table, spec, files.nodes, labels, drop=drop, needs_labels=True)
@@ -175,8 +175,9 @@ def _found_spec(files: TableFiles, contents: GraphTables, options: TableOptions)
     )
 
 
-def _known_spec(files: TableFiles, nodes: pa.Table, edges: pa.Table) -> GraphSpec:
+def _known_spec(files: TableFiles, contents: GraphTables) -> GraphSpec:
     """Return the use of columns that the user's file describes; it must name the columns of these tables."""
+    nodes, edges = contents.nodes, contents.edges
     spec = read_spec(files.spec)
     base = files.spec.parent
     for table, named, given in (("nodes", spec.nodes_file, files.nodes), ("edges", spec.edges_file, files.edges)):
@@ -186,7 +187,7 @@ def _known_spec(files: TableFiles, nodes: pa.Table, edges: pa.Table) -> GraphSpe
                 "file: --graph-file F."
             )
     for name, table, kinds, path in (("nodes", nodes, spec.nodes, files.nodes), ("edges", edges, spec.edges, files.edges)):
-        _check_columns(path, table, kinds, optional=())
+        _check_columns(path, table, kinds, optional=(), advice=contents.advice)
         new = [name for name in table.column_names if name not in kinds]
         if new:
             raise ValueError(
@@ -196,12 +197,12 @@ def _known_spec(files: TableFiles, nodes: pa.Table, edges: pa.Table) -> GraphSpe
     return spec
 
 
-def _check_columns(path: Path, table: pa.Table, kinds: Mapping[str, Kind], optional: tuple[str, ...]) -> None:
+def _check_columns(path: Path, table: pa.Table, kinds: Mapping[str, Kind], optional: tuple[str, ...], advice: str = "") -> None:
     missing = [name for name, kind in kinds.items() if kind.name not in optional and name not in table.column_names]
     if missing:
         raise ValueError(
             f"{path} has no column {', '.join(map(repr, missing[:5]))}, which was {kinds[missing[0]].name}; its columns are "
-            f"{', '.join(table.column_names[:20])}."
+            f"{', '.join(table.column_names[:20])}. {advice if kinds[missing[0]].name == 'label' else ''}".rstrip()
         )
 
 
