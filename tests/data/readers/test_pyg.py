@@ -241,6 +241,22 @@ def test_a_damaged_file(tmp_path: Path) -> None:
     assert "holds Tensor" in refuse(tmp_path / "d.pt")
 
 
+def test_a_tensor_that_would_fill_memory(tmp_path: Path) -> None:
+    wide = torch.ones(1, 1).expand(34, 10**9)
+    sparse = torch.sparse_coo_tensor(torch.tensor([[0], [0]]), torch.ones(1), (34, 10**9))
+    for x in (wide, sparse):
+        torch.save({**graph().to_dict(), "x": x}, tmp_path / "a.pt")
+        assert "stores only 1 numbers" in refuse(tmp_path / "a.pt")
+
+
+def test_sparse_features(tmp_path: Path) -> None:
+    for x in (torch.eye(34).to_sparse(), torch.eye(34).to_sparse_csr()):
+        torch.save({**graph().to_dict(), "x": x}, tmp_path / "a.pt")
+        found = load(str(tmp_path / "a.pt")).x
+        assert found is not None
+        assert torch.equal(found, torch.eye(34))
+
+
 @pytest.mark.parametrize(
     "slices", [{"x": torch.tensor([0, 99])}, {"x": torch.tensor([5, 2])}, {"x": 3}, {}, {"z": torch.tensor([0, 1])}]
 )

@@ -4,7 +4,7 @@
 | --- | --- | --- | --- |
 | `edge_index` | (2, E) integer, sources and destinations | `edges`, (E, 2) | an error |
 | `undirected` | bool: add the reverse of every edge, keep each once | | true for `edges`, false for `edge_index` |
-| `y` | (N,) integer, -1 = unlabelled; (N, T) 0 / 1, NaN = unlabelled | `labels`, `label`, `node_labels`, `node_label` | an error |
+| `y` | (N,) integer, -1 = none; (N, T) 0 / 1, NaN = none | `labels`, `label`, `node_labels`, `node_label`, `target` | an error |
 | `x` | (N, F) numbers | `node_features`, `node_feat`, `features` | sum of the features of incoming edges, or log(1 + in-degree) |
 | `edge_attr` | (E,) or (E, K) numbers; averaged where a pair is stored twice | `edge_features`, `edge_feat` | none |
 | `species` | (N,) integer, a category of each node | `node_species` | none |
@@ -39,7 +39,7 @@ _ALIASES: dict[str, tuple[str, ...]] = {
     "edge_index": ("edge_index",),
     "edges": ("edges",),
     "undirected": ("undirected",),
-    "y": ("y", "labels", "label", "node_labels", "node_label"),
+    "y": ("y", "labels", "label", "node_labels", "node_label", "target"),
     "x": ("x", "node_features", "node_feat", "features"),
     "edge_attr": ("edge_attr", "edge_features", "edge_feat"),
     "species": ("species", "node_species"),
@@ -57,7 +57,7 @@ _ALIASES: dict[str, tuple[str, ...]] = {
 
 _NAMES_ELSEWHERE: dict[str, tuple[str, ...]] = {
     "x": ("feat", "feats", "feature", "attr", "node_attr", "attr_matrix", "node_features_matrix", "embeddings"),
-    "y": ("target", "targets", "class", "classes", "local_info"),
+    "y": ("targets", "class", "classes", "local_info"),
     "edge_index": ("adj", "adjacency", "edge_list", "edgelist", "adj_indices"),
     "edge_attr": ("edge_weight", "edge_weights", "weight", "weights", "efeat"),
     "train_idx": ("idx_train", "train_nodes", "train_index", "train_indices", "train_ids"),

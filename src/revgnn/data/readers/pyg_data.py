@@ -33,6 +33,9 @@ FIELDS = {
 
 _NOT_DATA = ("pre_filter.pt", "pre_transform.pt")
 
+_MOST_COPIES, _FEW = 2000, 1_000_000
+"""A tensor of more than `_FEW` numbers is refused if it has this many times as many numbers as it stores."""
+
 _log = logging.getLogger("revgnn.data")
 
 
@@ -107,9 +110,13 @@ def arrays_of(data: Mapping[str, Any], path: Path) -> Arrays:
 def _array(value: Any, name: str, path: Path) -> np.ndarray:
     if not isinstance(value, Tensor):
         raise ValueError(f"{path}: {name} must be a tensor, got {type(value).__name__}.")
-    value = value.detach().as_subclass(Tensor)
-    if value.layout != torch.strided:
-        value = value.to_dense()
+    value = value.detach()
+    # A tensor may show a few stored numbers at many places, by strides of 0 or as a sparse one.
+    is_dense = value.layout == torch.strided
+    stored = value.untyped_storage().nbytes() // value.element_size() if is_dense else value._nnz()
+    if value.numel() > _MOST_COPIES * stored + _FEW:
+        raise ValueError(f"{path}: {name} has shape {tuple(value.shape)}, but stores only {stored:,} numbers; save it in full.")
+    value = value.as_subclass(Tensor) if is_dense else value.to_dense()
     return (value.float() if value.dtype in (torch.bfloat16, torch.float16) else value).contiguous().numpy()
 
 

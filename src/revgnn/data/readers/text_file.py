@@ -12,6 +12,9 @@ from revgnn.data.readers.file_kind import describe_file
 MAX_TEXT_BYTES = 1 << 30
 """A larger file of a format that is parsed into Python objects is refused: these need about 50 times as much memory."""
 
+_FREE_BYTES, _MOST_SHRUNK = 16 << 20, 200
+"""Text shrinks to a tenth or a thirtieth by gzip. A packed file may unpack to more than this only if it is small."""
+
 
 def open_text(path: Path | str) -> Any:
     """Open a file for reading bytes, unpacked if its name ends in .gz."""
@@ -24,12 +27,18 @@ def unreadable(path: Path, what: str, error: Exception) -> ValueError:
     return ValueError(f"{path} cannot be read as {what} ({type(error).__name__}: {reason}): {describe_file(path)}")
 
 
+def size_limit(path: Path, limit: int = MAX_TEXT_BYTES) -> int:
+    """Return how many bytes of text may be read from a file: at most `limit`, and of a packed file as much as text shrinks."""
+    is_packed = path.name.casefold().endswith(".gz")
+    return min(limit, _FREE_BYTES + _MOST_SHRUNK * path.stat().st_size) if is_packed else limit
+
+
 def check_size(path: Path, limit: int = MAX_TEXT_BYTES) -> None:
     """Raise `ValueError` if a file, unpacked if its name ends in .gz, is missing or larger than `limit` bytes."""
     try:
         size = path.stat().st_size
         if path.name.casefold().endswith(".gz"):
-            size = 0
+            size, limit = 0, size_limit(path, limit)
             with gzip.open(path, "rb") as file:
                 while size <= limit and (block := file.read(1 << 20)):
                     size += len(block)

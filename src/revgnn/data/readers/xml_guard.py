@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 from xml.parsers import expat
 
-from revgnn.data.readers.text_file import MAX_TEXT_BYTES, open_text, unreadable
+from revgnn.data.readers.text_file import open_text, size_limit, unreadable
 
 MAX_DEPTH = 100
 
@@ -31,7 +31,7 @@ def check_xml(path: Path, what: str) -> None:
     """
     try:
         with open_text(path) as file:
-            graphs = _scan(file)
+            graphs = _scan(file, size_limit(path))
     except FileNotFoundError:
         raise ValueError(f"there is no file {path}.") from None
     except _Refused as reason:
@@ -42,8 +42,8 @@ def check_xml(path: Path, what: str) -> None:
         raise ValueError(f"{path} holds {graphs} graphs (elements <graph>); a {what} file with one is needed.")
 
 
-def _scan(file: Any) -> int:
-    """Return the number of graphs in a file."""
+def _scan(file: Any, limit: int) -> int:
+    """Return the number of graphs in a file of at most `limit` bytes."""
     depth = graphs = size = 0
 
     def refuse_document_type(*_: Any) -> None:
@@ -67,8 +67,8 @@ def _scan(file: Any) -> int:
     parser.EndElementHandler = end
     while block := file.read(_BLOCK):
         size += len(block)
-        if size > MAX_TEXT_BYTES:
-            raise _Refused(f"it holds more than {MAX_TEXT_BYTES >> 20:,} MB of text; save it as tables (docs/own-data.md)")
+        if size > limit:
+            raise _Refused(f"it holds more than {limit >> 20:,} MB of text; save it as tables (docs/own-data.md)")
         parser.Parse(block, False)
     parser.Parse(b"", True)
     return graphs
