@@ -249,6 +249,17 @@ def test_a_tensor_that_would_fill_memory(tmp_path: Path) -> None:
         assert "stores only 1 numbers" in refuse(tmp_path / "a.pt")
 
 
+@pytest.mark.parametrize("kind", ["coo", "csr"])
+def test_a_sparse_tensor_with_indices_out_of_range(tmp_path: Path, kind: str) -> None:
+    big, one = torch.tensor([10**9]), torch.ones(1)
+    if kind == "coo":
+        x = torch.sparse_coo_tensor(torch.stack([big, big]), one, (34, 34), check_invariants=False)
+    else:
+        x = torch.sparse_csr_tensor(torch.tensor([0] + [1] * 34), big, one, (34, 34), check_invariants=False)
+    torch.save({**graph().to_dict(), "x": x}, tmp_path / "a.pt")
+    assert "a.pt cannot be read" in refuse(tmp_path / "a.pt")
+
+
 def test_sparse_features(tmp_path: Path) -> None:
     for x in (torch.eye(34).to_sparse(), torch.eye(34).to_sparse_csr()):
         torch.save({**graph().to_dict(), "x": x}, tmp_path / "a.pt")
