@@ -147,7 +147,7 @@ def containers_allowed() -> Iterator[None]:
     stores = [storage.BaseStorage, storage.NodeStorage, storage.EdgeStorage, storage.GlobalStorage]
     # Leaving torch's context takes away all that it was given, also what others have allowed before.
     known = torch.serialization.get_safe_globals()
-    new = [cls for cls in (Data, HeteroData, *attributes, *stores) if cls not in known]
+    new: list[Any] = [cls for cls in (Data, HeteroData, *attributes, *stores) if cls not in known]
     # Indices of sparse tensors are not checked otherwise, and one out of range ends the process.
     with torch.serialization.safe_globals(new), torch.sparse.check_sparse_tensor_invariants():
         yield
