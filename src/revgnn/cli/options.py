@@ -41,7 +41,7 @@ Parts = Annotated[int | None, typer.Option(help="Parts of each partition; 1: the
 
 Dataset = Annotated[
     str | None,
-    typer.Argument(help="Name (revgnn datasets), folder with tables nodes and edges, or .npz file.", show_default=False),
+    typer.Argument(help="Name (revgnn datasets), or path of a file or folder (revgnn datasets --formats).", show_default=False),
 ]
 Preset = Annotated[
     str | None, typer.Option(help="Name of a preset (revgnn presets). Default: the one named like the data set, else revgnn-28.")
@@ -62,7 +62,9 @@ Epochs = Annotated[int | None, typer.Option(help="Passes over the training nodes
 # --- tables -------------------------------------------------------------------------------------------------------------
 
 Nodes = Annotated[Path | None, typer.Option(help="Table of nodes (.csv, .tsv, .jsonl, .parquet), instead of DATASET.")]
-Edges = Annotated[Path | None, typer.Option(help="Table of edges. Default: the one named edges beside the nodes.")]
+Edges = Annotated[
+    Path | None, typer.Option(help="Edges: a table or a graph file. Default: the table named edges beside the nodes.")
+]
 GraphFile = Annotated[
     Path | None, typer.Option(help="File that says how columns are understood. Default: graph.yaml beside the nodes.")
 ]
@@ -86,6 +88,22 @@ Directed = Annotated[
 ]
 OnBadRows = Annotated[
     str | None, typer.Option(metavar="refuse|drop", help="Stop at a row that cannot be used (default), or leave such rows out.")
+]
+
+# --- graph files --------------------------------------------------------------------------------------------------------
+
+PygClass = Annotated[
+    str | None,
+    typer.Option("--pyg", metavar="CLASS[:NAME]", help="A data set class of PyTorch Geometric, such as Planetoid:PubMed."),
+]
+LabelFile = Annotated[
+    Path | None, typer.Option(help="Labels of a file that holds edges only: .npy, or text with a label a line, one a node.")
+]
+NewNodeFeatures = Annotated[
+    Path | None,
+    typer.Option(
+        "--node-features", help="An .npy file (N, F) with node features that replace the data set's own, row i for node i."
+    ),
 ]
 
 # --- how to train -------------------------------------------------------------------------------------------------------

@@ -21,6 +21,8 @@ def table_settings(
     stratify: bool | None,
     split_time: str | None,
     on_bad_rows: str | None,
+    label_file: Path | None,
+    node_features: Path | None,
 ) -> dict[str, Any]:
     """Return the options of tables as settings of a run, by dotted key; None where an option is not given.
 
@@ -37,6 +39,8 @@ def table_settings(
         "data.stratify": stratify,
         "data.split_time": split_time,
         "data.on_bad_rows": on_bad_rows,
+        "data.label_file": None if label_file is None else str(label_file),
+        "data.node_features": None if node_features is None else str(node_features),
     }
 
 

@@ -42,6 +42,9 @@ def train(
     split_time: options.SplitTime = None,
     directed: options.Directed = None,
     on_bad_rows: options.OnBadRows = None,
+    pyg: options.PygClass = None,
+    label_file: options.LabelFile = None,
+    node_features: options.NewNodeFeatures = None,
     epochs: options.Epochs = None,
     device: options.Device = None,
     amp: options.Amp = None,
@@ -65,7 +68,7 @@ def train(
     if resume and out is not None and dataset is preset is config is None:
         config = _saved_config(out)
     run = compose(
-        _data_set(dataset, nodes),
+        _data_set(dataset, nodes, pyg),
         preset=preset,
         config_file=config,
         root=root,
@@ -78,7 +81,9 @@ def train(
             "device": device,
             "amp": amp,
             "data.undirected": None if directed is None else not directed,
-            **table_settings(edges, graph_file, label, kind, split_ratios, stratify, split_time, on_bad_rows),
+            **table_settings(
+                edges, graph_file, label, kind, split_ratios, stratify, split_time, on_bad_rows, label_file, node_features
+            ),
         },
     )
     run = run.with_data_at(data, root)
@@ -99,11 +104,17 @@ def train(
         typer.echo(_footprint_text(run))
 
 
-def _data_set(dataset: str | None, nodes: Path | None) -> str | None:
+def _data_set(dataset: str | None, nodes: Path | None, pyg: str | None) -> str | None:
+    if pyg is not None:
+        if dataset is not None or nodes is not None:
+            raise ValueError(f"{dataset or nodes} and --pyg {pyg} both name the data; give one of them.")
+        return f"pyg:{pyg}"
     if nodes is None:
         return dataset
     if dataset is not None:
-        raise ValueError(f"{dataset} and --nodes {nodes} both name the data; give one of them.")
+        raise ValueError(
+            f"{dataset} and --nodes {nodes} both name the data; give one of them. Edges that belong to the nodes: --edges FILE."
+        )
     if not nodes.is_file():
         raise ValueError(f"there is no file {nodes}.")
     return str(nodes)

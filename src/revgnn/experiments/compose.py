@@ -18,9 +18,6 @@ from revgnn.train.config.errors import ConfigError
 DEFAULT_PRESET = "revgnn-28"
 """The preset for a data set that has none of its own."""
 
-TABLE_ENDINGS = (".csv", ".tsv", ".jsonl", ".parquet", ".gz")
-"""As `revgnn.data.tables.files.ENDINGS`, which cannot be imported without torch."""
-
 
 def compose(
     dataset: str | None = None,
@@ -151,5 +148,5 @@ def _preset_for(dataset: str | None) -> str:
 
 def _absolute_if_path(dataset: str) -> str:
     path = Path(dataset).expanduser()
-    is_path = os.sep in dataset or dataset.endswith((".npz", *TABLE_ENDINGS)) or any(path.glob("nodes.*"))
+    is_path = os.sep in dataset or bool(path.suffix) or any(path.glob("nodes.*"))
     return str(path.absolute()) if is_path and path.exists() else dataset

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -72,3 +73,12 @@ def read_array(archive: np.lib.npyio.NpzFile, key: str, path: Path) -> np.ndarra
     if not isinstance(array, np.ndarray):
         raise ValueError(f"{key!r} in {path} is not an array; save the file with numpy.savez.")
     return to_native(array)
+
+
+def array_names(path: Path) -> frozenset[str]:
+    """Return the names of the arrays in an npz file, from its directory alone; none if it is not an npz file."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return frozenset(name.removesuffix(".npy") for name in archive.namelist())
+    except (OSError, ValueError, zipfile.BadZipFile, NotImplementedError):
+        return frozenset()

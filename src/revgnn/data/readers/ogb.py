@@ -20,8 +20,12 @@ from revgnn.data.build_graph import build_graph
 from revgnn.data.catalogue import find_entry
 from revgnn.data.dataset import NodeDataset, Task
 from revgnn.data.node_features import default_node_features
+from revgnn.data.readers.format import Format
 from revgnn.data.readers.ogb_files import read_raw, read_split
 from revgnn.data.readers.ogb_meta import read_meta, task_and_metric
+
+RAW_FILES = ("raw/edge.csv.gz", "raw/data.npz")
+"""One of these marks a folder in OGB's layout."""
 
 _UNDIRECTED = frozenset({"ogbn-arxiv"})
 _SELF_LOOPS = frozenset({"ogbn-arxiv", "ogbn-products"})
@@ -96,3 +100,12 @@ def _labels(y: np.ndarray, task: Task, folder: Path) -> Tensor:
             f"{folder}: label {column[bad][0]} of node {int(bad.argmax())} is not a class; classes are integers from 0."
         )
     return torch.from_numpy(np.where(np.isnan(column), -1, column).astype(np.int64))
+
+
+FORMAT = Format(
+    name="OGB's layout",
+    endings=(),
+    holds="a folder with `raw/` and `split/`",
+    gives="folder",
+    fits=lambda path: any((path / name).is_file() for name in RAW_FILES),
+)

@@ -19,10 +19,12 @@ import scipy.sparse
 import torch
 
 from revgnn.data.build_graph import build_graph
-from revgnn.data.catalogue import find_entry
+from revgnn.data.catalogue import Entry, catalogue, find_entry
 from revgnn.data.dataset import DEFAULT_METRIC, NodeDataset, Split, Task
 from revgnn.data.numbers import to_float32
+from revgnn.data.readers.format import Format
 from revgnn.data.readers.npz_archive import open_npz, read_array
+from revgnn.data.readers.shchur import read_shchur
 from revgnn.data.readers.unpickle import read_pickle
 from revgnn.data.splits import random_splits, splits_from_masks
 
@@ -41,6 +43,12 @@ def raw_files(name: str) -> dict[str, str]:
         return {f"raw/{file}": f"https://github.com/shchur/gnn-benchmark/raw/master/data/npz/{file}"}
     file = f"{name.replace('-', '_')}.npz"
     return {f"raw/{file}": f"https://github.com/yandex-research/heterophilous-graphs/raw/main/data/{file}"}
+
+
+def find_raw(folder: Path) -> Entry | None:
+    """Return the set of which `folder` holds the raw files, or None."""
+    entries = (entry for entry in catalogue() if entry.kind in ("planetoid", "amazon", "heterophilous"))
+    return next((entry for entry in entries if (folder / next(iter(raw_files(entry.name)))).is_file()), None)
 
 
 def read_pyg(
@@ -113,22 +121,9 @@ def _read_planetoid(folder: Path, name: str) -> _Arrays:
 
 
 def _read_amazon(path: Path, num_splits: int) -> _Arrays:
-    with open_npz(path) as data:
-
-        def matrix(kind: str) -> scipy.sparse.csr_matrix:
-            fields = [read_array(data, f"{kind}_{field}", path) for field in ("data", "indices", "indptr", "shape")]
-            try:
-                out = scipy.sparse.csr_matrix((fields[0], fields[1], fields[2]), shape=tuple(fields[3]))
-                out.check_format(full_check=True)
-            except ValueError as error:
-                raise ValueError(f"{path} holds a damaged matrix {kind}: {error}") from None
-            return out
-
-        adjacency, attributes = matrix("adj").tocoo(), matrix("attr")
-        labels = read_array(data, "labels", path)
-    x = (attributes.toarray() > 0).astype(np.float32)  # bag of words, as 0 and 1
-    splits = random_splits(np.ones(len(labels), bool), num_splits)
-    return _Arrays(np.stack([adjacency.row, adjacency.col]), x, labels, splits)
+    arrays = read_shchur(path)
+    splits = random_splits(np.ones(len(arrays["y"]), bool), num_splits)
+    return _Arrays(arrays["edge_index"], arrays["x"], arrays["y"], splits)
 
 
 def _read_heterophilous(path: Path) -> _Arrays:
@@ -168,3 +163,12 @@ def _dense(matrix: np.ndarray | scipy.sparse.csr_matrix) -> np.ndarray:
     if not isinstance(out, np.ndarray) or out.ndim != 2:
         raise ValueError(f"a matrix was expected, got {type(out).__name__}")
     return out.astype(np.float32)
+
+
+FORMAT = Format(
+    name="PyTorch Geometric's raw layout",
+    endings=(),
+    holds="a folder with `raw/` of Planetoid, Amazon or HeterophilousGraphDataset",
+    gives="folder",
+    fits=lambda path: find_raw(path) is not None,
+)

@@ -18,13 +18,13 @@ from revgnn.data.node_features import default_node_features
 from revgnn.data.tables import ids, splits
 from revgnn.data.tables.arrow import Column, is_text, pc, shown, to_bool
 from revgnn.data.tables.columns import ISO, dates_of, numbers_of
+from revgnn.data.tables.contents import GraphTables, read_contents
 from revgnn.data.tables.encoding import Categories, ColumnEncoding, Parsed, encode_all, fit, parse, take
 from revgnn.data.tables.files import TableFiles
 from revgnn.data.tables.kinds import MAX_CATEGORIES, guess, guess_edges, guess_nodes
 from revgnn.data.tables.labels import LabelEncoding, LabelError, could_be_labels, find_separator, fit_labels
 from revgnn.data.tables.options import TableOptions
 from revgnn.data.tables.problems import Problems
-from revgnn.data.tables.reading import read_table
 from revgnn.data.tables.report import ColumnUse, ReadReport
 from revgnn.data.tables.spec import (
     EDGE_KINDS,
@@ -68,14 +68,14 @@ def read_tables(
             are not classes; one line.
     """
     drop = options.on_bad_rows == "drop"
-    node_table, bad_nodes = read_table(files.nodes, drop_bad_rows=drop)
+    contents = read_contents(files, drop_bad_rows=drop)
+    node_table, edge_table = contents.nodes, contents.edges
     if node_table.num_rows == 0:
         raise ValueError(f"{files.nodes} has no rows, so there is no node to train on.")
-    edge_table, bad_edges = read_table(files.edges, drop_bad_rows=drop)
     spec_is_new = not files.spec.is_file()
-    found = _found_spec(files, node_table, edge_table, options) if spec_is_new else _known_spec(files, node_table, edge_table)
+    found = _found_spec(files, contents, options) if spec_is_new else _known_spec(files, contents)
     spec = _changed(found, options)
-    labels = _fit_labels(spec, node_table, files.nodes)
+    labels = _fit_labels(spec, node_table, files.nodes, contents.advice)
     nodes = _read_nodes(node_table, spec, files.nodes, labels, drop=drop, needs_labels=True)
     edges = _read_edges(edge_table, spec, files.edges, nodes, drop=drop)
     all_splits = _splits(spec, nodes, max(10, split + 1))
@@ -90,8 +90,8 @@ def read_tables(
         _fit_all(spec.edges, edges.features, touching, MAX_EDGE_CATEGORIES),
         labels,
     )
-    nodes.problems.count("cells do not fit the columns", bad_nodes)
-    edges.problems.count("cells do not fit the columns", bad_edges)
+    nodes.problems.count("cells do not fit the columns", contents.dropped[0])
+    edges.problems.count("cells do not fit the columns", contents.dropped[1])
     return _assemble(
         files,
         stored,
@@ -122,8 +122,8 @@ def read_like(
         ValueError: if a column of features is missing, a cell is not of the kind it was in training, or a label is not one of the
             run's classes.
     """
-    node_table, bad_nodes = read_table(files.nodes, drop_bad_rows=drop_bad_rows)
-    edge_table, bad_edges = read_table(files.edges, drop_bad_rows=drop_bad_rows)
+    contents = read_contents(files, drop_bad_rows=drop_bad_rows)
+    node_table, edge_table = contents.nodes, contents.edges
     spec, labels = stored.spec, stored.labels
     _check_columns(files.nodes, node_table, spec.nodes, optional=("label", "split", "ignored"))
     _check_columns(files.edges, edge_table, spec.edges, optional=("ignored",))
@@ -135,8 +135,10 @@ def read_like(
     else:
         none = torch.zeros(0, dtype=torch.int64)
         chosen = (Split(none, none, torch.from_numpy(np.flatnonzero(nodes.labelled))),)
-    nodes.problems.count("cells do not fit the columns", bad_nodes)
-    edges.problems.count("cells do not fit the columns", bad_edges)
+    nodes.problems.count("cells do not fit the columns", contents.dropped[0])
+    edges.problems.count("cells do not fit the columns", contents.dropped[1])
+    if undirected is None and contents.directed is False:
+        undirected = True  # such a file stores each edge once
     return _assemble(
         files, stored, nodes, edges, chosen, 0, undirected=undirected, self_loops=self_loops, spec_is_new=False, trainable=False
     )
@@ -145,9 +147,15 @@ def read_like(
 # --- the use of columns -------------------------------------------------------------------------------------------------
 
 
-def _found_spec(files: TableFiles, nodes: pa.Table, edges: pa.Table, options: TableOptions) -> GraphSpec:
+def _found_spec(files: TableFiles, contents: GraphTables, options: TableOptions) -> GraphSpec:
     """Return the use of columns that names, values and the user's options suggest."""
+    nodes, edges = contents.nodes, contents.edges
     given = _given_kinds(options)
+    for table, roles in (("nodes", contents.node_roles), ("edges", contents.edge_roles)):
+        chosen = {kind.name for kind in given[table].values()}
+        given[table] = {name: kind for name, kind in roles.items() if kind.name not in chosen} | given[table]
+    if options.labels:
+        given["nodes"] = {name: kind for name, kind in given["nodes"].items() if kind.name != "label"}
     try:
         node_kinds = guess_nodes(nodes, edges, given["nodes"] | dict.fromkeys(options.labels, Kind("label")))
         id_column = next(name for name, kind in node_kinds.items() if kind.name == "id")
@@ -162,12 +170,14 @@ def _found_spec(files: TableFiles, nodes: pa.Table, edges: pa.Table, options: Ta
         _relative(files.edges, base),
         node_kinds,
         edge_kinds,
+        directed=bool(contents.directed),
         label_separator=separator,
     )
 
 
-def _known_spec(files: TableFiles, nodes: pa.Table, edges: pa.Table) -> GraphSpec:
+def _known_spec(files: TableFiles, contents: GraphTables) -> GraphSpec:
     """Return the use of columns that the user's file describes; it must name the columns of these tables."""
+    nodes, edges = contents.nodes, contents.edges
     spec = read_spec(files.spec)
     base = files.spec.parent
     for table, named, given in (("nodes", spec.nodes_file, files.nodes), ("edges", spec.edges_file, files.edges)):
@@ -177,7 +187,7 @@ def _known_spec(files: TableFiles, nodes: pa.Table, edges: pa.Table) -> GraphSpe
                 "file: --graph-file F."
             )
     for name, table, kinds, path in (("nodes", nodes, spec.nodes, files.nodes), ("edges", edges, spec.edges, files.edges)):
-        _check_columns(path, table, kinds, optional=())
+        _check_columns(path, table, kinds, optional=(), advice=contents.advice)
         new = [name for name in table.column_names if name not in kinds]
         if new:
             raise ValueError(
@@ -187,12 +197,12 @@ def _known_spec(files: TableFiles, nodes: pa.Table, edges: pa.Table) -> GraphSpe
     return spec
 
 
-def _check_columns(path: Path, table: pa.Table, kinds: Mapping[str, Kind], optional: tuple[str, ...]) -> None:
+def _check_columns(path: Path, table: pa.Table, kinds: Mapping[str, Kind], optional: tuple[str, ...], advice: str = "") -> None:
     missing = [name for name, kind in kinds.items() if kind.name not in optional and name not in table.column_names]
     if missing:
         raise ValueError(
             f"{path} has no column {', '.join(map(repr, missing[:5]))}, which was {kinds[missing[0]].name}; its columns are "
-            f"{', '.join(table.column_names[:20])}."
+            f"{', '.join(table.column_names[:20])}. {advice if kinds[missing[0]].name == 'label' else ''}".rstrip()
         )
 
 
@@ -249,7 +259,7 @@ def _relative(path: Path, base: Path) -> str:
     return os.path.relpath(path.resolve(), base.resolve())
 
 
-def _fit_labels(spec: GraphSpec, table: pa.Table, path: Path) -> LabelEncoding:
+def _fit_labels(spec: GraphSpec, table: pa.Table, path: Path, advice: str) -> LabelEncoding:
     columns = spec.columns("label")
     others = [name for name, kind in spec.nodes.items() if kind.name not in ("id", "split", "label", "date")]
     try:
@@ -259,9 +269,8 @@ def _fit_labels(spec: GraphSpec, table: pa.Table, path: Path) -> LabelEncoding:
     except LabelError as error:
         could = could_be_labels(table, others)
         hint = f"these could be labels: {', '.join(could[:8])}" if could else "no column holds classes"
-        raise ValueError(
-            f"{path}: {str(error).rstrip('.')}; {hint}. Name the label: --label COLUMN, or label in graph.yaml."
-        ) from None
+        advice = advice if advice and not columns else "Name the label: --label COLUMN, or label in graph.yaml."
+        raise ValueError(f"{path}: {str(error).rstrip('.')}; {hint}. {advice}") from None
 
 
 # --- rows ---------------------------------------------------------------------------------------------------------------
@@ -449,7 +458,7 @@ def _assemble(
     labels = stored.labels
     ids_as_they_came = nodes.ids.combine_chunks()
     return NodeDataset(
-        name=files.nodes.resolve().parent.name,
+        name=files.name,
         graph=graph,
         x=torch.from_numpy(x) if x.shape[1] else default_node_features(graph),
         y=nodes.y,
@@ -459,7 +468,7 @@ def _assemble(
         splits=all_splits,
         split_index=split,
         task_names=tuple(map(str, labels.classes)) if labels.task == "multilabel" else None,
-        source=str(files.nodes.parent),
+        source=str(files.source),
         trainable=trainable,
         tables=TableSource(
             ids_as_they_came,

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from revgnn.data.tables.contents import GraphTables
 
 Format = Literal["csv", "tsv", "jsonl", "parquet"]
 
@@ -32,13 +36,25 @@ class TableFiles:
 
     Attributes:
         nodes: the table of nodes.
-        edges: the table of edges.
+        edges: the table of edges; the same file, if one file holds both.
         spec: the file that says how each column is understood; it may not exist yet.
+        read: reads both, given whether bad rows are dropped; None if both are tables.
     """
 
     nodes: Path
     edges: Path
     spec: Path
+    read: Callable[[bool], GraphTables] | None = None
+
+    @property
+    def name(self) -> str:
+        """The name of the data set: that of the file that holds both, or of the folder of the nodes."""
+        return self.nodes.name.split(".")[0] if self.nodes == self.edges else self.nodes.resolve().parent.name
+
+    @property
+    def source(self) -> Path:
+        """The file that holds both, or the folder of the nodes."""
+        return self.nodes if self.nodes == self.edges else self.nodes.parent
 
 
 def table_format(path: Path | str) -> Format | None:

@@ -22,7 +22,7 @@ _LONG_TEXT = 60
 _SAMPLE = 1000
 
 _ID_NAMES = ("id", "node", "node_id", "nodeid", "key", "uid", "uuid")
-_LABEL_NAMES = ("label", "labels", "y", "target", "class", "targets", "classes")
+LABEL_NAMES = ("label", "labels", "y", "target", "class", "targets", "classes")
 _LABEL_PREFIXES = ("label_", "target_", "y_", "task_")
 _SPLIT_NAMES = ("split", "set", "fold", "part", "subset")
 _ENDS = (
@@ -176,7 +176,7 @@ def _guess_text(text: Column, known: int) -> Kind:
 
 def _find_labels(names: Sequence[str]) -> list[str]:
     by_lower = {name.casefold(): name for name in names}
-    for candidate in _LABEL_NAMES:
+    for candidate in LABEL_NAMES:
         if candidate in by_lower:
             return [by_lower[candidate]]
     return [name for lower, name in by_lower.items() if lower.startswith(_LABEL_PREFIXES)]

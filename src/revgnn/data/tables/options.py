@@ -21,6 +21,7 @@ class TableOptions:
         split_ratios: shares of training, validation and test nodes.
         stratify: cut each class by the ratios.
         split_time: the column by which nodes are ordered in time.
+        label_file: for graph files: a file with one label a node (`revgnn.data.readers.label_file`).
         on_bad_rows: "refuse" raises at the first row that cannot be used; "drop" leaves such rows out and counts them.
     """
 
@@ -31,4 +32,5 @@ class TableOptions:
     split_ratios: tuple[float, float, float] | None = None
     stratify: bool | None = None
     split_time: str | None = None
+    label_file: str | None = None
     on_bad_rows: OnBadRows = "refuse"

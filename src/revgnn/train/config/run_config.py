@@ -175,9 +175,10 @@ class RunConfig(Section):
         changes: dict[str, str] = {}
         if root is not None:
             changes["data.root"] = absolute(root)
-            for key, stored in (("data.name", self.data.name), ("data.node_features", self.data.node_features)):
+            for key in ("name", "node_features", "label_file"):
+                stored = getattr(self.data, key)
                 if stored is not None and is_path(stored) and (moved := Path(absolute(root)) / Path(stored).name).exists():
-                    changes[key] = str(moved)
+                    changes[f"data.{key}"] = str(moved)
         if data is not None:
             changes["data.name"] = absolute(data) if is_path(str(data)) or Path(data).exists() else str(data)
         if node_features is not None:
@@ -241,7 +242,7 @@ def _digest(identity: Mapping[str, Any]) -> str:
 def _identity(flat: Mapping[str, Any]) -> dict[str, Any]:
     """Return `_identity_with_paths` with "a path" for the paths of data: where a file lies makes no other run."""
     identity = _identity_with_paths(flat)
-    for key in ("data.name", "data.node_features", "data.edges", "data.graph_file"):
+    for key in ("data.name", "data.node_features", "data.edges", "data.graph_file", "data.label_file"):
         if isinstance(value := identity.get(key), str) and is_path(value):
             identity[key] = "a path"
     return identity

@@ -13,7 +13,7 @@ EdgeStorage = Literal["float32", "auto", "float16", "bfloat16"]
 """As `revgnn.data.load.EdgeStorage`, which cannot be imported without torch."""
 Average = Literal["nodes", "entries"]
 
-TABLE_SETTINGS = ("edges", "graph_file", "labels", "kinds", "split_ratios", "stratify", "split_time", "on_bad_rows")
+TABLE_SETTINGS = ("edges", "graph_file", "labels", "kinds", "split_ratios", "stratify", "split_time", "on_bad_rows", "label_file")
 """The settings of data that are for tables; the fields of `revgnn.data.TableOptions`, which cannot be imported without torch."""
 
 
@@ -64,6 +64,10 @@ class DataConfig(Section):
     split_time: str | None = Field(
         default=None, description="For tables: the column by which nodes are ordered; the earliest are for training."
     )
+    label_file: str | None = Field(
+        default=None,
+        description="For graph files without labels (edge lists, matrices): a file with one label a node (.npy, .txt, .csv).",
+    )
     on_bad_rows: Literal["refuse", "drop"] | None = Field(
         default=None,
         description="For tables: refuse: stop at the first row that cannot be used (the default); drop: leave such rows out.",
@@ -74,7 +78,7 @@ class DataConfig(Section):
     def _read_number(cls, split: int | str) -> int | str:
         return int(split) if isinstance(split, str) and split.isdecimal() else split
 
-    @field_validator("node_features", "edges", "graph_file")
+    @field_validator("node_features", "edges", "graph_file", "label_file")
     @classmethod
     def _make_absolute(cls, path: str | None) -> str | None:
         return None if path is None else absolute(path)

@@ -8,7 +8,7 @@ from pathlib import Path
 from torch import Tensor
 
 from revgnn.data import NodeDataset
-from revgnn.data.tables.files import find_tables
+from revgnn.data.readers.graph_files import find_graph_files
 from revgnn.data.tables.options import OnBadRows
 from revgnn.train.config import EvalConfig, RunConfig
 from revgnn.train.inference.views import ViewSpread, infer, infer_with_spread
@@ -137,7 +137,7 @@ def _new_graph(folder: RunFolder, config: RunConfig, options: LoadOptions) -> No
             f"{folder.path} was trained with data.node_features, which new nodes do not have; put the features into the tables."
         )
     edges = None if options.edges is None else Path(options.edges)
-    files = find_tables(Path(options.data), edges, names=(stored.spec.nodes_file, stored.spec.edges_file))
+    files = find_graph_files(Path(options.data), edges, names=(stored.spec.nodes_file, stored.spec.edges_file))
     return read_like(
         files,
         stored,
