@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +44,8 @@ class State:
     best_score: float | None = None
     metrics_bytes: int = 0
     """Length of metrics.jsonl when the state was saved. Lines after it belong to epochs that a resumed run repeats."""
+    metrics_lines: list[int] = field(default_factory=list)
+    """CRC-32 of each of its lines, by which a resumed run finds those that were changed; empty in states of earlier versions."""
 
 
 def save_state(path: Path, session: Session, state: State) -> None:
@@ -187,13 +189,16 @@ def _by_prefix(tensors: dict[str, Tensor]) -> dict[str, dict[str, Tensor]]:
 
 
 def _read_progress(values: dict[str, Any], path: Path) -> State:
-    if values.keys() != {field.name for field in fields(State)}:
+    if values.keys() | {"metrics_lines"} != {field.name for field in fields(State)}:
         raise CheckpointError(f"{path} holds a state of another version: {', '.join(values)}.")
     state = State(**values)
     for name in ("loss_sum", "seconds", *(["best_score"] if state.best_score is not None else [])):
-        if type(values[name]) not in (int, float):
+        if type(values[name]) is not float:
             raise CheckpointError(f"{path} holds a state that no run can have: {name}={values[name]!r}.")
     counts = (state.epoch, state.step, state.loss_count, state.peak_bytes, state.best_epoch, state.metrics_bytes)
+    if type(state.metrics_lines) is not list:
+        raise CheckpointError(f"{path} holds a state that no run can have: metrics_lines={state.metrics_lines!r}.")
+    counts += tuple(state.metrics_lines)
     if not all(type(count) is int and count >= 0 for count in counts) or (state.best_score is None) != (state.best_epoch == 0):
         raise CheckpointError(f"{path} holds a state that no run can have: {', '.join(f'{k}={v!r}' for k, v in values.items())}.")
     return state

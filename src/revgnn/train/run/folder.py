@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import warnings
+import zlib
 from contextlib import AbstractContextManager
 from dataclasses import asdict
 from pathlib import Path
@@ -140,10 +141,11 @@ class RunFolder:
     def _restore_metrics(self, session: Session, state: State) -> None:
         """Cut metrics.jsonl back to the epochs of the saved state. If it has lost some, keep the others and warn."""
         content = self.metrics_file.read_bytes() if self.metrics_file.exists() else b""
-        lines = _whole_lines(content[: state.metrics_bytes], state.epoch)
+        known = frozenset(state.metrics_lines)
+        lines = _whole_lines(content[: state.metrics_bytes], state.epoch, known)
         is_damaged = sum(map(len, lines)) < state.metrics_bytes
         if is_damaged:
-            lines = _whole_lines(content, state.epoch)
+            lines = _whole_lines(content, state.epoch, known)
             warnings.warn(
                 f"{self.metrics_file} was damaged after the state was saved: it has {len(lines)} of {state.epoch} epochs. The run "
                 "goes on from its saved state; the other epochs are missing from its record.",
@@ -152,6 +154,7 @@ class RunFolder:
         kept = b"".join(lines)
         if kept != content:
             write_text(self.metrics_file, kept.decode())
+        state.metrics_lines = [zlib.crc32(line) for line in lines]
         if is_damaged:
             state.metrics_bytes = len(kept)
             self.save_last(session, state)
@@ -176,8 +179,8 @@ class RunFolder:
 
     # --- during training ---------------------------------------------------------------------------------------------
 
-    def append_metrics(self, record: EpochEnded) -> int:
-        """Append the epoch's line to metrics.jsonl, and return the new length of the file in bytes.
+    def append_metrics(self, record: EpochEnded) -> tuple[int, int]:
+        """Append the epoch's line to metrics.jsonl. Return the new length of the file in bytes, and the CRC-32 of the line.
 
         `skipped_steps` (fp16 only) and `solves` (equilibria only) are omitted if they are None.
         """
@@ -196,7 +199,8 @@ class RunFolder:
         for name, solves in (("solves", record.solves), ("evaluation_solves", record.evaluation_solves)):
             if solves is not None:
                 line[name] = asdict(solves)
-        return append(self.metrics_file, json.dumps(line).encode() + b"\n")
+        written = json.dumps(line).encode() + b"\n"
+        return append(self.metrics_file, written), zlib.crc32(written)
 
     def save_last(self, session: Session, state: State) -> None:
         """Write last.safetensors, the state to resume from."""
@@ -310,15 +314,18 @@ class RunFolder:
         return note
 
 
-def _whole_lines(content: bytes, epochs: int) -> list[bytes]:
-    """Return the lines of metrics.jsonl that are whole, for epochs up to `epochs` in ascending order."""
+def _whole_lines(content: bytes, epochs: int, known: frozenset[int]) -> list[bytes]:
+    """Return the lines of metrics.jsonl that are as they were written, for epochs up to `epochs` in ascending order.
+
+    `known` has the CRC-32 of every line; if it is empty, a line is good that can be read.
+    """
     lines, last = [], 0
     for line in content.splitlines(keepends=True):
         try:
             epoch = json.loads(line)["epoch"] if line.endswith(b"\n") else None
         except (ValueError, TypeError, KeyError):
             continue
-        if type(epoch) is int and last < epoch <= epochs:
+        if type(epoch) is int and last < epoch <= epochs and (not known or zlib.crc32(line) in known):
             lines.append(line)
             last = epoch
     return lines

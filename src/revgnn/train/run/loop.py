@@ -163,7 +163,8 @@ def _end_epoch(session: Session, state: State, folder: RunFolder) -> EpochEnded:
         solves=solves,
         evaluation_solves=evaluation_solves,
     )
-    state.metrics_bytes = folder.append_metrics(record)
+    state.metrics_bytes, line = folder.append_metrics(record)
+    state.metrics_lines.append(line)
     state.epoch, state.step, state.loss_sum, state.loss_count, state.seconds = epoch, 0, 0.0, 0, 0.0
     if epoch % config.save_every == 0 or epoch == config.epochs or _out_of_patience(config, state):
         folder.save_last(session, state)
