@@ -67,6 +67,13 @@ GraphFile = Annotated[
     Path | None, typer.Option(help="File that says how columns are understood. Default: graph.yaml beside the nodes.")
 ]
 Label = Annotated[list[str] | None, typer.Option(metavar="COLUMN", help="Column of labels. Repeatable: several labels a node.")]
+TaskOf = Annotated[
+    str | None,
+    typer.Option("--task", help="What the labels are: multiclass, binary, multilabel or regression. Default: as they look."),
+]
+Metric = Annotated[
+    str | None, typer.Option(help="The score: rocauc, accuracy, f1, f1_micro, f1_macro, ap, mae, rmse or r2. Default: by the task.")
+]
 KindOf = Annotated[
     list[str] | None,
     typer.Option(

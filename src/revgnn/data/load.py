@@ -11,7 +11,7 @@ from typing import Any, Literal, TypedDict, get_args
 
 from revgnn.data.cache import cached
 from revgnn.data.catalogue import Entry, catalogue, find_entry, nearest_names
-from revgnn.data.dataset import NodeDataset
+from revgnn.data.dataset import NodeDataset, Task
 from revgnn.data.download import download_file, download_folder, sha256_of
 from revgnn.data.generated.synthetic import generate
 from revgnn.data.locate import ROOT_VARIABLE, default_root, find_folder
@@ -58,7 +58,8 @@ def load(
             which every float32 is recovered exactly, otherwise as float32; "float16", "bfloat16": rounded (`Graph.compressed`).
             Node features made from edge features are made from the exact ones.
         ignore_unknown: skip arrays of an `.npz` file whose names are not known, instead of raising.
-        tables: how tables are read; None for all other data sets, and for what `graph.yaml` or the tables themselves say.
+        tables: how tables are read; None for all other data sets, and for what `graph.yaml` or the tables themselves say. Its
+            `task` also holds for `.npz` files.
 
     Raises:
         ValueError: if the name is unknown (the message has the most similar), files are missing or damaged, the split does not
@@ -74,10 +75,10 @@ def load(
     path, entry = _as_path(name, root), find_entry(head)
     if path is not None and (table_format(path) is not None or holds_tables(path)):
         return _load_tables(path, tables or TableOptions(), options)
+    if path is not None and path.is_file() and (tables is None or tables == TableOptions(task=tables.task)):
+        return _load_npz(path, options, None if tables is None else tables.task)
     if tables is not None:
         raise ValueError(f"{name} is not a folder with tables or a table; options of tables do not fit it.")
-    if path is not None and path.is_file():
-        return _load_npz(path, options)
     if path is not None and (in_pyg_layout := _pyg_entry(path)) is not None:
         return _load_pyg(in_pyg_layout, replace(options, root=path))
     if entry is not None and entry.kind != "ogb":
@@ -151,11 +152,12 @@ def _generate(name: str, arguments: str, options: _Options) -> NodeDataset:
     return _choose_split(options.store(dataset), options.split)
 
 
-def _load_npz(path: Path, options: _Options) -> NodeDataset:
+def _load_npz(path: Path, options: _Options, task: Task | None) -> NodeDataset:
     split, unknown = options.split_number, options.ignore_unknown
-    read = functools.partial(read_npz, path, ignore_unknown=unknown, split=split, **options.graph)
+    key = {} if task is None else {"task": task}
+    read = functools.partial(read_npz, path, ignore_unknown=unknown, split=split, **options.graph, **key)
     # Files without splits get ten random ones, or as many as the caller needs.
-    dataset = options.read(read, path, [path], split=split, ignore_unknown=unknown, num_random_splits=max(10, split + 1))
+    dataset = options.read(read, path, [path], split=split, ignore_unknown=unknown, num_random_splits=max(10, split + 1), **key)
     return _choose_split(dataset, options.split)
 
 

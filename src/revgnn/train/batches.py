@@ -12,7 +12,6 @@ from torch import Tensor
 
 from revgnn.data import NodeDataset, RandomPartition
 from revgnn.graph import Graph
-from revgnn.train.task import num_labelled
 
 
 @dataclass(frozen=True)
@@ -24,7 +23,7 @@ class Batch:
         graph: the M nodes and the edges between them.
         x: float32 (M, F), or None.
         species: int64 (M,), or None.
-        y: labels of the M nodes, as in `NodeDataset`.
+        y: labels of the M nodes, as the loss of the task takes them.
         train: int64 (S,): positions of the training nodes within the part.
         num_labelled: how many of the training nodes have a label. A part without any is skipped in training.
         labels: float32 (M, L): labels of the training nodes as vectors, if the run uses labels as inputs; else None.
@@ -105,15 +104,15 @@ class Batches:
             return None if t is None else rows(t).to(self.device)
 
         train = rows(self._is_train).nonzero().squeeze(1)
-        y = rows(self.dataset.y)
+        task, y = self.dataset.objective, rows(self.dataset.y)
         return Batch(
             nodes=nodes,
             graph=graph.to(self.device),
             x=move(self.dataset.x),
             species=move(self.dataset.species),
-            y=y.to(self.device),
+            y=task.encode(y).to(self.device),
             train=train.to(self.device),
-            num_labelled=num_labelled(self.dataset.task, y[train]),
+            num_labelled=task.num_labelled(y[train]),
             labels=move(self._labels),
             teacher=move(self._teacher),
         )

@@ -4,14 +4,14 @@
 | --- | --- | --- | --- |
 | `edge_index` | (2, E) integer, sources and destinations | `edges`, (E, 2) | an error |
 | `undirected` | bool: add the reverse of every edge, keep each once | | true for `edges`, false for `edge_index` |
-| `y` | (N,) integer, -1 = unlabelled; (N, T) 0 / 1, NaN = unlabelled | `labels`, `label`, `node_labels`, `node_label` | an error |
+| `y` | (N,) integer, -1 = unlabelled; (N, T) 0 / 1, or numbers; NaN = unlabelled | `labels`, `label`, `node_label(s)` | an error |
 | `x` | (N, F) numbers | `node_features`, `node_feat`, `features` | sum of the features of incoming edges, or log(1 + in-degree) |
 | `edge_attr` | (E,) or (E, K) numbers; averaged where a pair is stored twice | `edge_features`, `edge_feat` | none |
 | `species` | (N,) integer, a category of each node | `node_species` | none |
 | `train_mask` | bool (N,), (S, N) or (N, S), S splits; or (M,) numbers | `train_masks`, `train_idx`, `train` | 10 random splits |
 | `valid_mask`, `test_mask` | likewise | likewise; `val` for `valid` | |
-| `task` | "multiclass", "binary" or "multilabel" | | by the shape and values of `y` |
-| `metric` | "rocauc", "accuracy" or "f1" | | accuracy for multiclass, else rocauc |
+| `task` | "multiclass", "binary", "multilabel" or "regression" | | by the shape and values of `y` |
+| `metric` | one of `revgnn.data.Metric` | | accuracy for multiclass, mae for regression, else rocauc |
 | `num_classes` | integer | | the largest label plus one |
 | `task_names` | (T,) strings | | none |
 | `name`, `source`, `licence` | strings | | the file's name, nothing, nothing |
@@ -78,7 +78,13 @@ _MANY_CLASSES = 100
 
 
 def read_npz(
-    path: Path, *, undirected: bool | None = None, self_loops: bool | None = None, ignore_unknown: bool = False, split: int = 0
+    path: Path,
+    *,
+    undirected: bool | None = None,
+    self_loops: bool | None = None,
+    ignore_unknown: bool = False,
+    split: int = 0,
+    task: Task | None = None,
 ) -> NodeDataset:
     """Read a data set from a file with the arrays above.
 
@@ -88,12 +94,15 @@ def read_npz(
         self_loops: see `build_graph`; default: as stored.
         ignore_unknown: skip arrays whose names are not in the table, instead of raising.
         split: number of the split in use.
+        task: replaces the file's own `task`, and what the labels look like.
 
     Raises:
         ValueError: if the file is missing or damaged, or an array is missing, occurs under two names, has an unknown name, holds
             Python objects, or is not as the table says.
     """
     arrays = _read_fields(path, ignore_unknown)
+    if task is not None:
+        arrays["task"] = np.array(task)
     if "y" not in arrays:
         raise ValueError(f"{path} has no labels; it needs an array y (or {', '.join(_ALIASES['y'][1:])}).")
     try:
@@ -226,10 +235,18 @@ def _labels(y: np.ndarray, arrays: dict[str, np.ndarray]) -> tuple[Task, Tensor,
         raise ValueError(f"y must have shape (N,) or (N, T), got {y.shape}.")
     missing = np.isnan(y)
     wide = y.ndim == 2 and y.shape[1] > 1
-    known = y[~missing & (y >= 0)] if not wide else y
-    task = _text(arrays, "task", "multilabel" if wide else "binary" if np.isin(known, (0, 1)).all() else "multiclass")
+    known = y[~missing & (y >= 0)] if not wide else y[~missing]
+    if y.dtype.kind == "f" and (y[~missing] != np.trunc(y[~missing])).any():
+        looks = "regression"
+    else:
+        looks = "multilabel" if wide else "binary" if np.isin(known, (0, 1)).all() else "multiclass"
+    task = _text(arrays, "task", looks)
     if task not in DEFAULT_METRIC:
         raise ValueError(f"task must be one of {', '.join(DEFAULT_METRIC)}, got {task[:50]!r}.")
+    if task == "regression":
+        targets = to_float32(np.where(missing, 0, y).reshape(len(y), -1), "y")
+        targets[missing.reshape(len(y), -1)] = np.nan
+        return task, torch.from_numpy(targets), targets.shape[1]
     if task == "multilabel":
         matrix = y.reshape(len(y), -1).astype(np.float32)
         return task, torch.from_numpy(matrix), matrix.shape[1]

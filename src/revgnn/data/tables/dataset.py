@@ -21,7 +21,7 @@ from revgnn.data.tables.columns import ISO, dates_of, numbers_of
 from revgnn.data.tables.encoding import Categories, ColumnEncoding, Parsed, encode_all, fit, parse, take
 from revgnn.data.tables.files import TableFiles
 from revgnn.data.tables.kinds import MAX_CATEGORIES, guess, guess_edges, guess_nodes
-from revgnn.data.tables.labels import LabelEncoding, LabelError, could_be_labels, find_separator, fit_labels
+from revgnn.data.tables.labels import LabelEncoding, LabelError, could_be_labels, find_separator, fit_labels, listed
 from revgnn.data.tables.options import TableOptions
 from revgnn.data.tables.problems import Problems
 from revgnn.data.tables.reading import read_table
@@ -38,6 +38,7 @@ from revgnn.data.tables.spec import (
     read_spec,
 )
 from revgnn.data.tables.stored import StoredTables, TableSource
+from revgnn.data.tasks import TASKS
 
 MAX_EDGE_CATEGORIES = 16
 """As `MAX_CATEGORIES`, for edges, of which there are many more."""
@@ -76,6 +77,8 @@ def read_tables(
     found = _found_spec(files, node_table, edge_table, options) if spec_is_new else _known_spec(files, node_table, edge_table)
     spec = _changed(found, options)
     labels = _fit_labels(spec, node_table, files.nodes)
+    if labels.task == "regression":
+        spec = replace(spec, task="regression")  # written to graph.yaml, since numbers could be classes too
     nodes = _read_nodes(node_table, spec, files.nodes, labels, drop=drop, needs_labels=True)
     edges = _read_edges(edge_table, spec, files.edges, nodes, drop=drop)
     all_splits = _splits(spec, nodes, max(10, split + 1))
@@ -238,7 +241,7 @@ def _changed(spec: GraphSpec, options: TableOptions) -> GraphSpec:
         nodes = {
             name: Kind("ignored", note="replaced by the ratios") if kind.name == "split" else kind for name, kind in nodes.items()
         }
-    return replace(spec, nodes=nodes, edges=edges, split=rule)
+    return replace(spec, nodes=nodes, edges=edges, split=rule, task=options.task or spec.task)
 
 
 def _no_column(option: str, name: str, table: str, kinds: Mapping[str, Kind]) -> ValueError:
@@ -255,7 +258,7 @@ def _fit_labels(spec: GraphSpec, table: pa.Table, path: Path) -> LabelEncoding:
     try:
         if not columns:
             raise LabelError("no column is the label")
-        return fit_labels(table, columns, spec.label_separator)
+        return fit_labels(table, columns, spec.label_separator, spec.task)
     except LabelError as error:
         could = could_be_labels(table, others)
         hint = f"these could be labels: {', '.join(could[:8])}" if could else "no column holds classes"
@@ -319,12 +322,10 @@ def _read_nodes(table: pa.Table, spec: GraphSpec, path: Path, labels: LabelEncod
         problems.add(
             bad,
             "unknown label",
-            lambda row: f"the label is {shown(table.column(name)[row])}; classes are {_listed(labels.classes)}",
+            lambda row: f"the label is {shown(table.column(name)[row])}; {labels.wanted}",
         )
-    elif labels.task == "multilabel":
-        y = torch.full((table.num_rows, labels.num_outputs), torch.nan)
     else:
-        y = torch.full((table.num_rows,), -1, dtype=torch.int64)
+        y = TASKS[labels.task](labels.num_outputs).no_labels(table.num_rows)
     keep = problems.keep
     if not keep.any():
         raise ValueError(f"{path} has no rows that can be used.")
@@ -458,7 +459,7 @@ def _assemble(
         metric=DEFAULT_METRIC[labels.task],
         splits=all_splits,
         split_index=split,
-        task_names=tuple(map(str, labels.classes)) if labels.task == "multilabel" else None,
+        task_names=tuple(map(str, labels.classes)) if labels.task in ("multilabel", "regression") else None,
         source=str(files.nodes.parent),
         trainable=trainable,
         tables=TableSource(
@@ -495,6 +496,11 @@ def _report(
     without_label = int((~nodes.labelled).sum())
     if without_label:
         notes.append(f"{without_label:,} nodes have no label and are in no part of the split")
+    if stored.labels.task == "regression":
+        notes.append(
+            f"{listed(stored.labels.classes)}: predicted as {'numbers' if len(stored.labels.classes) > 1 else 'a number'} "
+            "(regression); for classes: --task multiclass, or task in graph.yaml"
+        )
     if not stored.nodes:
         notes.append(
             "no column of the nodes is a feature: the network sees " + ("their edges' features" if stored.edges else "their degree")
@@ -520,7 +526,3 @@ def _report(
 
 def _missing(parsed: Parsed) -> int:
     return int((parsed.codes < 0).sum()) if isinstance(parsed, Categories) else int(parsed.missing.sum())
-
-
-def _listed(classes: tuple[object, ...]) -> str:
-    return ", ".join(map(str, classes[:10])) + (", ..." if len(classes) > 10 else "")

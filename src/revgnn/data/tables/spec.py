@@ -12,6 +12,7 @@ from typing import Any
 import yaml
 
 from revgnn.data.tables.files import SPEC_NAME
+from revgnn.data.tasks import TASKS
 from revgnn.files import write_text
 
 NODE_KINDS = ("id", "label", "split", "numeric", "categorical", "boolean", "date", "ignored")
@@ -20,7 +21,7 @@ FEATURE_KINDS = ("numeric", "categorical", "boolean", "date")
 
 DEFAULT_RATIOS = (0.6, 0.2, 0.2)
 
-_KEYS = ("nodes", "edges", "directed", "split", "label_separator")
+_KEYS = ("nodes", "edges", "directed", "split", "label_separator", "task")
 _TABLE_KEYS = ("file", "columns")
 _SPLIT_KEYS = ("ratios", "stratify", "time")
 
@@ -72,6 +73,7 @@ class GraphSpec:
         directed: False: each edge is used in both directions.
         split: used if no column of the nodes has the kind `split`.
         label_separator: what separates several labels in one cell; "" if each cell holds one.
+        task: what the labels are: one of `revgnn.data.Task`; "": as they look.
     """
 
     nodes_file: str
@@ -81,6 +83,7 @@ class GraphSpec:
     directed: bool = False
     split: SplitRule = SplitRule()
     label_separator: str = ""
+    task: str = ""
 
     def __post_init__(self) -> None:
         _check_roles(self.nodes, "nodes", required=("id",), single=("id", "split"))
@@ -102,6 +105,7 @@ class GraphSpec:
             "directed": self.directed,
             "split": {"ratios": list(self.split.ratios), "stratify": self.split.stratify, "time": self.split.time or None},
             "label_separator": self.label_separator or None,
+            **({"task": self.task} if self.task else {}),
         }
 
     def to_yaml(self) -> str:
@@ -129,6 +133,8 @@ class GraphSpec:
             ]
         if self.label_separator:
             lines.append(f"label_separator: {_scalar(self.label_separator)}  # between several labels of one node")
+        if self.task:
+            lines.append(f"task: {self.task}  # what the labels are: {', '.join(TASKS)}")
         return "\n".join(lines) + "\n"
 
 
@@ -178,10 +184,13 @@ def parse_spec(values: Any, where: str) -> GraphSpec:
     directed, separator = values.get("directed", False), values.get("label_separator") or ""
     if not isinstance(directed, bool) or not isinstance(separator, str):
         raise SpecError(f"{where}: directed must be true or false, and label_separator text, got {directed!r} and {separator!r}.")
+    task = values.get("task") or ""
+    if task and task not in TASKS:
+        raise SpecError(f"{where}: task must be one of {', '.join(TASKS)}, or left out, got {task!r}.")
     rule = _split_rule(values.get("split") or {}, where)
     (nodes_file, nodes), (edges_file, edges) = tables["nodes"], tables["edges"]
     try:
-        return GraphSpec(nodes_file, edges_file, nodes, edges, directed, rule, separator)
+        return GraphSpec(nodes_file, edges_file, nodes, edges, directed, rule, separator, task)
     except SpecError as error:
         raise SpecError(f"{where}: {error}") from None
 

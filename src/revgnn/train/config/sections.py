@@ -12,9 +12,14 @@ Features = Literal["raw", "standard", "log", "rows"]
 EdgeStorage = Literal["float32", "auto", "float16", "bfloat16"]
 """As `revgnn.data.load.EdgeStorage`, which cannot be imported without torch."""
 Average = Literal["nodes", "entries"]
+TaskName = Literal["multiclass", "binary", "multilabel", "regression"]
+"""As `revgnn.data.Task`."""
+Metric = Literal["rocauc", "accuracy", "f1", "f1_micro", "f1_macro", "ap", "mae", "rmse", "r2"]
+"""As `revgnn.data.Metric`."""
 
-TABLE_SETTINGS = ("edges", "graph_file", "labels", "kinds", "split_ratios", "stratify", "split_time", "on_bad_rows")
-"""The settings of data that are for tables; the fields of `revgnn.data.TableOptions`, which cannot be imported without torch."""
+TABLE_SETTINGS = ("edges", "graph_file", "labels", "kinds", "split_ratios", "stratify", "split_time", "on_bad_rows", "task")
+"""The settings of data for tables (the last also for .npz files): fields of `revgnn.data.TableOptions`, which cannot be imported
+without torch."""
 
 
 class Section(BaseModel):
@@ -68,6 +73,12 @@ class DataConfig(Section):
         default=None,
         description="For tables: refuse: stop at the first row that cannot be used (the default); drop: leave such rows out.",
     )
+    task: TaskName | None = Field(
+        default=None,
+        description="For tables and .npz files: what the labels are: classes (multiclass or binary), several labels of yes and no "
+        "(multilabel), or numbers (regression). Default: as they look.",
+    )
+    metric: Metric | None = Field(default=None, description="The score. Default: that of the data set.")
 
     @field_validator("split")
     @classmethod

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from torch import Tensor
 
@@ -16,6 +18,7 @@ from revgnn.train.random_numbers import own_random_numbers
 from revgnn.train.run.changed_data import ChangedDataError, check_found
 from revgnn.train.run.folder import RunFolder
 from revgnn.train.run.session import Session, choose_device, prepare
+from revgnn.train.run.tensor_file import CheckpointError
 
 
 @dataclass(frozen=True)
@@ -28,6 +31,8 @@ class SavedRun:
     """The epoch of the weights: the one with the best validation score."""
     is_new_graph: bool = False
     """Whether the data are other tables than those of the run's configuration."""
+    thresholds: tuple[float, ...] | None = None
+    """Thresholds of probabilities that the run chose on its validation nodes, if its score is F1 with thresholds."""
 
     @property
     def dataset(self) -> NodeDataset:
@@ -106,12 +111,22 @@ def load_run(run: Path | str, options: LoadOptions = AS_SAVED) -> SavedRun:
         with own_random_numbers(choose_device(config.device)):
             session = prepare(config, dataset)
         note = folder.restore_best(session, other_data=True)
-        return SavedRun(folder.path, session, epoch=note["epoch"], is_new_graph=True)
+        return SavedRun(folder.path, session, note["epoch"], is_new_graph=True, thresholds=_thresholds(note, folder))
     with own_random_numbers(choose_device(config.device)):
         session = prepare(config)
     _check_same_encoding(folder, session.dataset)
     note = folder.restore_best(session, allow_changed_data=options.allow_changed_data)
-    return SavedRun(folder.path, session, epoch=note["epoch"])
+    return SavedRun(folder.path, session, note["epoch"], thresholds=_thresholds(note, folder))
+
+
+def _thresholds(note: Mapping[str, Any], folder: RunFolder) -> tuple[float, ...] | None:
+    """Return the thresholds in the note of the best weights; None if it has none."""
+    values = note.get("thresholds")
+    if values is None:
+        return None
+    if not isinstance(values, list) or not all(isinstance(v, int | float) and 0 <= v <= 1 for v in values):
+        raise CheckpointError(f"{folder.best_file} holds thresholds that are no probabilities: {values!r}.")
+    return tuple(values)
 
 
 def _check_same_encoding(folder: RunFolder, dataset: NodeDataset) -> None:
@@ -138,10 +153,11 @@ def _new_graph(folder: RunFolder, config: RunConfig, options: LoadOptions) -> No
         )
     edges = None if options.edges is None else Path(options.edges)
     files = find_tables(Path(options.data), edges, names=(stored.spec.nodes_file, stored.spec.edges_file))
-    return read_like(
+    dataset = read_like(
         files,
         stored,
         drop_bad_rows=options.on_bad_rows == "drop",
         undirected=config.data.undirected,
         self_loops=config.data.self_loops,
     )
+    return dataset if config.data.metric is None else replace(dataset, metric=config.data.metric)

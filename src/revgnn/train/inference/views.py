@@ -15,7 +15,6 @@ from revgnn.train.config import EvalConfig
 from revgnn.train.inference.deviation import RunningDeviation
 from revgnn.train.random_numbers import own_random_numbers
 from revgnn.train.run.optimization import autocast
-from revgnn.train.task import probabilities
 from revgnn.train.tricks.label_inputs import reuse_labels, show_all_labels
 
 
@@ -58,19 +57,19 @@ def infer_with_spread(model: nn.Module, batches: Batches, evaluation: EvalConfig
             f"a spread needs 2 or more views of 2 or more parts, got {evaluation.views} views of {evaluation.parts} parts (one "
             "part is the whole graph, so all its views are equal); use, for example, --views 10 --parts 5."
         )
-    shape, task = _logits_shape(batches), batches.dataset.task
+    shape, task = _logits_shape(batches), batches.dataset.objective
     total, of_logits, of_probabilities = torch.zeros(shape), RunningDeviation(shape), RunningDeviation(shape)
     with _evaluation_mode(model), own_random_numbers(batches.device, seed):
         for rows, logits in _view_logits(model, batches, evaluation, seed):
             total[rows] += logits
             of_logits.add(rows, logits)
-            of_probabilities.add(rows, probabilities(task, logits))
+            of_probabilities.add(rows, task.values(logits))
     return ViewSpread(total / _num_views(evaluation), of_logits.deviation(), of_probabilities.deviation())
 
 
 def _view_logits(model: nn.Module, batches: Batches, evaluation: EvalConfig, seed: int) -> Iterator[tuple[Tensor | slice, Tensor]]:
     """Yield, for each part of each view, the rows of its nodes (a slice for the whole graph) and their logits."""
-    task = batches.dataset.task
+    task = batches.dataset.objective
 
     def forward(batch: Batch) -> Tensor:
         return model(batch.graph, batch.x, batch.species)

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from revgnn.data.tasks import is_better
 from revgnn.memory import PeakMemory
 from revgnn.models import num_parameters
 from revgnn.stack import StateRangeError
@@ -147,7 +148,7 @@ def _end_epoch(session: Session, state: State, folder: RunFolder) -> EpochEnded:
         scores = _evaluate(session)
         evaluation_solves = session.model.take_solves()
         assert scores.valid is not None  # `prepare` refuses an empty validation split
-        is_best = state.best_score is None or scores.valid > state.best_score
+        is_best = is_better(session.dataset.metric, scores.valid, state.best_score)
         if is_best:
             folder.save_best(session, epoch, scores)
             state.best_epoch, state.best_score = epoch, scores.valid

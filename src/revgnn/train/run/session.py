@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -10,6 +13,7 @@ from torch import Tensor
 from revgnn.capture import CapturedStep
 from revgnn.data import NodeDataset, RandomPartition
 from revgnn.data.fingerprint import Fingerprint, fingerprint
+from revgnn.data.tasks import Regression, TargetScale
 from revgnn.models import AbstractModel, build_model
 from revgnn.train.batches import Batch, Batches
 from revgnn.train.config import Device, RunConfig
@@ -17,7 +21,7 @@ from revgnn.train.datasets import load_with_fingerprint
 from revgnn.train.metrics import check_scorable
 from revgnn.train.random_numbers import seed_generators
 from revgnn.train.run.optimization import LossScaler, autocast, build_optimizer, learning_rate
-from revgnn.train.task import num_labelled, objective
+from revgnn.train.run.tensor_file import CheckpointError
 from revgnn.train.tricks.distillation import divergence, mix_losses
 from revgnn.train.tricks.label_inputs import label_vectors, label_width, reuse_labels, show_some_labels
 
@@ -38,6 +42,8 @@ class Session:
     """Of the data set, before its features were scaled; see `revgnn.data.fingerprint`."""
     teacher: Tensor | None = None
     """The teacher's logits, float32 (N, outputs), on the CPU; see `revgnn.train.tricks.teacher`."""
+    class_weights: Tensor | None = None
+    """Weights of classes in the loss, on the device (`RunConfig.class_weights`)."""
     captured: CapturedStep | None = None
     """`differentiate` of the whole graph as a CUDA graph, if the run replays its steps (`RunConfig.capture`)."""
 
@@ -55,8 +61,10 @@ def prepare(config: RunConfig, dataset: NodeDataset | None = None, known: Finger
     device = choose_device(config.device)
     if dataset is None:
         dataset, known = load_with_fingerprint(config.data)
-    if config.loss == "log" and dataset.task != "multiclass":
-        raise ValueError(f"loss=log needs one class per node, and {dataset.name} is {dataset.task}; use loss=cross_entropy.")
+    task = dataset.objective
+    task.check_loss(config.loss, dataset.name)
+    if config.distillation is not None:
+        task.divergence(torch.zeros(0, task.num_outputs), torch.zeros(0, task.num_outputs))  # raises if the task has none
     seed_generators(device, config.seed)
     model = build_for(config, dataset).to(device)
     session = Session(
@@ -70,6 +78,8 @@ def prepare(config: RunConfig, dataset: NodeDataset | None = None, known: Finger
         scaler=LossScaler(device, config.amp),
         fingerprint=fingerprint(dataset) if known is None else known,
     )
+    if config.class_weights is not None and len(dataset.split.train):
+        session.class_weights = task.class_weights(config.class_weights, dataset.y[dataset.split.train]).to(device)
     if config.capture:
         session.captured = CapturedStep(lambda: differentiate(session, session.batches.whole), model)
     return session
@@ -107,13 +117,13 @@ def differentiate(session: Session, batch: Batch) -> tuple[Tensor, Tensor]:
     Returns:
         The loss, without and with the model's auxiliary loss.
     """
-    config, task, model = session.config, session.dataset.task, session.model
+    config, task, model = session.config, session.dataset.objective, session.model
     with autocast(session.device, config.amp):
         if config.label_inputs:
             batch = show_some_labels(batch, config.label_inputs, task)
             batch = reuse_labels(lambda b: _forward(model, b), batch, config.label_reuse, task)
         logits = _forward(model, batch)
-    loss = objective(task, logits[batch.train], batch.y[batch.train], config.loss)
+    loss = task.loss(logits[batch.train], batch.y[batch.train], config.loss, session.class_weights)
     if config.distillation is not None:
         assert batch.teacher is not None  # `attach_teacher` gave the batches the teacher's logits
         loss = mix_losses(loss, divergence(task, logits, batch.teacher, config.distillation), config.distillation)
@@ -162,7 +172,7 @@ def choose_device(name: Device) -> torch.device:
 def check_trainable(dataset: NodeDataset) -> None:
     """Raise `ValueError` for splits that would only fail after the first epoch: they cannot be trained on or scored."""
     split = dataset.split
-    if num_labelled(dataset.task, dataset.y[split.train]) == 0:
+    if dataset.objective.num_labelled(dataset.y[split.train]) == 0:
         raise ValueError(f"{dataset.name} has no labelled training nodes in this split; choose another data.split.")
     if len(split.valid) == 0:
         raise ValueError(
@@ -171,4 +181,27 @@ def check_trainable(dataset: NodeDataset) -> None:
         )
     for name, nodes in (("training", split.train), ("validation", split.valid), ("test", split.test)):
         if len(nodes):
-            check_scorable(dataset.metric, dataset.task, dataset.y[nodes], name)
+            check_scorable(dataset.metric, dataset.objective, dataset.y[nodes], name)
+
+
+def scale_note(session: Session) -> dict[str, Any]:
+    """Return what the weights must be saved with to give numbers in the units of the labels; nothing for other tasks."""
+    task = session.dataset.objective
+    return {"scale": task.scale.as_dict()} if isinstance(task, Regression) and task.scale is not None else {}
+
+
+def restore_scale(session: Session, note: Mapping[str, Any], path: Path) -> None:
+    """Scale targets as the saved weights expect it. Data of another graph, or data that have changed, have another scale.
+
+    Raises:
+        CheckpointError: if the note of the file at `path` has none.
+    """
+    dataset = session.dataset
+    if dataset.task != "regression":
+        return
+    try:
+        scale = TargetScale.from_dict(note.get("scale", {}), dataset.num_outputs, str(path))
+    except ValueError as error:
+        raise CheckpointError(str(error)) from None
+    session.dataset = replace(dataset, scale=scale)
+    session.batches = make_batches(session.config, session.dataset, session.device, session.teacher)
