@@ -7,12 +7,14 @@ from revgnn.data.catalogue import Entry, catalogue
 from revgnn.data.dataset import Metric, NodeDataset, Split, Task
 from revgnn.data.generated.synthetic import generate, proteins_shaped
 from revgnn.data.load import load
+from revgnn.data.many_graphs import ManyGraphs
 from revgnn.data.partition import Part, RandomPartition
 from revgnn.data.readers.npz import read_npz, save_npz
 from revgnn.data.tables.options import TableOptions
 
 __all__ = [
     "Entry",
+    "ManyGraphs",
     "Metric",
     "NodeDataset",
     "Part",

@@ -26,6 +26,7 @@ import numpy as np
 import torch
 
 from revgnn.data.dataset import NodeDataset, Split
+from revgnn.data.many_graphs import ManyGraphs
 from revgnn.data.mapped import map_array
 from revgnn.files import replacing_folder, write_text
 from revgnn.graph import Graph
@@ -111,7 +112,7 @@ def _arrays_of(dataset: NodeDataset) -> dict[str, np.ndarray]:
     if edge_attr is not None and edge_attr.dtype == torch.bfloat16:
         edge_attr = edge_attr.view(torch.int16)  # NumPy has no bfloat16; the manifest records it
     tensors = {"indptr": graph.indptr, "src": graph.src, "edge_attr": edge_attr, "x": dataset.x, "species": dataset.species}
-    tensors["y"] = dataset.y
+    tensors |= {"y": dataset.y, "graph_of_node": None if dataset.graphs is None else dataset.graphs.graph_of_node}
     for number, split in enumerate(dataset.splits):
         tensors |= {f"train_{number}": split.train, f"valid_{number}": split.valid, f"test_{number}": split.test}
     return {name: tensor.contiguous().numpy() for name, tensor in tensors.items() if tensor is not None}
@@ -183,8 +184,17 @@ def _make_dataset(manifest: dict[str, Any], tensors: dict[str, torch.Tensor], sp
     structure = Graph(tensors["indptr"], tensors["src"], validate=validate)
     graph = Graph(structure.indptr, structure.src, edge_attr, edge_scale=float(manifest["edges"]["scale"]), validate=False)
     splits = tuple(Split(tensors[f"train_{s}"], tensors[f"valid_{s}"], tensors[f"test_{s}"]) for s in range(manifest["num_splits"]))
-    x, species = tensors.get("x"), tensors.get("species")
-    return NodeDataset(**fields, graph=graph, x=x, species=species, y=tensors["y"], splits=splits, split_index=split)
+    owner = tensors.get("graph_of_node")
+    return NodeDataset(
+        **fields,
+        graph=graph,
+        x=tensors.get("x"),
+        species=tensors.get("species"),
+        y=tensors["y"],
+        splits=splits,
+        split_index=split,
+        graphs=None if owner is None else ManyGraphs(owner),
+    )
 
 
 def _map_tensor(path: Path, about: dict[str, Any], verified: bool) -> torch.Tensor:

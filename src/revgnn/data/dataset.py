@@ -1,4 +1,4 @@
-"""The class `NodeDataset`: a graph with features, labels and splits, checked once when it is made."""
+"""The class `NodeDataset`: a graph, or many, with features, labels and splits, checked once when it is made."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Literal
 import torch
 from torch import Tensor
 
+from revgnn.data.many_graphs import ManyGraphs
 from revgnn.data.tasks import TASKS, AbstractTask, Regression, TargetScale
 from revgnn.data.tasks.base import describe_tensor
 from revgnn.graph import Graph
@@ -28,7 +29,7 @@ _PARTS = ("train", "valid", "test")
 
 @dataclass(frozen=True, eq=False)
 class Split:
-    """The nodes for training, validation and test: int64 index tensors, disjoint."""
+    """The nodes (or graphs) for training, validation and test: int64 index tensors, disjoint."""
 
     train: Tensor
     valid: Tensor
@@ -37,7 +38,9 @@ class Split:
 
 @dataclass(frozen=True, eq=False)
 class NodeDataset:
-    """One graph with features, labels and splits for node classification.
+    """One graph with features, labels and splits of its nodes; or many graphs as one, with labels and splits of the graphs.
+
+    In a data set of G graphs (`graphs` is given) labels are those of graphs: N is to be read as G in `y` and `splits`.
 
     Attributes:
         name: as the user gave it.
@@ -58,6 +61,7 @@ class NodeDataset:
         trainable: False for a graph that only a trained network sees: its split may have no training nodes.
         tables: where ids, columns and encodings are, if the set was read from tables (`revgnn.data.tables`); else None.
         scale: of the targets of a regression; None: that of the training nodes of the split in use.
+        graphs: the graphs that the nodes belong to, if labels are those of graphs; else None.
 
     Raises:
         ValueError: if a shape, a dtype or a value is not as documented here: features that are not finite, labels out of range,
@@ -82,8 +86,11 @@ class NodeDataset:
     trainable: bool = True
     tables: TableSource | None = None
     scale: TargetScale | None = None
+    graphs: ManyGraphs | None = None
 
     def __post_init__(self) -> None:
+        if self.graphs is not None:
+            self.graphs.check(self.graph, self.name)
         _check_features(self)
         _check_labels(self)
         _check_splits(self)
@@ -94,8 +101,13 @@ class NodeDataset:
 
     @property
     def num_rows(self) -> int:
-        """Rows of `y` and of a network's logits: N."""
-        return self.graph.num_nodes
+        """Rows of `y` and of a network's logits: the number of nodes, or of graphs."""
+        return self.graph.num_nodes if self.graphs is None else len(self.graphs)
+
+    @property
+    def row(self) -> Literal["node", "graph"]:
+        """What a row of `y` and of a network's logits belongs to."""
+        return "node" if self.graphs is None else "graph"
 
     @cached_property
     def objective(self) -> AbstractTask:
@@ -136,9 +148,10 @@ class NodeDataset:
         inputs = [f"{self.in_channels:,} node features"] if self.x is not None else []
         inputs += [f"{self.num_species:,} species"] if self.species is not None else []
         inputs += [f"{self.num_edge_features:,} edge features"] if self.num_edge_features else []
+        graphs = "" if self.graphs is None else f"{len(self.graphs):,} graphs, "
         sizes = " / ".join(f"{len(part):,}" for part in (self.split.train, self.split.valid, self.split.test))
         return (
-            f"{self.name}: {self.num_nodes:,} nodes, {self.graph.num_edges:,} directed edges, {', '.join(inputs)}, "
+            f"{self.name}: {graphs}{self.num_nodes:,} nodes, {self.graph.num_edges:,} directed edges, {', '.join(inputs)}, "
             f"{self.objective.describe()} ({self.metric}), split {self.split_index} of {len(self.splits)}: {sizes}"
         )
 
@@ -178,7 +191,7 @@ def _check_labels(data: NodeDataset) -> None:
     task = TASKS[data.task](data.num_outputs)
     task.check_metric(data.metric, data.name)
     try:
-        task.check(data.y, data.num_rows, data.task_names, "node")
+        task.check(data.y, data.num_rows, data.task_names, data.row)
     except ValueError as error:
         raise ValueError(f"{data.name}: {error}") from None
 
@@ -190,13 +203,13 @@ def _check_splits(data: NodeDataset) -> None:
         raise ValueError(f"{data.name} has {len(data.splits)} split(s), 0 to {len(data.splits) - 1}; got split {data.split_index}.")
     for number, split in enumerate(data.splits):
         where = f"{data.name}, split {number}"
-        role = torch.zeros(data.graph.num_nodes, dtype=torch.uint8)
+        role = torch.zeros(data.num_rows, dtype=torch.uint8)
         for bit, part in enumerate(_PARTS):
-            _set_bit_of_nodes(role, bit, getattr(split, part), f"{where}, {part}")
+            _set_bit_of_rows(role, bit, getattr(split, part), f"{where}, {part}", data.row)
         shared = ((role & (role - 1)) != 0).nonzero()  # more than one bit set
         if len(shared):
             parts = [p for bit, p in enumerate(_PARTS) if int(role[shared[0]]) >> bit & 1]
-            raise ValueError(f"{where}: node {int(shared[0])} is in {' and '.join(parts)}; the three must be disjoint.")
+            raise ValueError(f"{where}: {data.row} {int(shared[0])} is in {' and '.join(parts)}; the three must be disjoint.")
         if number == data.split_index and data.trainable:
             _check_trainable(data, role, where)
 
@@ -204,28 +217,30 @@ def _check_splits(data: NodeDataset) -> None:
 def _check_trainable(data: NodeDataset, role: Tensor, where: str) -> None:
     """Raise `ValueError` if the labels of the split in use do not suffice; `role` (uint8, (N,)) is 0 for nodes outside it."""
     if data.split.train.numel() == 0:
-        raise ValueError(f"{where}: no training nodes; name at least one, with its label.")
+        raise ValueError(f"{where}: no training {data.row}s; name at least one, with its label.")
     task, y = TASKS[data.task](data.num_outputs), data.y
     if task.needs_every_label:
         unlabelled = ((role != 0) & ~task.labelled(y)).nonzero()
         if len(unlabelled):
-            raise ValueError(f"{where}: node {int(unlabelled[0])} has no label (-1); remove unlabelled nodes from the splits.")
+            raise ValueError(
+                f"{where}: {data.row} {int(unlabelled[0])} has no label (-1); remove unlabelled {data.row}s from the splits."
+            )
     try:
-        message = task.check_training(y[data.split.train], data.task_names, "node")
+        message = task.check_training(y[data.split.train], data.task_names, data.row)
     except ValueError as error:
         raise ValueError(f"{where}: {error}") from None
     if message is not None:
         warnings.warn(f"{where}: {message}", stacklevel=6)
 
 
-def _set_bit_of_nodes(role: Tensor, bit: int, nodes: Tensor, where: str) -> None:
-    """Set `bit` of `role` (uint8, (N,)) for each of `nodes`; raise `ValueError` unless they are distinct nodes of the graph."""
+def _set_bit_of_rows(role: Tensor, bit: int, nodes: Tensor, where: str, row: str) -> None:
+    """Set `bit` of `role` (uint8, (N,)) for each of `nodes`; raise `ValueError` unless they are distinct rows."""
     if nodes.dim() != 1 or nodes.dtype != torch.int64:
-        raise ValueError(f"{where}: nodes must be a vector of int64, got {describe_tensor(nodes)}.")
+        raise ValueError(f"{where}: {row}s must be a vector of int64, got {describe_tensor(nodes)}.")
     bad = ((nodes < 0) | (nodes >= role.numel())).nonzero()
     if len(bad):
-        raise ValueError(f"{where}: node {int(nodes[bad[0]])} is outside [0, {role.numel()}).")
+        raise ValueError(f"{where}: {row} {int(nodes[bad[0]])} is outside [0, {role.numel()}).")
     role[nodes] |= 1 << bit
     if int((role >> bit & 1).sum()) != nodes.numel():
         values, counts = nodes.unique(return_counts=True)
-        raise ValueError(f"{where}: node {int(values[counts > 1][0])} is named more than once.")
+        raise ValueError(f"{where}: {row} {int(values[counts > 1][0])} is named more than once.")

@@ -43,7 +43,7 @@ def fingerprint(dataset: NodeDataset) -> dict[str, str]:
     graph, split = dataset.graph, dataset.split
     return {
         "version": VERSION,
-        "graph": _hash(graph.indptr, graph.src),
+        "graph": _hash(graph.indptr, graph.src, *([] if dataset.graphs is None else [dataset.graphs.graph_of_node])),
         "edge_features": _hash(graph.edge_attr, text=str(graph.edge_scale)),
         "node_features": _hash(dataset.x, dataset.species, text=str(dataset.num_species)),
         "labels": _hash(dataset.y, text=f"{dataset.task} {dataset.num_outputs} {dataset.metric}"),

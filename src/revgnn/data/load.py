@@ -20,6 +20,7 @@ from revgnn.data.readers.npz import read_npz
 from revgnn.data.readers.ogb import read_ogb
 from revgnn.data.readers.ogb_meta import OFFICIAL, meta_file, read_meta
 from revgnn.data.readers.pyg import raw_files, read_pyg
+from revgnn.data.readers.tu import find_tu, read_tu
 from revgnn.data.tables.files import find_tables, holds_tables, table_format
 from revgnn.data.tables.options import TableOptions
 
@@ -42,10 +43,10 @@ def load(
     """Load a data set, ready to train on.
 
     Args:
-        name: a name of the `catalogue()`; `ogbn-NAME` for any folder `ogbn_NAME` in OGB's layout; the path of such a folder or of
-            an `.npz` file (see `revgnn.data.readers.npz`); the path of a folder with tables `nodes` and `edges`, or of the table of
-            nodes (see `revgnn.data.tables`); or `synthetic`, with arguments of `generate` as in
-            `synthetic:nodes=4000,degree=30,seed=1`.
+        name: a name of the `catalogue()`; `ogbn-NAME` for any folder `ogbn_NAME` in OGB's layout; the path of such a folder, of an
+            `.npz` file (`revgnn.data.readers.npz`), of a folder with many graphs in the format of TU (`revgnn.data.readers.tu`), of
+            a folder with tables `nodes` and `edges`, or of the table of nodes (see `revgnn.data.tables`); or `synthetic`, with
+            arguments of `generate` as in `synthetic:nodes=4000,degree=30,seed=1`.
         root: the data set's own folder or one at most two levels above it, in the layout of PyTorch Geometric or OGB.
             Default: `$REVGNN_DATA`, or `data`.
         split: number of the split to use. For sets without a published split it is the seed of a random one. For OGB's layout it
@@ -75,6 +76,8 @@ def load(
     path, entry = _as_path(name, root), find_entry(head)
     if path is not None and (table_format(path) is not None or holds_tables(path)):
         return _load_tables(path, tables or TableOptions(), options)
+    if path is not None and (folder := find_tu(path)) is not None and (tables is None or tables == TableOptions(task=tables.task)):
+        return _load_tu(folder, options, None if tables is None else tables.task)
     if path is not None and path.is_file() and (tables is None or tables == TableOptions(task=tables.task)):
         return _load_npz(path, options, None if tables is None else tables.task)
     if tables is not None:
@@ -159,6 +162,11 @@ def _load_npz(path: Path, options: _Options, task: Task | None) -> NodeDataset:
     # Files without splits get ten random ones, or as many as the caller needs.
     dataset = options.read(read, path, [path], split=split, ignore_unknown=unknown, num_random_splits=max(10, split + 1), **key)
     return _choose_split(dataset, options.split)
+
+
+def _load_tu(folder: Path, options: _Options, task: Task | None) -> NodeDataset:
+    dataset = read_tu(folder, split=options.split_number, task=task, **options.graph)
+    return _choose_split(options.store(dataset), options.split)
 
 
 def _load_tables(path: Path, tables: TableOptions, options: _Options) -> NodeDataset:
@@ -262,8 +270,8 @@ def _as_path(name: str, root: Path) -> Path | None:
         return next((path for path in candidates if path.is_file()), candidates[0])
     if "/" in name or "\\" in name:
         return next((path for path in candidates if path.is_dir()), None)
-    # A folder with the name of a known data set is not meant, unless it holds tables.
-    return next((path for path in candidates if holds_tables(path)), None)
+    # A folder with the name of a known data set is not meant, unless it holds tables or many graphs.
+    return next((path for path in candidates if holds_tables(path) or find_tu(path) is not None), None)
 
 
 def _parse_arguments(text: str) -> dict[str, Any]:

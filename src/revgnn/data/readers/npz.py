@@ -8,6 +8,7 @@
 | `x` | (N, F) numbers | `node_features`, `node_feat`, `features` | sum of the features of incoming edges, or log(1 + in-degree) |
 | `edge_attr` | (E,) or (E, K) numbers; averaged where a pair is stored twice | `edge_features`, `edge_feat` | none |
 | `species` | (N,) integer, a category of each node | `node_species` | none |
+| `graph_of_node` | (N,) integer, ascending from 0; `y` and masks are then those of graphs | `graph_indicator` | labels of nodes |
 | `train_mask` | bool (N,), (S, N) or (N, S), S splits; or (M,) numbers | `train_masks`, `train_idx`, `train` | 10 random splits |
 | `valid_mask`, `test_mask` | likewise | likewise; `val` for `valid` | |
 | `task` | "multiclass", "binary", "multilabel" or "regression" | | by the shape and values of `y` |
@@ -33,6 +34,7 @@ from torch import Tensor
 
 from revgnn.data.build_graph import build_graph
 from revgnn.data.dataset import DEFAULT_METRIC, NodeDataset, Split, Task
+from revgnn.data.many_graphs import ManyGraphs
 from revgnn.data.node_features import default_node_features
 from revgnn.data.numbers import to_float32
 from revgnn.data.readers.npz_archive import open_npz, read_array
@@ -47,6 +49,7 @@ _ALIASES: dict[str, tuple[str, ...]] = {
     "x": ("x", "node_features", "node_feat", "features"),
     "edge_attr": ("edge_attr", "edge_features", "edge_feat"),
     "species": ("species", "node_species"),
+    "graph_of_node": ("graph_of_node", "graph_indicator"),
     "train": ("train_mask", "train_masks", "train_idx", "train"),
     "valid": ("valid_mask", "val_mask", "valid_masks", "val_masks", "valid_idx", "val_idx", "valid", "val"),
     "test": ("test_mask", "test_masks", "test_idx", "test"),
@@ -122,6 +125,7 @@ def save_npz(dataset: NodeDataset, path: Path | str) -> None:
         "x": dataset.x,
         "species": dataset.species,
         "y": dataset.y,
+        "graph_of_node": None if dataset.graphs is None else dataset.graphs.graph_of_node,
         "task": dataset.task,
         "metric": dataset.metric,
         "num_classes": dataset.num_outputs if dataset.task == "multiclass" else None,
@@ -131,7 +135,7 @@ def save_npz(dataset: NodeDataset, path: Path | str) -> None:
         "licence": dataset.licence,
     }
     for part in ("train", "valid", "test"):
-        masks = np.zeros((len(dataset.splits), dataset.num_nodes), bool)
+        masks = np.zeros((len(dataset.splits), dataset.num_rows), bool)
         for row, split in zip(masks, dataset.splits, strict=True):
             row[getattr(split, part).numpy()] = True
         arrays[f"{part}_masks"] = masks
@@ -184,8 +188,12 @@ def _dataset(
 ) -> NodeDataset:
     y = arrays["y"]
     num_nodes = len(y) if y.ndim else 0
+    graphs = None
+    if "graph_of_node" in arrays:
+        graphs = ManyGraphs(torch.from_numpy(_check_kind(arrays["graph_of_node"], "graph_of_node", "iu").astype(np.int64)))
+        num_nodes = len(graphs.graph_of_node)
     edge_index, stored_undirected = _edges(arrays)
-    if y.ndim == 2 and num_nodes == 1 and y.shape[1] > 1 and edge_index.size and edge_index.max() > 0:
+    if y.ndim == 2 and graphs is None and num_nodes == 1 and y.shape[1] > 1 and edge_index.size and edge_index.max() > 0:
         raise ValueError(f"y has shape {y.shape}, one row, but edges name more nodes; save y.reshape(-1), of shape (N,).")
     edge_attr = arrays.get("edge_attr")
     if edge_attr is not None and edge_attr.ndim == 1:
@@ -214,6 +222,7 @@ def _dataset(
         task_names=tuple(map(str, arrays["task_names"].reshape(-1))) if "task_names" in arrays else None,
         source=_text(arrays, "source", str(path)),
         licence=_text(arrays, "licence", ""),
+        graphs=graphs,
     )
 
 

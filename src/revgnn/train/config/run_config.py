@@ -41,6 +41,8 @@ LATER_KEYS = {
     "model.learn_message_scale": True,
     "class_weights": None,
     "data.metric": None,
+    "graphs_per_batch": 32,
+    "model.readout": "mean",
 }
 """Keys that were added after runs had been saved, with their defaults. At its default such a key is not part of a digest, so that
 earlier runs can be resumed."""
@@ -77,6 +79,7 @@ class RunConfig(Section):
     parts: int = Field(
         default=1, ge=1, description="Random parts that the graph is cut into, others in each epoch; one optimiser step per part."
     )
+    graphs_per_batch: int = Field(default=32, ge=1, description="For data sets of graphs: graphs in one optimiser step.")
     patience: int | None = Field(default=None, ge=1, description="Stop after this many epochs without a better validation score.")
     seed: int = Field(default=0, ge=0, lt=2**63, description="Seed of weights, dropout and partitions.")
     device: Device = Field(default="auto", description="auto: cuda if there is such a device, else cpu.")

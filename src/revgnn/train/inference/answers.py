@@ -68,7 +68,7 @@ class Answers:
         columns = data.objective.columns(self.values, self.names(), self.thresholds)
         columns["split"] = pa.array([part or None for part in self.splits.tolist()], pa.string())
         if data.tables is None:
-            name, ids = "node", pa.array(np.arange(data.num_nodes))
+            name, ids = data.row, pa.array(np.arange(data.num_rows))
         else:
             name, ids = data.tables.id_column, data.tables.ids
         while name in columns:

@@ -14,7 +14,7 @@ The arrays of .npz:
 
 - `logits`: float32 (N, outputs): the mean over the views
 - `probabilities`: float32 (N, outputs): a softmax over the classes, or a sigmoid of each logit; `predictions` for numbers
-- `nodes`: int64 (N,): the nodes' numbers in the data set
+- `nodes`: int64 (N,): the nodes' numbers in the data set; `graphs` if labels are those of graphs
 - `splits`: text (N,): "train", "valid", "test" or ""
 - for tables: `ids` (N,), and `classes`: the names of the outputs (of a binary task: of no and yes)
 - with `spread`: `logits_std` and `probabilities_std` (or `predictions_std`): float32 (N, outputs): sample standard deviation
@@ -85,7 +85,7 @@ def predict_run(
         "views": saved.evaluation.views,
         "parts": saved.evaluation.parts,
         "amp": saved.evaluation.amp,
-        "rows": saved.dataset.num_nodes,
+        "rows": saved.dataset.num_rows,
     }
     if saved.dataset.tables is not None:
         report |= {"unknown": saved.dataset.tables.unknown, "read": asdict(saved.dataset.tables.report)}
@@ -128,14 +128,14 @@ def _predict(saved: SavedRun, *, spread: bool) -> tuple[Tensor, dict[str, np.nda
     arrays |= {
         "logits": logits.numpy(),
         task.value_name: task.values(logits).numpy(),
-        "nodes": np.arange(len(logits), dtype=np.int64),
+        f"{saved.dataset.row}s": np.arange(len(logits), dtype=np.int64),
         "splits": _split_names(saved.dataset),
     }
     return logits, arrays
 
 
 def _split_names(dataset: NodeDataset) -> np.ndarray:
-    names = np.full(dataset.num_nodes, "", dtype="<U5")
+    names = np.full(dataset.num_rows, "", dtype="<U5")
     if dataset.tables is not None and not dataset.tables.has_split:
         return names
     for name in ("train", "valid", "test"):

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from revgnn.train.batches import Batch, Batches
+from revgnn.train.batches import AbstractBatches, Batch
 from revgnn.train.config import EvalConfig
 from revgnn.train.inference.deviation import RunningDeviation
 from revgnn.train.random_numbers import own_random_numbers
@@ -18,7 +18,7 @@ from revgnn.train.run.optimization import autocast
 from revgnn.train.tricks.label_inputs import reuse_labels, show_all_labels
 
 
-def infer(model: nn.Module, batches: Batches, evaluation: EvalConfig, seed: int) -> Tensor:
+def infer(model: nn.Module, batches: AbstractBatches, evaluation: EvalConfig, seed: int) -> Tensor:
     """Return the logits of every node in evaluation mode: the mean over `views` partitions into `parts` parts.
 
     With one part, a view is the whole graph. All views are then equal, and only one is computed.
@@ -46,7 +46,7 @@ class ViewSpread:
     """Sample standard deviation of the views' probabilities."""
 
 
-def infer_with_spread(model: nn.Module, batches: Batches, evaluation: EvalConfig, seed: int) -> ViewSpread:
+def infer_with_spread(model: nn.Module, batches: AbstractBatches, evaluation: EvalConfig, seed: int) -> ViewSpread:
     """Return the result of `infer` and the deviation over its views. Memory does not grow with the number of views.
 
     Raises:
@@ -67,12 +67,14 @@ def infer_with_spread(model: nn.Module, batches: Batches, evaluation: EvalConfig
     return ViewSpread(total / _num_views(evaluation), of_logits.deviation(), of_probabilities.deviation())
 
 
-def _view_logits(model: nn.Module, batches: Batches, evaluation: EvalConfig, seed: int) -> Iterator[tuple[Tensor | slice, Tensor]]:
+def _view_logits(
+    model: nn.Module, batches: AbstractBatches, evaluation: EvalConfig, seed: int
+) -> Iterator[tuple[Tensor | slice, Tensor]]:
     """Yield, for each part of each view, the rows of its nodes (a slice for the whole graph) and their logits."""
     task = batches.dataset.objective
 
     def forward(batch: Batch) -> Tensor:
-        return model(batch.graph, batch.x, batch.species)
+        return model(batch.graph, batch.x, batch.species, **batch.targets)
 
     for view in range(_num_views(evaluation)):
         for batch in batches.view(evaluation.parts, view_seed(seed, view)):
@@ -80,7 +82,8 @@ def _view_logits(model: nn.Module, batches: Batches, evaluation: EvalConfig, see
                 if batch.labels is not None:
                     batch = reuse_labels(forward, show_all_labels(batch, task), batches.label_reuse, task)
                 logits = forward(batch)
-            yield slice(None) if batch.nodes is None else batch.nodes, logits.float().cpu()
+            rows = batch.nodes if batch.rows is None else batch.rows
+            yield slice(None) if rows is None else rows, logits.float().cpu()
 
 
 @contextmanager
@@ -99,8 +102,8 @@ def _num_views(evaluation: EvalConfig) -> int:
     return evaluation.views if evaluation.parts > 1 else 1
 
 
-def _logits_shape(batches: Batches) -> tuple[int, int]:
-    return batches.dataset.num_nodes, batches.dataset.num_outputs
+def _logits_shape(batches: AbstractBatches) -> tuple[int, int]:
+    return batches.dataset.num_rows, batches.dataset.num_outputs
 
 
 def view_seed(seed: int, view: int) -> int:

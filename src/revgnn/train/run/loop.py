@@ -114,12 +114,12 @@ def _train_epoch(
         for batch in session.batches.epoch(session.partition, epoch, start=state.step):
             started = time.perf_counter()
             if batch.num_labelled:
-                loss = training_step(session, batch, state.epoch + state.step / session.config.parts)
+                loss = training_step(session, batch, state.epoch + state.step / session.steps)
                 state.loss_sum += loss * batch.num_labelled
                 state.loss_count += batch.num_labelled
             state.step += 1
             state.seconds += time.perf_counter() - started
-            _notify(hooks, Stepped(epoch, state.step, session.config.parts, state.loss_sum / max(state.loss_count, 1)))
+            _notify(hooks, Stepped(epoch, state.step, session.steps, state.loss_sum / max(state.loss_count, 1)))
             if should_stop():
                 raise Interrupted(folder.path, epoch, state.step)
 

@@ -15,9 +15,10 @@ from revgnn.data import NodeDataset, RandomPartition
 from revgnn.data.fingerprint import Fingerprint, fingerprint
 from revgnn.data.tasks import Regression, TargetScale
 from revgnn.models import AbstractModel, build_model
-from revgnn.train.batches import Batch, Batches
+from revgnn.train.batches import AbstractBatches, Batch, Batches
 from revgnn.train.config import Device, RunConfig
 from revgnn.train.datasets import load_with_fingerprint
+from revgnn.train.graph_batches import GraphBatches
 from revgnn.train.metrics import check_scorable
 from revgnn.train.random_numbers import seed_generators
 from revgnn.train.run.optimization import LossScaler, autocast, build_optimizer, learning_rate
@@ -33,7 +34,7 @@ class Session:
     config: RunConfig
     dataset: NodeDataset
     device: torch.device
-    batches: Batches
+    batches: AbstractBatches
     partition: RandomPartition
     model: AbstractModel
     optimizer: torch.optim.Optimizer
@@ -46,6 +47,8 @@ class Session:
     """Weights of classes in the loss, on the device (`RunConfig.class_weights`)."""
     captured: CapturedStep | None = None
     """`differentiate` of the whole graph as a CUDA graph, if the run replays its steps (`RunConfig.capture`)."""
+    steps: int = 1
+    """Steps of an epoch: one for each batch."""
 
 
 def prepare(config: RunConfig, dataset: NodeDataset | None = None, known: Fingerprint | None = None) -> Session:
@@ -65,6 +68,8 @@ def prepare(config: RunConfig, dataset: NodeDataset | None = None, known: Finger
     task.check_loss(config.loss, dataset.name)
     if config.distillation is not None:
         task.divergence(torch.zeros(0, task.num_outputs), torch.zeros(0, task.num_outputs))  # raises if the task has none
+    if dataset.graphs is not None:
+        _check_fits_graphs(config, dataset.name)
     seed_generators(device, config.seed)
     model = build_for(config, dataset).to(device)
     session = Session(
@@ -78,11 +83,26 @@ def prepare(config: RunConfig, dataset: NodeDataset | None = None, known: Finger
         scaler=LossScaler(device, config.amp),
         fingerprint=fingerprint(dataset) if known is None else known,
     )
+    session.steps = session.batches.steps(session.partition)
     if config.class_weights is not None and len(dataset.split.train):
         session.class_weights = task.class_weights(config.class_weights, dataset.y[dataset.split.train]).to(device)
     if config.capture:
         session.captured = CapturedStep(lambda: differentiate(session, session.batches.whole), model)
     return session
+
+
+def _check_fits_graphs(config: RunConfig, name: str) -> None:
+    """Raise `ValueError` for settings that only make sense for one graph with labels of nodes."""
+    for key, value, default in (
+        ("parts", config.parts, 1),
+        ("evaluation.parts", config.evaluation.parts, 1),
+        ("label_inputs", config.label_inputs, 0),
+        ("capture", config.capture, False),
+    ):
+        if value != default:
+            raise ValueError(
+                f"{name} has labels of graphs, so {key}={value} does not fit; leave it out. A step takes graphs_per_batch graphs."
+            )
 
 
 def training_step(session: Session, batch: Batch, epochs_done: float = 0.0) -> float:
@@ -101,7 +121,7 @@ def training_step(session: Session, batch: Batch, epochs_done: float = 0.0) -> f
     """
     config = session.config
     for group in session.optimizer.param_groups:
-        group["lr"] = learning_rate(config, epochs_done)
+        group["lr"] = learning_rate(config, epochs_done, session.steps)
     if session.captured is None:
         session.optimizer.zero_grad(set_to_none=True)
         loss, total = differentiate(session, batch)
@@ -132,7 +152,7 @@ def differentiate(session: Session, batch: Batch) -> tuple[Tensor, Tensor]:
 
 def _forward(model: AbstractModel, batch: Batch) -> Tensor:
     """Return the logits of a training step."""
-    return model(batch.graph, batch.x, batch.species, nodes=batch.nodes)
+    return model(batch.graph, batch.x, batch.species, nodes=batch.nodes, **batch.targets)
 
 
 def build_for(config: RunConfig, dataset: NodeDataset) -> AbstractModel:
@@ -143,15 +163,18 @@ def build_for(config: RunConfig, dataset: NodeDataset) -> AbstractModel:
         out_channels=dataset.num_outputs,
         num_edge_features=dataset.num_edge_features,
         num_species=dataset.num_species,
+        rows=dataset.row,
     )
 
 
-def make_batches(config: RunConfig, dataset: NodeDataset, device: torch.device, teacher: Tensor | None = None) -> Batches:
+def make_batches(config: RunConfig, dataset: NodeDataset, device: torch.device, teacher: Tensor | None = None) -> AbstractBatches:
     """Return the batches of a run, with the label vectors and the teacher's logits that its steps need.
 
     Args:
         teacher: float32 (N, outputs): the teacher's logits, if the run has a teacher.
     """
+    if dataset.graphs is not None:
+        return GraphBatches(dataset, device, config.graphs_per_batch, config.seed, teacher)
     labels = label_vectors(dataset) if config.label_inputs else None
     return Batches(dataset, device, labels, label_reuse=config.label_reuse, teacher=teacher)
 
@@ -173,10 +196,10 @@ def check_trainable(dataset: NodeDataset) -> None:
     """Raise `ValueError` for splits that would only fail after the first epoch: they cannot be trained on or scored."""
     split = dataset.split
     if dataset.objective.num_labelled(dataset.y[split.train]) == 0:
-        raise ValueError(f"{dataset.name} has no labelled training nodes in this split; choose another data.split.")
+        raise ValueError(f"{dataset.name} has no labelled training {dataset.row}s in this split; choose another data.split.")
     if len(split.valid) == 0:
         raise ValueError(
-            f"{dataset.name} has no validation nodes in this split, and the best weights are chosen by their "
+            f"{dataset.name} has no validation {dataset.row}s in this split, and the best weights are chosen by their "
             "score; choose another data.split."
         )
     for name, nodes in (("training", split.train), ("validation", split.valid), ("test", split.test)):
