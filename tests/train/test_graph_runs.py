@@ -118,3 +118,31 @@ def test_the_command_line(tmp_path: Path) -> None:
     succeed("predict", out, "--out", tmp_path / "p.csv")
     assert (tmp_path / "p.csv").read_text().splitlines()[0] == "graph,predicted,probability_0,probability_1,split"
     assert "parts=2 does not fit" in refuse("train", folder, *small, "--set", "parts=2", "--out", tmp_path / "b")
+
+
+def test_tables_of_graphs_on_the_command_line(tmp_path: Path) -> None:
+    """From three tables to predictions for new graphs, by the ids of the graphs."""
+    rng = np.random.default_rng(0)
+
+    def tables(folder: Path, count: int, *, labels: bool) -> Path:
+        folder.mkdir()
+        sizes, kinds = rng.integers(1, 6, count), rng.random(count) < 0.5
+        nodes = [f"{g}-{i},M{g},{rng.normal() + 2 * kinds[g]:.3f}" for g in range(count) for i in range(sizes[g])]
+        edges = [f"{g}-{i},{g}-{i - 1}" for g in range(count) for i in range(1, sizes[g])]
+        (folder / "nodes.csv").write_text("\n".join(["node,graph,signal", *nodes]) + "\n")
+        (folder / "edges.csv").write_text("\n".join(["source,target", *edges]) + "\n")
+        if labels:
+            lines = [f"M{g},{'high' if kinds[g] else 'low'}" for g in range(count)]
+            (folder / "graphs.csv").write_text("\n".join(["graph,label", *lines]) + "\n")
+        return folder
+
+    folder, out = tables(tmp_path / "mols", 50, labels=True), tmp_path / "a"
+    small = ["--preset", "revgnn-7", "--set", "model.channels=8", "--set", "model.depth=3", "--epochs", 2]
+    assert "50 graphs of" in succeed("train", f"{folder}/", *small, "--out", out)
+    assert "graphs:" in (folder / "graph.yaml").read_text()
+    succeed("predict", out, "--data", tables(tmp_path / "new", 9, labels=False), "--out", tmp_path / "p.csv")
+    with open(tmp_path / "p.csv", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    assert list(rows[0]) == ["graph", "predicted", "probability_high", "probability_low", "split"]
+    assert [row["graph"] for row in rows] == [f"M{g}" for g in range(9)]
+    assert json.loads(succeed("evaluate", out, "--json"))["metric"] == "rocauc"

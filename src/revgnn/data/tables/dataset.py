@@ -14,12 +14,14 @@ from torch import Tensor
 
 from revgnn.data.build_graph import build_graph
 from revgnn.data.dataset import DEFAULT_METRIC, NodeDataset, Split
+from revgnn.data.many_graphs import ManyGraphs
 from revgnn.data.node_features import default_node_features
 from revgnn.data.tables import ids, splits
 from revgnn.data.tables.arrow import Column, is_text, pc, shown, to_bool
 from revgnn.data.tables.columns import ISO, dates_of, numbers_of
 from revgnn.data.tables.encoding import Categories, ColumnEncoding, Parsed, encode_all, fit, parse, take
 from revgnn.data.tables.files import TableFiles
+from revgnn.data.tables.graphs import Graphs, find_owner, graphs_of_nodes, guess_graphs, read_graphs
 from revgnn.data.tables.kinds import MAX_CATEGORIES, guess, guess_edges, guess_nodes
 from revgnn.data.tables.labels import LabelEncoding, LabelError, could_be_labels, find_separator, fit_labels, listed
 from revgnn.data.tables.options import TableOptions
@@ -29,6 +31,7 @@ from revgnn.data.tables.report import ColumnUse, ReadReport
 from revgnn.data.tables.spec import (
     EDGE_KINDS,
     FEATURE_KINDS,
+    GRAPH_KINDS,
     NODE_KINDS,
     GraphSpec,
     Kind,
@@ -73,19 +76,31 @@ def read_tables(
     if node_table.num_rows == 0:
         raise ValueError(f"{files.nodes} has no rows, so there is no node to train on.")
     edge_table, bad_edges = read_table(files.edges, drop_bad_rows=drop)
+    graph_table, bad_graphs = (None, 0) if files.graphs is None else read_table(files.graphs, drop_bad_rows=drop)
     spec_is_new = not files.spec.is_file()
-    found = _found_spec(files, node_table, edge_table, options) if spec_is_new else _known_spec(files, node_table, edge_table)
+    tables = (node_table, edge_table, graph_table)
+    found = _found_spec(files, tables, options) if spec_is_new else _known_spec(files, tables)
     spec = _changed(found, options)
-    labels = _fit_labels(spec, node_table, files.nodes)
+    of_graphs = bool(spec.graphs)
+    label_table, label_file = (graph_table, files.graphs) if of_graphs else (node_table, files.nodes)
+    assert label_table is not None
+    assert label_file is not None
+    labels = _fit_labels(spec, label_table, label_file)
     if labels.task == "regression":
         spec = replace(spec, task="regression")  # written to graph.yaml, since numbers could be classes too
-    nodes = _read_nodes(node_table, spec, files.nodes, labels, drop=drop, needs_labels=True)
+    graphs = read_graphs(label_table, spec, label_file, labels, drop=drop) if of_graphs else None
+    nodes = _read_nodes(node_table, spec, files.nodes, labels, drop=drop, needs_labels=not of_graphs, graphs=graphs)
+    if graphs is not None:
+        nodes, graphs = _in_order(nodes, graphs, label_file)
+        graphs.problems.count("cells do not fit the columns", bad_graphs)
     edges = _read_edges(edge_table, spec, files.edges, nodes, drop=drop)
-    all_splits = _splits(spec, nodes, max(10, split + 1))
+    all_splits = _splits(spec, nodes if graphs is None else graphs, max(10, split + 1))
     if not 0 <= split < len(all_splits):
-        raise ValueError(f"{files.nodes} has {len(all_splits)} split(s), 0 to {len(all_splits) - 1}; got split {split}.")
-    training = np.zeros(len(nodes.ids), bool)
+        raise ValueError(f"{label_file} has {len(all_splits)} split(s), 0 to {len(all_splits) - 1}; got split {split}.")
+    training = np.zeros(len(nodes.ids if graphs is None else graphs.ids), bool)
     training[all_splits[split].train.numpy()] = True
+    if nodes.owner is not None:
+        training = training[nodes.owner]
     touching = training[edges.ends[0]] | training[edges.ends[1]]
     stored = StoredTables(
         spec,
@@ -100,6 +115,7 @@ def read_tables(
         stored,
         nodes,
         edges,
+        graphs,
         all_splits,
         split,
         undirected=undirected,
@@ -128,37 +144,79 @@ def read_like(
     node_table, bad_nodes = read_table(files.nodes, drop_bad_rows=drop_bad_rows)
     edge_table, bad_edges = read_table(files.edges, drop_bad_rows=drop_bad_rows)
     spec, labels = stored.spec, stored.labels
+    graphs = None
+    if spec.graphs:
+        owner = spec.columns("graph")[0]
+        _check_columns(files.nodes, node_table, {owner: Kind("graph")}, optional=())
+        if files.graphs is None:
+            graph_table, path = graphs_of_nodes(node_table.column(owner)), files.nodes
+        else:
+            (graph_table, _), path = read_table(files.graphs, drop_bad_rows=drop_bad_rows), files.graphs
+            _check_columns(path, graph_table, spec.graphs, optional=("label", "split", "ignored"))
+        graphs = read_graphs(graph_table, spec, path, labels, drop=drop_bad_rows)
     _check_columns(files.nodes, node_table, spec.nodes, optional=("label", "split", "ignored"))
     _check_columns(files.edges, edge_table, spec.edges, optional=("ignored",))
-    has_labels = all(name in node_table.column_names for name in labels.columns)
-    nodes = _read_nodes(node_table, spec, files.nodes, labels, drop=drop_bad_rows, needs_labels=has_labels)
+    has_labels = graphs is None and all(name in node_table.column_names for name in labels.columns)
+    nodes = _read_nodes(node_table, spec, files.nodes, labels, drop=drop_bad_rows, needs_labels=has_labels, graphs=graphs)
+    if graphs is not None:
+        nodes, graphs = _in_order(nodes, graphs, files.graphs or files.nodes)
     edges = _read_edges(edge_table, spec, files.edges, nodes, drop=drop_bad_rows)
-    if nodes.parts is not None:
-        chosen = splits.split_by_column(nodes.parts, nodes.labelled)
+    rows = nodes if graphs is None else graphs
+    if rows.parts is not None:
+        chosen = splits.split_by_column(rows.parts, rows.labelled)
     else:
         none = torch.zeros(0, dtype=torch.int64)
-        chosen = (Split(none, none, torch.from_numpy(np.flatnonzero(nodes.labelled))),)
+        chosen = (Split(none, none, torch.from_numpy(np.flatnonzero(rows.labelled))),)
     nodes.problems.count("cells do not fit the columns", bad_nodes)
     edges.problems.count("cells do not fit the columns", bad_edges)
     return _assemble(
-        files, stored, nodes, edges, chosen, 0, undirected=undirected, self_loops=self_loops, spec_is_new=False, trainable=False
+        files,
+        stored,
+        nodes,
+        edges,
+        graphs,
+        chosen,
+        0,
+        undirected=undirected,
+        self_loops=self_loops,
+        spec_is_new=False,
+        trainable=False,
     )
 
 
 # --- the use of columns -------------------------------------------------------------------------------------------------
 
 
-def _found_spec(files: TableFiles, nodes: pa.Table, edges: pa.Table, options: TableOptions) -> GraphSpec:
+_Tables = tuple[pa.Table, pa.Table, pa.Table | None]
+"""The tables of nodes, edges and perhaps graphs."""
+
+
+def _found_spec(files: TableFiles, tables: _Tables, options: TableOptions) -> GraphSpec:
     """Return the use of columns that names, values and the user's options suggest."""
+    nodes, edges, graphs = tables
     given = _given_kinds(options)
+    named = [name for name, kind in given["nodes"].items() if kind.name == "graph"]
+    owner = None if graphs is None else next(iter(named), None) or find_owner(nodes.column_names)
+    of_labels = dict.fromkeys(options.labels, Kind("label"))
+    if owner is not None:
+        given["nodes"] |= {owner: Kind("graph")}
+    graph_kinds: dict[str, Kind] = {}
     try:
-        node_kinds = guess_nodes(nodes, edges, given["nodes"] | dict.fromkeys(options.labels, Kind("label")))
+        if owner is None:
+            node_kinds = guess_nodes(nodes, edges, given["nodes"] | of_labels)
+        else:
+            assert graphs is not None
+            graph_kinds = guess_graphs(graphs, nodes.column(owner), given["graphs"] | of_labels)
+            node_kinds = guess_nodes(nodes, edges, given["nodes"])
+            # A label of a node is a feature here.
+            node_kinds |= {name: guess(nodes.column(name)) for name, k in node_kinds.items() if k.name in ("label", "split")}
         id_column = next(name for name, kind in node_kinds.items() if kind.name == "id")
         edge_kinds = guess_edges(edges, nodes.column(id_column), given["edges"])
     except ValueError as error:
         raise ValueError(f"{files.nodes} and {files.edges.name}: {error}") from None
-    labels = [name for name, kind in node_kinds.items() if kind.name == "label"]
-    separator = find_separator(nodes.column(labels[0])) if len(labels) == 1 else ""
+    table, kinds = (nodes, node_kinds) if graphs is None or owner is None else (graphs, graph_kinds)
+    labels = [name for name, kind in kinds.items() if kind.name == "label" and name in table.column_names]
+    separator = find_separator(table.column(labels[0])) if len(labels) == 1 else ""
     base = files.spec.parent
     return GraphSpec(
         _relative(files.nodes, base),
@@ -166,20 +224,28 @@ def _found_spec(files: TableFiles, nodes: pa.Table, edges: pa.Table, options: Ta
         node_kinds,
         edge_kinds,
         label_separator=separator,
+        graphs_file="" if owner is None or files.graphs is None else _relative(files.graphs, base),
+        graphs=graph_kinds,
     )
 
 
-def _known_spec(files: TableFiles, nodes: pa.Table, edges: pa.Table) -> GraphSpec:
+def _known_spec(files: TableFiles, tables: _Tables) -> GraphSpec:
     """Return the use of columns that the user's file describes; it must name the columns of these tables."""
+    nodes, edges, graphs = tables
     spec = read_spec(files.spec)
     base = files.spec.parent
-    for table, named, given in (("nodes", spec.nodes_file, files.nodes), ("edges", spec.edges_file, files.edges)):
+    known = [("nodes", spec.nodes_file, files.nodes, nodes, spec.nodes), ("edges", spec.edges_file, files.edges, edges, spec.edges)]
+    if spec.graphs:
+        if files.graphs is None or graphs is None:
+            raise ValueError(f"{files.spec} describes {spec.graphs_file} as the table of graphs, which is not there.")
+        known.append(("graphs", spec.graphs_file, files.graphs, graphs, spec.graphs))
+    for table, named, given, *_ in known:
         if (base / named).resolve() != given.resolve():
             raise ValueError(
                 f"{files.spec} describes {named} as the table of {table}, not {given}; correct it, delete it, or name another "
                 "file: --graph-file F."
             )
-    for name, table, kinds, path in (("nodes", nodes, spec.nodes, files.nodes), ("edges", edges, spec.edges, files.edges)):
+    for name, _, path, table, kinds in known:
         _check_columns(path, table, kinds, optional=())
         new = [name for name in table.column_names if name not in kinds]
         if new:
@@ -200,10 +266,12 @@ def _check_columns(path: Path, table: pa.Table, kinds: Mapping[str, Kind], optio
 
 
 def _given_kinds(options: TableOptions) -> dict[str, dict[str, Kind]]:
-    given: dict[str, dict[str, Kind]] = {"nodes": {}, "edges": {}}
+    given: dict[str, dict[str, Kind]] = {"nodes": {}, "edges": {}, "graphs": {}}
     for column, kind in options.kinds.items():
         if column.startswith("edges."):
             given["edges"][column.removeprefix("edges.")] = parse_kind(kind, EDGE_KINDS, column)
+        elif column.startswith("graphs."):
+            given["graphs"][column.removeprefix("graphs.")] = parse_kind(kind, GRAPH_KINDS, column)
         else:
             given["nodes"][column.removeprefix("nodes.")] = parse_kind(kind, NODE_KINDS, column)
     return given
@@ -212,22 +280,28 @@ def _given_kinds(options: TableOptions) -> dict[str, dict[str, Kind]]:
 def _changed(spec: GraphSpec, options: TableOptions) -> GraphSpec:
     """Return the use of columns with the changes that the user's options make."""
     given = _given_kinds(options)
-    nodes, edges = dict(spec.nodes), dict(spec.edges)
-    for table, kinds, changes in (("nodes", nodes, given["nodes"]), ("edges", edges, given["edges"])):
+    nodes, edges, graphs = dict(spec.nodes), dict(spec.edges), dict(spec.graphs)
+    for table, kinds, changes in (
+        ("nodes", nodes, given["nodes"]),
+        ("edges", edges, given["edges"]),
+        ("graphs", graphs, given["graphs"]),
+    ):
         for name, kind in changes.items():
             if name not in kinds:
                 raise ValueError(
                     f"--kind names {name!r}, which is no column of the {table}; these are {', '.join(list(kinds)[:20])}."
                 )
             kinds[name] = kind
+    labelled = graphs or nodes
     if options.labels:
-        unknown = [name for name in options.labels if name not in nodes]
+        unknown = [name for name in options.labels if name not in labelled]
         if unknown:
             raise ValueError(
-                f"--label names {unknown[0]!r}, which is no column of the nodes; these are {', '.join(list(nodes)[:20])}."
+                f"--label names {unknown[0]!r}, which is no column of the {'graphs' if graphs else 'nodes'}; these are "
+                f"{', '.join(list(labelled)[:20])}."
             )
-        former = [name for name, kind in nodes.items() if kind.name == "label"]
-        nodes |= dict.fromkeys(former, Kind("ignored", note="a label that was replaced")) | dict.fromkeys(
+        former = [name for name, kind in labelled.items() if kind.name == "label"]
+        labelled |= dict.fromkeys(former, Kind("ignored", note="a label that was replaced")) | dict.fromkeys(
             options.labels, Kind("label")
         )
     rule = spec.split
@@ -238,10 +312,12 @@ def _changed(spec: GraphSpec, options: TableOptions) -> GraphSpec:
             rule.time if options.split_time is None else options.split_time,
         )
         # A column of splits would win over the ratios.
-        nodes = {
-            name: Kind("ignored", note="replaced by the ratios") if kind.name == "split" else kind for name, kind in nodes.items()
+        labelled |= {
+            name: Kind("ignored", note="replaced by the ratios") for name, kind in labelled.items() if kind.name == "split"
         }
-    return replace(spec, nodes=nodes, edges=edges, split=rule, task=options.task or spec.task)
+        if rule.time and graphs:
+            raise ValueError("--split-time orders nodes, and these tables have labels of graphs; name a column of splits instead.")
+    return replace(spec, nodes=nodes, edges=edges, graphs=graphs, split=rule, task=options.task or spec.task)
 
 
 def _no_column(option: str, name: str, table: str, kinds: Mapping[str, Kind]) -> ValueError:
@@ -254,7 +330,8 @@ def _relative(path: Path, base: Path) -> str:
 
 def _fit_labels(spec: GraphSpec, table: pa.Table, path: Path) -> LabelEncoding:
     columns = spec.columns("label")
-    others = [name for name, kind in spec.nodes.items() if kind.name not in ("id", "split", "label", "date")]
+    kinds = spec.graphs or spec.nodes
+    others = [name for name, kind in kinds.items() if kind.name not in ("id", "split", "label", "date", "graph")]
     try:
         if not columns:
             raise LabelError("no column is the label")
@@ -282,6 +359,8 @@ class _Nodes:
     parts: Column | None
     times: np.ndarray | None
     problems: Problems
+    owner: np.ndarray | None = None
+    """Int64 (N,): the position of each node's graph, if labels are those of graphs."""
 
 
 @dataclass
@@ -293,7 +372,16 @@ class _Edges:
     problems: Problems
 
 
-def _read_nodes(table: pa.Table, spec: GraphSpec, path: Path, labels: LabelEncoding, *, drop: bool, needs_labels: bool) -> _Nodes:
+def _read_nodes(
+    table: pa.Table,
+    spec: GraphSpec,
+    path: Path,
+    labels: LabelEncoding,
+    *,
+    drop: bool,
+    needs_labels: bool,
+    graphs: Graphs | None,
+) -> _Nodes:
     id_column = spec.columns("id")[0]
     column = table.column(id_column)
     problems = Problems(path, table.num_rows, drop=drop)
@@ -307,8 +395,10 @@ def _read_nodes(table: pa.Table, spec: GraphSpec, path: Path, labels: LabelEncod
         doubled & problems.keep, "doubled id", lambda row: f"the id {shown(column[row])} occurs before", "keep one row for each id"
     )
     features = _parse_features(table, spec.nodes, problems)
-    parts = None
-    if spec.columns("split") and spec.columns("split")[0] in table.column_names:
+    parts = owner = None
+    if graphs is not None:
+        owner = _owners(table.column(spec.columns("graph")[0]), graphs, problems)
+    elif spec.columns("split") and spec.columns("split")[0] in table.column_names:
         parts = table.column(spec.columns("split")[0])
         problems.add(
             splits.bad_parts(parts) if is_text(parts) else to_bool(pc.is_valid(parts)),
@@ -341,7 +431,43 @@ def _read_nodes(table: pa.Table, spec: GraphSpec, path: Path, labels: LabelEncod
         parts=None if parts is None else parts.filter(pa.array(keep)),
         times=None if times is None else times[keep],
         problems=problems,
+        owner=None if owner is None else owner[keep],
     )
+
+
+def _owners(column: Column, graphs: Graphs, problems: Problems) -> np.ndarray:
+    """Return the position of each node's graph, int64 (N,)."""
+    owner = ids.positions(ids.canonical(column), graphs.canonical)
+    problems.add(
+        owner < 0,
+        "unknown graph",
+        lambda row: f"the graph {shown(column[row])} is not among the {len(graphs.ids):,} graphs",
+        "add the graph",
+    )
+    return owner
+
+
+def _in_order(nodes: _Nodes, graphs: Graphs, path: Path) -> tuple[_Nodes, Graphs]:
+    """Return the nodes in the order of their graphs, and the graphs that have nodes."""
+    assert nodes.owner is not None
+    count = np.bincount(nodes.owner, minlength=len(graphs.ids))
+    empty = count == 0
+    problems = Problems(path, len(empty), drop=not graphs.problems.refuses)
+    problems.add(empty, "no node", lambda row: f"the graph {shown(graphs.ids[row])} has no nodes")
+    graphs.problems.count("no node", int(empty.sum()))
+    owner = (np.cumsum(~empty) - 1)[nodes.owner]
+    order = np.argsort(owner, kind="stable")
+    chosen = pa.array(order)
+    nodes = replace(
+        nodes,
+        ids=nodes.ids.take(chosen),
+        canonical=nodes.canonical.take(chosen),
+        features={name: take(parsed, order) for name, parsed in nodes.features.items()},
+        y=nodes.y[torch.from_numpy(order)],
+        labelled=nodes.labelled[order],
+        owner=owner[order],
+    )
+    return nodes, graphs.keep(~empty)
 
 
 def _read_edges(table: pa.Table, spec: GraphSpec, path: Path, nodes: _Nodes, *, drop: bool) -> _Edges:
@@ -360,6 +486,13 @@ def _read_edges(table: pa.Table, spec: GraphSpec, path: Path, nodes: _Nodes, *, 
             "unknown node",
             lambda row, column=column, role=role: f"the {role} {shown(column[row])} is not among the {len(nodes.ids):,} nodes",
             "add the node",
+        )
+    if nodes.owner is not None:
+        problems.add(
+            nodes.owner[ends[0]] != nodes.owner[ends[1]],
+            "ends in two graphs",
+            lambda _: "it joins nodes of two graphs",
+            "remove it",
         )
     features = _parse_features(table, spec.edges, problems)
     if problems.keep.all():
@@ -404,7 +537,7 @@ def _times(table: pa.Table, spec: GraphSpec, problems: Problems) -> np.ndarray |
     return values.numbers
 
 
-def _splits(spec: GraphSpec, nodes: _Nodes, count: int) -> tuple[Split, ...]:
+def _splits(spec: GraphSpec, nodes: _Nodes | Graphs, count: int) -> tuple[Split, ...]:
     if nodes.parts is not None:
         return splits.split_by_column(nodes.parts, nodes.labelled)
     if nodes.times is not None:
@@ -426,6 +559,7 @@ def _assemble(
     stored: StoredTables,
     nodes: _Nodes,
     edges: _Edges,
+    graphs: Graphs | None,
     all_splits: tuple[Split, ...],
     split: int,
     *,
@@ -446,14 +580,17 @@ def _assemble(
     )
     unknown = {f"nodes: {name}": count for name, count in unknown_nodes.items()}
     unknown |= {f"edges: {name}": count for name, count in unknown_edges.items()}
-    report = _report(files, stored, nodes, edges, undirected=undirected, unknown=unknown, spec_is_new=spec_is_new)
+    rows = nodes if graphs is None else graphs
+    report = _report(files, stored, nodes, edges, rows, undirected=undirected, unknown=unknown, spec_is_new=spec_is_new)
     labels = stored.labels
-    ids_as_they_came = nodes.ids.combine_chunks()
+    ids_as_they_came = rows.ids.combine_chunks()
+    kinds = stored.spec.graphs or stored.spec.nodes
     return NodeDataset(
         name=files.nodes.resolve().parent.name,
         graph=graph,
         x=torch.from_numpy(x) if x.shape[1] else default_node_features(graph),
-        y=nodes.y,
+        y=rows.y,
+        graphs=None if nodes.owner is None else ManyGraphs(torch.from_numpy(nodes.owner)),
         task=labels.task,
         num_outputs=labels.num_outputs,
         metric=DEFAULT_METRIC[labels.task],
@@ -464,11 +601,11 @@ def _assemble(
         trainable=trainable,
         tables=TableSource(
             ids_as_they_came,
-            stored.spec.columns("id")[0],
+            next(name for name, kind in kinds.items() if kind.name == "id"),
             stored,
             report,
             unknown,
-            has_split=trainable or nodes.parts is not None,
+            has_split=trainable or rows.parts is not None,
         ),
     )
 
@@ -478,6 +615,7 @@ def _report(
     stored: StoredTables,
     nodes: _Nodes,
     edges: _Edges,
+    rows: _Nodes | Graphs,
     *,
     undirected: bool,
     unknown: Mapping[str, int],
@@ -487,15 +625,19 @@ def _report(
     for table, kinds, encodings, features in (
         ("nodes", stored.spec.nodes, stored.nodes, nodes.features),
         ("edges", stored.spec.edges, stored.edges, edges.features),
+        ("graphs", stored.spec.graphs, (), {}),
     ):
         widths = {encoding.name: encoding.width for encoding in encodings}
         for name, kind in kinds.items():
             missing = _missing(features[name]) if name in features else 0
             uses.append(ColumnUse(table, name, str(kind), widths.get(name, 0), missing, kind.note))
     notes = [f"edges are used {'in both directions' if undirected else 'from source to target'}"]
-    without_label = int((~nodes.labelled).sum())
+    what = "nodes" if isinstance(rows, _Nodes) else "graphs"
+    if what == "graphs":
+        notes.insert(0, f"{len(rows.ids):,} graphs of {files.graphs or files.nodes}")
+    without_label = int((~rows.labelled).sum())
     if without_label:
-        notes.append(f"{without_label:,} nodes have no label and are in no part of the split")
+        notes.append(f"{without_label:,} {what} have no label and are in no part of the split")
     if stored.labels.task == "regression":
         notes.append(
             f"{listed(stored.labels.classes)}: predicted as {'numbers' if len(stored.labels.classes) > 1 else 'a number'} "
@@ -508,8 +650,8 @@ def _report(
     notes += [f"{count:,} {place}: a category that was not told apart in training" for place, count in unknown.items()]
     dropped = {
         f"{table}: {reason}": n
-        for table, rows in (("nodes", nodes), ("edges", edges))
-        for reason, n in rows.problems.dropped.items()
+        for table, read in (("nodes", nodes), ("edges", edges), *([("graphs", rows)] if what == "graphs" else []))
+        for reason, n in read.problems.dropped.items()
     }
     return ReadReport(
         nodes=str(files.nodes),
