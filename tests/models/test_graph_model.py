@@ -11,7 +11,7 @@ from torch import Tensor
 from revgnn.data import load
 from revgnn.models import build_model
 from revgnn.models.config import ModelConfig
-from revgnn.models.graph_model import GraphModel
+from revgnn.models.target_model import TargetModel
 from tests.data.many import write_tu
 
 FAMILIES = [
@@ -23,14 +23,14 @@ FAMILIES = [
 ]
 
 
-def build(settings: dict, readout: str, sizes: tuple[int, int], rows: str = "graph") -> GraphModel:
+def build(settings: dict, readout: str, sizes: tuple[int, int], rows: str = "graph") -> TargetModel:
     model = build_model(
         ModelConfig(**settings, readout=readout), in_channels=sizes[0], out_channels=3, num_edge_features=sizes[1], rows=rows
     )
     return model.eval()  # type: ignore[return-value]
 
 
-def contract(model: GraphModel) -> None:
+def contract(model: TargetModel) -> None:
     """Make the block of an equilibrium a contraction, as training with a penalty of its Jacobian does: then it is solved."""
     with torch.no_grad():
         for name, parameter in model.trunk.named_parameters():
@@ -55,7 +55,7 @@ def test_logits_do_not_depend_on_the_batch(settings: dict, readout: str, tmp_pat
     @torch.no_grad()
     def logits(chosen: Tensor) -> Tensor:
         nodes, graph, indptr = graphs.take(data.graph, chosen)
-        return model(graph, x[nodes], graphs=indptr)
+        return model(graph, x[nodes], targets=indptr)
 
     together = logits(torch.arange(20))
     # Below one step of a state's grid (2^-14), to which rounding may be carried.
@@ -79,4 +79,4 @@ def test_one_graph_needs_no_graphs() -> None:
 
     graph = Graph.from_edge_index(torch.tensor([[0, 1], [1, 2]]), 3)
     model, x = build(FAMILIES[0], "sum", (4, 0)), torch.randn(3, 4)
-    assert torch.equal(model(graph, x), model(graph, x, graphs=torch.tensor([0, 3])))
+    assert torch.equal(model(graph, x), model(graph, x, targets=torch.tensor([0, 3])))

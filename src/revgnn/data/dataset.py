@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from revgnn.data.many_graphs import ManyGraphs
+from revgnn.data.pairs import Pairs
 from revgnn.data.tasks import TASKS, AbstractTask, Regression, TargetScale
 from revgnn.data.tasks.base import describe_tensor
 from revgnn.graph import Graph
@@ -20,7 +21,9 @@ if TYPE_CHECKING:
 
 Task = Literal["multiclass", "binary", "multilabel", "regression"]
 """The name of a task; `NodeDataset.objective` is the task itself."""
-Metric = Literal["rocauc", "accuracy", "f1", "f1_micro", "f1_macro", "ap", "mae", "rmse", "r2"]
+TaskSetting = Literal["multiclass", "binary", "multilabel", "regression", "links", "edges"]
+"""What a user may name as the task of a data set; see `revgnn.data.tasks.TASK_SETTINGS`."""
+Metric = Literal["rocauc", "accuracy", "f1", "f1_micro", "f1_macro", "ap", "hits@10", "hits@50", "hits@100", "mae", "rmse", "r2"]
 
 DEFAULT_METRIC: dict[Task, Metric] = {"multiclass": "accuracy", "binary": "rocauc", "multilabel": "rocauc", "regression": "mae"}
 
@@ -40,7 +43,8 @@ class Split:
 class NodeDataset:
     """One graph with features, labels and splits of its nodes; or many graphs as one, with labels and splits of the graphs.
 
-    In a data set of G graphs (`graphs` is given) labels are those of graphs: N is to be read as G in `y` and `splits`.
+    In a data set of G graphs (`graphs` is given) labels are those of graphs, and with `pairs` those of P pairs of nodes: N is to be
+    read as G or P in `y` and `splits`.
 
     Attributes:
         name: as the user gave it.
@@ -62,6 +66,7 @@ class NodeDataset:
         tables: where ids, columns and encodings are, if the set was read from tables (`revgnn.data.tables`); else None.
         scale: of the targets of a regression; None: that of the training nodes of the split in use.
         graphs: the graphs that the nodes belong to, if labels are those of graphs; else None.
+        pairs: the pairs of nodes that labels are those of; else None.
 
     Raises:
         ValueError: if a shape, a dtype or a value is not as documented here: features that are not finite, labels out of range,
@@ -87,10 +92,15 @@ class NodeDataset:
     tables: TableSource | None = None
     scale: TargetScale | None = None
     graphs: ManyGraphs | None = None
+    pairs: Pairs | None = None
 
     def __post_init__(self) -> None:
         if self.graphs is not None:
             self.graphs.check(self.graph, self.name)
+        if self.pairs is not None:
+            self.pairs.check(self.graph.num_nodes, self.name)
+            if self.graphs is not None:
+                raise ValueError(f"{self.name}: labels are those of graphs or those of pairs, got both.")
         _check_features(self)
         _check_labels(self)
         _check_splits(self)
@@ -101,13 +111,15 @@ class NodeDataset:
 
     @property
     def num_rows(self) -> int:
-        """Rows of `y` and of a network's logits: the number of nodes, or of graphs."""
+        """Rows of `y` and of a network's logits: the number of nodes, of graphs, or of pairs."""
+        if self.pairs is not None:
+            return len(self.pairs)
         return self.graph.num_nodes if self.graphs is None else len(self.graphs)
 
     @property
-    def row(self) -> Literal["node", "graph"]:
+    def row(self) -> Literal["node", "graph", "pair"]:
         """What a row of `y` and of a network's logits belongs to."""
-        return "node" if self.graphs is None else "graph"
+        return "pair" if self.pairs is not None else "node" if self.graphs is None else "graph"
 
     @cached_property
     def objective(self) -> AbstractTask:
@@ -148,7 +160,7 @@ class NodeDataset:
         inputs = [f"{self.in_channels:,} node features"] if self.x is not None else []
         inputs += [f"{self.num_species:,} species"] if self.species is not None else []
         inputs += [f"{self.num_edge_features:,} edge features"] if self.num_edge_features else []
-        graphs = "" if self.graphs is None else f"{len(self.graphs):,} graphs, "
+        graphs = "" if self.row == "node" else f"{self.num_rows:,} {self.row}s, "
         sizes = " / ".join(f"{len(part):,}" for part in (self.split.train, self.split.valid, self.split.test))
         return (
             f"{self.name}: {graphs}{self.num_nodes:,} nodes, {self.graph.num_edges:,} directed edges, {', '.join(inputs)}, "

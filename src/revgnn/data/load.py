@@ -11,9 +11,10 @@ from typing import Any, Literal, TypedDict, get_args
 
 from revgnn.data.cache import cached
 from revgnn.data.catalogue import Entry, catalogue, find_entry, nearest_names
-from revgnn.data.dataset import NodeDataset, Task
+from revgnn.data.dataset import NodeDataset, TaskSetting
 from revgnn.data.download import download_file, download_folder, sha256_of
 from revgnn.data.generated.synthetic import generate
+from revgnn.data.links import RATIOS, make_links
 from revgnn.data.locate import ROOT_VARIABLE, default_root, find_folder
 from revgnn.data.readers.file_kind import FORMATS, describe_file
 from revgnn.data.readers.npz import read_npz
@@ -66,10 +67,29 @@ def load(
         ValueError: if the name is unknown (the message has the most similar), files are missing or damaged, the split does not
             exist, or the data cannot be trained on.
     """
-    root = default_root() if root is None else Path(root).expanduser()
     if edge_storage not in get_args(EdgeStorage):
         raise ValueError(f"edge_storage must be one of {', '.join(get_args(EdgeStorage))}, got {edge_storage!r}.")
+    root = default_root() if root is None else Path(root).expanduser()
     options = _Options(root, split, undirected, self_loops, download, cache, edge_storage, ignore_unknown)
+    if tables is not None and tables.task == "links":
+        return _load_links(name, tables, options)
+    return _load(name, tables, options)
+
+
+def _load_links(name: str, tables: TableOptions, options: _Options) -> NodeDataset:
+    """Return the links of a graph. Its own labels and splits are not used."""
+    if isinstance(options.split, str):
+        raise ValueError(f"links have no split named {options.split!r}; each number is the seed of a random one.")
+    path, ratios = _as_path(name, options.root), tables.split_ratios or RATIOS
+    base: TableOptions | None = replace(tables, split_ratios=None)
+    if (path is None or not (path.is_file() or holds_tables(path) or find_tu(path))) and base == TableOptions(task="links"):
+        base = None
+    return make_links(_load(name, base, replace(options, split=0)), options.split, ratios)
+
+
+def _load(name: str, tables: TableOptions | None, options: _Options) -> NodeDataset:
+    """Return the data set as its own files describe it."""
+    root = options.root
     head, _, arguments = name.partition(":")
     if head.casefold() == "synthetic":
         return _generate(name, arguments, options)
@@ -155,7 +175,7 @@ def _generate(name: str, arguments: str, options: _Options) -> NodeDataset:
     return _choose_split(options.store(dataset), options.split)
 
 
-def _load_npz(path: Path, options: _Options, task: Task | None) -> NodeDataset:
+def _load_npz(path: Path, options: _Options, task: TaskSetting | None) -> NodeDataset:
     split, unknown = options.split_number, options.ignore_unknown
     key = {} if task is None else {"task": task}
     read = functools.partial(read_npz, path, ignore_unknown=unknown, split=split, **options.graph, **key)
@@ -164,7 +184,7 @@ def _load_npz(path: Path, options: _Options, task: Task | None) -> NodeDataset:
     return _choose_split(dataset, options.split)
 
 
-def _load_tu(folder: Path, options: _Options, task: Task | None) -> NodeDataset:
+def _load_tu(folder: Path, options: _Options, task: TaskSetting | None) -> NodeDataset:
     dataset = read_tu(folder, split=options.split_number, task=task, **options.graph)
     return _choose_split(options.store(dataset), options.split)
 

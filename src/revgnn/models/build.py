@@ -10,9 +10,10 @@ from revgnn.models.base import AbstractModel
 from revgnn.models.config import EquilibriumConfig, ModelConfig, ResidualConfig, ReversibleConfig, RevGATConfig
 from revgnn.models.deep_gnn import build_residual, build_reversible
 from revgnn.models.equilibrium import build_equilibrium_gnn
-from revgnn.models.graph_model import GraphModel
 from revgnn.models.layers import DataShape
 from revgnn.models.revgat import build_revgat
+from revgnn.models.target_model import GraphHead, TargetModel
+from revgnn.nn.pair_decoder import PairDecoder
 from revgnn.nn.readout import Readout
 
 
@@ -23,7 +24,7 @@ def build_model(
     out_channels: int,
     num_edge_features: int = 0,
     num_species: int = 0,
-    rows: Literal["node", "graph"] = "node",
+    rows: Literal["node", "graph", "pair"] = "node",
 ) -> AbstractModel:
     """Return the network of a configuration for one data set.
 
@@ -32,12 +33,12 @@ def build_model(
         out_channels: T, logits of a node: classes, or tasks; 1 for a binary target.
         num_edge_features: K, features of an edge; 0 if there are none. Only GEN uses them, unless its `edge_features` is off.
         num_species: categories of nodes, given beside the features; 0 if there are none.
-        rows: what the logits belong to: nodes, or graphs (`GraphModel`).
+        rows: what the logits belong to: nodes, or graphs or pairs of nodes (`TargetModel`).
 
     Raises:
         ValueError: if nodes have neither features nor species.
     """
-    if rows == "graph":
+    if rows != "node":
         trunk = build_model(
             config,
             in_channels=in_channels,
@@ -45,7 +46,9 @@ def build_model(
             num_edge_features=num_edge_features,
             num_species=num_species,
         )
-        return GraphModel(trunk, Readout(config.readout, config.channels), nn.Linear(config.channels, out_channels))
+        if rows == "pair":
+            return TargetModel(trunk, PairDecoder(config.decoder, config.channels, out_channels))
+        return TargetModel(trunk, GraphHead(Readout(config.readout, config.channels), nn.Linear(config.channels, out_channels)))
     data = DataShape(in_channels, out_channels, num_edge_features, num_species)
     match config:
         case ResidualConfig():

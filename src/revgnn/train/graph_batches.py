@@ -74,5 +74,5 @@ class GraphBatches(AbstractBatches):
             num_labelled=data.objective.num_labelled(y[train]),
             teacher=move(self._teacher, rows),
             rows=rows,
-            targets={"graphs": indptr.to(self.device)},
+            targets={"targets": indptr.to(self.device)},
         )

@@ -9,6 +9,7 @@
 | `edge_attr` | (E,) or (E, K) numbers; averaged where a pair is stored twice | `edge_features`, `edge_feat` | none |
 | `species` | (N,) integer, a category of each node | `node_species` | none |
 | `graph_of_node` | (N,) integer, ascending from 0; `y` and masks are then those of graphs | `graph_indicator` | labels of nodes |
+| `pairs` | (2, P) integer, two nodes each; `y` and masks are then those of pairs, such as edges | | labels of nodes |
 | `train_mask` | bool (N,), (S, N) or (N, S), S splits; or (M,) numbers | `train_masks`, `train_idx`, `train` | 10 random splits |
 | `valid_mask`, `test_mask` | likewise | likewise; `val` for `valid` | |
 | `task` | "multiclass", "binary", "multilabel" or "regression" | | by the shape and values of `y` |
@@ -33,10 +34,11 @@ import torch
 from torch import Tensor
 
 from revgnn.data.build_graph import build_graph
-from revgnn.data.dataset import DEFAULT_METRIC, NodeDataset, Split, Task
+from revgnn.data.dataset import DEFAULT_METRIC, NodeDataset, Split, Task, TaskSetting
 from revgnn.data.many_graphs import ManyGraphs
 from revgnn.data.node_features import default_node_features
 from revgnn.data.numbers import to_float32
+from revgnn.data.pairs import Pairs
 from revgnn.data.readers.npz_archive import open_npz, read_array
 from revgnn.data.splits import random_splits, splits_from_masks
 from revgnn.files import replacing
@@ -50,6 +52,7 @@ _ALIASES: dict[str, tuple[str, ...]] = {
     "edge_attr": ("edge_attr", "edge_features", "edge_feat"),
     "species": ("species", "node_species"),
     "graph_of_node": ("graph_of_node", "graph_indicator"),
+    "pairs": ("pairs",),
     "train": ("train_mask", "train_masks", "train_idx", "train"),
     "valid": ("valid_mask", "val_mask", "valid_masks", "val_masks", "valid_idx", "val_idx", "valid", "val"),
     "test": ("test_mask", "test_masks", "test_idx", "test"),
@@ -87,7 +90,7 @@ def read_npz(
     self_loops: bool | None = None,
     ignore_unknown: bool = False,
     split: int = 0,
-    task: Task | None = None,
+    task: TaskSetting | None = None,
 ) -> NodeDataset:
     """Read a data set from a file with the arrays above.
 
@@ -104,12 +107,16 @@ def read_npz(
             Python objects, or is not as the table says.
     """
     arrays = _read_fields(path, ignore_unknown)
-    if task is not None:
+    if task == "edges":
+        raise ValueError(f"{path}: labels of edges are those of an array pairs in .npz files; leave --task out.")
+    if task == "links":
+        arrays = _without_labels(arrays)
+    elif task is not None:
         arrays["task"] = np.array(task)
     if "y" not in arrays:
         raise ValueError(f"{path} has no labels; it needs an array y (or {', '.join(_ALIASES['y'][1:])}).")
     try:
-        return _dataset(arrays, path, undirected, self_loops, split)
+        return _dataset(arrays, path, undirected, self_loops, split, trainable=task != "links")
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from None
 
@@ -117,6 +124,8 @@ def read_npz(
 def save_npz(dataset: NodeDataset, path: Path | str) -> None:
     """Write a data set so that `read_npz` returns the same. Splits become masks, so that the order of their nodes is lost."""
     path = Path(path)
+    if dataset.pairs is not None and dataset.pairs.draws_negatives:
+        raise ValueError(f"{dataset.name}: links are split when a graph is loaded (task links); save the graph instead.")
     graph = dataset.graph
     arrays: dict[str, Any] = {
         "edge_index": torch.stack([graph.src, graph.dst]),
@@ -126,6 +135,7 @@ def save_npz(dataset: NodeDataset, path: Path | str) -> None:
         "species": dataset.species,
         "y": dataset.y,
         "graph_of_node": None if dataset.graphs is None else dataset.graphs.graph_of_node,
+        "pairs": None if dataset.pairs is None else dataset.pairs.ends,
         "task": dataset.task,
         "metric": dataset.metric,
         "num_classes": dataset.num_outputs if dataset.task == "multiclass" else None,
@@ -184,7 +194,7 @@ def _nearest_name(key: str, known: Set[str]) -> str | None:
 
 
 def _dataset(
-    arrays: dict[str, np.ndarray], path: Path, undirected: bool | None, self_loops: bool | None, split: int
+    arrays: dict[str, np.ndarray], path: Path, undirected: bool | None, self_loops: bool | None, split: int, *, trainable: bool
 ) -> NodeDataset:
     y = arrays["y"]
     num_nodes = len(y) if y.ndim else 0
@@ -192,8 +202,12 @@ def _dataset(
     if "graph_of_node" in arrays:
         graphs = ManyGraphs(torch.from_numpy(_check_kind(arrays["graph_of_node"], "graph_of_node", "iu").astype(np.int64)))
         num_nodes = len(graphs.graph_of_node)
+    pairs = None
+    if "pairs" in arrays:
+        pairs = Pairs(torch.from_numpy(_check_kind(arrays["pairs"], "pairs", "iu").astype(np.int64)))
+        num_nodes = _num_nodes(arrays)
     edge_index, stored_undirected = _edges(arrays)
-    if y.ndim == 2 and graphs is None and num_nodes == 1 and y.shape[1] > 1 and edge_index.size and edge_index.max() > 0:
+    if y.ndim == 2 and graphs is pairs is None and num_nodes == 1 and y.shape[1] > 1 and edge_index.size and edge_index.max() > 0:
         raise ValueError(f"y has shape {y.shape}, one row, but edges name more nodes; save y.reshape(-1), of shape (N,).")
     edge_attr = arrays.get("edge_attr")
     if edge_attr is not None and edge_attr.ndim == 1:
@@ -223,7 +237,26 @@ def _dataset(
         source=_text(arrays, "source", str(path)),
         licence=_text(arrays, "licence", ""),
         graphs=graphs,
+        pairs=pairs,
+        trainable=trainable,
     )
+
+
+def _without_labels(arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Return the arrays of the graph alone, with a label of no node."""
+    if "graph_of_node" in arrays:
+        raise ValueError("the file holds many small graphs; links are those of one graph.")
+    graph = ("edge_index", "edges", "undirected", "x", "edge_attr", "species", "name", "source", "licence")
+    num_nodes = len(arrays["y"]) if "y" in arrays and "pairs" not in arrays else _num_nodes(arrays)
+    return {key: arrays[key] for key in graph if key in arrays} | {"y": np.full(num_nodes, -1), "task": np.array("binary")}
+
+
+def _num_nodes(arrays: dict[str, np.ndarray]) -> int:
+    """Return the number of nodes where `y` has no row for each: that of `x` or `species`, or one more than edges name."""
+    for name in ("x", "species"):
+        if name in arrays:
+            return len(arrays[name])
+    return max((int(arrays[name].max(initial=-1)) + 1 for name in ("edge_index", "edges", "pairs") if name in arrays), default=0)
 
 
 def _edges(arrays: dict[str, np.ndarray]) -> tuple[np.ndarray, bool]:

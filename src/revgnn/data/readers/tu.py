@@ -21,7 +21,7 @@ import numpy as np
 import torch
 
 from revgnn.data.build_graph import build_graph
-from revgnn.data.dataset import DEFAULT_METRIC, NodeDataset, Task
+from revgnn.data.dataset import DEFAULT_METRIC, NodeDataset, Task, TaskSetting
 from revgnn.data.many_graphs import ManyGraphs
 from revgnn.data.node_features import default_node_features
 from revgnn.data.numbers import to_float32
@@ -45,7 +45,7 @@ def read_tu(
     undirected: bool | None = None,
     self_loops: bool | None = None,
     split: int = 0,
-    task: Task | None = None,
+    task: TaskSetting | None = None,
 ) -> NodeDataset:
     """Read a data set from a folder that `find_tu` returned. There is no published split: split s is random, with seed s.
 
@@ -58,6 +58,8 @@ def read_tu(
     Raises:
         ValueError: if a file is missing or damaged, or the files do not fit together; names the file.
     """
+    if task in ("links", "edges"):
+        raise ValueError(f"{folder} holds many small graphs with labels of graphs; a {task} task is for one graph.")
     files = sorted(folder.glob(f"*{INDICATOR}"))
     if len(files) != 1:
         raise ValueError(f"{folder} holds {' and '.join(file.name for file in files)}; name a folder with one data set.")
@@ -90,7 +92,7 @@ def read_tu(
         raise ValueError(f"{folder}: {error}") from None
 
 
-def _labels(folder: Path, name: str, num_graphs: int, task: Task | None) -> tuple[Task, torch.Tensor, int]:
+def _labels(folder: Path, name: str, num_graphs: int, task: TaskSetting | None) -> tuple[Task, torch.Tensor, int]:
     attributes = _read(folder, name, "graph_attributes", np.float64, rows=num_graphs, needed=False)
     labels = _read(folder, name, "graph_labels", np.float64, rows=num_graphs, needed=attributes is None)
     if task == "regression" or labels is None:

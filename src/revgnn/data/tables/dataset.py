@@ -16,13 +16,14 @@ from revgnn.data.build_graph import build_graph
 from revgnn.data.dataset import DEFAULT_METRIC, NodeDataset, Split
 from revgnn.data.many_graphs import ManyGraphs
 from revgnn.data.node_features import default_node_features
+from revgnn.data.pairs import Pairs
 from revgnn.data.tables import ids, splits
 from revgnn.data.tables.arrow import Column, is_text, pc, shown, to_bool
 from revgnn.data.tables.columns import ISO, dates_of, numbers_of
 from revgnn.data.tables.encoding import Categories, ColumnEncoding, Parsed, encode_all, fit, parse, take
 from revgnn.data.tables.files import TableFiles
 from revgnn.data.tables.graphs import Graphs, find_owner, graphs_of_nodes, guess_graphs, read_graphs
-from revgnn.data.tables.kinds import MAX_CATEGORIES, guess, guess_edges, guess_nodes
+from revgnn.data.tables.kinds import MAX_CATEGORIES, find_labels, guess, guess_edges, guess_nodes
 from revgnn.data.tables.labels import LabelEncoding, LabelError, could_be_labels, find_separator, fit_labels, listed
 from revgnn.data.tables.options import TableOptions
 from revgnn.data.tables.problems import Problems
@@ -45,6 +46,9 @@ from revgnn.data.tasks import TASKS
 
 MAX_EDGE_CATEGORIES = 16
 """As `MAX_CATEGORIES`, for edges, of which there are many more."""
+
+_OF_PAIRS = ("links", "edges")
+"""Tasks whose rows are pairs of nodes."""
 
 
 def read_tables(
@@ -81,25 +85,32 @@ def read_tables(
     tables = (node_table, edge_table, graph_table)
     found = _found_spec(files, tables, options) if spec_is_new else _known_spec(files, tables)
     spec = _changed(found, options)
-    of_graphs = bool(spec.graphs)
+    of_graphs, of_pairs = bool(spec.graphs), spec.task in _OF_PAIRS
     label_table, label_file = (graph_table, files.graphs) if of_graphs else (node_table, files.nodes)
+    if spec.task == "edges":
+        label_table, label_file = edge_table, files.edges
     assert label_table is not None
     assert label_file is not None
     labels = _fit_labels(spec, label_table, label_file)
-    if labels.task == "regression":
+    if labels.task == "regression" and not of_pairs:
         spec = replace(spec, task="regression")  # written to graph.yaml, since numbers could be classes too
     graphs = read_graphs(label_table, spec, label_file, labels, drop=drop) if of_graphs else None
-    nodes = _read_nodes(node_table, spec, files.nodes, labels, drop=drop, needs_labels=not of_graphs, graphs=graphs)
+    nodes = _read_nodes(node_table, spec, files.nodes, labels, drop=drop, needs_labels=not (of_graphs or of_pairs), graphs=graphs)
     if graphs is not None:
         nodes, graphs = _in_order(nodes, graphs, label_file)
         graphs.problems.count("cells do not fit the columns", bad_graphs)
-    edges = _read_edges(edge_table, spec, files.edges, nodes, drop=drop)
-    all_splits = _splits(spec, nodes if graphs is None else graphs, max(10, split + 1))
+    edges = _read_edges(edge_table, spec, files.edges, nodes, labels, drop=drop)
+    rows = edges if spec.task == "edges" else nodes if graphs is None else graphs
+    all_splits = _splits(spec, rows, max(10, split + 1))
     if not 0 <= split < len(all_splits):
         raise ValueError(f"{label_file} has {len(all_splits)} split(s), 0 to {len(all_splits) - 1}; got split {split}.")
-    training = np.zeros(len(nodes.ids if graphs is None else graphs.ids), bool)
+    training = np.zeros(len(rows.labelled), bool)
     training[all_splits[split].train.numpy()] = True
-    if nodes.owner is not None:
+    if spec.task == "edges":
+        ends = edges.ends[:, training]
+        training = np.zeros(len(nodes.ids), bool)
+        training[ends.reshape(-1)] = True
+    elif nodes.owner is not None:
         training = training[nodes.owner]
     touching = training[edges.ends[0]] | training[edges.ends[1]]
     stored = StoredTables(
@@ -121,7 +132,7 @@ def read_tables(
         undirected=undirected,
         self_loops=self_loops,
         spec_is_new=spec_is_new,
-        trainable=True,
+        trainable=spec.task != "links",
     )
 
 
@@ -155,13 +166,14 @@ def read_like(
             _check_columns(path, graph_table, spec.graphs, optional=("label", "split", "ignored"))
         graphs = read_graphs(graph_table, spec, path, labels, drop=drop_bad_rows)
     _check_columns(files.nodes, node_table, spec.nodes, optional=("label", "split", "ignored"))
-    _check_columns(files.edges, edge_table, spec.edges, optional=("ignored",))
-    has_labels = graphs is None and all(name in node_table.column_names for name in labels.columns)
+    _check_columns(files.edges, edge_table, spec.edges, optional=("label", "ignored"))
+    of_nodes = graphs is None and spec.task not in _OF_PAIRS
+    has_labels = of_nodes and all(name in node_table.column_names for name in labels.columns)
     nodes = _read_nodes(node_table, spec, files.nodes, labels, drop=drop_bad_rows, needs_labels=has_labels, graphs=graphs)
     if graphs is not None:
         nodes, graphs = _in_order(nodes, graphs, files.graphs or files.nodes)
-    edges = _read_edges(edge_table, spec, files.edges, nodes, drop=drop_bad_rows)
-    rows = nodes if graphs is None else graphs
+    edges = _read_edges(edge_table, spec, files.edges, nodes, labels, drop=drop_bad_rows)
+    rows = edges if spec.task == "edges" else nodes if graphs is None else graphs
     if rows.parts is not None:
         chosen = splits.split_by_column(rows.parts, rows.labelled)
     else:
@@ -196,19 +208,24 @@ def _found_spec(files: TableFiles, tables: _Tables, options: TableOptions) -> Gr
     nodes, edges, graphs = tables
     given = _given_kinds(options)
     named = [name for name, kind in given["nodes"].items() if kind.name == "graph"]
-    owner = None if graphs is None else next(iter(named), None) or find_owner(nodes.column_names)
+    may_own = graphs is not None and options.task not in _OF_PAIRS
+    owner = (next(iter(named), None) or find_owner(nodes.column_names)) if may_own else None
     of_labels = dict.fromkeys(options.labels, Kind("label"))
+    if options.task == "edges":
+        given["edges"] |= of_labels or dict.fromkeys(find_labels(edges.column_names), Kind("label"))
     if owner is not None:
         given["nodes"] |= {owner: Kind("graph")}
     graph_kinds: dict[str, Kind] = {}
     try:
-        if owner is None:
+        if options.task in _OF_PAIRS:
+            node_kinds = guess_nodes(nodes, edges, given["nodes"])
+        elif owner is None:
             node_kinds = guess_nodes(nodes, edges, given["nodes"] | of_labels)
         else:
             assert graphs is not None
             graph_kinds = guess_graphs(graphs, nodes.column(owner), given["graphs"] | of_labels)
             node_kinds = guess_nodes(nodes, edges, given["nodes"])
-            # A label of a node is a feature here.
+        if owner is not None or options.task in _OF_PAIRS:  # a label of a node is a feature here
             node_kinds |= {name: guess(nodes.column(name)) for name, k in node_kinds.items() if k.name in ("label", "split")}
         id_column = next(name for name, kind in node_kinds.items() if kind.name == "id")
         edge_kinds = guess_edges(edges, nodes.column(id_column), given["edges"])
@@ -292,13 +309,13 @@ def _changed(spec: GraphSpec, options: TableOptions) -> GraphSpec:
                     f"--kind names {name!r}, which is no column of the {table}; these are {', '.join(list(kinds)[:20])}."
                 )
             kinds[name] = kind
-    labelled = graphs or nodes
+    task = options.task or spec.task
+    labelled, what = (edges, "edges") if task == "edges" else (graphs, "graphs") if graphs else (nodes, "nodes")
     if options.labels:
         unknown = [name for name in options.labels if name not in labelled]
         if unknown:
             raise ValueError(
-                f"--label names {unknown[0]!r}, which is no column of the {'graphs' if graphs else 'nodes'}; these are "
-                f"{', '.join(list(labelled)[:20])}."
+                f"--label names {unknown[0]!r}, which is no column of the {what}; these are {', '.join(list(labelled)[:20])}."
             )
         former = [name for name, kind in labelled.items() if kind.name == "label"]
         labelled |= dict.fromkeys(former, Kind("ignored", note="a label that was replaced")) | dict.fromkeys(
@@ -317,7 +334,7 @@ def _changed(spec: GraphSpec, options: TableOptions) -> GraphSpec:
         }
         if rule.time and graphs:
             raise ValueError("--split-time orders nodes, and these tables have labels of graphs; name a column of splits instead.")
-    return replace(spec, nodes=nodes, edges=edges, graphs=graphs, split=rule, task=options.task or spec.task)
+    return replace(spec, nodes=nodes, edges=edges, graphs=graphs, split=rule, task=task)
 
 
 def _no_column(option: str, name: str, table: str, kinds: Mapping[str, Kind]) -> ValueError:
@@ -329,13 +346,16 @@ def _relative(path: Path, base: Path) -> str:
 
 
 def _fit_labels(spec: GraphSpec, table: pa.Table, path: Path) -> LabelEncoding:
+    if spec.task == "links":
+        return LabelEncoding((), "binary", ("no", "yes"))
     columns = spec.columns("label")
-    kinds = spec.graphs or spec.nodes
-    others = [name for name, kind in kinds.items() if kind.name not in ("id", "split", "label", "date", "graph")]
+    kinds = spec.edges if spec.task == "edges" else spec.graphs or spec.nodes
+    no_labels = ("id", "split", "label", "date", "graph", "source", "target")
+    others = [name for name, kind in kinds.items() if kind.name not in no_labels]
     try:
         if not columns:
             raise LabelError("no column is the label")
-        return fit_labels(table, columns, spec.label_separator, spec.task)
+        return fit_labels(table, columns, spec.label_separator, "" if spec.task == "edges" else spec.task)
     except LabelError as error:
         could = could_be_labels(table, others)
         hint = f"these could be labels: {', '.join(could[:8])}" if could else "no column holds classes"
@@ -370,6 +390,10 @@ class _Edges:
     ends: np.ndarray
     features: dict[str, Parsed]
     problems: Problems
+    y: Tensor
+    labelled: np.ndarray
+    parts: Column | None = None
+    times: np.ndarray | None = None
 
 
 def _read_nodes(
@@ -470,7 +494,7 @@ def _in_order(nodes: _Nodes, graphs: Graphs, path: Path) -> tuple[_Nodes, Graphs
     return nodes, graphs.keep(~empty)
 
 
-def _read_edges(table: pa.Table, spec: GraphSpec, path: Path, nodes: _Nodes, *, drop: bool) -> _Edges:
+def _read_edges(table: pa.Table, spec: GraphSpec, path: Path, nodes: _Nodes, labels: LabelEncoding, *, drop: bool) -> _Edges:
     problems = Problems(path, table.num_rows, drop=drop)
     ends = np.empty((2, table.num_rows), np.int64)
     for i, role in enumerate(("source", "target")):
@@ -495,10 +519,17 @@ def _read_edges(table: pa.Table, spec: GraphSpec, path: Path, nodes: _Nodes, *, 
             "remove it",
         )
     features = _parse_features(table, spec.edges, problems)
-    if problems.keep.all():
-        return _Edges(ends, features, problems)
+    task = TASKS[labels.task](labels.num_outputs)
+    y = task.no_labels(table.num_rows)
+    if spec.task == "edges" and all(name in table.column_names for name in labels.columns):
+        y, bad = labels.encode(table)
+        label = labels.columns[0]
+        problems.add(bad, "unknown label", lambda row: f"the label is {shown(table.column(label)[row])}; {labels.wanted}")
     keep = problems.keep
-    return _Edges(ends[:, keep], {name: take(parsed, keep) for name, parsed in features.items()}, problems)
+    y = y[torch.from_numpy(keep)]
+    known = task.labelled(y)
+    labelled = (known.any(dim=1) if known.dim() == 2 else known).numpy()
+    return _Edges(ends[:, keep], {name: take(parsed, keep) for name, parsed in features.items()}, problems, y, labelled)
 
 
 def _parse_features(table: pa.Table, kinds: Mapping[str, Kind], problems: Problems) -> dict[str, Parsed]:
@@ -537,7 +568,10 @@ def _times(table: pa.Table, spec: GraphSpec, problems: Problems) -> np.ndarray |
     return values.numbers
 
 
-def _splits(spec: GraphSpec, nodes: _Nodes | Graphs, count: int) -> tuple[Split, ...]:
+def _splits(spec: GraphSpec, nodes: _Nodes | _Edges | Graphs, count: int) -> tuple[Split, ...]:
+    if spec.task == "links":  # features are fitted on all nodes; links are split later
+        none = torch.zeros(0, dtype=torch.int64)
+        return (Split(torch.arange(len(nodes.labelled)), none, none),) * count
     if nodes.parts is not None:
         return splits.split_by_column(nodes.parts, nodes.labelled)
     if nodes.times is not None:
@@ -580,16 +614,18 @@ def _assemble(
     )
     unknown = {f"nodes: {name}": count for name, count in unknown_nodes.items()}
     unknown |= {f"edges: {name}": count for name, count in unknown_edges.items()}
-    rows = nodes if graphs is None else graphs
+    of_edges = stored.spec.task == "edges"
+    rows = edges if of_edges else nodes if graphs is None else graphs
     report = _report(files, stored, nodes, edges, rows, undirected=undirected, unknown=unknown, spec_is_new=spec_is_new)
     labels = stored.labels
-    ids_as_they_came = rows.ids.combine_chunks()
+    ids_as_they_came = (nodes if graphs is None else graphs).ids.combine_chunks()
     kinds = stored.spec.graphs or stored.spec.nodes
     return NodeDataset(
         name=files.nodes.resolve().parent.name,
         graph=graph,
         x=torch.from_numpy(x) if x.shape[1] else default_node_features(graph),
         y=rows.y,
+        pairs=Pairs(torch.from_numpy(edges.ends)) if of_edges else None,
         graphs=None if nodes.owner is None else ManyGraphs(torch.from_numpy(nodes.owner)),
         task=labels.task,
         num_outputs=labels.num_outputs,
@@ -615,7 +651,7 @@ def _report(
     stored: StoredTables,
     nodes: _Nodes,
     edges: _Edges,
-    rows: _Nodes | Graphs,
+    rows: _Nodes | _Edges | Graphs,
     *,
     undirected: bool,
     unknown: Mapping[str, int],
@@ -632,11 +668,11 @@ def _report(
             missing = _missing(features[name]) if name in features else 0
             uses.append(ColumnUse(table, name, str(kind), widths.get(name, 0), missing, kind.note))
     notes = [f"edges are used {'in both directions' if undirected else 'from source to target'}"]
-    what = "nodes" if isinstance(rows, _Nodes) else "graphs"
-    if what == "graphs":
+    what = "nodes" if isinstance(rows, _Nodes) else "edges" if isinstance(rows, _Edges) else "graphs"
+    if isinstance(rows, Graphs):
         notes.insert(0, f"{len(rows.ids):,} graphs of {files.graphs or files.nodes}")
     without_label = int((~rows.labelled).sum())
-    if without_label:
+    if without_label and stored.spec.task != "links":
         notes.append(f"{without_label:,} {what} have no label and are in no part of the split")
     if stored.labels.task == "regression":
         notes.append(
@@ -650,7 +686,7 @@ def _report(
     notes += [f"{count:,} {place}: a category that was not told apart in training" for place, count in unknown.items()]
     dropped = {
         f"{table}: {reason}": n
-        for table, read in (("nodes", nodes), ("edges", edges), *([("graphs", rows)] if what == "graphs" else []))
+        for table, read in (("nodes", nodes), ("edges", edges), *([("graphs", rows)] if isinstance(rows, Graphs) else []))
         for reason, n in read.problems.dropped.items()
     }
     return ReadReport(

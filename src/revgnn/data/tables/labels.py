@@ -184,7 +184,9 @@ def could_be_labels(table: pa.Table, names: list[str]) -> list[str]:
     found = []
     for name in names:
         try:
-            found.append(f"{name} ({len(_fit_classes(table.column(name), name, '').classes)} values)")
+            labels = fit_labels(table, [name], "")
+            if labels.task != "regression":
+                found.append(f"{name} ({len(labels.classes)} values)")
         except ValueError:
             continue
     return found

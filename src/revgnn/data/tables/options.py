@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-from revgnn.data.dataset import Task
+from revgnn.data.dataset import TaskSetting
 
 OnBadRows = Literal["refuse", "drop"]
 
@@ -23,7 +23,7 @@ class TableOptions:
         split_ratios: shares of training, validation and test nodes.
         stratify: cut each class by the ratios.
         split_time: the column by which nodes are ordered in time.
-        task: what the labels are, one of `revgnn.data.Task`; None: as they look.
+        task: what the labels are, one of `TaskSetting`; None: as they look.
         on_bad_rows: "refuse" raises at the first row that cannot be used; "drop" leaves such rows out and counts them.
     """
 
@@ -35,4 +35,4 @@ class TableOptions:
     stratify: bool | None = None
     split_time: str | None = None
     on_bad_rows: OnBadRows = "refuse"
-    task: Task | None = None
+    task: TaskSetting | None = None

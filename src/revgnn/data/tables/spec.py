@@ -12,12 +12,12 @@ from typing import Any
 import yaml
 
 from revgnn.data.tables.files import SPEC_NAME
-from revgnn.data.tasks import TASKS
+from revgnn.data.tasks import TASK_SETTINGS
 from revgnn.files import write_text
 
 NODE_KINDS = ("id", "label", "split", "graph", "numeric", "categorical", "boolean", "date", "ignored")
 GRAPH_KINDS = ("id", "label", "split", "ignored")
-EDGE_KINDS = ("source", "target", "numeric", "categorical", "boolean", "date", "ignored")
+EDGE_KINDS = ("source", "target", "label", "numeric", "categorical", "boolean", "date", "ignored")
 FEATURE_KINDS = ("numeric", "categorical", "boolean", "date")
 
 DEFAULT_RATIOS = (0.6, 0.2, 0.2)
@@ -74,7 +74,7 @@ class GraphSpec:
         directed: False: each edge is used in both directions.
         split: used if no column of the nodes has the kind `split`.
         label_separator: what separates several labels in one cell; "" if each cell holds one.
-        task: what the labels are: one of `revgnn.data.Task`; "": as they look.
+        task: what the labels are: one of `TASK_SETTINGS`; "": as they look.
         graphs_file: name of the table of graphs, if labels are those of graphs; else "".
         graphs: the kind of each of its columns.
     """
@@ -100,7 +100,12 @@ class GraphSpec:
                 raise SpecError(f"nodes: {wrong[0]} cannot be {self.nodes[wrong[0]]}, since labels and splits are those of graphs.")
 
     def columns(self, kind: str) -> list[str]:
-        """Return the names of the node columns of a kind; labels and split are columns of the graphs if there is such a table."""
+        """Return the names of the node columns of a kind; labels and split are those of the graphs if there is such a table.
+
+        With `task: edges` labels are columns of the edges.
+        """
+        if self.task == "edges" and kind == "label":
+            return [name for name, found in self.edges.items() if found.name == kind]
         table = self.graphs if self.graphs and kind in ("label", "split") else self.nodes
         return [name for name, found in table.items() if found.name == kind]
 
@@ -151,7 +156,7 @@ class GraphSpec:
         if self.label_separator:
             lines.append(f"label_separator: {_scalar(self.label_separator)}  # between several labels of one node")
         if self.task:
-            lines.append(f"task: {self.task}  # what the labels are: {', '.join(TASKS)}")
+            lines.append(f"task: {self.task}  # what the labels are: {', '.join(TASK_SETTINGS)}")
         return "\n".join(lines) + "\n"
 
 
@@ -204,8 +209,8 @@ def parse_spec(values: Any, where: str) -> GraphSpec:
     if not isinstance(directed, bool) or not isinstance(separator, str):
         raise SpecError(f"{where}: directed must be true or false, and label_separator text, got {directed!r} and {separator!r}.")
     task = values.get("task") or ""
-    if task and task not in TASKS:
-        raise SpecError(f"{where}: task must be one of {', '.join(TASKS)}, or left out, got {task!r}.")
+    if task and task not in TASK_SETTINGS:
+        raise SpecError(f"{where}: task must be one of {', '.join(TASK_SETTINGS)}, or left out, got {task!r}.")
     rule = _split_rule(values.get("split") or {}, where)
     (nodes_file, nodes), (edges_file, edges) = tables["nodes"], tables["edges"]
     try:

@@ -20,6 +20,10 @@ from revgnn.data.tasks.scores import LARGER_IS_BETTER, MetricError, is_better
 TASKS: dict[str, type[AbstractTask]] = {task.name: task for task in (Multiclass, Binary, Multilabel, Regression)}
 """The class of each task by its name."""
 
+TASK_SETTINGS = (*TASKS, "links", "edges")
+"""What a user may name as the task of a data set. "links": which pairs of nodes have an edge, a binary task of pairs; "edges": the
+labels of edges, of the task that they look like."""
+
 
 def as_task(task: AbstractTask | str) -> AbstractTask:
     """Return a task; a name stands for the task with an unknown number of outputs, which losses and scores do not ask for."""
@@ -29,6 +33,7 @@ def as_task(task: AbstractTask | str) -> AbstractTask:
 __all__ = [
     "LARGER_IS_BETTER",
     "TASKS",
+    "TASK_SETTINGS",
     "AbstractTask",
     "Binary",
     "MetricError",

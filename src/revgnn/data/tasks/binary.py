@@ -29,7 +29,7 @@ class Binary(AbstractTask):
     """A logistic loss of one logit, that of yes (class 1)."""
 
     name = "binary"
-    metrics = ("rocauc", "accuracy", "f1", "f1_micro", "f1_macro", "ap")
+    metrics = ("rocauc", "accuracy", "f1", "f1_micro", "f1_macro", "ap", "hits@10", "hits@50", "hits@100")
     losses = ("cross_entropy",)
 
     def check(self, y: Tensor, num_rows: int, names: Sequence[str] | None, row: str) -> None:
@@ -83,7 +83,7 @@ class Binary(AbstractTask):
         return score_columns(metric, logits.reshape(-1, 1), y.reshape(-1, 1), self.labelled(y).reshape(-1, 1), thresholds)
 
     def check_scorable(self, metric: str, y: Tensor) -> None:
-        if metric in ("rocauc", "ap"):
+        if metric in ("rocauc", "ap") or metric.startswith("hits@"):
             columns_with_both_classes(y.reshape(-1, 1), self.labelled(y).reshape(-1, 1))
 
     def fit_thresholds(self, metric: str, logits: Tensor, y: Tensor) -> tuple[float, ...] | None:

@@ -15,6 +15,9 @@ LARGER_IS_BETTER = {
     "f1_micro": True,
     "f1_macro": True,
     "ap": True,
+    "hits@10": True,
+    "hits@50": True,
+    "hits@100": True,
     "mae": False,
     "rmse": False,
     "r2": True,
@@ -44,6 +47,9 @@ def score_columns(metric: str, logits: Tensor, y: Tensor, known: Tensor, thresho
             return _accuracy(logits, y, known)
         case "f1":
             return _f1_micro(logits > 0, y, known)
+        case "hits@10" | "hits@50" | "hits@100":
+            columns_with_both_classes(y, known)
+            return _hits(int(metric.removeprefix("hits@")), logits[known], y[known])
     limits = [0.5] * logits.shape[1] if thresholds is None else thresholds
     predicted = logits.float().sigmoid().double() > torch.tensor(limits, dtype=torch.float64)
     return _f1_micro(predicted, y, known) if metric == "f1_micro" else _f1_macro(predicted, y, known)
@@ -92,6 +98,12 @@ def _ranking(metric: str, logits: Tensor, y: Tensor, known: Tensor) -> float:
         rows = known[:, task]
         areas.append(function(y[rows, task].numpy(), logits[rows, task].numpy()))
     return float(sum(areas) / len(areas))
+
+
+def _hits(k: int, logits: Tensor, y: Tensor) -> float:
+    """Return the share of yes whose logit is above the k-th largest of no, as OGB does; 1 if there are fewer than k of no."""
+    yes, no = logits[y == 1], logits[y == 0]
+    return float((yes > no.topk(k).values[-1]).double().mean()) if len(no) >= k else 1.0
 
 
 def _accuracy(logits: Tensor, y: Tensor, known: Tensor) -> float:

@@ -43,6 +43,7 @@ LATER_KEYS = {
     "data.metric": None,
     "graphs_per_batch": 32,
     "model.readout": "mean",
+    "model.decoder": "mlp",
 }
 """Keys that were added after runs had been saved, with their defaults. At its default such a key is not part of a digest, so that
 earlier runs can be resumed."""

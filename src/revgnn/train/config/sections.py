@@ -12,9 +12,9 @@ Features = Literal["raw", "standard", "log", "rows"]
 EdgeStorage = Literal["float32", "auto", "float16", "bfloat16"]
 """As `revgnn.data.load.EdgeStorage`, which cannot be imported without torch."""
 Average = Literal["nodes", "entries"]
-TaskName = Literal["multiclass", "binary", "multilabel", "regression"]
-"""As `revgnn.data.Task`."""
-Metric = Literal["rocauc", "accuracy", "f1", "f1_micro", "f1_macro", "ap", "mae", "rmse", "r2"]
+TaskName = Literal["multiclass", "binary", "multilabel", "regression", "links", "edges"]
+"""As `revgnn.data.dataset.TaskSetting`."""
+Metric = Literal["rocauc", "accuracy", "f1", "f1_micro", "f1_macro", "ap", "hits@10", "hits@50", "hits@100", "mae", "rmse", "r2"]
 """As `revgnn.data.Metric`."""
 
 TABLE_SETTINGS = ("edges", "graph_file", "labels", "kinds", "split_ratios", "stratify", "split_time", "on_bad_rows", "task")
@@ -76,7 +76,8 @@ class DataConfig(Section):
     task: TaskName | None = Field(
         default=None,
         description="For tables and .npz files: what the labels are: classes (multiclass or binary), several labels of yes and no "
-        "(multilabel), or numbers (regression). Default: as they look.",
+        "(multilabel), or numbers (regression); for tables also edges: labels of edges. For any graph: links: which pairs of nodes "
+        "have an edge. Default: as they look.",
     )
     metric: Metric | None = Field(default=None, description="The score. Default: that of the data set.")
 

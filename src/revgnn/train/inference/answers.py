@@ -16,6 +16,7 @@ import pyarrow.parquet as pa_parquet
 
 from revgnn.data import NodeDataset
 from revgnn.files import check_regular, replacing
+from revgnn.train.inference.pairs import end_columns
 
 ENDINGS = (".csv", ".parquet", ".jsonl", ".npz")
 """Endings of files of predictions."""
@@ -67,6 +68,8 @@ class Answers:
         data = self.dataset
         columns = data.objective.columns(self.values, self.names(), self.thresholds)
         columns["split"] = pa.array([part or None for part in self.splits.tolist()], pa.string())
+        if data.pairs is not None:
+            return pa.table(self._ends(columns) | columns)
         if data.tables is None:
             name, ids = data.row, pa.array(np.arange(data.num_rows))
         else:
@@ -74,6 +77,17 @@ class Answers:
         while name in columns:
             name += "_"
         return pa.table({name: ids, **columns})
+
+    def _ends(self, taken: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the columns of the two nodes of each pair, by their ids or else by their numbers."""
+        data = self.dataset
+        assert data.pairs is not None
+        columns: dict[str, Any] = {}
+        for name, nodes in zip(end_columns(data), data.pairs.ends.numpy(), strict=True):
+            while name in taken or name in columns:
+                name += "_"
+            columns[name] = pa.array(nodes) if data.tables is None else data.tables.ids.take(pa.array(nodes))
+        return columns
 
 
 def write_table(table: pa.Table, out: Path) -> None:

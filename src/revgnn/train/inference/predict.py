@@ -14,7 +14,8 @@ The arrays of .npz:
 
 - `logits`: float32 (N, outputs): the mean over the views
 - `probabilities`: float32 (N, outputs): a softmax over the classes, or a sigmoid of each logit; `predictions` for numbers
-- `nodes`: int64 (N,): the nodes' numbers in the data set; `graphs` if labels are those of graphs
+- `nodes`: int64 (N,): the nodes' numbers in the data set; `graphs` if labels are those of graphs; `pairs`, (2, P), the two
+  nodes of each pair
 - `splits`: text (N,): "train", "valid", "test" or ""
 - for tables: `ids` (N,), and `classes`: the names of the outputs (of a binary task: of no and yes)
 - with `spread`: `logits_std` and `probabilities_std` (or `predictions_std`): float32 (N, outputs): sample standard deviation
@@ -131,6 +132,8 @@ def _predict(saved: SavedRun, *, spread: bool) -> tuple[Tensor, dict[str, np.nda
         f"{saved.dataset.row}s": np.arange(len(logits), dtype=np.int64),
         "splits": _split_names(saved.dataset),
     }
+    if saved.dataset.pairs is not None:
+        arrays["pairs"] = saved.dataset.pairs.ends.numpy()
     return logits, arrays
 
 

@@ -7,17 +7,19 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
 
-from revgnn.data import NodeDataset
+from revgnn.data import NodeDataset, Pairs, make_links
 from revgnn.data.tables.files import find_tables
 from revgnn.data.tables.options import OnBadRows
 from revgnn.train.config import EvalConfig, RunConfig
+from revgnn.train.inference.pairs import with_pairs
 from revgnn.train.inference.views import ViewSpread, infer, infer_with_spread
 from revgnn.train.random_numbers import own_random_numbers
 from revgnn.train.run.changed_data import ChangedDataError, check_found
 from revgnn.train.run.folder import RunFolder
-from revgnn.train.run.session import Session, choose_device, prepare
+from revgnn.train.run.session import Session, choose_device, make_batches, prepare
 from revgnn.train.run.tensor_file import CheckpointError
 
 
@@ -67,6 +69,8 @@ class LoadOptions:
     """For tables: the table of edges, if it is not beside the nodes of `data`."""
     on_bad_rows: OnBadRows = "refuse"
     """For tables: as in `TableOptions`, for `data`."""
+    pairs: Path | str | None = None
+    """A table of the pairs of nodes to predict, for links and labels of edges; None: those of the data set."""
     root: Path | str | None = None
     """The folder that holds the data now, if it was moved."""
     node_features: Path | str | None = None
@@ -108,6 +112,8 @@ def load_run(run: Path | str, options: LoadOptions = AS_SAVED) -> SavedRun:
     config = config.replace({key: value for key, value in changes.items() if value is not None})
     if is_new_graph:
         dataset = _new_graph(folder, config, options)
+        if options.pairs is not None:
+            dataset = with_pairs(dataset, Path(options.pairs))
         with own_random_numbers(choose_device(config.device)):
             session = prepare(config, dataset)
         note = folder.restore_best(session, other_data=True)
@@ -116,6 +122,9 @@ def load_run(run: Path | str, options: LoadOptions = AS_SAVED) -> SavedRun:
         session = prepare(config)
     _check_same_encoding(folder, session.dataset)
     note = folder.restore_best(session, allow_changed_data=options.allow_changed_data)
+    if options.pairs is not None:
+        session.dataset = with_pairs(session.dataset, Path(options.pairs))
+        session.batches = make_batches(session.config, session.dataset, session.device)
     return SavedRun(folder.path, session, note["epoch"], thresholds=_thresholds(note, folder))
 
 
@@ -160,4 +169,9 @@ def _new_graph(folder: RunFolder, config: RunConfig, options: LoadOptions) -> No
         undirected=config.data.undirected,
         self_loops=config.data.self_loops,
     )
+    if config.data.task == "links":
+        if options.pairs is None:
+            dataset = make_links(dataset)
+        else:  # all edges of the new graph are known
+            dataset = replace(dataset, pairs=Pairs(torch.zeros(2, dataset.num_nodes, dtype=torch.int64)))
     return dataset if config.data.metric is None else replace(dataset, metric=config.data.metric)

@@ -20,6 +20,7 @@ from revgnn.train.config import Device, RunConfig
 from revgnn.train.datasets import load_with_fingerprint
 from revgnn.train.graph_batches import GraphBatches
 from revgnn.train.metrics import check_scorable
+from revgnn.train.pair_batches import PairBatches
 from revgnn.train.random_numbers import seed_generators
 from revgnn.train.run.optimization import LossScaler, autocast, build_optimizer, learning_rate
 from revgnn.train.run.tensor_file import CheckpointError
@@ -68,8 +69,8 @@ def prepare(config: RunConfig, dataset: NodeDataset | None = None, known: Finger
     task.check_loss(config.loss, dataset.name)
     if config.distillation is not None:
         task.divergence(torch.zeros(0, task.num_outputs), torch.zeros(0, task.num_outputs))  # raises if the task has none
-    if dataset.graphs is not None:
-        _check_fits_graphs(config, dataset.name)
+    if dataset.row != "node":
+        _check_fits_rows(config, dataset)
     seed_generators(device, config.seed)
     model = build_for(config, dataset).to(device)
     session = Session(
@@ -91,8 +92,8 @@ def prepare(config: RunConfig, dataset: NodeDataset | None = None, known: Finger
     return session
 
 
-def _check_fits_graphs(config: RunConfig, name: str) -> None:
-    """Raise `ValueError` for settings that only make sense for one graph with labels of nodes."""
+def _check_fits_rows(config: RunConfig, dataset: NodeDataset) -> None:
+    """Raise `ValueError` for settings that only make sense for labels of nodes."""
     for key, value, default in (
         ("parts", config.parts, 1),
         ("evaluation.parts", config.evaluation.parts, 1),
@@ -101,7 +102,8 @@ def _check_fits_graphs(config: RunConfig, name: str) -> None:
     ):
         if value != default:
             raise ValueError(
-                f"{name} has labels of graphs, so {key}={value} does not fit; leave it out. A step takes graphs_per_batch graphs."
+                f"{dataset.name} has labels of {dataset.row}s, so {key}={value} does not fit; leave it out"
+                f"{'. A step takes graphs_per_batch graphs.' if dataset.row == 'graph' else '.'}"
             )
 
 
@@ -175,6 +177,8 @@ def make_batches(config: RunConfig, dataset: NodeDataset, device: torch.device, 
     """
     if dataset.graphs is not None:
         return GraphBatches(dataset, device, config.graphs_per_batch, config.seed, teacher)
+    if dataset.pairs is not None:
+        return PairBatches(dataset, device, config.seed, teacher)
     labels = label_vectors(dataset) if config.label_inputs else None
     return Batches(dataset, device, labels, label_reuse=config.label_reuse, teacher=teacher)
 
