@@ -190,6 +190,19 @@ def test_links_of_tables_on_the_command_line(tmp_path: Path) -> None:
     )
 
 
+def test_the_task_in_graph_yaml_holds_until_another_is_named(tmp_path: Path) -> None:
+    folder = tables(tmp_path / "people")
+    succeed(
+        "train", f"{folder}/", "--task", "links", "--split-ratios", "0.5,0.25,0.25", *PRESET, "--epochs", 1, "--out", tmp_path / "a"
+    )
+    data = prepare(RunFolder(tmp_path / "a").config()).dataset
+    assert data.row == "pair"
+    assert len(data.split.valid) == pytest.approx(len(data.y) / 4, abs=2)
+    assert " pairs, 60 nodes" in succeed("train", f"{folder}/", *PRESET, "--epochs", 1, "--out", tmp_path / "b")
+    words = ["--task", "binary", "--label", "label", *PRESET, "--epochs", 1]
+    assert ": 60 nodes" in succeed("train", f"{folder}/", *words, "--out", tmp_path / "c")
+
+
 @pytest.mark.parametrize(("rating", "task"), [("strength", "regression"), ("kind", "binary")])
 def test_labels_of_edges_on_the_command_line(tmp_path: Path, rating: str, task: str) -> None:
     folder, out = tables(tmp_path / "people", rating=rating), tmp_path / "a"

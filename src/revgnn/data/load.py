@@ -78,13 +78,19 @@ def load(
 
 def _load_links(name: str, tables: TableOptions, options: _Options) -> NodeDataset:
     """Return the links of a graph. Its own labels and splits are not used."""
-    if isinstance(options.split, str):
-        raise ValueError(f"links have no split named {options.split!r}; each number is the seed of a random one.")
-    path, ratios = _as_path(name, options.root), tables.split_ratios or RATIOS
+    path = _as_path(name, options.root)
+    if path is not None and (table_format(path) is not None or holds_tables(path)):
+        return _load_tables(path, tables, options)
     base: TableOptions | None = replace(tables, split_ratios=None)
-    if (path is None or not (path.is_file() or holds_tables(path) or find_tu(path))) and base == TableOptions(task="links"):
+    if (path is None or not (path.is_file() or find_tu(path))) and base == TableOptions(task="links"):
         base = None
-    return make_links(_load(name, base, replace(options, split=0)), options.split, ratios)
+    return make_links(_load(name, base, replace(options, split=0)), _seed(options.split), tables.split_ratios or RATIOS)
+
+
+def _seed(split: int | str) -> int:
+    if isinstance(split, str):
+        raise ValueError(f"links have no split named {split!r}; each number is the seed of a random one.")
+    return split
 
 
 def _load(name: str, tables: TableOptions | None, options: _Options) -> NodeDataset:
@@ -197,7 +203,10 @@ def _load_tables(path: Path, tables: TableOptions, options: _Options) -> NodeDat
         raise ValueError(f"{path} has no split named {options.split!r}; splits of tables are numbered.")
     edges, graph_file = (None if name is None else Path(name).expanduser() for name in (tables.edges, tables.graph_file))
     files = find_tables(path, edges, graph_file)
-    return options.store(read_tables(files, tables, split=options.split, **options.graph))
+    dataset = options.store(read_tables(files, tables, split=options.split, **options.graph))
+    if dataset.tables is not None and dataset.tables.stored.spec.task == "links":
+        return make_links(dataset, options.split, tables.split_ratios or RATIOS)
+    return dataset
 
 
 def _load_ogb(name: str, folder: Path | None, options: _Options) -> NodeDataset:

@@ -169,7 +169,7 @@ def _new_graph(folder: RunFolder, config: RunConfig, options: LoadOptions) -> No
         undirected=config.data.undirected,
         self_loops=config.data.self_loops,
     )
-    if config.data.task == "links":
+    if stored.spec.task == "links":
         if options.pairs is None:
             dataset = make_links(dataset)
         else:  # all edges of the new graph are known
