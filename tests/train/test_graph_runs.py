@@ -21,7 +21,7 @@ from tests.train.test_resume import assert_same_run
 SMALL = {
     "model": {"depth": 3, "channels": 16, "groups": 2, "dropout": 0.1},
     "optim": {"lr": 0.01, "warmup": 1},
-    "epochs": 12,
+    "epochs": 8,
     "graphs_per_batch": 7,
     "device": "cpu",
 }
@@ -79,14 +79,14 @@ def test_each_epoch_trains_every_graph_once_in_another_order(toy: Path) -> None:
 
 @pytest.mark.parametrize("settings", [{}, {"model.readout": "attention", "amp": "bf16", "data.task": "regression"}], ids=str)
 def test_a_run_that_stops_resumes_bit_for_bit(toy: Path, tmp_path: Path, settings: dict[str, object]) -> None:
-    config = config_of(toy, epochs=3, **settings)
+    config = config_of(toy, epochs=2, graphs_per_batch=24, **settings)
     train(config, tmp_path / "unbroken")
     steps = 0
 
     def stop() -> bool:
         nonlocal steps
         steps += 1
-        return steps == 15
+        return steps == 5
 
     with pytest.raises(Interrupted):
         train(config, tmp_path / "broken", should_stop=stop)

@@ -85,6 +85,8 @@ def test_pairs_of_ones_own(run: Path, tmp_path: Path) -> None:
     predict_run(run, tmp_path / "mine.npz", LoadOptions(pairs=tmp_path / "mine.csv"))
     with np.load(tmp_path / "mine.npz") as found:
         np.testing.assert_allclose(found["logits"][:, 0], logits, rtol=1e-5, atol=1e-5)
+    with pytest.raises(ValueError, match="which pairs of your own do not have; leave it out"):
+        predict_run(run, tmp_path / "no.csv", LoadOptions(pairs=tmp_path / "mine.csv"), calibrate=True)
     (tmp_path / "mine.csv").write_text("from,to\n0,1\n0,200\n")
     with pytest.raises(ValueError, match=r"mine.csv, row 2: to is '200', which is no node of"):
         predict_run(run, tmp_path / "no.csv", LoadOptions(pairs=tmp_path / "mine.csv"))
@@ -139,7 +141,7 @@ def test_labels_of_edges_in_an_npz_file(graph: Path, tmp_path: Path) -> None:
     pairs = rng.integers(0, 200, (2, 600))
     same = (x.argmax(1)[pairs[0]] == x.argmax(1)[pairs[1]]).astype(np.int64)
     np.savez(tmp_path / "same.npz", edges=edges, x=x, pairs=pairs, y=same)
-    config = config_of(tmp_path / "same.npz", **{"data.task": None})
+    config = config_of(tmp_path / "same.npz", epochs=40, **{"data.task": None})
     result = train(config, tmp_path / "a")
     assert result.metric == "rocauc"
     assert result.test is not None

@@ -12,8 +12,10 @@ import torch
 
 from revgnn.data import load, save_npz
 from revgnn.train import RunConfig, RunFolder, evaluate_run, predict_run, train
+from revgnn.train.inference.saved_run import _thresholds
 from revgnn.train.run.loop import Interrupted
 from revgnn.train.run.session import prepare
+from revgnn.train.run.tensor_file import CheckpointError
 from tests.train.test_resume import assert_same_run
 
 SMALL = {"model": {"depth": 3, "channels": 8, "groups": 2, "dropout": 0.3}, "optim": {"lr": 0.01}, "epochs": 4, "device": "cpu"}
@@ -41,7 +43,7 @@ def config_of(path: Path, **settings: object) -> RunConfig:
 @pytest.fixture(scope="module")
 def run(numbers: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("run") / "a"
-    train(config_of(numbers, **{"epochs": 40, "model.dropout": 0.0, "model.channels": 16, "model.aggregation": "mean"}), folder)
+    train(config_of(numbers, **{"epochs": 25, "model.dropout": 0.0, "model.channels": 16, "model.aggregation": "mean"}), folder)
     return folder
 
 
@@ -123,6 +125,12 @@ def test_thresholds_are_chosen_on_validation_and_used_by_predict(tmp_path: Path)
     for name, threshold in zip(names, thresholds, strict=True):
         for row in rows:
             assert (row[f"predicted_{name}"] == "true") == (float(np.float32(row[f"probability_{name}"])) > threshold)
+
+
+@pytest.mark.parametrize("values", [[0.5], [0.5, 0.5, 1.5], "half", [0.5, 0.5, None]], ids=str)
+def test_damaged_thresholds_are_named(tmp_path: Path, values: object) -> None:
+    with pytest.raises(CheckpointError, match=r"best.safetensors must hold 3 probabilities as thresholds, got"):
+        _thresholds({"thresholds": values}, RunFolder(tmp_path), 3)
 
 
 def test_class_weights_change_the_gradient_and_wrong_ones_are_refused() -> None:

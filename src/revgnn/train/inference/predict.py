@@ -70,10 +70,9 @@ def predict_run(
     out = Path(out)
     check_out(out, overwrite=overwrite)
     saved = load_run(run, options)
-    if calibrate and saved.is_new_graph:
-        raise ValueError(
-            "calibrate fits temperatures on the run's own validation nodes, which another graph does not have; leave it out."
-        )
+    if calibrate and (saved.is_new_graph or options.pairs is not None):
+        what = "another graph does" if saved.is_new_graph else "pairs of your own do"
+        raise ValueError(f"calibrate fits temperatures on the run's own validation nodes, which {what} not have; leave it out.")
     task = saved.dataset.objective
     if calibrate:
         task.calibration_columns(torch.zeros(0, task.num_outputs), task.no_labels(0))  # refused here, before anything is computed

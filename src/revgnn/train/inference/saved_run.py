@@ -117,7 +117,13 @@ def load_run(run: Path | str, options: LoadOptions = AS_SAVED) -> SavedRun:
         with own_random_numbers(choose_device(config.device)):
             session = prepare(config, dataset)
         note = folder.restore_best(session, other_data=True)
-        return SavedRun(folder.path, session, note["epoch"], is_new_graph=True, thresholds=_thresholds(note, folder))
+        return SavedRun(
+            folder.path,
+            session,
+            note["epoch"],
+            is_new_graph=True,
+            thresholds=_thresholds(note, folder, session.dataset.num_outputs),
+        )
     with own_random_numbers(choose_device(config.device)):
         session = prepare(config)
     _check_same_encoding(folder, session.dataset)
@@ -125,16 +131,17 @@ def load_run(run: Path | str, options: LoadOptions = AS_SAVED) -> SavedRun:
     if options.pairs is not None:
         session.dataset = with_pairs(session.dataset, Path(options.pairs))
         session.batches = make_batches(session.config, session.dataset, session.device)
-    return SavedRun(folder.path, session, note["epoch"], thresholds=_thresholds(note, folder))
+    return SavedRun(folder.path, session, note["epoch"], thresholds=_thresholds(note, folder, session.dataset.num_outputs))
 
 
-def _thresholds(note: Mapping[str, Any], folder: RunFolder) -> tuple[float, ...] | None:
+def _thresholds(note: Mapping[str, Any], folder: RunFolder, num_outputs: int) -> tuple[float, ...] | None:
     """Return the thresholds in the note of the best weights; None if it has none."""
     values = note.get("thresholds")
     if values is None:
         return None
-    if not isinstance(values, list) or not all(isinstance(v, int | float) and 0 <= v <= 1 for v in values):
-        raise CheckpointError(f"{folder.best_file} holds thresholds that are no probabilities: {values!r}.")
+    is_list = isinstance(values, list) and len(values) == num_outputs
+    if not is_list or not all(isinstance(v, int | float) and 0 <= v <= 1 for v in values):
+        raise CheckpointError(f"{folder.best_file} must hold {num_outputs} probabilities as thresholds, got {values!r}.")
     return tuple(values)
 
 
