@@ -145,7 +145,7 @@ def test_labels_of_edges_in_an_npz_file(graph: Path, tmp_path: Path) -> None:
     result = train(config, tmp_path / "a")
     assert result.metric == "rocauc"
     assert result.test is not None
-    assert result.test > 0.7
+    assert result.test > 0.65
 
 
 # --- tables ---------------------------------------------------------------------------------------------------------------
