@@ -14,10 +14,10 @@ from torch.utils._python_dispatch import _disable_current_modes
 from revgnn import CapturedStep, CaptureError, Graph, ModelConfig, StateRangeError, build_model
 from revgnn.capture.deferred import deferred_host_access
 from revgnn.capture.host_reads import NoHostReads
+from revgnn.data.tasks import as_task
 from revgnn.kernels import backends
 from revgnn.nn.encoder import one_hot
 from revgnn.ops.grid import reference as grid_reference
-from revgnn.train.task import objective
 
 CUDA = torch.cuda.is_available()
 SPECIES = 4
@@ -58,7 +58,7 @@ def make(graph: Graph, device: str = "cpu", task: str = "multilabel", **config: 
 
     def step(x: Tensor, species: Tensor, y: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         logits = model(graph, x, species)
-        loss = objective(task, logits[train], y[train])
+        loss = as_task(task).loss(logits[train], y[train])
         loss.backward()
         return loss, logits, torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
 

@@ -288,7 +288,9 @@ def test_formulas_are_neither_changed_nor_executed(tmp_path: Path, monkeypatch: 
     ("words", "message"),
     [
         (["--label", "years"], "--label names 'years', which is no column of the nodes; these are customer, age, city"),
-        (["--label", "age"], "look like amounts, and regression is not supported"),
+        (["--label", "city", "--task", "regression"], "regression needs numbers, and city has"),
+        (["--task", "ranking"], "data.task: input should be"),
+        (["--metric", "mae"], "metric mae does not fit multiclass labels; use accuracy, f1, f1_micro, f1_macro"),
         (["--kind", "age"], "--kind has the form COLUMN=KIND"),
         (["--kind", "age=number"], "age: unknown kind 'number'; did you mean numeric?"),
         (["--kind", "years=numeric"], "--kind names 'years', which is no column of the nodes"),
@@ -318,3 +320,39 @@ def test_control_codes_of_tables_do_not_reach_the_terminal(tmp_path: Path) -> No
     path.write_text(path.read_text().replace("age", "a\x1b[31mge"))
     assert "\x1b" not in succeed("train", f"{folder}/", *SMALL, "--epochs", 1, "--out", tmp_path / "a")
     assert "\x1b" not in refuse("train", f"{folder}/", "--kind", "\x1b[31m=numeric", *TRAIN, "--out", tmp_path / "b")
+
+
+# --- numbers ------------------------------------------------------------------------------------------------------------
+
+
+def test_numbers_are_trained_resumed_evaluated_and_predicted(tmp_path: Path) -> None:
+    """Two targets in their own units, from tables to predictions for new nodes."""
+    folder = shop(tmp_path / "shop", label=lambda i: [f"{1000 + 7.5 * i}", "" if i % 9 == 4 else f"{i / 1e4}"])
+    shown = succeed("train", f"{folder}/", *TRAIN[:-1], "--out", tmp_path / "a")
+    assert "label_0, label_1: predicted as numbers (regression)" in " ".join(shown.split())
+    spec = yaml.safe_load((folder / "graph.yaml").read_text())
+    assert spec["task"] == "regression"
+    succeed("train", f"{folder}/", *SMALL, "--epochs", 3, "-q", "--resume", "--out", tmp_path / "a")
+    result = RunFolder(tmp_path / "a").result()
+    assert result is not None
+    assert (result["metric"], result["epochs"]) == ("mae", 3)
+    scores = json.loads(succeed("evaluate", tmp_path / "a", "--json"))
+    assert scores["valid"] == result["valid"]
+    new = shop(tmp_path / "new", seed=1, n=40)
+    succeed("predict", tmp_path / "a", "--data", new, "--out", tmp_path / "p.csv")
+    rows = rows_of(tmp_path / "p.csv")
+    assert list(rows[0]) == ["customer", "predicted_label_0", "predicted_label_1", "split"]
+    assert all(900 < float(row["predicted_label_0"]) < 1600 and abs(float(row["predicted_label_1"])) < 0.02 for row in rows)
+    assert "no calibrated probabilities" in refuse("predict", tmp_path / "a", "--out", tmp_path / "q.csv", "--calibrate")
+
+
+def test_whole_numbers_are_numbers_if_the_user_says_so(tmp_path: Path) -> None:
+    folder = shop(tmp_path / "shop", label=lambda i: [i % 3])
+    succeed("train", f"{folder}/", "--task", "regression", "--metric", "r2", *TRAIN, "--out", tmp_path / "a")
+    result = RunFolder(tmp_path / "a").result()
+    assert result is not None
+    assert result["metric"] == "r2"
+    spec = yaml.safe_load((folder / "graph.yaml").read_text())
+    (folder / "graph.yaml").write_text(yaml.safe_dump(spec | {"task": "ranking"}))
+    error = refuse("train", f"{folder}/", *TRAIN, "--out", tmp_path / "b")
+    assert "task must be one of multiclass, binary, multilabel, regression" in error

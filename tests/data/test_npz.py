@@ -201,7 +201,7 @@ def test_a_failed_save_keeps_the_old_file(tmp_path, monkeypatch):
         ((), {"edge_index": FIELDS["edge_index"] + 0.5}, "edge_index must be integers, got float64"),
         ((), {"edge_attr": np.ones((3, 2))}, r"edge features must be numbers of shape \(4, K\)"),
         ((), {"edge_attr": np.array([1, 2, np.nan, 4])}, r"feature 0 of edge 2 \(2 -> 3\) is nan"),
-        ((), {"y": np.array([0, 1, 2.5, 1, 0])}, "label 2.5 is not a class"),
+        ((), {"y": np.array([0, 1, 2.5, 1, 0]), "task": "multiclass"}, "label 2.5 is not a class"),
         ((), {"y": FIELDS["y"][None]}, r"y has shape \(1, 5\), one row"),
         ((), {"x": np.full((5, 2), 1e300)}, r"x\[0, 0\] is 1e\+300, which is too large for float32"),
         ((), {"edge_attr": np.full((4, 2), -1e300)}, "too large for float32"),

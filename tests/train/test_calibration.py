@@ -10,6 +10,7 @@ import torch
 from sklearn.metrics import log_loss
 from torch import Tensor
 
+from revgnn.data.tasks import as_task
 from revgnn.train.config import RunConfig
 from revgnn.train.inference.calibration import (
     BOUNDS,
@@ -20,7 +21,6 @@ from revgnn.train.inference.calibration import (
 )
 from revgnn.train.metrics import score
 from revgnn.train.run.session import prepare
-from revgnn.train.task import probabilities
 
 TASKS = ("multilabel", "binary", "multiclass")
 
@@ -29,7 +29,7 @@ def calibrated_logits(task: str, nodes: int = 20_000) -> tuple[Tensor, Tensor]:
     """Return logits, and labels drawn with their probabilities."""
     generator = torch.Generator().manual_seed(0)
     logits = 2.0 * torch.randn(nodes, {"multilabel": 3, "binary": 1, "multiclass": 5}[task], generator=generator)
-    p = probabilities(task, logits)
+    p = as_task(task).values(logits)
     if task == "multiclass":
         return logits, torch.multinomial(p, 1, generator=generator).squeeze(1)
     y = torch.bernoulli(p, generator=generator)

@@ -63,7 +63,7 @@ def test_override(setting: str, read) -> None:
         ({"model": {"channels": 63, "groups": 2}}, "model: channels must be a multiple of groups, got channels=63, groups=2"),
         ({"optim": {"lr": -1}, "seed": -1}, "; seed:"),
         ({"optim": {"name": "sgd"}}, "optim.name: input should be 'adam' or 'rmsprop', got 'sgd'"),
-        ({"loss": "logarithm"}, "loss: input should be 'cross_entropy' or 'log'"),
+        ({"loss": "logarithm"}, "loss: input should be 'cross_entropy', 'log', 'mse', 'l1' or 'huber'"),
         ({"label_reuse": 1}, "label_reuse=1 puts predictions where labels are inputs: set label_inputs too"),
         ({"distillation": {"techer": "runs/a"}}, "did you mean distillation.teacher"),
         ({"distillation": {"alpha": 1.5}}, "distillation.alpha"),

@@ -8,8 +8,8 @@ import torch
 import torch.nn.functional as F
 from sklearn.metrics import f1_score
 
+from revgnn.data.tasks import as_task
 from revgnn.train.metrics import MetricError, check_scorable, score
-from revgnn.train.task import num_labelled, objective
 
 N, T = 200, 6
 
@@ -28,13 +28,13 @@ def multilabel() -> tuple[torch.Tensor, torch.Tensor]:
 def test_multilabel_loss_is_the_mean_over_labelled_entries(multilabel) -> None:
     logits, y = multilabel
     known = ~y.isnan()
-    torch.testing.assert_close(objective("multilabel", logits, y), F.binary_cross_entropy_with_logits(logits[known], y[known]))
+    torch.testing.assert_close(as_task("multilabel").loss(logits, y), F.binary_cross_entropy_with_logits(logits[known], y[known]))
 
 
 def test_unlabelled_entries_get_no_gradient(multilabel) -> None:
     logits, y = multilabel
     logits.requires_grad_()
-    objective("multilabel", logits, y).backward()
+    as_task("multilabel").loss(logits, y).backward()
     assert logits.grad is not None
     assert torch.equal(logits.grad != 0, ~y.isnan())
 
@@ -43,12 +43,12 @@ def test_binary_loss() -> None:
     logits, y = torch.randn(N, 1), torch.randint(-1, 2, (N,))
     known = y >= 0
     expected = F.binary_cross_entropy_with_logits(logits[known, 0], y[known].float())
-    torch.testing.assert_close(objective("binary", logits, y), expected)
+    torch.testing.assert_close(as_task("binary").loss(logits, y), expected)
 
 
 def test_multiclass_loss() -> None:
     logits, y = torch.randn(N, 5), torch.randint(-1, 5, (N,))
-    torch.testing.assert_close(objective("multiclass", logits, y), F.cross_entropy(logits[y >= 0], y[y >= 0]))
+    torch.testing.assert_close(as_task("multiclass").loss(logits, y), F.cross_entropy(logits[y >= 0], y[y >= 0]))
 
 
 def test_logarithmic_loss() -> None:
@@ -57,7 +57,7 @@ def test_logarithmic_loss() -> None:
     eps = 1 - np.log(2)
     each = F.cross_entropy(logits[y >= 0].double(), y[y >= 0], reduction="none")
     expected = (torch.log(eps + each) - np.log(eps)).mean()
-    loss = objective("multiclass", logits, y, "log")
+    loss = as_task("multiclass").loss(logits, y, "log")
     torch.testing.assert_close(loss.double(), expected, rtol=1e-6, atol=1e-6)
     loss.backward()
     assert logits.grad is not None
@@ -66,23 +66,23 @@ def test_logarithmic_loss() -> None:
 
 def test_logarithmic_loss_of_correct_and_of_wrong_predictions() -> None:
     confident = torch.tensor([[60.0, 0.0]])
-    assert float(objective("multiclass", confident, torch.tensor([0]), "log")) == pytest.approx(0, abs=1e-6)
+    assert float(as_task("multiclass").loss(confident, torch.tensor([0]), "log")) == pytest.approx(0, abs=1e-6)
     expected = np.log(60 + 1 - np.log(2)) - np.log(1 - np.log(2))
-    assert float(objective("multiclass", confident, torch.tensor([1]), "log")) == pytest.approx(expected)
-    assert bool(objective("multiclass", confident, torch.tensor([-1]), "log").isnan())
+    assert float(as_task("multiclass").loss(confident, torch.tensor([1]), "log")) == pytest.approx(expected)
+    assert bool(as_task("multiclass").loss(confident, torch.tensor([-1]), "log").isnan())
 
 
 @pytest.mark.parametrize("task", ["multiclass", "binary", "multilabel"])
 def test_the_loss_of_short_floats_is_float32(task: str) -> None:
     y = torch.zeros(N, 3) if task == "multilabel" else torch.zeros(N, dtype=torch.int64)
-    loss = objective(task, torch.randn(N, 1 if task == "binary" else 3).bfloat16(), y)
+    loss = as_task(task).loss(torch.randn(N, 1 if task == "binary" else 3).bfloat16(), y)
     assert loss.dtype == torch.float32
 
 
 def test_num_labelled_counts_rows(multilabel) -> None:
     _, y = multilabel
-    assert num_labelled("multilabel", y) == int((~y.isnan()).any(1).sum())
-    assert num_labelled("multiclass", torch.tensor([-1, 0, 3])) == 2
+    assert as_task("multilabel").num_labelled(y) == int((~y.isnan()).any(1).sum())
+    assert as_task("multiclass").num_labelled(torch.tensor([-1, 0, 3])) == 2
 
 
 def test_rocauc_is_ogbs(multilabel) -> None:

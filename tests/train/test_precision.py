@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
 
+from revgnn.data.tasks import Multilabel
 from revgnn.train.config import RunConfig
 from revgnn.train.inference.evaluate import evaluate_run
 from revgnn.train.inference.predict import predict_run
@@ -81,10 +83,8 @@ def test_a_run_resumes_bit_for_bit(config: RunConfig, tmp_path: Path, amp: str) 
 
 def test_a_run_that_overflows_resumes_bit_for_bit(config: RunConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The loss is multiplied so that scaled gradients overflow float16 until the scale is smaller."""
-    from revgnn.train.run import session as module
-
-    objective = module.objective
-    monkeypatch.setattr(module, "objective", lambda *args: 2000.0 * objective(*args))
+    loss = Multilabel.loss
+    monkeypatch.setattr(Multilabel, "loss", lambda *args: 2000.0 * loss(*args))
     config = config.override(["amp=fp16", "epochs=3"])
     result = train(config, tmp_path / "unbroken")
     lines = RunFolder(tmp_path / "unbroken").metrics()
@@ -172,15 +172,13 @@ def test_gradients_that_are_never_finite_end_the_run(config: RunConfig, clip_nor
 
 
 def test_the_error_of_such_a_run_gives_advice(config: RunConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from revgnn.train.run import session as module
+    loss = Multilabel.loss
 
-    objective = module.objective
-
-    def broken(task: str, logits: Tensor, y: Tensor, loss: str) -> Tensor:
+    def broken(task: Multilabel, logits: Tensor, *args: Any) -> Tensor:
         """Return a finite loss with an infinite slope."""
-        return objective(task, logits, y, loss) + (logits - logits.detach()).abs().sum().sqrt()
+        return loss(task, logits, *args) + (logits - logits.detach()).abs().sum().sqrt()
 
-    monkeypatch.setattr(module, "objective", broken)
+    monkeypatch.setattr(Multilabel, "loss", broken)
     with pytest.raises(Diverged, match=r"training diverged in epoch 6, step 2: gradients are not finite .* amp=none"):
         train(config.override(["amp=fp16", "epochs=50"]), tmp_path / "a")
     with pytest.raises(Diverged, match=r"training diverged in epoch 1, step 1: the norm of the gradient is nan, though the loss"):

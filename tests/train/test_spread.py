@@ -5,11 +5,11 @@ from __future__ import annotations
 import pytest
 import torch
 
+from revgnn.data.tasks import as_task
 from revgnn.train.config import EvalConfig, RunConfig
 from revgnn.train.inference.deviation import RunningDeviation
 from revgnn.train.inference.views import infer, infer_with_spread, view_seed
 from revgnn.train.run.session import prepare
-from revgnn.train.task import probabilities
 
 
 def test_it_is_the_deviation_of_all_views(config: RunConfig) -> None:
@@ -28,7 +28,7 @@ def test_it_is_the_deviation_of_all_views(config: RunConfig) -> None:
                 logits[batch.nodes] = session.model(batch.graph, batch.x, batch.species)
         views.append(logits)
     stored = torch.stack(views)
-    for deviation, values in ((spread.logits_std, stored), (spread.probabilities_std, probabilities("multilabel", stored))):
+    for deviation, values in ((spread.logits_std, stored), (spread.probabilities_std, as_task("multilabel").values(stored))):
         truth = values.double().std(dim=0)
         assert float(truth.median()) > 0  # a few nodes lose the same edges in all views
         # one or two roundings of the difference of values of this size

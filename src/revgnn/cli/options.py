@@ -69,6 +69,16 @@ GraphFile = Annotated[
     Path | None, typer.Option(help="File that says how columns are understood. Default: graph.yaml beside the nodes.")
 ]
 Label = Annotated[list[str] | None, typer.Option(metavar="COLUMN", help="Column of labels. Repeatable: several labels a node.")]
+TaskOf = Annotated[
+    str | None,
+    typer.Option(
+        "--task",
+        help="What labels are: multiclass, binary, multilabel or regression; edges: of edges; links: predict edges.",
+    ),
+]
+Metric = Annotated[
+    str | None, typer.Option(help="The score: rocauc, accuracy, f1, f1_micro, f1_macro, ap, mae, rmse or r2. Default: by the task.")
+]
 KindOf = Annotated[
     list[str] | None,
     typer.Option(
@@ -85,6 +95,9 @@ Stratify = Annotated[bool | None, typer.Option("--stratify", help="Cut each clas
 SplitTime = Annotated[str | None, typer.Option(metavar="COLUMN", help="Order nodes by this column; the earliest are for training.")]
 Directed = Annotated[
     bool | None, typer.Option("--directed/--undirected", help="Use edges in one direction, or in both (the default for tables).")
+]
+Pairs = Annotated[
+    Path | None, typer.Option(help="Table of pairs of nodes to predict, for links and labels of edges. Default: those of the run.")
 ]
 OnBadRows = Annotated[
     str | None, typer.Option(metavar="refuse|drop", help="Stop at a row that cannot be used (default), or leave such rows out.")

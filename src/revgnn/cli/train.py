@@ -36,6 +36,8 @@ def train(
     edges: options.Edges = None,
     graph_file: options.GraphFile = None,
     label: options.Label = None,
+    task: options.TaskOf = None,
+    metric: options.Metric = None,
     kind: options.KindOf = None,
     split_ratios: options.SplitRatios = None,
     stratify: options.Stratify = None,
@@ -80,6 +82,8 @@ def train(
             "seed": seed,
             "device": device,
             "amp": amp,
+            "data.task": task,
+            "data.metric": metric,
             "data.undirected": None if directed is None else not directed,
             **table_settings(
                 edges, graph_file, label, kind, split_ratios, stratify, split_time, on_bad_rows, label_file, node_features

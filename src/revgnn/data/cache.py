@@ -26,7 +26,9 @@ import numpy as np
 import torch
 
 from revgnn.data.dataset import NodeDataset, Split
+from revgnn.data.many_graphs import ManyGraphs
 from revgnn.data.mapped import map_array
+from revgnn.data.pairs import Pairs
 from revgnn.files import replacing_folder, write_text
 from revgnn.graph import Graph
 
@@ -111,7 +113,8 @@ def _arrays_of(dataset: NodeDataset) -> dict[str, np.ndarray]:
     if edge_attr is not None and edge_attr.dtype == torch.bfloat16:
         edge_attr = edge_attr.view(torch.int16)  # NumPy has no bfloat16; the manifest records it
     tensors = {"indptr": graph.indptr, "src": graph.src, "edge_attr": edge_attr, "x": dataset.x, "species": dataset.species}
-    tensors["y"] = dataset.y
+    tensors |= {"y": dataset.y, "graph_of_node": None if dataset.graphs is None else dataset.graphs.graph_of_node}
+    tensors |= {"pairs": None if dataset.pairs is None else dataset.pairs.ends}
     for number, split in enumerate(dataset.splits):
         tensors |= {f"train_{number}": split.train, f"valid_{number}": split.valid, f"test_{number}": split.test}
     return {name: tensor.contiguous().numpy() for name, tensor in tensors.items() if tensor is not None}
@@ -123,6 +126,8 @@ def _write(dataset: NodeDataset, folder: Path, origin: dict[str, Any]) -> None:
     edges = {"scale": dataset.graph.edge_scale, "bfloat16": edge_attr is not None and edge_attr.dtype == torch.bfloat16}
     fields = {field: getattr(dataset, field) for field in _FIELDS}
     manifest = origin | {"fields": fields, "num_splits": len(dataset.splits), "edges": edges, "arrays": {}}
+    if not dataset.trainable:
+        manifest["trainable"] = False
     with replacing_folder(folder) as temporary:
         for name, array in _arrays_of(dataset).items():
             np.save(temporary / f"{name}.npy", array, allow_pickle=False)
@@ -183,8 +188,19 @@ def _make_dataset(manifest: dict[str, Any], tensors: dict[str, torch.Tensor], sp
     structure = Graph(tensors["indptr"], tensors["src"], validate=validate)
     graph = Graph(structure.indptr, structure.src, edge_attr, edge_scale=float(manifest["edges"]["scale"]), validate=False)
     splits = tuple(Split(tensors[f"train_{s}"], tensors[f"valid_{s}"], tensors[f"test_{s}"]) for s in range(manifest["num_splits"]))
-    x, species = tensors.get("x"), tensors.get("species")
-    return NodeDataset(**fields, graph=graph, x=x, species=species, y=tensors["y"], splits=splits, split_index=split)
+    owner, ends = tensors.get("graph_of_node"), tensors.get("pairs")
+    return NodeDataset(
+        **fields,
+        graph=graph,
+        x=tensors.get("x"),
+        species=tensors.get("species"),
+        y=tensors["y"],
+        splits=splits,
+        split_index=split,
+        graphs=None if owner is None else ManyGraphs(owner),
+        pairs=None if ends is None else Pairs(ends),
+        trainable=bool(manifest.get("trainable", True)),
+    )
 
 
 def _map_tensor(path: Path, about: dict[str, Any], verified: bool) -> torch.Tensor:

@@ -1,30 +1,38 @@
-"""The class `NodeDataset`: a graph with features, labels and splits, checked once when it is made."""
+"""The class `NodeDataset`: a graph, or many, with features, labels and splits, checked once when it is made."""
 
 from __future__ import annotations
 
 import warnings
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Literal, get_args
+from functools import cached_property
+from typing import TYPE_CHECKING, Literal
 
 import torch
 from torch import Tensor
 
+from revgnn.data.many_graphs import ManyGraphs
+from revgnn.data.pairs import Pairs
+from revgnn.data.tasks import TASKS, AbstractTask, Regression, TargetScale
+from revgnn.data.tasks.base import describe_tensor
 from revgnn.graph import Graph
 
 if TYPE_CHECKING:
     from revgnn.data.tables.stored import TableSource
 
-Task = Literal["multiclass", "binary", "multilabel"]
-Metric = Literal["rocauc", "accuracy", "f1"]
+Task = Literal["multiclass", "binary", "multilabel", "regression"]
+"""The name of a task; `NodeDataset.objective` is the task itself."""
+TaskSetting = Literal["multiclass", "binary", "multilabel", "regression", "links", "edges"]
+"""What a user may name as the task of a data set; see `revgnn.data.tasks.TASK_SETTINGS`."""
+Metric = Literal["rocauc", "accuracy", "f1", "f1_micro", "f1_macro", "ap", "hits@10", "hits@50", "hits@100", "mae", "rmse", "r2"]
 
-DEFAULT_METRIC: dict[Task, Metric] = {"multiclass": "accuracy", "binary": "rocauc", "multilabel": "rocauc"}
+DEFAULT_METRIC: dict[Task, Metric] = {"multiclass": "accuracy", "binary": "rocauc", "multilabel": "rocauc", "regression": "mae"}
 
 _PARTS = ("train", "valid", "test")
 
 
 @dataclass(frozen=True, eq=False)
 class Split:
-    """The nodes for training, validation and test: int64 index tensors, disjoint."""
+    """The nodes (or graphs) for training, validation and test: int64 index tensors, disjoint."""
 
     train: Tensor
     valid: Tensor
@@ -33,7 +41,10 @@ class Split:
 
 @dataclass(frozen=True, eq=False)
 class NodeDataset:
-    """One graph with features, labels and splits for node classification.
+    """One graph with features, labels and splits of its nodes; or many graphs as one, with labels and splits of the graphs.
+
+    In a data set of G graphs (`graphs` is given) labels are those of graphs, and with `pairs` those of P pairs of nodes: N is to be
+    read as G or P in `y` and `splits`.
 
     Attributes:
         name: as the user gave it.
@@ -42,9 +53,9 @@ class NodeDataset:
         species: int64, (N,), a category of each node in `[0, num_species)`, or None.
         num_species: number of categories, 0 without `species`.
         y: int64, (N,), the class (multiclass) or 0 / 1 (binary), -1 = unlabelled;
-            float32, (N, T), 0 / 1, NaN = unlabelled (multilabel).
+            float32, (N, T), 0 / 1, NaN = unlabelled (multilabel), or numbers, NaN = missing (regression).
         task: the kind of labels in `y`.
-        num_outputs: logits of a model for each node: the number of classes, 1 for binary, T for multilabel.
+        num_outputs: logits of a model for each node: the number of classes, 1 for binary, T for multilabel and regression.
         metric: the usual score of this set.
         splits: the splits of the set, at least one.
         split_index: the split in use, see `split`.
@@ -53,6 +64,9 @@ class NodeDataset:
         licence: the terms of use.
         trainable: False for a graph that only a trained network sees: its split may have no training nodes.
         tables: where ids, columns and encodings are, if the set was read from tables (`revgnn.data.tables`); else None.
+        scale: of the targets of a regression; None: that of the training nodes of the split in use.
+        graphs: the graphs that the nodes belong to, if labels are those of graphs; else None.
+        pairs: the pairs of nodes that labels are those of; else None.
 
     Raises:
         ValueError: if a shape, a dtype or a value is not as documented here: features that are not finite, labels out of range,
@@ -76,8 +90,17 @@ class NodeDataset:
     licence: str = ""
     trainable: bool = True
     tables: TableSource | None = None
+    scale: TargetScale | None = None
+    graphs: ManyGraphs | None = None
+    pairs: Pairs | None = None
 
     def __post_init__(self) -> None:
+        if self.graphs is not None:
+            self.graphs.check(self.graph, self.name)
+        if self.pairs is not None:
+            self.pairs.check(self.graph.num_nodes, self.name)
+            if self.graphs is not None:
+                raise ValueError(f"{self.name}: labels are those of graphs or those of pairs, got both.")
         _check_features(self)
         _check_labels(self)
         _check_splits(self)
@@ -85,6 +108,25 @@ class NodeDataset:
     @property
     def num_nodes(self) -> int:
         return self.graph.num_nodes
+
+    @property
+    def num_rows(self) -> int:
+        """Rows of `y` and of a network's logits: the number of nodes, of graphs, or of pairs."""
+        if self.pairs is not None:
+            return len(self.pairs)
+        return self.graph.num_nodes if self.graphs is None else len(self.graphs)
+
+    @property
+    def row(self) -> Literal["node", "graph", "pair"]:
+        """What a row of `y` and of a network's logits belongs to."""
+        return "pair" if self.pairs is not None else "node" if self.graphs is None else "graph"
+
+    @cached_property
+    def objective(self) -> AbstractTask:
+        """The task: what labels and logits mean (`revgnn.data.tasks`)."""
+        if self.task != "regression":
+            return TASKS[self.task](self.num_outputs)
+        return Regression(self.num_outputs, self.scale or TargetScale.fit(self.y[self.split.train]))
 
     @property
     def in_channels(self) -> int:
@@ -118,12 +160,11 @@ class NodeDataset:
         inputs = [f"{self.in_channels:,} node features"] if self.x is not None else []
         inputs += [f"{self.num_species:,} species"] if self.species is not None else []
         inputs += [f"{self.num_edge_features:,} edge features"] if self.num_edge_features else []
-        kind = {"multiclass": "classes", "multilabel": "labels"}
-        target = f"{self.num_outputs} {kind[self.task]}" if self.task in kind else self.task
+        graphs = "" if self.row == "node" else f"{self.num_rows:,} {self.row}s, "
         sizes = " / ".join(f"{len(part):,}" for part in (self.split.train, self.split.valid, self.split.test))
         return (
-            f"{self.name}: {self.num_nodes:,} nodes, {self.graph.num_edges:,} directed edges, {', '.join(inputs)}, "
-            f"{target} ({self.metric}), split {self.split_index} of {len(self.splits)}: {sizes}"
+            f"{self.name}: {graphs}{self.num_nodes:,} nodes, {self.graph.num_edges:,} directed edges, {', '.join(inputs)}, "
+            f"{self.objective.describe()} ({self.metric}), split {self.split_index} of {len(self.splits)}: {sizes}"
         )
 
 
@@ -136,7 +177,7 @@ def _check_features(data: NodeDataset) -> None:
         raise ValueError(f"{data.name}: nodes need features x (N, F) or species (N,), got neither.")
     if data.x is not None:
         if data.x.dim() != 2 or data.x.shape[0] != num_nodes or data.x.dtype != torch.float32:
-            raise ValueError(f"{data.name}: x must be float32 of shape ({num_nodes}, F), got {_describe(data.x)}.")
+            raise ValueError(f"{data.name}: x must be float32 of shape ({num_nodes}, F), got {describe_tensor(data.x)}.")
         # The sum is not finite if an entry is not, and needs no (N, F) mask. Finite entries may overflow it: then check each.
         if not bool(data.x.sum(dtype=torch.float64).isfinite()):
             bad = (~data.x.isfinite()).nonzero()
@@ -147,7 +188,7 @@ def _check_features(data: NodeDataset) -> None:
                 )
     if data.species is not None:
         if data.species.shape != (num_nodes,) or data.species.dtype != torch.int64:
-            raise ValueError(f"{data.name}: species must be int64 of shape ({num_nodes},), got {_describe(data.species)}.")
+            raise ValueError(f"{data.name}: species must be int64 of shape ({num_nodes},), got {describe_tensor(data.species)}.")
         bad = ((data.species < 0) | (data.species >= data.num_species)).nonzero()
         if len(bad):
             node = int(bad[0])
@@ -157,38 +198,14 @@ def _check_features(data: NodeDataset) -> None:
 
 
 def _check_labels(data: NodeDataset) -> None:
-    if data.task not in get_args(Task):
-        raise ValueError(f"{data.name}: task must be one of {', '.join(get_args(Task))}, got {data.task!r}.")
-    if data.metric not in get_args(Metric):
-        raise ValueError(f"{data.name}: metric must be one of {', '.join(get_args(Metric))}, got {data.metric[:50]!r}.")
-    if (data.metric, data.task) in {("rocauc", "multiclass"), ("accuracy", "multilabel")}:
-        raise ValueError(f"{data.name}: metric {data.metric} does not fit {data.task} labels; use {DEFAULT_METRIC[data.task]}.")
-    num_nodes, y = data.graph.num_nodes, data.y
-    if data.task == "multilabel":
-        if y.shape != (num_nodes, data.num_outputs) or y.dtype != torch.float32:
-            raise ValueError(f"{data.name}: y must be float32 of shape ({num_nodes}, {data.num_outputs}), got {_describe(y)}.")
-        bad = ((y != 0) & (y != 1) & ~y.isnan()).nonzero()
-        if len(bad):
-            node, task = bad[0].tolist()
-            raise ValueError(
-                f"{data.name}: label {task} of node {node} is {float(y[node, task])}; it must be 0, 1 or NaN (unlabelled)."
-            )
-        if data.task_names is not None and len(data.task_names) != data.num_outputs:
-            raise ValueError(f"{data.name}: {len(data.task_names)} task names for {data.num_outputs} labels.")
-        return
-    if y.shape != (num_nodes,) or y.dtype != torch.int64:
-        raise ValueError(f"{data.name}: y must be int64 of shape ({num_nodes},), got {_describe(y)}.")
-    if data.task == "binary" and data.num_outputs != 1:
-        raise ValueError(f"{data.name}: a binary task has num_outputs=1, got {data.num_outputs}.")
-    if data.task == "multiclass" and data.num_outputs < 2:
-        raise ValueError(f"{data.name}: a multiclass task needs num_outputs of 2 or more, got {data.num_outputs}.")
-    classes = 2 if data.task == "binary" else data.num_outputs
-    bad = ((y < -1) | (y >= classes)).nonzero()
-    if len(bad):
-        raise ValueError(
-            f"{data.name}: node {int(bad[0])} has label {int(y[bad[0]])}; with {classes} classes labels are 0 to {classes - 1}, "
-            "or -1 for unlabelled."
-        )
+    if data.task not in TASKS:
+        raise ValueError(f"{data.name}: task must be one of {', '.join(TASKS)}, got {data.task!r}.")
+    task = TASKS[data.task](data.num_outputs)
+    task.check_metric(data.metric, data.name)
+    try:
+        task.check(data.y, data.num_rows, data.task_names, data.row)
+    except ValueError as error:
+        raise ValueError(f"{data.name}: {error}") from None
 
 
 def _check_splits(data: NodeDataset) -> None:
@@ -198,13 +215,13 @@ def _check_splits(data: NodeDataset) -> None:
         raise ValueError(f"{data.name} has {len(data.splits)} split(s), 0 to {len(data.splits) - 1}; got split {data.split_index}.")
     for number, split in enumerate(data.splits):
         where = f"{data.name}, split {number}"
-        role = torch.zeros(data.graph.num_nodes, dtype=torch.uint8)
+        role = torch.zeros(data.num_rows, dtype=torch.uint8)
         for bit, part in enumerate(_PARTS):
-            _set_bit_of_nodes(role, bit, getattr(split, part), f"{where}, {part}")
+            _set_bit_of_rows(role, bit, getattr(split, part), f"{where}, {part}", data.row)
         shared = ((role & (role - 1)) != 0).nonzero()  # more than one bit set
         if len(shared):
             parts = [p for bit, p in enumerate(_PARTS) if int(role[shared[0]]) >> bit & 1]
-            raise ValueError(f"{where}: node {int(shared[0])} is in {' and '.join(parts)}; the three must be disjoint.")
+            raise ValueError(f"{where}: {data.row} {int(shared[0])} is in {' and '.join(parts)}; the three must be disjoint.")
         if number == data.split_index and data.trainable:
             _check_trainable(data, role, where)
 
@@ -212,39 +229,30 @@ def _check_splits(data: NodeDataset) -> None:
 def _check_trainable(data: NodeDataset, role: Tensor, where: str) -> None:
     """Raise `ValueError` if the labels of the split in use do not suffice; `role` (uint8, (N,)) is 0 for nodes outside it."""
     if data.split.train.numel() == 0:
-        raise ValueError(f"{where}: no training nodes; name at least one, with its label.")
-    if data.task != "multilabel":
-        unlabelled = ((role != 0) & (data.y < 0)).nonzero()
+        raise ValueError(f"{where}: no training {data.row}s; name at least one, with its label.")
+    task, y = TASKS[data.task](data.num_outputs), data.y
+    if task.needs_every_label:
+        unlabelled = ((role != 0) & ~task.labelled(y)).nonzero()
         if len(unlabelled):
-            raise ValueError(f"{where}: node {int(unlabelled[0])} has no label (-1); remove unlabelled nodes from the splits.")
-    _check_not_constant(data, data.y[data.split.train], where)
+            raise ValueError(
+                f"{where}: {data.row} {int(unlabelled[0])} has no label (-1); remove unlabelled {data.row}s from the splits."
+            )
+    try:
+        message = task.check_training(y[data.split.train], data.task_names, data.row)
+    except ValueError as error:
+        raise ValueError(f"{where}: {error}") from None
+    if message is not None:
+        warnings.warn(f"{where}: {message}", stacklevel=6)
 
 
-def _set_bit_of_nodes(role: Tensor, bit: int, nodes: Tensor, where: str) -> None:
-    """Set `bit` of `role` (uint8, (N,)) for each of `nodes`; raise `ValueError` unless they are distinct nodes of the graph."""
+def _set_bit_of_rows(role: Tensor, bit: int, nodes: Tensor, where: str, row: str) -> None:
+    """Set `bit` of `role` (uint8, (N,)) for each of `nodes`; raise `ValueError` unless they are distinct rows."""
     if nodes.dim() != 1 or nodes.dtype != torch.int64:
-        raise ValueError(f"{where}: nodes must be a vector of int64, got {_describe(nodes)}.")
+        raise ValueError(f"{where}: {row}s must be a vector of int64, got {describe_tensor(nodes)}.")
     bad = ((nodes < 0) | (nodes >= role.numel())).nonzero()
     if len(bad):
-        raise ValueError(f"{where}: node {int(nodes[bad[0]])} is outside [0, {role.numel()}).")
+        raise ValueError(f"{where}: {row} {int(nodes[bad[0]])} is outside [0, {role.numel()}).")
     role[nodes] |= 1 << bit
     if int((role >> bit & 1).sum()) != nodes.numel():
         values, counts = nodes.unique(return_counts=True)
-        raise ValueError(f"{where}: node {int(values[counts > 1][0])} is named more than once.")
-
-
-def _check_not_constant(data: NodeDataset, y: Tensor, where: str) -> None:
-    """Raise `ValueError` if all training labels are equal; warn if that is so for some labels of a multilabel set."""
-    if data.task == "multilabel":
-        constant = (((y == 0).sum(0) == 0) | ((y == 1).sum(0) == 0)).nonzero().flatten().tolist()
-        if constant:
-            named = [data.task_names[t] for t in constant] if data.task_names else [str(t) for t in constant]
-            shown = ", ".join(named[:5]) + (", ..." if len(named) > 5 else "")
-            message = f"{where}: {len(constant)} of {data.num_outputs} labels have one value in training ({shown})."
-            warnings.warn(message, stacklevel=6)
-    elif bool((y == y[0]).all()):
-        raise ValueError(f"{where}: every training node has label {int(y[0])}; a classifier needs nodes of at least two classes.")
-
-
-def _describe(tensor: Tensor) -> str:
-    return f"{str(tensor.dtype).removeprefix('torch.')} of shape {tuple(tensor.shape)}"
+        raise ValueError(f"{where}: {row} {int(values[counts > 1][0])} is named more than once.")

@@ -43,13 +43,19 @@ def fingerprint(dataset: NodeDataset) -> dict[str, str]:
     graph, split = dataset.graph, dataset.split
     return {
         "version": VERSION,
-        "graph": _hash(graph.indptr, graph.src),
+        "graph": _hash(graph.indptr, graph.src, *_owners(dataset)),
         "edge_features": _hash(graph.edge_attr, text=str(graph.edge_scale)),
         "node_features": _hash(dataset.x, dataset.species, text=str(dataset.num_species)),
         "labels": _hash(dataset.y, text=f"{dataset.task} {dataset.num_outputs} {dataset.metric}"),
         # In training only membership counts, not the order.
         **{name: _hash(nodes.sort().values) for name, nodes in vars(split).items()},
     }
+
+
+def _owners(dataset: NodeDataset) -> list[Tensor]:
+    """Return what the rows of labels belong to, if they are not those of nodes."""
+    parts = [] if dataset.graphs is None else [dataset.graphs.graph_of_node]
+    return parts if dataset.pairs is None else [*parts, dataset.pairs.ends]
 
 
 def changed_parts(before: Fingerprint, now: Fingerprint) -> list[str]:

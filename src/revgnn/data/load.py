@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import Any, get_args
 
 from revgnn.data.catalogue import find_entry, nearest_names
-from revgnn.data.dataset import NodeDataset
+from revgnn.data.dataset import NodeDataset, TaskSetting
 from revgnn.data.generated.synthetic import generate
+from revgnn.data.links import RATIOS, make_links
 from revgnn.data.locate import default_root
 from revgnn.data.published import load_ogb, load_raw_pyg
 from revgnn.data.read_options import EdgeStorage, ReadOptions, choose_split
-from revgnn.data.readers import npz, pyg, pyg_class, registry
+from revgnn.data.readers import npz, pyg, pyg_class, registry, tu
 from revgnn.data.readers.arrays import dataset_of_arrays
 from revgnn.data.readers.file_kind import FORMATS, describe_file
 from revgnn.data.readers.format import Format
@@ -57,16 +58,47 @@ def load(
             Node features made from edge features are made from the exact ones.
         ignore_unknown: skip arrays of an `.npz` file whose names are not known, instead of raising.
         tables: how tables and graph files are read; None for all other data sets, and for what `graph.yaml` or the tables
-            themselves say.
+            themselves say. Its `task` also holds for files and folders of other formats.
 
     Raises:
         ValueError: if the name is unknown (the message has the most similar), files are missing or damaged, the split does not
             exist, or the data cannot be trained on.
     """
-    root = default_root() if root is None else Path(root).expanduser()
     if edge_storage not in get_args(EdgeStorage):
         raise ValueError(f"edge_storage must be one of {', '.join(get_args(EdgeStorage))}, got {edge_storage!r}.")
+    root = default_root() if root is None else Path(root).expanduser()
     options = ReadOptions(root, split, undirected, self_loops, download, cache, edge_storage, ignore_unknown)
+    if tables is not None and tables.task == "links":
+        return _load_links(name, tables, options)
+    return _load(name, tables, options)
+
+
+def _load_links(name: str, tables: TableOptions, options: ReadOptions) -> NodeDataset:
+    """Return the links of a graph. Its own labels and splits are not used."""
+    path = _as_path(name, options.root)
+    format = registry.find_format(path) if path is not None and path.exists() else None
+    if path is not None and _is_read_as_tables(path, format):
+        return _load_tables(path, tables, options)
+    base: TableOptions | None = replace(tables, split_ratios=None)
+    if (format is None or not _takes_task(format)) and base == TableOptions(task="links"):
+        base = None
+    return make_links(_load(name, base, replace(options, split=0)), _seed(options.split), tables.split_ratios or RATIOS)
+
+
+def _seed(split: int | str) -> int:
+    if isinstance(split, str):
+        raise ValueError(f"links have no split named {split!r}; each number is the seed of a random one.")
+    return split
+
+
+def _takes_task(format: Format) -> bool:
+    """Return whether the task replaces what the labels in such a file look like."""
+    return format.gives == "arrays" or format is tu.FORMAT
+
+
+def _load(name: str, tables: TableOptions | None, options: ReadOptions) -> NodeDataset:
+    """Return the data set as its own files describe it."""
+    root = options.root
     head, _, arguments = name.partition(":")
     if head.casefold() == "synthetic":
         return _generate(name, arguments, options)
@@ -74,6 +106,12 @@ def load(
     format = registry.find_format(path) if path is not None and path.exists() else None
     if path is not None and _is_read_as_tables(path, format):
         return _load_tables(path, tables or TableOptions(), options)
+    task = None if tables is None else tables.task
+    if format is not None and _takes_task(format) and tables == (None if task is None else TableOptions(task=task)):
+        assert path is not None
+        if format is tu.FORMAT:
+            return _load_tu(path, options, task)
+        return _load_npz(path, options, task) if format is npz.FORMAT else _load_arrays(path, format, options, task)
     if tables is not None:
         raise ValueError(f"{name} is not a folder with tables, a table or a graph file; options of tables do not fit it.")
     if name.startswith(pyg_class.PREFIX):
@@ -82,8 +120,6 @@ def load(
         in_pyg_layout = pyg.find_raw(path)
         assert in_pyg_layout is not None
         return load_raw_pyg(in_pyg_layout, replace(options, root=path))
-    if path is not None and format is not None and format.gives == "arrays":
-        return _load_npz(path, options) if format is npz.FORMAT else _load_arrays(path, format, options)
     if entry is not None and entry.kind != "ogb":
         return load_raw_pyg(entry, options)
     if entry is not None or name.casefold().startswith("ogbn"):
@@ -100,22 +136,23 @@ def _generate(name: str, arguments: str, options: ReadOptions) -> NodeDataset:
     return choose_split(options.store(dataset), options.split)
 
 
-def _load_npz(path: Path, options: ReadOptions) -> NodeDataset:
+def _load_npz(path: Path, options: ReadOptions, task: TaskSetting | None) -> NodeDataset:
     split, unknown = options.split_number, options.ignore_unknown
-    read = functools.partial(read_npz, path, ignore_unknown=unknown, split=split, **options.graph)
+    key = {} if task is None else {"task": task}
+    read = functools.partial(read_npz, path, ignore_unknown=unknown, split=split, **options.graph, **key)
     # Files without splits get ten random ones, or as many as the caller needs.
-    dataset = options.read(read, path, [path], split=split, ignore_unknown=unknown, num_random_splits=max(10, split + 1))
+    dataset = options.read(read, path, [path], split=split, ignore_unknown=unknown, num_random_splits=max(10, split + 1), **key)
     return choose_split(dataset, options.split)
 
 
-def _load_arrays(path: Path, format: Format, options: ReadOptions) -> NodeDataset:
-    split = options.split_number
+def _load_arrays(path: Path, format: Format, options: ReadOptions, task: TaskSetting | None) -> NodeDataset:
+    split, key = options.split_number, {} if task is None else {"task": task}
 
     def read() -> NodeDataset:
-        return dataset_of_arrays(format.arrays(path), path, split=split, **options.graph)
+        return dataset_of_arrays(format.arrays(path), path, split=split, **options.graph, task=task)
 
     files = [path] if path.is_file() else [file for file in (path / "processed").iterdir() if file.is_file()]
-    dataset = options.read(read, path, files, split=split, reader=format.name, num_random_splits=max(10, split + 1))
+    dataset = options.read(read, path, files, split=split, reader=format.name, num_random_splits=max(10, split + 1), **key)
     return choose_split(dataset, options.split)
 
 
@@ -126,6 +163,13 @@ def _load_pyg_class(name: str, options: ReadOptions) -> NodeDataset:
         return load_raw_pyg(entry, options)
     arrays = pyg_class.read_pyg_class(class_name, set_name, options.root, download=options.download)
     dataset = dataset_of_arrays(arrays, Path(name), split=options.split_number, **options.graph)
+    return choose_split(options.store(dataset), options.split)
+
+
+def _load_tu(path: Path, options: ReadOptions, task: TaskSetting | None) -> NodeDataset:
+    folder = tu.find_tu(path)
+    assert folder is not None
+    dataset = tu.read_tu(folder, split=options.split_number, task=task, **options.graph)
     return choose_split(options.store(dataset), options.split)
 
 
@@ -145,7 +189,10 @@ def _load_tables(path: Path, tables: TableOptions, options: ReadOptions) -> Node
     given = (tables.edges, tables.graph_file, tables.label_file)
     edges, graph_file, label_file = (None if name is None else Path(name).expanduser() for name in given)
     files = find_graph_files(path, edges, graph_file, label_file=label_file)
-    return options.store(read_tables(files, tables, split=options.split, **options.graph))
+    dataset = options.store(read_tables(files, tables, split=options.split, **options.graph))
+    if dataset.tables is not None and dataset.tables.stored.spec.task == "links":
+        return make_links(dataset, options.split, tables.split_ratios or RATIOS)
+    return dataset
 
 
 # --- names --------------------------------------------------------------------------------------------------------------
@@ -161,8 +208,8 @@ def _as_path(name: str, root: Path) -> Path | None:
         return next((path for path in candidates if path.exists()), candidates[0])
     if "/" in name or "\\" in name:
         return next((path for path in candidates if path.is_dir()), None)
-    # A folder with the name of a known data set is not meant, unless it holds tables.
-    return next((path for path in candidates if holds_tables(path)), None)
+    # A folder with the name of a known data set is not meant, unless it holds tables or many graphs.
+    return next((path for path in candidates if holds_tables(path) or tu.find_tu(path) is not None), None)
 
 
 def _parse_arguments(text: str) -> dict[str, Any]:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import torch
@@ -12,7 +13,6 @@ from torch import Tensor
 
 from revgnn.data import NodeDataset, RandomPartition
 from revgnn.graph import Graph
-from revgnn.train.task import num_labelled
 
 
 @dataclass(frozen=True)
@@ -24,12 +24,14 @@ class Batch:
         graph: the M nodes and the edges between them.
         x: float32 (M, F), or None.
         species: int64 (M,), or None.
-        y: labels of the M nodes, as in `NodeDataset`.
+        y: labels of the M nodes, as the loss of the task takes them.
         train: int64 (S,): positions of the training nodes within the part.
         num_labelled: how many of the training nodes have a label. A part without any is skipped in training.
         labels: float32 (M, L): labels of the training nodes as vectors, if the run uses labels as inputs; else None.
         shown: bool (M,): nodes whose label is part of `x`; None while no labels are. See `revgnn.train.tricks.label_inputs`.
         teacher: float32 (M, outputs): the teacher's logits, if the run learns from a teacher; else None.
+        rows: int64, on the CPU: the numbers of the graphs that `y` and the logits belong to, if they are not those of nodes.
+        targets: further arguments of the model, which say what its logits belong to; none for nodes.
     """
 
     nodes: Tensor | None
@@ -42,14 +44,44 @@ class Batch:
     labels: Tensor | None = None
     shown: Tensor | None = None
     teacher: Tensor | None = None
+    rows: Tensor | None = None
+    targets: Mapping[str, Tensor] = field(default_factory=dict)
 
 
-class Batches:
+class AbstractBatches(ABC):
+    """A data set as batches on a device.
+
+    Attributes:
+        label_reuse: passes before the last one if labels are inputs (`RunConfig.label_reuse`).
+    """
+
+    dataset: NodeDataset
+    device: torch.device
+    label_reuse: int
+
+    @property
+    @abstractmethod
+    def whole(self) -> Batch:
+        """All of the data as one batch."""
+
+    @abstractmethod
+    def steps(self, partition: RandomPartition) -> int:
+        """Return the number of batches of an epoch."""
+
+    @abstractmethod
+    def epoch(self, partition: RandomPartition, epoch: int, start: int = 0) -> Iterator[Batch]:
+        """Yield the batches of one epoch from batch `start` on. They depend only on the seed and on `epoch`."""
+
+    @abstractmethod
+    def view(self, parts: int, seed: int) -> Iterator[Batch]:
+        """Yield batches in which each row occurs once, for evaluation."""
+
+
+class Batches(AbstractBatches):
     """The batches of one data set. The whole graph is moved to the device once, when it is first used.
 
     Args:
         labels: float32 (N, L): label vectors for each batch; see `revgnn.train.tricks.label_inputs`.
-        label_reuse: passes before the last one if labels are inputs (`RunConfig.label_reuse`).
         teacher: float32 (N, outputs): logits for each batch; see `revgnn.train.tricks.teacher`.
     """
 
@@ -74,6 +106,9 @@ class Batches:
     def whole(self) -> Batch:
         """The whole graph as one batch."""
         return self._batch(None, self.dataset.graph)
+
+    def steps(self, partition: RandomPartition) -> int:
+        return partition.parts
 
     def epoch(self, partition: RandomPartition, epoch: int, start: int = 0) -> Iterator[Batch]:
         """Yield the parts of one epoch from part `start` on, while the next epoch's are cut in the background.
@@ -105,15 +140,15 @@ class Batches:
             return None if t is None else rows(t).to(self.device)
 
         train = rows(self._is_train).nonzero().squeeze(1)
-        y = rows(self.dataset.y)
+        task, y = self.dataset.objective, rows(self.dataset.y)
         return Batch(
             nodes=nodes,
             graph=graph.to(self.device),
             x=move(self.dataset.x),
             species=move(self.dataset.species),
-            y=y.to(self.device),
+            y=task.encode(y).to(self.device),
             train=train.to(self.device),
-            num_labelled=num_labelled(self.dataset.task, y[train]),
+            num_labelled=task.num_labelled(y[train]),
             labels=move(self._labels),
             teacher=move(self._teacher),
         )

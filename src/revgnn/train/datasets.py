@@ -52,6 +52,8 @@ def _read_dataset(config: DataConfig | None) -> NodeDataset:
             f"data.features={config.features} would scale features a second time: those of tables are scaled by their training "
             "nodes; leave data.features out."
         )
+    if config.metric is not None:
+        dataset = replace(dataset, metric=config.metric)
     if config.node_features is None:
         return dataset
     given = read_features(Path(config.node_features), dataset.num_nodes)

@@ -1,19 +1,17 @@
-"""Scores of logits against labels: ROC-AUC as the Open Graph Benchmark computes it, accuracy, and micro-averaged F1."""
+"""Scores of a data set's splits, by the metric of the data set."""
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass
 
-import torch
-from sklearn.metrics import roc_auc_score
 from torch import Tensor
 
 from revgnn.data import NodeDataset
-from revgnn.train.task import labelled
+from revgnn.data.tasks import AbstractTask, MetricError, as_task
+from revgnn.data.tasks.base import check_logits
 
-
-class MetricError(ValueError):
-    """A score that is not defined for these labels or logits."""
+__all__ = ["MetricError", "Scores", "check_scorable", "score", "score_splits"]
 
 
 @dataclass(frozen=True)
@@ -23,101 +21,70 @@ class Scores:
     train: float | None
     valid: float | None
     test: float | None
+    thresholds: tuple[float, ...] | None = None
+    """Thresholds of probabilities that the scores were computed with; None for scores without thresholds."""
 
     def as_dict(self) -> dict[str, float | None]:
-        return asdict(self)
+        """Return the three scores by name."""
+        return {"train": self.train, "valid": self.valid, "test": self.test}
 
 
-def score_splits(dataset: NodeDataset, logits: Tensor) -> Scores:
+def score_splits(dataset: NodeDataset, logits: Tensor, thresholds: Sequence[float] | None = None) -> Scores:
     """Return the data set's metric for its training, validation and test nodes.
 
     Args:
         logits: float (N, outputs), on the CPU.
+        thresholds: of probabilities, for F1; None: those with the best score on the validation nodes.
 
     Raises:
         MetricError: see `score`.
     """
+    task, metric, y, split = dataset.objective, dataset.metric, dataset.y, dataset.split
+    if thresholds is None and len(split.valid):
+        check_logits(logits[split.valid])
+        thresholds = task.fit_thresholds(metric, logits[split.valid], y[split.valid])
 
     def score_nodes(nodes: Tensor) -> float | None:
-        return score(dataset.metric, dataset.task, logits[nodes], dataset.y[nodes]) if len(nodes) else None
+        return score(metric, task, logits[nodes], y[nodes], thresholds) if len(nodes) else None
 
-    split = dataset.split
-    return Scores(score_nodes(split.train), score_nodes(split.valid), score_nodes(split.test))
+    used = None if thresholds is None else tuple(thresholds)
+    return Scores(score_nodes(split.train), score_nodes(split.valid), score_nodes(split.test), used)
 
 
-def score(metric: str, task: str, logits: Tensor, y: Tensor) -> float:
-    """Return the score of some nodes, between 0 and 1; higher is better.
+def score(metric: str, task: AbstractTask | str, logits: Tensor, y: Tensor, thresholds: Sequence[float] | None = None) -> float:
+    """Return a score of some rows. `revgnn.data.tasks.LARGER_IS_BETTER` says which direction is better.
 
     Args:
-        metric: "rocauc", "accuracy" or "f1".
-        task: "multiclass", "binary" or "multilabel".
+        metric: one of `task.metrics`.
+        task: a task or its name.
         logits: float (M, outputs), finite, on the CPU.
-        y: labels of the M nodes; see `revgnn.train.task`.
+        y: labels of the M rows; see `revgnn.data.tasks`.
+        thresholds: of probabilities, for F1; see `AbstractTask.fit_thresholds`.
 
     Raises:
-        MetricError: if no node has a label, if no task has both classes (ROC-AUC), or if a logit is not finite.
+        MetricError: if no row has a label, if no task has both classes (ROC-AUC), or if a logit is not finite.
     """
-    if not bool(torch.isfinite(logits).all()):
-        bad = int((~torch.isfinite(logits)).any(dim=1).nonzero()[0])
-        raise MetricError(f"the logits of scored node {bad} are not finite; lower the learning rate, or use amp=none.")
-    known = labelled(task, y)
-    if not bool(known.any()):
-        raise MetricError(f"none of the {len(y)} nodes to score has a label.")
-    if task == "multiclass":
-        if metric == "rocauc":
-            raise MetricError("ROC-AUC needs two classes or several labels, and this task is multiclass; use accuracy.")
-        hits = logits.argmax(dim=1)[known] == y[known]
-        return float(hits.double().mean())  # with one label per node, micro-averaged F1 equals accuracy
-    logits, y, known = (t.reshape(len(t), -1) for t in (logits, y, known))
-    return _METRICS_OF_TASKS[metric](logits, y, known)
+    task = as_task(task)
+    check_logits(logits)
+    _check_labelled(task, y, "nodes to score")
+    return task.score(metric, logits, y, thresholds)
 
 
-def check_scorable(metric: str, task: str, y: Tensor, name: str) -> None:
+def check_scorable(metric: str, task: AbstractTask | str, y: Tensor, name: str) -> None:
     """Raise `MetricError` if `score` cannot score these labels. Called before training starts.
 
     Args:
         name: of the split, for the message.
     """
-    known = labelled(task, y)
+    task = as_task(task)
     try:
-        if not bool(known.any()):
+        if not bool(task.labelled(y).any()):
             raise MetricError(f"none of its {len(y)} nodes has a label.")
-        if metric == "rocauc":
-            _tasks_with_both_classes(*(t.reshape(len(t), -1) for t in (y, known)))
+        task.check_scorable(metric, y)
     except MetricError as error:
         raise MetricError(f"the {name} split cannot be scored: {error}") from None
 
 
-def _tasks_with_both_classes(y: Tensor, known: Tensor) -> list[int]:
-    tasks = (((y == 1) & known).any(dim=0) & ((y == 0) & known).any(dim=0)).nonzero().flatten().tolist()
-    if not tasks:
-        which = "the one task" if y.shape[1] == 1 else f"each of the {y.shape[1]} tasks"
-        raise MetricError(f"ROC-AUC needs nodes of both classes, and {which} has labels of one class only.")
-    return tasks
-
-
-def _rocauc(logits: Tensor, y: Tensor, known: Tensor) -> float:
-    """Return the mean area over the tasks with labels of both classes. Unlabelled entries do not count."""
-    areas = []
-    for task in _tasks_with_both_classes(y, known):
-        rows = known[:, task]
-        areas.append(roc_auc_score(y[rows, task].numpy(), logits[rows, task].numpy()))
-    return float(sum(areas) / len(areas))
-
-
-def _accuracy(logits: Tensor, y: Tensor, known: Tensor) -> float:
-    """Return the share of correct predictions, averaged over the tasks with labels."""
-    hits = ((logits > 0) == (y == 1)) & known
-    counts = known.sum(dim=0)
-    return float((hits.sum(dim=0)[counts > 0] / counts[counts > 0].double()).mean())
-
-
-def _f1(logits: Tensor, y: Tensor, known: Tensor) -> float:
-    """Return F1 of the true and false positives of all tasks together; 0 without predicted or true positives."""
-    predicted, positive = (logits > 0) & known, (y == 1) & known
-    total = int(predicted.sum()) + int(positive.sum())
-    return 2 * int((predicted & positive).sum()) / total if total else 0.0
-
-
-_METRICS_OF_TASKS = {"rocauc": _rocauc, "accuracy": _accuracy, "f1": _f1}
-"""Metrics of binary and multilabel tasks. Each takes logits, y and known labels, all (M, T)."""
+def _check_labelled(task: AbstractTask, y: Tensor, what: str) -> None:
+    if not bool(task.labelled(y).any()):
+        raise MetricError(f"none of the {len(y)} {what} has a label.")

@@ -213,7 +213,6 @@ def test_missing_labels_and_several_labels(tmp_path: Path) -> None:
         (np.zeros(33, int), "names nodes 0 to 33, but .* has 33 labels"),
         (np.zeros((34, 2, 2)), "labels are"),
         (np.array([object()] * 34), "cannot be read as .npy"),
-        (np.arange(34) + 0.5, "continuous numbers"),
     ],
 )
 def test_labels_that_do_not_fit(tmp_path: Path, labels: np.ndarray, message: str) -> None:
@@ -221,6 +220,14 @@ def test_labels_that_do_not_fit(tmp_path: Path, labels: np.ndarray, message: str
     np.save(tmp_path / "y.npy", labels, allow_pickle=True)
     with pytest.raises(ValueError, match=message):
         load(str(tmp_path / "karate.edges"), tables=TableOptions(label_file=str(tmp_path / "y.npy")))
+
+
+def test_labels_with_fractions_are_targets(tmp_path: Path) -> None:
+    nx.write_edgelist(karate(), tmp_path / "karate.edges", data=False)
+    np.save(tmp_path / "y.npy", np.arange(34) + 0.5)
+    data = load(str(tmp_path / "karate.edges"), tables=TableOptions(label_file=str(tmp_path / "y.npy")))
+    assert data.task == "regression"
+    assert np.array_equal(data.y.numpy(), np.arange(34)[:, None] + 0.5)
 
 
 def test_without_labels_the_message_says_how_to_give_them(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ import torch
 from torch_geometric.data import Data, HeteroData, InMemoryDataset
 from torch_geometric.datasets import FakeDataset, KarateClub, Planetoid
 
-from revgnn.data import NodeDataset, load
+from revgnn.data import NodeDataset, TableOptions, load
 from revgnn.data.readers.pyg_data import read_graphs
 from tests.data.readers.graphs import refuse
 
@@ -162,12 +162,21 @@ def test_graphs_of_dgl_are_refused_with_the_way_to_convert(tmp_path: Path) -> No
         assert "dgl.load_graphs(path)" in refuse(tmp_path / name)
 
 
+def test_labels_with_fractions_are_targets(tmp_path: Path) -> None:
+    targets = torch.rand(34)
+    torch.save({**graph().to_dict(), "y": targets}, tmp_path / "a.pt")
+    data = load(str(tmp_path / "a.pt"))
+    assert data.task == "regression"
+    assert torch.equal(data.y, targets[:, None])
+    with pytest.raises(ValueError, match="is not a class"):
+        load(str(tmp_path / "a.pt"), tables=TableOptions(task="multiclass"))
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
         ({"y": None}, "no labels of nodes"),
         ({"y": torch.tensor([1])}, r"y has shape \(1,\), but there are 34 nodes"),
-        ({"y": torch.rand(34)}, "is not a class"),
         ({"edge_index": None}, "no edge_index, only"),
         ({"edge_index": torch.tensor([[0], [99]])}, "edge_index|destination 99"),
         ({"edge_index": torch.tensor([[0], [-1]]), "edge_weight": None}, "destination -1"),

@@ -63,10 +63,6 @@ def test_lists_in_cells_of_text() -> None:
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ([0.5, 1.25, 3.0], "continuous numbers, such as 0.5"),
-        (["0.5", "1.25"], "continuous numbers"),
-        (list(range(1000, 1500)), "500 different numbers, 1000 to 1499, which look like amounts"),
-        ([17, 18, 19, 21, 25, 30, 33, 35, 36, 38, 40, 41, 42, 44, 47, 50, 55, 60, 61, 65, 70] * 50, "which look like amounts"),
         ([f"name {i}" for i in range(500)], "500 different values in 500 rows"),
         (["a", "a"], "only the value 'a'"),
         (["", None], "no value"),
@@ -76,6 +72,49 @@ def test_lists_in_cells_of_text() -> None:
 def test_what_is_not_a_class_is_refused(values: list[Any], message: str) -> None:
     with pytest.raises(LabelError, match=message):
         fitted(label=values)
+
+
+AMOUNTS = [
+    [0.5, 1.25, 3.0],
+    ["0.5", "1.25", ""],
+    list(range(1000, 1500)),
+    [17, 18, 19, 21, 25, 30, 33, 35, 36, 38, 40, 41, 42, 44, 47, 50, 55, 60, 61, 65, 70] * 50,
+]
+
+
+@pytest.mark.parametrize("values", AMOUNTS, ids=["fractions", "text", "years", "ages"])
+def test_amounts_are_numbers_to_predict(values: list[Any]) -> None:
+    found, y = fitted(age=values)
+    assert (found.task, found.classes, found.num_outputs) == ("regression", ("age",), 1)
+    np.testing.assert_array_equal(np.array(y)[:, 0], [float(v) if v != "" else NAN for v in values])
+
+
+@pytest.mark.parametrize("values", AMOUNTS[:2], ids=["fractions", "text"])
+def test_fractions_are_no_classes(values: list[Any]) -> None:
+    with pytest.raises(LabelError, match=r"continuous numbers, such as 0.5, which are no classes; .*--task regression"):
+        fit_labels(pa.table({"age": values}), ["age"], "", "multiclass")
+
+
+def test_a_named_task_decides() -> None:
+    years, rates = pa.table({"y": list(range(1990, 2020))}), pa.table({"y": [1, 2, 3, 2]})
+    assert len(fit_labels(years, ["y"], "", "multiclass").classes) == 30
+    assert fit_labels(rates, ["y"], "").task == "multiclass"
+    assert fit_labels(rates, ["y"], "", "regression").task == "regression"
+    assert fit_labels(pa.table({"y": [1, 0]}), ["y"], "", "multilabel").task == "multilabel"
+    with pytest.raises(LabelError, match="a binary task has two classes, and y has 3"):
+        fit_labels(rates, ["y"], "", "binary")
+    with pytest.raises(LabelError, match="regression needs numbers, and y has 'a' in row 1"):
+        fit_labels(pa.table({"y": ["a", "b", "1"]}), ["y"], "", "regression")
+    with pytest.raises(LabelError, match="a binary task has one column of labels"):
+        fit_labels(pa.table({"y_a": [1, 0], "y_b": [0, 1]}), ["y_a", "y_b"], "", "binary")
+
+
+def test_several_numbers() -> None:
+    found, y = fitted(y_a=[0.5, 1.0, None], y_b=["2.5", "-1e3", "7"])
+    assert (found.task, found.classes) == ("regression", ("y_a", "y_b"))
+    np.testing.assert_array_equal(y, [[0.5, 2.5], [1.0, -1000.0], [NAN, 7.0]])
+    _, bad = found.encode(pa.table({"y_a": ["1", "many"], "y_b": ["", "2"]}))
+    assert bad.tolist() == [False, True]
 
 
 def test_many_classes_that_count_up() -> None:

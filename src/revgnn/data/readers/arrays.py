@@ -13,9 +13,11 @@ import torch
 from torch import Tensor
 
 from revgnn.data.build_graph import build_graph
-from revgnn.data.dataset import DEFAULT_METRIC, NodeDataset, Split, Task
+from revgnn.data.dataset import DEFAULT_METRIC, NodeDataset, Split, Task, TaskSetting
+from revgnn.data.many_graphs import ManyGraphs
 from revgnn.data.node_features import default_node_features
 from revgnn.data.numbers import to_float32
+from revgnn.data.pairs import Pairs
 from revgnn.data.readers.format import Arrays
 from revgnn.data.splits import random_splits, splits_from_masks
 
@@ -24,7 +26,13 @@ _MANY_CLASSES = 100
 
 
 def dataset_of_arrays(
-    arrays: Arrays, path: Path, *, undirected: bool | None = None, self_loops: bool | None = None, split: int = 0
+    arrays: Arrays,
+    path: Path,
+    *,
+    undirected: bool | None = None,
+    self_loops: bool | None = None,
+    split: int = 0,
+    task: TaskSetting | None = None,
 ) -> NodeDataset:
     """Build a data set from the arrays of a file.
 
@@ -34,23 +42,40 @@ def dataset_of_arrays(
         undirected: replaces the array `undirected`.
         self_loops: see `build_graph`; default: as stored.
         split: number of the split in use.
+        task: replaces the array `task`, and what the labels look like.
 
     Raises:
         ValueError: if an array is not as the table says; names the file.
     """
-    if "y" not in arrays:
-        raise ValueError(f"{path} has no labels of nodes; a network is trained on labels.")
+    if task == "edges":
+        raise ValueError(f"{path}: labels of edges are those of an array pairs in .npz files; leave --task out.")
     try:
-        return _dataset(arrays, path, undirected, self_loops, split)
+        if task == "links":
+            arrays = _without_labels(arrays)
+        elif task is not None:
+            arrays = {**arrays, "task": np.array(task)}
+        if "y" not in arrays:
+            raise ValueError("it has no labels of nodes; a network is trained on labels.")
+        return _dataset(arrays, path, undirected, self_loops, split, trainable=task != "links")
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from None
 
 
-def _dataset(arrays: Arrays, path: Path, undirected: bool | None, self_loops: bool | None, split: int) -> NodeDataset:
+def _dataset(
+    arrays: Arrays, path: Path, undirected: bool | None, self_loops: bool | None, split: int, *, trainable: bool
+) -> NodeDataset:
     y = arrays["y"]
     num_nodes = len(y) if y.ndim else 0
+    graphs = None
+    if "graph_of_node" in arrays:
+        graphs = ManyGraphs(torch.from_numpy(_check_kind(arrays["graph_of_node"], "graph_of_node", "iu").astype(np.int64)))
+        num_nodes = len(graphs.graph_of_node)
+    pairs = None
+    if "pairs" in arrays:
+        pairs = Pairs(torch.from_numpy(_check_kind(arrays["pairs"], "pairs", "iu").astype(np.int64)))
+        num_nodes = _num_nodes(arrays)
     edge_index, stored_undirected = _edges(arrays)
-    if y.ndim == 2 and num_nodes == 1 and y.shape[1] > 1 and edge_index.size and edge_index.max() > 0:
+    if y.ndim == 2 and graphs is pairs is None and num_nodes == 1 and y.shape[1] > 1 and edge_index.size and edge_index.max() > 0:
         raise ValueError(f"y has shape {y.shape}, one row, but edges name more nodes; save y.reshape(-1), of shape (N,).")
     edge_attr = arrays.get("edge_attr")
     if edge_attr is not None and edge_attr.ndim == 1:
@@ -79,7 +104,27 @@ def _dataset(arrays: Arrays, path: Path, undirected: bool | None, self_loops: bo
         task_names=tuple(map(str, arrays["task_names"].reshape(-1))) if "task_names" in arrays else None,
         source=_text(arrays, "source", str(path)),
         licence=_text(arrays, "licence", ""),
+        graphs=graphs,
+        pairs=pairs,
+        trainable=trainable,
     )
+
+
+def _without_labels(arrays: Arrays) -> Arrays:
+    """Return the arrays of the graph alone, with a label of no node."""
+    if "graph_of_node" in arrays:
+        raise ValueError("the file holds many small graphs; links are those of one graph.")
+    graph = ("edge_index", "edges", "undirected", "x", "edge_attr", "species", "name", "source", "licence")
+    num_nodes = len(arrays["y"]) if "y" in arrays and "pairs" not in arrays else _num_nodes(arrays)
+    return {key: arrays[key] for key in graph if key in arrays} | {"y": np.full(num_nodes, -1), "task": np.array("binary")}
+
+
+def _num_nodes(arrays: Arrays) -> int:
+    """Return the number of nodes where `y` has no row for each: that of `x` or `species`, or one more than edges name."""
+    for name in ("x", "species"):
+        if name in arrays:
+            return len(arrays[name])
+    return max((int(arrays[name].max(initial=-1)) + 1 for name in ("edge_index", "edges", "pairs") if name in arrays), default=0)
 
 
 def _edges(arrays: Arrays) -> tuple[np.ndarray, bool]:
@@ -100,10 +145,18 @@ def _labels(y: np.ndarray, arrays: Arrays) -> tuple[Task, Tensor, int]:
         raise ValueError(f"y must have shape (N,) or (N, T), got {y.shape}.")
     missing = np.isnan(y)
     wide = y.ndim == 2 and y.shape[1] > 1
-    known = y[~missing & (y >= 0)] if not wide else y
-    task = _text(arrays, "task", "multilabel" if wide else "binary" if np.isin(known, (0, 1)).all() else "multiclass")
+    known = y[~missing & (y >= 0)] if not wide else y[~missing]
+    if y.dtype.kind == "f" and (y[~missing] != np.trunc(y[~missing])).any():
+        looks = "regression"
+    else:
+        looks = "multilabel" if wide else "binary" if np.isin(known, (0, 1)).all() else "multiclass"
+    task = _text(arrays, "task", looks)
     if task not in DEFAULT_METRIC:
         raise ValueError(f"task must be one of {', '.join(DEFAULT_METRIC)}, got {task[:50]!r}.")
+    if task == "regression":
+        targets = to_float32(np.where(missing, 0, y).reshape(len(y), -1), "y")
+        targets[missing.reshape(len(y), -1)] = np.nan
+        return task, torch.from_numpy(targets), targets.shape[1]
     if task == "multilabel":
         matrix = y.reshape(len(y), -1).astype(np.float32)
         return task, torch.from_numpy(matrix), matrix.shape[1]

@@ -54,7 +54,7 @@ def find_graph_files(
                 f"{path} holds its own edges; give it without {edges}. A table of nodes goes with edges: --nodes TABLE."
             )
         read = functools.partial(_read_graph_file, path, format, label_file)
-        return TableFiles(path, path, path.with_name(f"{path.name}.yaml") if spec is None else spec, read)
+        return TableFiles(path, path, path.with_name(f"{path.name}.yaml") if spec is None else spec, read=read)
     if label_file is not None:
         raise ValueError(
             f"{path} is no graph file, so that {label_file} does not belong to it; name a column of labels: --label COLUMN."
@@ -67,7 +67,7 @@ def find_graph_files(
     if table_format(path) is None or not path.is_file():
         raise ValueError(f"{path} must be a table of nodes, to go with the edges of {edges}.")
     read = functools.partial(_read_nodes_and_edges, path, edges, edge_format)
-    return TableFiles(path, edges, path.parent / SPEC_NAME if spec is None else spec, read)
+    return TableFiles(path, edges, path.parent / SPEC_NAME if spec is None else spec, read=read)
 
 
 def _read_nodes_and_edges(nodes: Path, edges: Path, format: Format, drop_bad_rows: bool) -> GraphTables:

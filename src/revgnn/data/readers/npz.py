@@ -4,14 +4,16 @@
 | --- | --- | --- | --- |
 | `edge_index` | (2, E) integer, sources and destinations | `edges`, (E, 2) | an error |
 | `undirected` | bool: add the reverse of every edge, keep each once | | true for `edges`, false for `edge_index` |
-| `y` | (N,) integer, -1 = none; (N, T) 0 / 1, NaN = none | `labels`, `label`, `node_labels`, `node_label`, `target` | an error |
+| `y` | (N,) integer, -1 = none; (N, T) 0 / 1, or numbers; NaN = none | `labels`, `label`, `node_label(s)`, `target` | an error |
 | `x` | (N, F) numbers | `node_features`, `node_feat`, `features` | sum of the features of incoming edges, or log(1 + in-degree) |
 | `edge_attr` | (E,) or (E, K) numbers; averaged where a pair is stored twice | `edge_features`, `edge_feat` | none |
 | `species` | (N,) integer, a category of each node | `node_species` | none |
+| `graph_of_node` | (N,) integer, ascending from 0; `y` and masks are then those of graphs | `graph_indicator` | labels of nodes |
+| `pairs` | (2, P) integer, two nodes each; `y` and masks are then those of pairs, such as edges | | labels of nodes |
 | `train_mask` | bool (N,), (S, N) or (N, S), S splits; or (M,) numbers | `train_masks`, `train_idx`, `train` | 10 random splits |
 | `valid_mask`, `test_mask` | likewise | likewise; `val` for `valid` | |
-| `task` | "multiclass", "binary" or "multilabel" | | by the shape and values of `y` |
-| `metric` | "rocauc", "accuracy" or "f1" | | accuracy for multiclass, else rocauc |
+| `task` | "multiclass", "binary", "multilabel" or "regression" | | by the shape and values of `y` |
+| `metric` | one of `revgnn.data.Metric` | | accuracy for multiclass, mae for regression, else rocauc |
 | `num_classes` | integer | | the largest label plus one |
 | `task_names` | (T,) strings | | none |
 | `name`, `source`, `licence` | strings | | the file's name, nothing, nothing |
@@ -29,7 +31,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from revgnn.data.dataset import NodeDataset
+from revgnn.data.dataset import NodeDataset, TaskSetting
 from revgnn.data.readers.arrays import dataset_of_arrays
 from revgnn.data.readers.format import Arrays, Format
 from revgnn.data.readers.npz_archive import open_npz, read_array
@@ -43,6 +45,8 @@ _ALIASES: dict[str, tuple[str, ...]] = {
     "x": ("x", "node_features", "node_feat", "features"),
     "edge_attr": ("edge_attr", "edge_features", "edge_feat"),
     "species": ("species", "node_species"),
+    "graph_of_node": ("graph_of_node", "graph_indicator"),
+    "pairs": ("pairs",),
     "train": ("train_mask", "train_masks", "train_idx", "train"),
     "valid": ("valid_mask", "val_mask", "valid_masks", "val_masks", "valid_idx", "val_idx", "valid", "val"),
     "test": ("test_mask", "test_masks", "test_idx", "test"),
@@ -71,7 +75,13 @@ _TEXT_FIELDS = frozenset({"task", "metric", "task_names", "name", "source", "lic
 
 
 def read_npz(
-    path: Path, *, undirected: bool | None = None, self_loops: bool | None = None, ignore_unknown: bool = False, split: int = 0
+    path: Path,
+    *,
+    undirected: bool | None = None,
+    self_loops: bool | None = None,
+    ignore_unknown: bool = False,
+    split: int = 0,
+    task: TaskSetting | None = None,
 ) -> NodeDataset:
     """Read a data set from a file with the arrays above.
 
@@ -81,17 +91,23 @@ def read_npz(
         self_loops: see `build_graph`; default: as stored.
         ignore_unknown: skip arrays whose names are not in the table, instead of raising.
         split: number of the split in use.
+        task: replaces the file's own `task`, and what the labels look like.
 
     Raises:
         ValueError: if the file is missing or damaged, or an array is missing, occurs under two names, has an unknown name, holds
             Python objects, or is not as the table says.
     """
-    return dataset_of_arrays(read_fields(path, ignore_unknown), path, undirected=undirected, self_loops=self_loops, split=split)
+    arrays = read_fields(path, ignore_unknown)
+    if "y" not in arrays and task != "links":
+        raise ValueError(f"{path} has no labels; it needs an array y (or {', '.join(_ALIASES['y'][1:])}).")
+    return dataset_of_arrays(arrays, path, undirected=undirected, self_loops=self_loops, split=split, task=task)
 
 
 def save_npz(dataset: NodeDataset, path: Path | str) -> None:
     """Write a data set so that `read_npz` returns the same. Splits become masks, so that the order of their nodes is lost."""
     path = Path(path)
+    if dataset.pairs is not None and dataset.pairs.draws_negatives:
+        raise ValueError(f"{dataset.name}: links are split when a graph is loaded (task links); save the graph instead.")
     graph = dataset.graph
     arrays: dict[str, Any] = {
         "edge_index": torch.stack([graph.src, graph.dst]),
@@ -100,6 +116,8 @@ def save_npz(dataset: NodeDataset, path: Path | str) -> None:
         "x": dataset.x,
         "species": dataset.species,
         "y": dataset.y,
+        "graph_of_node": None if dataset.graphs is None else dataset.graphs.graph_of_node,
+        "pairs": None if dataset.pairs is None else dataset.pairs.ends,
         "task": dataset.task,
         "metric": dataset.metric,
         "num_classes": dataset.num_outputs if dataset.task == "multiclass" else None,
@@ -109,7 +127,7 @@ def save_npz(dataset: NodeDataset, path: Path | str) -> None:
         "licence": dataset.licence,
     }
     for part in ("train", "valid", "test"):
-        masks = np.zeros((len(dataset.splits), dataset.num_nodes), bool)
+        masks = np.zeros((len(dataset.splits), dataset.num_rows), bool)
         for row, split in zip(masks, dataset.splits, strict=True):
             row[getattr(split, part).numpy()] = True
         arrays[f"{part}_masks"] = masks
@@ -143,8 +161,6 @@ def read_fields(path: Path, ignore_unknown: bool = False) -> Arrays:
                 f"{path} holds an array {key!r}; {guess} Nothing reads {key!r}: rename it, remove it from the file, or call "
                 "load(..., ignore_unknown=True)."
             )
-    if "y" not in arrays:
-        raise ValueError(f"{path} has no labels; it needs an array y (or {', '.join(_ALIASES['y'][1:])}).")
     return arrays
 
 

@@ -20,6 +20,7 @@ from revgnn.data.readers import (
     pyg_data,
     scipy_npz,
     shchur,
+    tu,
 )
 from revgnn.data.readers.format import Format
 from revgnn.data.tables.files import ENDINGS, holds_tables
@@ -35,6 +36,7 @@ TABLES = Format(
 FORMATS: tuple[Format, ...] = (
     TABLES,
     pyg.FORMAT,
+    tu.FORMAT,
     ogb.FORMAT,
     pyg_data.FOLDER,
     scipy_npz.FORMAT,

@@ -1,43 +1,34 @@
-"""Read two tables as a `NodeDataset`: for training, or for a trained network."""
+"""Read two tables, or three, as a `NodeDataset`: for training, or for a trained network."""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from pathlib import Path
+from dataclasses import replace
 
 import numpy as np
-import pyarrow as pa
 import torch
-from torch import Tensor
 
 from revgnn.data.build_graph import build_graph
 from revgnn.data.dataset import DEFAULT_METRIC, NodeDataset, Split
+from revgnn.data.many_graphs import ManyGraphs
 from revgnn.data.node_features import default_node_features
-from revgnn.data.tables import ids, splits
-from revgnn.data.tables.arrow import Column, is_text, pc, shown, to_bool
-from revgnn.data.tables.columns import ISO, dates_of, numbers_of
-from revgnn.data.tables.contents import GraphTables, read_contents
-from revgnn.data.tables.encoding import Categories, ColumnEncoding, Parsed, encode_all, fit, parse, take
+from revgnn.data.pairs import Pairs
+from revgnn.data.tables import splits
+from revgnn.data.tables.contents import read_contents
+from revgnn.data.tables.encoding import Categories, ColumnEncoding, Parsed, encode_all, fit
 from revgnn.data.tables.files import TableFiles
-from revgnn.data.tables.kinds import MAX_CATEGORIES, guess, guess_edges, guess_nodes
-from revgnn.data.tables.labels import LabelEncoding, LabelError, could_be_labels, find_separator, fit_labels
+from revgnn.data.tables.graphs import Graphs, graphs_of_nodes, read_graphs
+from revgnn.data.tables.kinds import MAX_CATEGORIES
+from revgnn.data.tables.labels import listed
 from revgnn.data.tables.options import TableOptions
-from revgnn.data.tables.problems import Problems
+from revgnn.data.tables.reading import read_table
 from revgnn.data.tables.report import ColumnUse, ReadReport
+from revgnn.data.tables.rows import Edges, Nodes, in_order, read_edges, read_nodes, splits_of
 from revgnn.data.tables.spec import (
-    EDGE_KINDS,
-    FEATURE_KINDS,
-    NODE_KINDS,
-    GraphSpec,
     Kind,
-    SplitRule,
-    check_ratios,
-    parse_kind,
-    read_spec,
 )
 from revgnn.data.tables.stored import StoredTables, TableSource
+from revgnn.data.tables.use import OF_PAIRS, changed_spec, check_columns, found_spec, known_spec, labels_of
 
 MAX_EDGE_CATEGORIES = 16
 """As `MAX_CATEGORIES`, for edges, of which there are many more."""
@@ -69,20 +60,42 @@ def read_tables(
     """
     drop = options.on_bad_rows == "drop"
     contents = read_contents(files, drop_bad_rows=drop)
-    node_table, edge_table = contents.nodes, contents.edges
+    node_table, edge_table, (bad_nodes, bad_edges) = contents.nodes, contents.edges, contents.dropped
     if node_table.num_rows == 0:
         raise ValueError(f"{files.nodes} has no rows, so there is no node to train on.")
+    graph_table, bad_graphs = (None, 0) if files.graphs is None else read_table(files.graphs, drop_bad_rows=drop)
     spec_is_new = not files.spec.is_file()
-    found = _found_spec(files, contents, options) if spec_is_new else _known_spec(files, contents)
-    spec = _changed(found, options)
-    labels = _fit_labels(spec, node_table, files.nodes, contents.advice)
-    nodes = _read_nodes(node_table, spec, files.nodes, labels, drop=drop, needs_labels=True)
-    edges = _read_edges(edge_table, spec, files.edges, nodes, drop=drop)
-    all_splits = _splits(spec, nodes, max(10, split + 1))
+    if options.task == "links":
+        options = replace(options, split_ratios=None)  # of links, which are split later
+    found = found_spec(files, contents, graph_table, options) if spec_is_new else known_spec(files, contents, graph_table)
+    spec = changed_spec(found, options)
+    of_graphs, of_pairs = bool(spec.graphs), spec.task in OF_PAIRS
+    label_table, label_file = (graph_table, files.graphs) if of_graphs else (node_table, files.nodes)
+    if spec.task == "edges":
+        label_table, label_file = edge_table, files.edges
+    assert label_table is not None
+    assert label_file is not None
+    labels = labels_of(spec, label_table, label_file, contents.advice)
+    if labels.task == "regression" and not of_pairs:
+        spec = replace(spec, task="regression")  # written to graph.yaml, since numbers could be classes too
+    graphs = read_graphs(label_table, spec, label_file, labels, drop=drop) if of_graphs else None
+    nodes = read_nodes(node_table, spec, files.nodes, labels, drop=drop, needs_labels=not (of_graphs or of_pairs), graphs=graphs)
+    if graphs is not None:
+        nodes, graphs = in_order(nodes, graphs, label_file)
+        graphs.problems.count("cells do not fit the columns", bad_graphs)
+    edges = read_edges(edge_table, spec, files.edges, nodes, labels, drop=drop)
+    rows = edges if spec.task == "edges" else nodes if graphs is None else graphs
+    all_splits = splits_of(spec, rows, max(10, split + 1))
     if not 0 <= split < len(all_splits):
-        raise ValueError(f"{files.nodes} has {len(all_splits)} split(s), 0 to {len(all_splits) - 1}; got split {split}.")
-    training = np.zeros(len(nodes.ids), bool)
+        raise ValueError(f"{label_file} has {len(all_splits)} split(s), 0 to {len(all_splits) - 1}; got split {split}.")
+    training = np.zeros(len(rows.labelled), bool)
     training[all_splits[split].train.numpy()] = True
+    if spec.task == "edges":
+        ends = edges.ends[:, training]
+        training = np.zeros(len(nodes.ids), bool)
+        training[ends.reshape(-1)] = True
+    elif nodes.owner is not None:
+        training = training[nodes.owner]
     touching = training[edges.ends[0]] | training[edges.ends[1]]
     stored = StoredTables(
         spec,
@@ -90,19 +103,20 @@ def read_tables(
         _fit_all(spec.edges, edges.features, touching, MAX_EDGE_CATEGORIES),
         labels,
     )
-    nodes.problems.count("cells do not fit the columns", contents.dropped[0])
-    edges.problems.count("cells do not fit the columns", contents.dropped[1])
+    nodes.problems.count("cells do not fit the columns", bad_nodes)
+    edges.problems.count("cells do not fit the columns", bad_edges)
     return _assemble(
         files,
         stored,
         nodes,
         edges,
+        graphs,
         all_splits,
         split,
         undirected=undirected,
         self_loops=self_loops,
         spec_is_new=spec_is_new,
-        trainable=True,
+        trainable=spec.task != "links",
     )
 
 
@@ -123,304 +137,49 @@ def read_like(
             run's classes.
     """
     contents = read_contents(files, drop_bad_rows=drop_bad_rows)
-    node_table, edge_table = contents.nodes, contents.edges
+    node_table, edge_table, (bad_nodes, bad_edges) = contents.nodes, contents.edges, contents.dropped
     spec, labels = stored.spec, stored.labels
-    _check_columns(files.nodes, node_table, spec.nodes, optional=("label", "split", "ignored"))
-    _check_columns(files.edges, edge_table, spec.edges, optional=("ignored",))
-    has_labels = all(name in node_table.column_names for name in labels.columns)
-    nodes = _read_nodes(node_table, spec, files.nodes, labels, drop=drop_bad_rows, needs_labels=has_labels)
-    edges = _read_edges(edge_table, spec, files.edges, nodes, drop=drop_bad_rows)
-    if nodes.parts is not None:
-        chosen = splits.split_by_column(nodes.parts, nodes.labelled)
+    graphs = None
+    if spec.graphs:
+        owner = spec.columns("graph")[0]
+        check_columns(files.nodes, node_table, {owner: Kind("graph")}, optional=())
+        if files.graphs is None:
+            graph_table, path = graphs_of_nodes(node_table.column(owner)), files.nodes
+        else:
+            (graph_table, _), path = read_table(files.graphs, drop_bad_rows=drop_bad_rows), files.graphs
+            check_columns(path, graph_table, spec.graphs, optional=("label", "split", "ignored"))
+        graphs = read_graphs(graph_table, spec, path, labels, drop=drop_bad_rows)
+    check_columns(files.nodes, node_table, spec.nodes, optional=("label", "split", "ignored"))
+    check_columns(files.edges, edge_table, spec.edges, optional=("label", "ignored"))
+    of_nodes = graphs is None and spec.task not in OF_PAIRS
+    has_labels = of_nodes and all(name in node_table.column_names for name in labels.columns)
+    nodes = read_nodes(node_table, spec, files.nodes, labels, drop=drop_bad_rows, needs_labels=has_labels, graphs=graphs)
+    if graphs is not None:
+        nodes, graphs = in_order(nodes, graphs, files.graphs or files.nodes)
+    edges = read_edges(edge_table, spec, files.edges, nodes, labels, drop=drop_bad_rows)
+    rows = edges if spec.task == "edges" else nodes if graphs is None else graphs
+    if rows.parts is not None:
+        chosen = splits.split_by_column(rows.parts, rows.labelled)
     else:
         none = torch.zeros(0, dtype=torch.int64)
-        chosen = (Split(none, none, torch.from_numpy(np.flatnonzero(nodes.labelled))),)
-    nodes.problems.count("cells do not fit the columns", contents.dropped[0])
-    edges.problems.count("cells do not fit the columns", contents.dropped[1])
+        chosen = (Split(none, none, torch.from_numpy(np.flatnonzero(rows.labelled))),)
+    nodes.problems.count("cells do not fit the columns", bad_nodes)
+    edges.problems.count("cells do not fit the columns", bad_edges)
     if undirected is None and contents.directed is False:
         undirected = True  # such a file stores each edge once
     return _assemble(
-        files, stored, nodes, edges, chosen, 0, undirected=undirected, self_loops=self_loops, spec_is_new=False, trainable=False
+        files,
+        stored,
+        nodes,
+        edges,
+        graphs,
+        chosen,
+        0,
+        undirected=undirected,
+        self_loops=self_loops,
+        spec_is_new=False,
+        trainable=False,
     )
-
-
-# --- the use of columns -------------------------------------------------------------------------------------------------
-
-
-def _found_spec(files: TableFiles, contents: GraphTables, options: TableOptions) -> GraphSpec:
-    """Return the use of columns that names, values and the user's options suggest."""
-    nodes, edges = contents.nodes, contents.edges
-    given = _given_kinds(options)
-    for table, roles in (("nodes", contents.node_roles), ("edges", contents.edge_roles)):
-        chosen = {kind.name for kind in given[table].values()}
-        given[table] = {name: kind for name, kind in roles.items() if kind.name not in chosen} | given[table]
-    if options.labels:
-        given["nodes"] = {name: kind for name, kind in given["nodes"].items() if kind.name != "label"}
-    try:
-        node_kinds = guess_nodes(nodes, edges, given["nodes"] | dict.fromkeys(options.labels, Kind("label")))
-        id_column = next(name for name, kind in node_kinds.items() if kind.name == "id")
-        edge_kinds = guess_edges(edges, nodes.column(id_column), given["edges"])
-    except ValueError as error:
-        raise ValueError(f"{files.nodes} and {files.edges.name}: {error}") from None
-    labels = [name for name, kind in node_kinds.items() if kind.name == "label"]
-    separator = find_separator(nodes.column(labels[0])) if len(labels) == 1 else ""
-    base = files.spec.parent
-    return GraphSpec(
-        _relative(files.nodes, base),
-        _relative(files.edges, base),
-        node_kinds,
-        edge_kinds,
-        directed=bool(contents.directed),
-        label_separator=separator,
-    )
-
-
-def _known_spec(files: TableFiles, contents: GraphTables) -> GraphSpec:
-    """Return the use of columns that the user's file describes; it must name the columns of these tables."""
-    nodes, edges = contents.nodes, contents.edges
-    spec = read_spec(files.spec)
-    base = files.spec.parent
-    for table, named, given in (("nodes", spec.nodes_file, files.nodes), ("edges", spec.edges_file, files.edges)):
-        if (base / named).resolve() != given.resolve():
-            raise ValueError(
-                f"{files.spec} describes {named} as the table of {table}, not {given}; correct it, delete it, or name another "
-                "file: --graph-file F."
-            )
-    for name, table, kinds, path in (("nodes", nodes, spec.nodes, files.nodes), ("edges", edges, spec.edges, files.edges)):
-        _check_columns(path, table, kinds, optional=(), advice=contents.advice)
-        new = [name for name in table.column_names if name not in kinds]
-        if new:
-            raise ValueError(
-                f"{files.spec} does not mention the column {new[0]!r} of {path.name}; add `{new[0]}: "
-                f"{guess(table.column(new[0]))}` below columns of {name}, or delete {files.spec.name} to have it written again."
-            )
-    return spec
-
-
-def _check_columns(path: Path, table: pa.Table, kinds: Mapping[str, Kind], optional: tuple[str, ...], advice: str = "") -> None:
-    missing = [name for name, kind in kinds.items() if kind.name not in optional and name not in table.column_names]
-    if missing:
-        raise ValueError(
-            f"{path} has no column {', '.join(map(repr, missing[:5]))}, which was {kinds[missing[0]].name}; its columns are "
-            f"{', '.join(table.column_names[:20])}. {advice if kinds[missing[0]].name == 'label' else ''}".rstrip()
-        )
-
-
-def _given_kinds(options: TableOptions) -> dict[str, dict[str, Kind]]:
-    given: dict[str, dict[str, Kind]] = {"nodes": {}, "edges": {}}
-    for column, kind in options.kinds.items():
-        if column.startswith("edges."):
-            given["edges"][column.removeprefix("edges.")] = parse_kind(kind, EDGE_KINDS, column)
-        else:
-            given["nodes"][column.removeprefix("nodes.")] = parse_kind(kind, NODE_KINDS, column)
-    return given
-
-
-def _changed(spec: GraphSpec, options: TableOptions) -> GraphSpec:
-    """Return the use of columns with the changes that the user's options make."""
-    given = _given_kinds(options)
-    nodes, edges = dict(spec.nodes), dict(spec.edges)
-    for table, kinds, changes in (("nodes", nodes, given["nodes"]), ("edges", edges, given["edges"])):
-        for name, kind in changes.items():
-            if name not in kinds:
-                raise ValueError(
-                    f"--kind names {name!r}, which is no column of the {table}; these are {', '.join(list(kinds)[:20])}."
-                )
-            kinds[name] = kind
-    if options.labels:
-        unknown = [name for name in options.labels if name not in nodes]
-        if unknown:
-            raise ValueError(
-                f"--label names {unknown[0]!r}, which is no column of the nodes; these are {', '.join(list(nodes)[:20])}."
-            )
-        former = [name for name, kind in nodes.items() if kind.name == "label"]
-        nodes |= dict.fromkeys(former, Kind("ignored", note="a label that was replaced")) | dict.fromkeys(
-            options.labels, Kind("label")
-        )
-    rule = spec.split
-    if options.split_ratios is not None or options.split_time is not None or options.stratify is not None:
-        rule = SplitRule(
-            rule.ratios if options.split_ratios is None else check_ratios(options.split_ratios, "--split-ratios"),
-            rule.stratify if options.stratify is None else options.stratify,
-            rule.time if options.split_time is None else options.split_time,
-        )
-        # A column of splits would win over the ratios.
-        nodes = {
-            name: Kind("ignored", note="replaced by the ratios") if kind.name == "split" else kind for name, kind in nodes.items()
-        }
-    return replace(spec, nodes=nodes, edges=edges, split=rule)
-
-
-def _no_column(option: str, name: str, table: str, kinds: Mapping[str, Kind]) -> ValueError:
-    return ValueError(f"{option} names {name!r}, which is no column of the {table}; these are {', '.join(list(kinds)[:20])}.")
-
-
-def _relative(path: Path, base: Path) -> str:
-    return os.path.relpath(path.resolve(), base.resolve())
-
-
-def _fit_labels(spec: GraphSpec, table: pa.Table, path: Path, advice: str) -> LabelEncoding:
-    columns = spec.columns("label")
-    others = [name for name, kind in spec.nodes.items() if kind.name not in ("id", "split", "label", "date")]
-    try:
-        if not columns:
-            raise LabelError("no column is the label")
-        return fit_labels(table, columns, spec.label_separator)
-    except LabelError as error:
-        could = could_be_labels(table, others)
-        hint = f"these could be labels: {', '.join(could[:8])}" if could else "no column holds classes"
-        advice = advice if advice and not columns else "Name the label: --label COLUMN, or label in graph.yaml."
-        raise ValueError(f"{path}: {str(error).rstrip('.')}; {hint}. {advice}") from None
-
-
-# --- rows ---------------------------------------------------------------------------------------------------------------
-
-
-@dataclass
-class _Nodes:
-    """The rows of the nodes in use."""
-
-    ids: Column
-    canonical: Column
-    features: dict[str, Parsed]
-    y: Tensor
-    labelled: np.ndarray
-    parts: Column | None
-    times: np.ndarray | None
-    problems: Problems
-
-
-@dataclass
-class _Edges:
-    """The rows of the edges in use; `ends` is int64 (2, E)."""
-
-    ends: np.ndarray
-    features: dict[str, Parsed]
-    problems: Problems
-
-
-def _read_nodes(table: pa.Table, spec: GraphSpec, path: Path, labels: LabelEncoding, *, drop: bool, needs_labels: bool) -> _Nodes:
-    id_column = spec.columns("id")[0]
-    column = table.column(id_column)
-    problems = Problems(path, table.num_rows, drop=drop)
-    problems.add(ids.missing(column), "no id", lambda _: f"the id ({id_column}) is empty")
-    try:
-        canonical = ids.canonical(column)
-    except ValueError as error:
-        raise ValueError(f"{path}: {id_column}: {error}") from None
-    doubled = ids.repeated(canonical)
-    problems.add(
-        doubled & problems.keep, "doubled id", lambda row: f"the id {shown(column[row])} occurs before", "keep one row for each id"
-    )
-    features = _parse_features(table, spec.nodes, problems)
-    parts = None
-    if spec.columns("split") and spec.columns("split")[0] in table.column_names:
-        parts = table.column(spec.columns("split")[0])
-        problems.add(
-            splits.bad_parts(parts) if is_text(parts) else to_bool(pc.is_valid(parts)),
-            "unknown part of the split",
-            lambda row: f"the split is {shown(parts[row])}; it must be train, valid, test or empty",
-        )
-    times = _times(table, spec, problems)
-    if needs_labels:
-        y, bad = labels.encode(table)
-        name = labels.columns[0]
-        problems.add(
-            bad,
-            "unknown label",
-            lambda row: f"the label is {shown(table.column(name)[row])}; classes are {_listed(labels.classes)}",
-        )
-    elif labels.task == "multilabel":
-        y = torch.full((table.num_rows, labels.num_outputs), torch.nan)
-    else:
-        y = torch.full((table.num_rows,), -1, dtype=torch.int64)
-    keep = problems.keep
-    if not keep.any():
-        raise ValueError(f"{path} has no rows that can be used.")
-    kept = torch.from_numpy(keep)
-    y = y[kept]
-    labelled = (~y.isnan().all(1) if y.dim() == 2 else y >= 0).numpy()
-    return _Nodes(
-        ids=column.filter(pa.array(keep)),
-        canonical=canonical.filter(pa.array(keep)),
-        features={name: take(parsed, keep) for name, parsed in features.items()},
-        y=y,
-        labelled=labelled,
-        parts=None if parts is None else parts.filter(pa.array(keep)),
-        times=None if times is None else times[keep],
-        problems=problems,
-    )
-
-
-def _read_edges(table: pa.Table, spec: GraphSpec, path: Path, nodes: _Nodes, *, drop: bool) -> _Edges:
-    problems = Problems(path, table.num_rows, drop=drop)
-    ends = np.empty((2, table.num_rows), np.int64)
-    for i, role in enumerate(("source", "target")):
-        name = spec.edge_column(role)
-        column = table.column(name)
-        problems.add(ids.missing(column), f"no {role}", lambda _, name=name, role=role: f"the {role} ({name}) is empty")
-        try:
-            ends[i] = ids.positions(ids.canonical(column), nodes.canonical)
-        except ValueError as error:
-            raise ValueError(f"{path}: {name}: {error}") from None
-        problems.add(
-            ends[i] < 0,
-            "unknown node",
-            lambda row, column=column, role=role: f"the {role} {shown(column[row])} is not among the {len(nodes.ids):,} nodes",
-            "add the node",
-        )
-    features = _parse_features(table, spec.edges, problems)
-    if problems.keep.all():
-        return _Edges(ends, features, problems)
-    keep = problems.keep
-    return _Edges(ends[:, keep], {name: take(parsed, keep) for name, parsed in features.items()}, problems)
-
-
-def _parse_features(table: pa.Table, kinds: Mapping[str, Kind], problems: Problems) -> dict[str, Parsed]:
-    features = {}
-    for name, kind in kinds.items():
-        if kind.name in FEATURE_KINDS:
-            features[name], bad = parse(table.column(name), kind)
-            problems.add(
-                bad,
-                f"{name} is not {_KIND_TEXT[kind.name]}",
-                lambda row, name=name, kind=kind: (
-                    f"{name} is {shown(table.column(name)[row])}, which is not {_KIND_TEXT[kind.name]}"
-                ),
-                f"mend it, or give the column another kind (--kind {name}=categorical or ignored, or in graph.yaml)",
-            )
-    return features
-
-
-_KIND_TEXT = {"categorical": "text", "numeric": "a finite number", "boolean": "yes or no", "date": "a date of the column's format"}
-
-
-def _times(table: pa.Table, spec: GraphSpec, problems: Problems) -> np.ndarray | None:
-    """Return the values of the column that orders nodes in time, float64 (N,)."""
-    name = spec.split.time
-    if not name or spec.columns("split"):
-        return None
-    if name not in table.column_names:
-        raise ValueError(f"{problems.path} has no column {name!r}, by which the split is to be cut; set --split-time.")
-    column = table.column(name)
-    values = dates_of(column, spec.nodes[name].form or ISO)
-    if values.bad.any():
-        values = numbers_of(column)
-    problems.add(
-        values.bad, f"{name} is no time", lambda row: f"{name} is {shown(column[row])}, neither a date nor a number like the others"
-    )
-    return values.numbers
-
-
-def _splits(spec: GraphSpec, nodes: _Nodes, count: int) -> tuple[Split, ...]:
-    if nodes.parts is not None:
-        return splits.split_by_column(nodes.parts, nodes.labelled)
-    if nodes.times is not None:
-        return splits.split_by_time(nodes.times, nodes.labelled, spec.split.ratios)
-    return splits.split_at_random(nodes.y, nodes.labelled, spec.split.ratios, count, stratify=spec.split.stratify)
-
-
-# --- the data set -------------------------------------------------------------------------------------------------------
 
 
 def _fit_all(
@@ -432,8 +191,9 @@ def _fit_all(
 def _assemble(
     files: TableFiles,
     stored: StoredTables,
-    nodes: _Nodes,
-    edges: _Edges,
+    nodes: Nodes,
+    edges: Edges,
+    graphs: Graphs | None,
     all_splits: tuple[Split, ...],
     split: int,
     *,
@@ -454,29 +214,34 @@ def _assemble(
     )
     unknown = {f"nodes: {name}": count for name, count in unknown_nodes.items()}
     unknown |= {f"edges: {name}": count for name, count in unknown_edges.items()}
-    report = _report(files, stored, nodes, edges, undirected=undirected, unknown=unknown, spec_is_new=spec_is_new)
+    of_edges = stored.spec.task == "edges"
+    rows = edges if of_edges else nodes if graphs is None else graphs
+    report = _report(files, stored, nodes, edges, rows, undirected=undirected, unknown=unknown, spec_is_new=spec_is_new)
     labels = stored.labels
-    ids_as_they_came = nodes.ids.combine_chunks()
+    ids_as_they_came = (nodes if graphs is None else graphs).ids.combine_chunks()
+    kinds = stored.spec.graphs or stored.spec.nodes
     return NodeDataset(
         name=files.name,
         graph=graph,
         x=torch.from_numpy(x) if x.shape[1] else default_node_features(graph),
-        y=nodes.y,
+        y=rows.y,
+        pairs=Pairs(torch.from_numpy(edges.ends)) if of_edges else None,
+        graphs=None if nodes.owner is None else ManyGraphs(torch.from_numpy(nodes.owner)),
         task=labels.task,
         num_outputs=labels.num_outputs,
         metric=DEFAULT_METRIC[labels.task],
         splits=all_splits,
         split_index=split,
-        task_names=tuple(map(str, labels.classes)) if labels.task == "multilabel" else None,
+        task_names=tuple(map(str, labels.classes)) if labels.task in ("multilabel", "regression") else None,
         source=str(files.source),
         trainable=trainable,
         tables=TableSource(
             ids_as_they_came,
-            stored.spec.columns("id")[0],
+            next(name for name, kind in kinds.items() if kind.name == "id"),
             stored,
             report,
             unknown,
-            has_split=trainable or nodes.parts is not None,
+            has_split=trainable or rows.parts is not None,
         ),
     )
 
@@ -484,8 +249,9 @@ def _assemble(
 def _report(
     files: TableFiles,
     stored: StoredTables,
-    nodes: _Nodes,
-    edges: _Edges,
+    nodes: Nodes,
+    edges: Edges,
+    rows: Nodes | Edges | Graphs,
     *,
     undirected: bool,
     unknown: Mapping[str, int],
@@ -495,15 +261,24 @@ def _report(
     for table, kinds, encodings, features in (
         ("nodes", stored.spec.nodes, stored.nodes, nodes.features),
         ("edges", stored.spec.edges, stored.edges, edges.features),
+        ("graphs", stored.spec.graphs, (), {}),
     ):
         widths = {encoding.name: encoding.width for encoding in encodings}
         for name, kind in kinds.items():
             missing = _missing(features[name]) if name in features else 0
             uses.append(ColumnUse(table, name, str(kind), widths.get(name, 0), missing, kind.note))
     notes = [f"edges are used {'in both directions' if undirected else 'from source to target'}"]
-    without_label = int((~nodes.labelled).sum())
-    if without_label:
-        notes.append(f"{without_label:,} nodes have no label and are in no part of the split")
+    what = "nodes" if isinstance(rows, Nodes) else "edges" if isinstance(rows, Edges) else "graphs"
+    if isinstance(rows, Graphs):
+        notes.insert(0, f"{len(rows.ids):,} graphs of {files.graphs or files.nodes}")
+    without_label = int((~rows.labelled).sum())
+    if without_label and stored.spec.task != "links":
+        notes.append(f"{without_label:,} {what} have no label and are in no part of the split")
+    if stored.labels.task == "regression":
+        notes.append(
+            f"{listed(stored.labels.classes)}: predicted as {'numbers' if len(stored.labels.classes) > 1 else 'a number'} "
+            "(regression); for classes: --task multiclass, or task in graph.yaml"
+        )
     if not stored.nodes:
         notes.append(
             "no column of the nodes is a feature: the network sees " + ("their edges' features" if stored.edges else "their degree")
@@ -511,8 +286,8 @@ def _report(
     notes += [f"{count:,} {place}: a category that was not told apart in training" for place, count in unknown.items()]
     dropped = {
         f"{table}: {reason}": n
-        for table, rows in (("nodes", nodes), ("edges", edges))
-        for reason, n in rows.problems.dropped.items()
+        for table, read in (("nodes", nodes), ("edges", edges), *([("graphs", rows)] if isinstance(rows, Graphs) else []))
+        for reason, n in read.problems.dropped.items()
     }
     return ReadReport(
         nodes=str(files.nodes),
@@ -529,7 +304,3 @@ def _report(
 
 def _missing(parsed: Parsed) -> int:
     return int((parsed.codes < 0).sum()) if isinstance(parsed, Categories) else int(parsed.missing.sum())
-
-
-def _listed(classes: tuple[object, ...]) -> str:
-    return ", ".join(map(str, classes[:10])) + (", ..." if len(classes) > 10 else "")

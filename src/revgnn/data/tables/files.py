@@ -28,6 +28,7 @@ SPEC_NAME = "graph.yaml"
 
 _NODE_NAMES = ("nodes", "node", "vertices")
 _EDGE_NAMES = ("edges", "edge", "links")
+_GRAPH_NAMES = ("graphs",)
 
 
 @dataclass(frozen=True)
@@ -39,11 +40,13 @@ class TableFiles:
         edges: the table of edges; the same file, if one file holds both.
         spec: the file that says how each column is understood; it may not exist yet.
         read: reads both, given whether bad rows are dropped; None if both are tables.
+        graphs: the table of graphs, if there is one beside the nodes.
     """
 
     nodes: Path
     edges: Path
     spec: Path
+    graphs: Path | None = None
     read: Callable[[bool], GraphTables] | None = None
 
     @property
@@ -88,13 +91,20 @@ def find_tables(
     if names is not None and path.is_dir():
         likely = [folder / Path(name).name for name in names]
         if likely[0].is_file() and (edges is not None or likely[1].is_file()):
-            return TableFiles(likely[0], likely[1] if edges is None else _existing(edges), folder / SPEC_NAME)
+            edges = likely[1] if edges is None else _existing(edges)
+            return TableFiles(likely[0], edges, folder / SPEC_NAME, _graphs(folder))
     spec = folder / SPEC_NAME if spec is None else spec
     if edges is None and path.is_dir() and spec.is_file():
         named = named_files(spec)
-        return TableFiles(_existing(folder / named[0]), _existing(folder / named[1]), spec)
+        nodes = _existing(folder / named[0])
+        return TableFiles(nodes, _existing(folder / named[1]), spec, _graphs(nodes.parent))
     nodes = _existing(path) if not path.is_dir() else _only(folder, _NODE_NAMES)
-    return TableFiles(nodes, _only(folder, _EDGE_NAMES) if edges is None else _existing(edges), spec)
+    edges = _only(folder, _EDGE_NAMES) if edges is None else _existing(edges)
+    return TableFiles(nodes, edges, spec, _graphs(nodes.parent))
+
+
+def _graphs(folder: Path) -> Path | None:
+    return _only(folder, _GRAPH_NAMES) if _named(folder, _GRAPH_NAMES) else None
 
 
 def _named(folder: Path, names: tuple[str, ...]) -> list[Path]:

@@ -65,7 +65,7 @@ def guess_nodes(table: pa.Table, edges: pa.Table, given: Mapping[str, Kind]) -> 
         kinds[_find_id(table.select(rest), edges)] = Kind("id")
     rest = [name for name in rest if name not in kinds]
     if "label" not in given_names:
-        kinds |= dict.fromkeys(_find_labels(rest), Kind("label"))
+        kinds |= dict.fromkeys(find_labels(rest), Kind("label"))
     if "split" not in given_names:
         split = [name for name in rest if name not in kinds and name.casefold() in _SPLIT_NAMES and is_split(table.column(name))]
         kinds |= dict.fromkeys(split[:1], Kind("split"))
@@ -174,7 +174,8 @@ def _guess_text(text: Column, known: int) -> Kind:
 # --- roles --------------------------------------------------------------------------------------------------------------
 
 
-def _find_labels(names: Sequence[str]) -> list[str]:
+def find_labels(names: Sequence[str]) -> list[str]:
+    """Return the columns that are named like labels."""
     by_lower = {name.casefold(): name for name in names}
     for candidate in LABEL_NAMES:
         if candidate in by_lower:
@@ -190,7 +191,7 @@ def _find_id(nodes: pa.Table, edges: pa.Table) -> str:
         return named[0]
 
     def rank(name: str) -> tuple[float, bool]:
-        overlaps = sorted((_overlap(edges.column(end), nodes.column(name)) for end in edges.column_names), reverse=True)
+        overlaps = sorted((overlap(edges.column(end), nodes.column(name)) for end in edges.column_names), reverse=True)
         # A column of a few values, such as 0 and 1, may overlap by chance; a doubled id is refused later, with its row.
         return (round(sum(overlaps[:2]), 1), _is_unique(nodes.column(name)))
 
@@ -210,7 +211,7 @@ def _find_ends(edges: pa.Table, ids: Column) -> tuple[str, str]:
         if source in by_lower and target in by_lower:
             return by_lower[source], by_lower[target]
     usable = [name for name in edges.column_names if _can_be_id(edges.column(name))]
-    likely = [name for name in usable if _overlap(edges.column(name), ids) > 0.5] if edges.num_rows else usable
+    likely = [name for name in usable if overlap(edges.column(name), ids) > 0.5] if edges.num_rows else usable
     if len(likely) < 2:
         raise ValueError(
             f"it is not clear which columns of the edges ({', '.join(edges.column_names[:20])}) hold their two ends; "
@@ -230,7 +231,7 @@ def _is_unique(column: Column) -> bool:
         return False
 
 
-def _overlap(ends: Column, ids: Column) -> float:
+def overlap(ends: Column, ids: Column) -> float:
     """Return the share of a sample of ends that are ids."""
     sample = ends.slice(0, _SAMPLE).drop_null()
     if not len(sample):

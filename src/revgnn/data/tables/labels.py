@@ -1,4 +1,4 @@
-"""Labels of nodes: classes by name, several columns of yes and no, or lists of labels."""
+"""Labels of nodes: classes by name, several columns of yes and no, lists of labels, or columns of numbers."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class LabelEncoding:
     Attributes:
         columns: the columns of labels.
         task: the kind of labels.
-        classes: the classes, or the names of the labels of a multilabel task, in the order of the network's outputs.
+        classes: the classes, or the names of the labels or targets, in the order of the network's outputs.
         separator: what separates several labels in one cell; "" if a cell holds one, or an Arrow list.
     """
 
@@ -49,9 +49,18 @@ class LabelEncoding:
     def num_outputs(self) -> int:
         return 1 if self.task == "binary" else len(self.classes)
 
+    @property
+    def wanted(self) -> str:
+        """What a label must be, for messages."""
+        return "it must be a number or empty" if self.task == "regression" else f"classes are {listed(self.classes)}"
+
     def encode(self, table: Any) -> tuple[Tensor, np.ndarray]:
         """Return `y` as in `NodeDataset`, and which rows hold a label that is not among the classes, bool (N,)."""
         name, *others = self.columns
+        if self.task == "regression":
+            parsed = [numbers_of(table.column(name)) for name in self.columns]
+            matrix = np.stack([values.numbers for values in parsed], axis=1).astype(np.float32)
+            return torch.from_numpy(matrix), np.any([values.bad for values in parsed], axis=0)
         if self.task != "multilabel":
             codes, bad = _codes(_as_classes(table.column(name)), self.classes)
             return torch.from_numpy(codes), bad
@@ -85,22 +94,22 @@ def find_separator(column: Column) -> str:
     return ""
 
 
-def fit_labels(table: pa.Table, columns: list[str], separator: str) -> LabelEncoding:
+def fit_labels(table: pa.Table, columns: list[str], separator: str, task: str = "") -> LabelEncoding:
     """Return the encoding of the labels in the columns of a table.
 
+    Args:
+        task: the task that the user named; "": as the values look. Numbers with fractions, and many different numbers that do not
+            count from 0 or 1, are then a regression.
+
     Raises:
-        LabelError: if a column does not hold classes, such as one of continuous numbers.
+        LabelError: if the columns do not hold labels of the task.
     """
+    if task == "regression" or (not task and all(_look_like_numbers(table.column(name)) for name in columns)):
+        return _fit_numbers(table, columns)
     if len(columns) > 1:
-        for name in columns:
-            values = booleans_of(table.column(name))
-            if values.bad.any():
-                row = int(values.bad.argmax())
-                raise LabelError(
-                    f"with several columns of labels ({', '.join(columns[:5])}) each must hold yes or no (1 or 0); "
-                    f"{name} has {shown(table.column(name)[row])} in row {row + 1}."
-                )
-        return LabelEncoding(tuple(columns), "multilabel", tuple(columns))
+        if task not in ("", "multilabel"):
+            raise LabelError(f"a {task} task has one column of labels, and {', '.join(columns[:5])} are {len(columns)}")
+        return _fit_columns(table, columns)
     name = columns[0]
     column = table.column(name)
     if is_list(column) or separator:
@@ -108,13 +117,66 @@ def fit_labels(table: pa.Table, columns: list[str], separator: str) -> LabelEnco
         classes = _sorted(_as_classes(items).unique())
         _check_number(name, classes, len(items))
         return LabelEncoding((name,), "multilabel", classes, separator)
+    if task == "multilabel":
+        return _fit_columns(table, columns)
+    return _fit_classes(column, name, task)
+
+
+def _fit_classes(column: Column, name: str, task: str) -> LabelEncoding:
     values = _as_classes(column, name)
     classes = _sorted(values.unique())
     if len(classes) < 2:
         seen = f"only the value {classes[0]!r}" if classes else "no value"
         raise LabelError(f"the label {name} has {seen}; a classifier needs two classes.")
-    _check_number(name, classes, len(values) - values.null_count)
-    return LabelEncoding((name,), "binary" if len(classes) == 2 else "multiclass", classes)
+    if task == "binary" and len(classes) != 2:
+        raise LabelError(f"a binary task has two classes, and {name} has {len(classes):,}")
+    if task != "multiclass":
+        _check_number(name, classes, len(values) - values.null_count)
+    return LabelEncoding((name,), "binary" if task != "multiclass" and len(classes) == 2 else "multiclass", classes)
+
+
+def _fit_columns(table: pa.Table, columns: list[str]) -> LabelEncoding:
+    """Return the encoding of columns of yes and no."""
+    for name in columns:
+        values = booleans_of(table.column(name))
+        if values.bad.any():
+            row = int(values.bad.argmax())
+            raise LabelError(
+                f"with several columns of labels ({', '.join(columns[:5])}) each must hold yes or no (1 or 0), or all of them "
+                f"numbers (--task regression); {name} has {shown(table.column(name)[row])} in row {row + 1}."
+            )
+    return LabelEncoding(tuple(columns), "multilabel", tuple(columns))
+
+
+def _fit_numbers(table: pa.Table, columns: list[str]) -> LabelEncoding:
+    """Return the encoding of columns of numbers. A few cells that are none are bad rows later."""
+    for name in columns:
+        values = numbers_of(table.column(name))
+        if 2 * values.bad.sum() > (~values.missing).sum():
+            row = int(values.bad.argmax())
+            raise LabelError(f"regression needs numbers, and {name} has {shown(table.column(name)[row])} in row {row + 1}")
+        if values.missing.all():
+            raise LabelError(f"the label {name} has no value")
+    return LabelEncoding(tuple(columns), "regression", tuple(columns))
+
+
+def _look_like_numbers(column: Column) -> bool:
+    """Return whether labels are amounts rather than classes: fractions, or many numbers that do not count from 0 or 1."""
+    if not (is_number(column) or is_text(column)) or _has_code(column):
+        return False
+    values = numbers_of(column)
+    known = values.numbers[~values.missing]
+    if values.bad.any() or not len(known):
+        return False
+    if (known != np.trunc(known)).any() or (np.abs(known) > 2**53).any():
+        return True
+    different = np.unique(known)
+    return len(different) > _FEW_CLASSES and not _counts_up(different, len(known))
+
+
+def _counts_up(numbers: np.ndarray, known: int) -> bool:
+    """Return whether different whole numbers, in order, are those of classes: from 0 or 1, nearly all of them, each often."""
+    return bool(numbers[0] in (0, 1) and len(numbers) >= 0.9 * numbers[-1] and numbers[-1] < known // 10)
 
 
 def could_be_labels(table: pa.Table, names: list[str]) -> list[str]:
@@ -122,22 +184,15 @@ def could_be_labels(table: pa.Table, names: list[str]) -> list[str]:
     found = []
     for name in names:
         try:
-            found.append(f"{name} ({len(fit_labels(table, [name], '').classes)} values)")
+            labels = fit_labels(table, [name], "")
+            if labels.task != "regression":
+                found.append(f"{name} ({len(labels.classes)} values)")
         except ValueError:
             continue
     return found
 
 
 def _check_number(name: str, classes: tuple[Class, ...], known: int) -> None:
-    numbers = [value for value in classes if isinstance(value, int)]
-    if len(numbers) > _FEW_CLASSES:
-        # Class numbers count from 0 or 1 and nearly all occur; ages, years and amounts do not look like that.
-        counts_up = numbers[0] in (0, 1) and len(numbers) >= 0.9 * numbers[-1] and numbers[-1] < known // 10
-        if not counts_up:
-            raise LabelError(
-                f"the label {name} has {len(numbers):,} different numbers, {numbers[0]} to {numbers[-1]}, which look like amounts, "
-                "and regression is not supported (write classes as text, such as c7)"
-            )
     if len(classes) > min(_MAX_CLASSES, max(_FEW_CLASSES, known // 2)):
         raise LabelError(f"the label {name} has {len(classes):,} different values in {known:,} rows, too many for classes")
 
@@ -160,8 +215,8 @@ def _as_classes(column: Column, name: str = "") -> Column:
     if (numbers[known] != np.trunc(numbers[known])).any() or (np.abs(numbers[known]) > 2**53).any():
         example = numbers[known][numbers[known] != np.trunc(numbers[known])][:1].tolist() or numbers[known][:1].tolist()
         raise LabelError(
-            f"the label {name} holds continuous numbers, such as {example[0]:g}; labels must be classes, since regression is not "
-            "supported"
+            f"the label {name} holds continuous numbers, such as {example[0]:g}, which are no classes; predict them with --task "
+            "regression"
         )
     return pa.chunked_array([pa.array(np.where(known, numbers, 0).astype(np.int64), mask=~known)])
 
@@ -201,3 +256,8 @@ def _encode_lists(lists: pa.Array, classes: tuple[Class, ...]) -> tuple[Tensor, 
     bad = np.zeros(len(lists), bool)
     bad[owners[unknown]] = True
     return torch.from_numpy(matrix), bad
+
+
+def listed(classes: tuple[object, ...]) -> str:
+    """Return the first classes for a message."""
+    return ", ".join(map(str, classes[:10])) + (", ..." if len(classes) > 10 else "")

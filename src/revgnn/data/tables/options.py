@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
+from revgnn.data.dataset import TaskSetting
+
 OnBadRows = Literal["refuse", "drop"]
 
 
@@ -22,6 +24,7 @@ class TableOptions:
         stratify: cut each class by the ratios.
         split_time: the column by which nodes are ordered in time.
         label_file: for graph files: a file with one label a node (`revgnn.data.readers.label_file`).
+        task: what the labels are, one of `TaskSetting`; None: as they look.
         on_bad_rows: "refuse" raises at the first row that cannot be used; "drop" leaves such rows out and counts them.
     """
 
@@ -34,3 +37,4 @@ class TableOptions:
     split_time: str | None = None
     label_file: str | None = None
     on_bad_rows: OnBadRows = "refuse"
+    task: TaskSetting | None = None

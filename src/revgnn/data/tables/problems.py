@@ -50,6 +50,11 @@ class Problems:
         self.keep &= ~bad
         self.count(reason, count)
 
+    @property
+    def refuses(self) -> bool:
+        """Whether a bad row is an error."""
+        return not self._drop
+
     def count(self, reason: str, rows: int) -> None:
         """Record rows that are gone already."""
         if rows:

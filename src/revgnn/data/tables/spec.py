@@ -5,22 +5,24 @@ from __future__ import annotations
 import difflib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from revgnn.data.tables.files import SPEC_NAME
+from revgnn.data.tasks import TASK_SETTINGS
 from revgnn.files import write_text
 
-NODE_KINDS = ("id", "label", "split", "numeric", "categorical", "boolean", "date", "ignored")
-EDGE_KINDS = ("source", "target", "numeric", "categorical", "boolean", "date", "ignored")
+NODE_KINDS = ("id", "label", "split", "graph", "numeric", "categorical", "boolean", "date", "ignored")
+GRAPH_KINDS = ("id", "label", "split", "ignored")
+EDGE_KINDS = ("source", "target", "label", "numeric", "categorical", "boolean", "date", "ignored")
 FEATURE_KINDS = ("numeric", "categorical", "boolean", "date")
 
 DEFAULT_RATIOS = (0.6, 0.2, 0.2)
 
-_KEYS = ("nodes", "edges", "directed", "split", "label_separator")
+_KEYS = ("nodes", "edges", "graphs", "directed", "split", "label_separator", "task")
 _TABLE_KEYS = ("file", "columns")
 _SPLIT_KEYS = ("ratios", "stratify", "time")
 
@@ -72,6 +74,9 @@ class GraphSpec:
         directed: False: each edge is used in both directions.
         split: used if no column of the nodes has the kind `split`.
         label_separator: what separates several labels in one cell; "" if each cell holds one.
+        task: what the labels are: one of `TASK_SETTINGS`; "": as they look.
+        graphs_file: name of the table of graphs, if labels are those of graphs; else "".
+        graphs: the kind of each of its columns.
     """
 
     nodes_file: str
@@ -81,27 +86,44 @@ class GraphSpec:
     directed: bool = False
     split: SplitRule = SplitRule()
     label_separator: str = ""
+    task: str = ""
+    graphs_file: str = ""
+    graphs: Mapping[str, Kind] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         _check_roles(self.nodes, "nodes", required=("id",), single=("id", "split"))
         _check_roles(self.edges, "edges", required=("source", "target"), single=("source", "target"))
+        if self.graphs:
+            _check_roles(self.graphs, "graphs", required=("id",), single=("id", "split"))
+            _check_roles(self.nodes, "nodes", required=("graph",), single=("graph",))
+            if wrong := [name for name, kind in self.nodes.items() if kind.name in ("label", "split")]:
+                raise SpecError(f"nodes: {wrong[0]} cannot be {self.nodes[wrong[0]]}, since labels and splits are those of graphs.")
 
     def columns(self, kind: str) -> list[str]:
-        """Return the names of the node columns of a kind."""
-        return [name for name, found in self.nodes.items() if found.name == kind]
+        """Return the names of the node columns of a kind; labels and split are those of the graphs if there is such a table.
+
+        With `task: edges` labels are columns of the edges.
+        """
+        if self.task == "edges" and kind == "label":
+            return [name for name, found in self.edges.items() if found.name == kind]
+        table = self.graphs if self.graphs and kind in ("label", "split") else self.nodes
+        return [name for name, found in table.items() if found.name == kind]
 
     def edge_column(self, kind: str) -> str:
         """Return the name of the edge column `source` or `target`."""
         return next(name for name, found in self.edges.items() if found.name == kind)
 
     def as_dict(self) -> dict[str, Any]:
-        """Return the content of `graph.yaml`, without comments."""
+        """Return the content of `graph.yaml`, without comments. Keys of later versions are left out if they say nothing."""
+        graphs = {"file": self.graphs_file, "columns": {name: str(kind) for name, kind in self.graphs.items()}}
         return {
             "nodes": {"file": self.nodes_file, "columns": {name: str(kind) for name, kind in self.nodes.items()}},
             "edges": {"file": self.edges_file, "columns": {name: str(kind) for name, kind in self.edges.items()}},
+            **({"graphs": graphs} if self.graphs else {}),
             "directed": self.directed,
             "split": {"ratios": list(self.split.ratios), "stratify": self.split.stratify, "time": self.split.time or None},
             "label_separator": self.label_separator or None,
+            **({"task": self.task} if self.task else {}),
         }
 
     def to_yaml(self) -> str:
@@ -113,7 +135,11 @@ class GraphSpec:
             f"# Kinds of edge columns: {edge_kinds}.",
             '# A date that is not written 2024-12-31 needs its format: "date %d.%m.%Y".',
         ]
-        for table, file, columns in (("nodes", self.nodes_file, self.nodes), ("edges", self.edges_file, self.edges)):
+        tables = [("nodes", self.nodes_file, self.nodes), ("edges", self.edges_file, self.edges)]
+        if self.graphs:
+            lines.insert(3, f"# Kinds of graph columns: {', '.join(GRAPH_KINDS)}.")
+            tables.append(("graphs", self.graphs_file, self.graphs))
+        for table, file, columns in tables:
             entries = [(f"{_scalar(name)}: {_scalar(str(kind))}", kind.note) for name, kind in columns.items()]
             width = min(40, max(len(entry) for entry, _ in entries))
             lines += [f"{table}:", f"  file: {_scalar(file)}", "  columns:"]
@@ -129,6 +155,8 @@ class GraphSpec:
             ]
         if self.label_separator:
             lines.append(f"label_separator: {_scalar(self.label_separator)}  # between several labels of one node")
+        if self.task:
+            lines.append(f"task: {self.task}  # what the labels are: {', '.join(TASK_SETTINGS)}")
         return "\n".join(lines) + "\n"
 
 
@@ -155,7 +183,8 @@ def write_spec(spec: GraphSpec, path: Path, otherwise: Path) -> Path:
         copy = otherwise / SPEC_NAME
         if not copy.exists():
             nodes, edges = ((path.parent / name).resolve() for name in (spec.nodes_file, spec.edges_file))
-            write_text(copy, replace(spec, nodes_file=str(nodes), edges_file=str(edges)).to_yaml())
+            graphs = str((path.parent / spec.graphs_file).resolve()) if spec.graphs else ""
+            write_text(copy, replace(spec, nodes_file=str(nodes), edges_file=str(edges), graphs_file=graphs).to_yaml())
         return copy
 
 
@@ -169,7 +198,8 @@ def parse_spec(values: Any, where: str) -> GraphSpec:
     """Return the description that nested dictionaries hold; `where` names their origin in messages."""
     values = _mapping(values, where, _KEYS)
     tables = {}
-    for table, kinds in (("nodes", NODE_KINDS), ("edges", EDGE_KINDS)):
+    given = {"nodes": NODE_KINDS, "edges": EDGE_KINDS} | ({"graphs": GRAPH_KINDS} if values.get("graphs") is not None else {})
+    for table, kinds in given.items():
         section = _mapping(values.get(table), f"{where}: {table}", _TABLE_KEYS)
         file, columns = section.get("file"), section.get("columns")
         if not isinstance(file, str) or not isinstance(columns, dict) or not columns:
@@ -178,10 +208,13 @@ def parse_spec(values: Any, where: str) -> GraphSpec:
     directed, separator = values.get("directed", False), values.get("label_separator") or ""
     if not isinstance(directed, bool) or not isinstance(separator, str):
         raise SpecError(f"{where}: directed must be true or false, and label_separator text, got {directed!r} and {separator!r}.")
+    task = values.get("task") or ""
+    if task and task not in TASK_SETTINGS:
+        raise SpecError(f"{where}: task must be one of {', '.join(TASK_SETTINGS)}, or left out, got {task!r}.")
     rule = _split_rule(values.get("split") or {}, where)
     (nodes_file, nodes), (edges_file, edges) = tables["nodes"], tables["edges"]
     try:
-        return GraphSpec(nodes_file, edges_file, nodes, edges, directed, rule, separator)
+        return GraphSpec(nodes_file, edges_file, nodes, edges, directed, rule, separator, task, *tables.get("graphs", ()))
     except SpecError as error:
         raise SpecError(f"{where}: {error}") from None
 

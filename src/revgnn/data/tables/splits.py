@@ -56,7 +56,7 @@ def split_at_random(
     if not stratify:
         return random_splits(labelled, count, ratios[0], ratios[1])
     if y.dim() != 1:
-        raise ValueError("stratify needs one class a node, and these nodes have several labels; leave it out.")
+        raise ValueError("stratify needs one class a node, and these nodes have several labels or numbers; leave it out.")
     classes = y.numpy()
     splits = []
     for seed in range(count):

@@ -32,7 +32,11 @@ def _compared(
 ) -> Preset:
     """2000 epochs of the whole graph, Adam at 1e-3."""
     run = RunConfig(
-        data=_DATA, model=compared_model(family, conv, depth=28), optim=OptimConfig(lr=1e-3, clip_norm=None), epochs=2000
+        data=_DATA,
+        model=compared_model(family, conv, depth=28),
+        optim=OptimConfig(lr=1e-3, clip_norm=None),
+        loss="cross_entropy",
+        epochs=2000,
     )
     described = f"{network or name}, 28 layers of 128 channels, for ogbn-arxiv."
     about = notes.COPIED_GROUPS if family == "reversible" else notes.MASK_PER_LAYER

@@ -12,7 +12,7 @@ from revgnn.data.catalogue import Entry, find_entry
 from revgnn.data.locate import default_root, find_folder
 from revgnn.data.node_features import default_node_features
 from revgnn.graph import Graph
-from revgnn.train.batches import Batch, Batches
+from revgnn.train.batches import AbstractBatches, Batch
 from revgnn.train.config import DataConfig, RunConfig
 from revgnn.train.datasets import load_dataset
 from revgnn.train.run.session import choose_device, make_batches
@@ -35,7 +35,7 @@ class TrainingBatch:
     """
 
     dataset: NodeDataset
-    batches: Batches
+    batches: AbstractBatches
     batch: Batch
     generated: bool
 
@@ -131,7 +131,7 @@ def _random_labels(entry: Entry, num_nodes: int, generator: torch.Generator) -> 
     return torch.randint(max(entry.num_outputs, 2), (num_nodes,), generator=generator)
 
 
-def _make_batches(run: RunConfig, dataset: NodeDataset, device: torch.device) -> Batches:
+def _make_batches(run: RunConfig, dataset: NodeDataset, device: torch.device) -> AbstractBatches:
     """Return the batches of a run. A teacher has random logits, since their values do not change the memory."""
     teacher = None if run.distillation is None else torch.randn(dataset.num_nodes, dataset.num_outputs)
     return make_batches(run, dataset, device, teacher)

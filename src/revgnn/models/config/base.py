@@ -65,6 +65,12 @@ class ModelConfig(BaseModel):
         description="Normalisation before the activation of each block, in the MLP and before the head. Default: layer; revgat: "
         "batch.",
     )
+    readout: Literal["sum", "mean", "max", "attention"] = Field(
+        default="mean", description="For data sets of graphs: how the states of a graph's nodes become one."
+    )
+    decoder: Literal["mlp", "dot"] = Field(
+        default="mlp", description="For data sets of pairs: a perceptron of the product of two states, or their scalar product."
+    )
     dropout: float = Field(default=0.1, ge=0.0, lt=1.0, description="Dropout rate of the node state.")
     input_dropout: float = Field(default=0.0, ge=0.0, lt=1.0, description="Dropout rate of the input features.")
 

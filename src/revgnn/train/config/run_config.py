@@ -28,7 +28,7 @@ from revgnn.train.config.sections import (
 from revgnn.train.config.yaml_text import read_yaml_text
 
 Device = Literal["auto", "cpu", "cuda"]
-Loss = Literal["cross_entropy", "log"]
+Loss = Literal["cross_entropy", "log", "mse", "l1", "huber"]
 
 FREE_ON_RESUME = frozenset({"epochs", "save_every", "data.root", "data.download", "capture"})
 """Keys that may change when a run is resumed. They alter how long it runs, where the data lies or how steps are launched, not what
@@ -39,6 +39,11 @@ LATER_KEYS = {
     "model.learn_degree": False,
     "model.clamp_power": False,
     "model.learn_message_scale": True,
+    "class_weights": None,
+    "data.metric": None,
+    "graphs_per_batch": 32,
+    "model.readout": "mean",
+    "model.decoder": "mlp",
 }
 """Keys that were added after runs had been saved, with their defaults. At its default such a key is not part of a digest, so that
 earlier runs can be resumed."""
@@ -61,13 +66,21 @@ class RunConfig(Section):
         ge=0,
         description="Further passes with label_inputs, in which predictions replace the labels that are not inputs.",
     )
-    loss: Loss = Field(
-        default="cross_entropy", description="cross_entropy, or log: log(eps + cross entropy) - log(eps) (multiclass only)."
+    loss: Loss | None = Field(
+        default=None,
+        description="Of classes: cross_entropy, or log: log(eps + cross entropy) - log(eps) (multiclass only). Of numbers: mse, l1 "
+        "or huber. Default: the first.",
+    )
+    class_weights: Literal["balanced"] | tuple[float, ...] | None = Field(
+        default=None,
+        description="Weights in the loss. balanced: as if all classes were equally frequent; or a list: for each class; binary: of "
+        "no and yes; several labels: of yes, for each label.",
     )
     distillation: DistillationConfig | None = Field(default=None, description="A teacher to learn from. Default: none.")
     parts: int = Field(
         default=1, ge=1, description="Random parts that the graph is cut into, others in each epoch; one optimiser step per part."
     )
+    graphs_per_batch: int = Field(default=32, ge=1, description="For data sets of graphs: graphs in one optimiser step.")
     patience: int | None = Field(default=None, ge=1, description="Stop after this many epochs without a better validation score.")
     seed: int = Field(default=0, ge=0, lt=2**63, description="Seed of weights, dropout and partitions.")
     device: Device = Field(default="auto", description="auto: cuda if there is such a device, else cpu.")
@@ -255,7 +268,10 @@ def _identity_with_paths(flat: Mapping[str, Any]) -> dict[str, Any]:
         free -= {"epochs"}
     # A run without settings of tables has the digest that it had before tables could be read.
     unset = {f"data.{name}" for name in TABLE_SETTINGS if flat.get(f"data.{name}") is None}
-    return {key: value for key, value in flat.items() if key not in free | unset}
+    identity = {key: value for key, value in flat.items() if key not in free | unset}
+    if identity.get("loss", "") is None:  # the default of every task that runs had before it could be left out
+        identity["loss"] = "cross_entropy"
+    return identity
 
 
 def _read_yaml(path: Path) -> dict[str, Any]:

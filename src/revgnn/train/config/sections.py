@@ -12,9 +12,25 @@ Features = Literal["raw", "standard", "log", "rows"]
 EdgeStorage = Literal["float32", "auto", "float16", "bfloat16"]
 """As `revgnn.data.load.EdgeStorage`, which cannot be imported without torch."""
 Average = Literal["nodes", "entries"]
+TaskName = Literal["multiclass", "binary", "multilabel", "regression", "links", "edges"]
+"""As `revgnn.data.dataset.TaskSetting`."""
+Metric = Literal["rocauc", "accuracy", "f1", "f1_micro", "f1_macro", "ap", "hits@10", "hits@50", "hits@100", "mae", "rmse", "r2"]
+"""As `revgnn.data.Metric`."""
 
-TABLE_SETTINGS = ("edges", "graph_file", "labels", "kinds", "split_ratios", "stratify", "split_time", "on_bad_rows", "label_file")
-"""The settings of data that are for tables; the fields of `revgnn.data.TableOptions`, which cannot be imported without torch."""
+TABLE_SETTINGS = (
+    "edges",
+    "graph_file",
+    "labels",
+    "kinds",
+    "split_ratios",
+    "stratify",
+    "split_time",
+    "on_bad_rows",
+    "label_file",
+    "task",
+)
+"""The settings of data for tables and graph files (the last also for arrays): fields of `revgnn.data.TableOptions`, which cannot be
+imported without torch."""
 
 
 class Section(BaseModel):
@@ -72,6 +88,13 @@ class DataConfig(Section):
         default=None,
         description="For tables: refuse: stop at the first row that cannot be used (the default); drop: leave such rows out.",
     )
+    task: TaskName | None = Field(
+        default=None,
+        description="For tables and .npz files: what the labels are: classes (multiclass or binary), several labels of yes and no "
+        "(multilabel), or numbers (regression); for tables also edges: labels of edges. For any graph: links: which pairs of nodes "
+        "have an edge. Default: as they look.",
+    )
+    metric: Metric | None = Field(default=None, description="The score. Default: that of the data set.")
 
     @field_validator("split")
     @classmethod

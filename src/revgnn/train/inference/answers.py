@@ -16,6 +16,7 @@ import pyarrow.parquet as pa_parquet
 
 from revgnn.data import NodeDataset
 from revgnn.files import check_regular, replacing
+from revgnn.train.inference.pairs import end_columns
 
 ENDINGS = (".csv", ".parquet", ".jsonl", ".npz")
 """Endings of files of predictions."""
@@ -45,54 +46,48 @@ class Answers:
 
     Attributes:
         dataset: whose ids and classes name the rows and columns.
-        values: float32 (N, outputs) by name: `probabilities`, and what else was asked for.
+        values: float32 (N, outputs) by kind: "values" (probabilities or numbers), and perhaps "spread" and "calibrated".
         splits: text (N,): "train", "valid", "test" or "".
+        thresholds: of probabilities, for F1; None: one half.
     """
 
     dataset: NodeDataset
     values: Mapping[str, np.ndarray]
     splits: np.ndarray
+    thresholds: Sequence[float] | None = None
 
-    def classes(self) -> Sequence[Any]:
-        """Return the classes, or the labels of a multilabel task, by name or else by number."""
+    def names(self) -> Sequence[Any]:
+        """Return the classes, labels or targets of the task, by name or else by number."""
         data = self.dataset
         if data.tables is not None:
             return data.tables.classes
-        if data.task == "multilabel":
-            return data.task_names or range(data.num_outputs)
-        return range(2 if data.task == "binary" else data.num_outputs)
-
-    def predicted(self) -> np.ndarray:
-        """Return the position of the most probable class, int64 (N,); for a multilabel task bool (N, T)."""
-        values = self.values["probabilities"]
-        if self.dataset.task == "multilabel":
-            return values > 0.5
-        return values.argmax(axis=1) if self.dataset.task == "multiclass" else (values[:, 0] > 0.5).astype(np.int64)
+        return data.task_names or data.objective.default_names
 
     def table(self) -> pa.Table:
         """Return one row a node, in the order of the data: id, prediction, a column of each value a class, split."""
-        data, classes, predicted = self.dataset, self.classes(), self.predicted()
-        columns: dict[str, Any] = {}
-        if data.task == "multilabel":
-            columns |= {f"predicted_{name}": predicted[:, i] for i, name in enumerate(classes)}
-        else:
-            columns["predicted"] = pa.array(list(classes)).take(pa.array(predicted))
-        for kind, array in self.values.items():
-            if data.task == "binary":
-                # Both classes have the same deviation.
-                array = np.concatenate([array if kind == "spread" else 1 - array, array], axis=1)
-            columns |= {f"{_PREFIX[kind]}_{name}": array[:, i] for i, name in enumerate(classes)}
+        data = self.dataset
+        columns = data.objective.columns(self.values, self.names(), self.thresholds)
         columns["split"] = pa.array([part or None for part in self.splits.tolist()], pa.string())
+        if data.pairs is not None:
+            return pa.table(self._ends(columns) | columns)
         if data.tables is None:
-            name, ids = "node", pa.array(np.arange(data.num_nodes))
+            name, ids = data.row, pa.array(np.arange(data.num_rows))
         else:
             name, ids = data.tables.id_column, data.tables.ids
         while name in columns:
             name += "_"
         return pa.table({name: ids, **columns})
 
-
-_PREFIX = {"probabilities": "probability", "spread": "spread", "calibrated": "calibrated"}
+    def _ends(self, taken: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the columns of the two nodes of each pair, by their ids or else by their numbers."""
+        data = self.dataset
+        assert data.pairs is not None
+        columns: dict[str, Any] = {}
+        for name, nodes in zip(end_columns(data), data.pairs.ends.numpy(), strict=True):
+            while name in taken or name in columns:
+                name += "_"
+            columns[name] = pa.array(nodes) if data.tables is None else data.tables.ids.take(pa.array(nodes))
+        return columns
 
 
 def write_table(table: pa.Table, out: Path) -> None:

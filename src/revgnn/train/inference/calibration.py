@@ -12,7 +12,7 @@ from scipy.optimize import minimize_scalar
 from torch import Tensor
 
 from revgnn.data import NodeDataset
-from revgnn.train.task import labelled, probabilities
+from revgnn.data.tasks import AbstractTask, as_task
 
 BOUNDS = (0.01, 100.0)
 """The range of temperatures. If the labels can be separated without an error, the best temperature would be 0."""
@@ -40,23 +40,24 @@ class Temperatures:
         return logits.double() / self.values
 
 
-def fit_temperatures(task: str, logits: Tensor, y: Tensor) -> Temperatures:
+def fit_temperatures(task: AbstractTask | str, logits: Tensor, y: Tensor) -> Temperatures:
     r"""Return the temperatures $T$ that minimise $\mathrm{NLL}(\mathrm{logits} / T)$ over the labelled entries, in float64.
 
     The negative log-likelihood is convex in $1/T$, so there is one minimum per task. It is never above its value at T = 1.
 
     Args:
-        task: "multiclass" (one temperature), "binary" or "multilabel" (one for each task).
+        task: a task or its name; "multiclass" has one temperature, "binary" and "multilabel" one for each label.
         logits: float (M, outputs), finite, on the CPU.
-        y: labels of the M nodes; see `revgnn.train.task`.
+        y: labels of the M nodes; see `revgnn.data.tasks`.
 
     Raises:
         ValueError: if a logit is not finite.
     """
     if not bool(torch.isfinite(logits).all()):
         raise ValueError("logits that are not finite cannot be calibrated; use --amp none, or train with a lower learning rate.")
+    task = as_task(task)
     values, one_class, at_bound = [], [], []
-    for column, (task_logits, truth) in enumerate(_labelled_columns(task, logits, y)):
+    for column, (task_logits, truth) in enumerate(task.calibration_columns(logits, y)):
         temperature = 1.0
         if len(truth.unique()) < 2:
             one_class.append(column)
@@ -68,29 +69,26 @@ def fit_temperatures(task: str, logits: Tensor, y: Tensor) -> Temperatures:
     return Temperatures(torch.tensor(values, dtype=torch.float64), tuple(one_class), tuple(at_bound))
 
 
-def negative_log_likelihood(task: str, logits: Tensor, y: Tensor) -> float | None:
+def negative_log_likelihood(task: AbstractTask | str, logits: Tensor, y: Tensor) -> float | None:
     """Return the mean over all labelled entries in float64, in nats; None without labels. Arguments as in `fit_temperatures`."""
-    parts = [_losses(task, task_logits, truth) for task_logits, truth in _labelled_columns(task, logits, y)]
+    task = as_task(task)
+    parts = [task.calibration_losses(*column) for column in task.calibration_columns(logits, y)]
     losses = torch.cat(parts) if parts else torch.empty(0)
     return float(losses.mean()) if len(losses) else None
 
 
-def calibration_error(task: str, logits: Tensor, y: Tensor) -> float | None:
+def calibration_error(task: AbstractTask | str, logits: Tensor, y: Tensor) -> float | None:
     """Return the expected calibration error; None without labels. Arguments as in `fit_temperatures`.
 
     In each of `BINS` bins, it compares the mean probability with the share of predictions that are true. Bins are weighted by
     their number of entries. Multiclass: the probability of the predicted class. Binary and multilabel: the probability of each
     label, averaged over the tasks with labels.
     """
-    errors = []
-    for task_logits, truth in _labelled_columns(task, logits, y):
+    task, errors = as_task(task), []
+    for column_logits, truth in task.calibration_columns(logits, y):
         if len(truth):
-            p = probabilities(task, task_logits)
-            if task == "multiclass":
-                confidence, predicted = p.max(dim=1)
-                errors.append(_binned_gap(confidence.numpy(), (predicted == truth).double().numpy()))
-            else:
-                errors.append(_binned_gap(p.numpy(), truth.numpy()))
+            confidence, is_true = task.confidence(column_logits, truth)
+            errors.append(_binned_gap(confidence.numpy(), is_true.numpy()))
     return float(np.mean(errors)) if errors else None
 
 
@@ -112,7 +110,7 @@ def fit_and_report(dataset: NodeDataset, logits: Tensor) -> tuple[Temperatures, 
     Args:
         logits: float32 (N, outputs), on the CPU.
     """
-    task, valid = dataset.task, dataset.split.valid
+    task, valid = dataset.objective, dataset.split.valid
     temperatures = fit_temperatures(task, logits[valid], dataset.y[valid])
     scaled = temperatures.apply(logits)
     report: dict[str, Any] = {
@@ -134,27 +132,9 @@ def fit_and_report(dataset: NodeDataset, logits: Tensor) -> tuple[Temperatures, 
     return temperatures, report
 
 
-def _labelled_columns(task: str, logits: Tensor, y: Tensor) -> list[tuple[Tensor, Tensor]]:
-    """Return logits and labels of the labelled nodes, one pair for each task: float64 (m,) and (m,).
-
-    Multiclass has one pair: float64 (m, classes) and int64 (m,).
-    """
-    known, logits = labelled(task, y), logits.double()
-    if task == "multiclass":
-        return [(logits[known], y[known])]
-    columns = zip(*(t.view_as(logits).unbind(dim=1) for t in (logits, y, known)), strict=True)
-    return [(z[rows], truth[rows].double()) for z, truth, rows in columns]
-
-
-def _losses(task: str, logits: Tensor, truth: Tensor) -> Tensor:
-    if task == "multiclass":
-        return torch.nn.functional.cross_entropy(logits, truth, reduction="none")
-    return torch.nn.functional.binary_cross_entropy_with_logits(logits, truth, reduction="none")
-
-
-def _best_temperature(task: str, logits: Tensor, truth: Tensor) -> float:
+def _best_temperature(task: AbstractTask, logits: Tensor, truth: Tensor) -> float:
     def loss(log_temperature: float) -> float:
-        return float(_losses(task, logits / math.exp(log_temperature), truth).mean())
+        return float(task.calibration_losses(logits / math.exp(log_temperature), truth).mean())
 
     bounds = (math.log(BOUNDS[0]), math.log(BOUNDS[1]))
     result: Any = minimize_scalar(loss, bounds=bounds, method="bounded", options={"xatol": 1e-7})

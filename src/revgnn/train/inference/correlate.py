@@ -12,7 +12,6 @@ from torch import Tensor
 
 from revgnn.train.inference.saved_run import AS_SAVED, LoadOptions, SavedRun, load_run
 from revgnn.train.metrics import score
-from revgnn.train.task import probabilities
 
 Matrix = tuple[tuple[float | None, ...], ...]
 
@@ -28,7 +27,8 @@ class Correlation:
     test: tuple[float, ...]
     """The score of each run."""
     pearson: Matrix
-    """(R, R): Pearson coefficient of two runs' probabilities over all test nodes and outputs; None if one is constant."""
+    """(R, R): Pearson coefficient of two runs' probabilities, or predicted numbers, over all test nodes and outputs; None if one is
+    constant."""
     pearson_logits: Matrix
     """(R, R): Pearson coefficient of two runs' logits."""
     ensemble: float
@@ -61,17 +61,17 @@ def correlate_runs(runs: Sequence[Path | str], options: LoadOptions = AS_SAVED) 
             _check_same_test_nodes(first, saved)
         logits.append(saved.logits()[saved.dataset.split.test])
     assert first is not None  # there are runs
-    dataset = first.dataset
+    dataset, task = first.dataset, first.dataset.objective
     y = dataset.y[dataset.split.test]
     return Correlation(
         dataset=dataset.name,
         metric=dataset.metric,
         num_test_nodes=len(y),
         runs=tuple(str(run) for run in runs),
-        test=tuple(score(dataset.metric, dataset.task, run_logits, y) for run_logits in logits),
-        pearson=pearson([probabilities(dataset.task, run_logits) for run_logits in logits]),
+        test=tuple(score(dataset.metric, task, run_logits, y) for run_logits in logits),
+        pearson=pearson([task.values(run_logits) for run_logits in logits]),
         pearson_logits=pearson(logits),
-        ensemble=score(dataset.metric, dataset.task, torch.stack(logits).mean(dim=0), y),
+        ensemble=score(dataset.metric, task, torch.stack(logits).mean(dim=0), y),
     )
 
 

@@ -8,7 +8,6 @@ from typing import Any
 
 from revgnn.train.inference.saved_run import AS_SAVED, LoadOptions, load_run
 from revgnn.train.metrics import score_splits
-from revgnn.train.task import num_labelled
 
 
 def evaluate_run(run: Path | str, options: LoadOptions = AS_SAVED) -> dict[str, Any]:
@@ -29,9 +28,9 @@ def evaluate_run(run: Path | str, options: LoadOptions = AS_SAVED) -> dict[str, 
     if saved.is_new_graph and own is not None and options.data is not None and _same_path(own.name, options.data):
         message = f"{options.data} are the tables that the run was trained on: this score is of its training nodes too."
         warnings.warn(message, stacklevel=2)
-    if num_labelled(saved.dataset.task, saved.dataset.y) == 0:
+    if saved.dataset.objective.num_labelled(saved.dataset.y) == 0:
         raise ValueError(f"{saved.dataset.source} has no labels to compare with; `revgnn predict` needs none.")
-    scores = score_splits(saved.dataset, saved.logits())
+    scores = score_splits(saved.dataset, saved.logits(), saved.thresholds)
     return {
         "run": str(run),
         "dataset": saved.dataset.name,

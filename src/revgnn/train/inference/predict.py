@@ -3,20 +3,23 @@
 The columns of .csv, .parquet and .jsonl, one row a node, in the order of the data:
 
 - the id, in a column named as in the data; `node`, a number, for data without ids
-- `predicted`: the most probable class by name; for several labels a node `predicted_LABEL`, true or false
+- `predicted`: the most probable class by name; for several labels a node `predicted_LABEL`, true or false; for numbers
+  `predicted_TARGET`, in the units of the labels
 - `probability_CLASS`: a softmax over the classes, or a sigmoid of each logit
-- with `spread`: `spread_CLASS`: sample standard deviation of the probability over the views
+- with `spread`: `spread_CLASS` or `spread_TARGET`: sample standard deviation over the views
 - with `calibrate`: `calibrated_CLASS`: probabilities of the logits divided by their temperatures
 - `split`: "train", "valid", "test" or nothing
 
 The arrays of .npz:
 
 - `logits`: float32 (N, outputs): the mean over the views
-- `probabilities`: float32 (N, outputs): a softmax over the classes, or a sigmoid of each logit
-- `nodes`: int64 (N,): the nodes' numbers in the data set
+- `probabilities`: float32 (N, outputs): a softmax over the classes, or a sigmoid of each logit; `predictions` for numbers
+- `nodes`: int64 (N,): the nodes' numbers in the data set; `graphs` if labels are those of graphs; `pairs`, (2, P), the two
+  nodes of each pair
 - `splits`: text (N,): "train", "valid", "test" or ""
 - for tables: `ids` (N,), and `classes`: the names of the outputs (of a binary task: of no and yes)
-- with `spread`: `logits_std` and `probabilities_std`: float32 (N, outputs): sample standard deviation over the views
+- with `spread`: `logits_std` and `probabilities_std` (or `predictions_std`): float32 (N, outputs): sample standard deviation
+  over the views
 - with `calibrate`: `calibrated`: float32 (N, outputs): probabilities of the logits divided by their temperatures
 - with `calibrate`: `temperatures`: float64 (outputs,), or (1,) for classes: fitted on the validation nodes
 """
@@ -28,13 +31,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from revgnn.data import NodeDataset
 from revgnn.train.inference.answers import Answers, check_out, write_arrays, write_table
 from revgnn.train.inference.calibration import fit_and_report
 from revgnn.train.inference.saved_run import AS_SAVED, LoadOptions, SavedRun, load_run
-from revgnn.train.task import probabilities
 
 
 def predict_run(
@@ -67,10 +70,12 @@ def predict_run(
     out = Path(out)
     check_out(out, overwrite=overwrite)
     saved = load_run(run, options)
-    if calibrate and saved.is_new_graph:
-        raise ValueError(
-            "calibrate fits temperatures on the run's own validation nodes, which another graph does not have; leave it out."
-        )
+    if calibrate and (saved.is_new_graph or options.pairs is not None):
+        what = "another graph does" if saved.is_new_graph else "pairs of your own do"
+        raise ValueError(f"calibrate fits temperatures on the run's own validation nodes, which {what} not have; leave it out.")
+    task = saved.dataset.objective
+    if calibrate:
+        task.calibration_columns(torch.zeros(0, task.num_outputs), task.no_labels(0))  # refused here, before anything is computed
     logits, arrays = _predict(saved, spread=spread)
     report: dict[str, Any] = {
         "run": str(run),
@@ -80,20 +85,21 @@ def predict_run(
         "views": saved.evaluation.views,
         "parts": saved.evaluation.parts,
         "amp": saved.evaluation.amp,
-        "rows": saved.dataset.num_nodes,
+        "rows": saved.dataset.num_rows,
     }
     if saved.dataset.tables is not None:
         report |= {"unknown": saved.dataset.tables.unknown, "read": asdict(saved.dataset.tables.report)}
     if calibrate:
         temperatures, report["calibration"] = fit_and_report(saved.dataset, logits)
-        calibrated = probabilities(saved.dataset.task, temperatures.apply(logits)).float()
+        calibrated = task.values(temperatures.apply(logits)).float()
         arrays |= {"calibrated": calibrated.numpy(), "temperatures": temperatures.values.numpy()}
-    _write(saved.dataset, arrays, out, report)
+    _write(saved, arrays, out, report)
     return report
 
 
-def _write(dataset: NodeDataset, arrays: dict[str, np.ndarray], out: Path, report: dict[str, Any]) -> None:
+def _write(saved: SavedRun, arrays: dict[str, np.ndarray], out: Path, report: dict[str, Any]) -> None:
     """Write the predictions, and add their columns or arrays to the report."""
+    dataset = saved.dataset
     if out.suffix.casefold() == ".npz":
         if dataset.tables is not None:
             ids, classes = dataset.tables.ids.to_numpy(zero_copy_only=False), np.array(dataset.tables.classes)
@@ -101,33 +107,37 @@ def _write(dataset: NodeDataset, arrays: dict[str, np.ndarray], out: Path, repor
         write_arrays(arrays, out)
         report["arrays"] = {name: list(array.shape) for name, array in arrays.items()}
         return
-    names = {"probabilities": "probabilities", "probabilities_std": "spread", "calibrated": "calibrated"}
+    name = dataset.objective.value_name
+    names = {name: "values", f"{name}_std": "spread", "calibrated": "calibrated"}
     values = {short: arrays[name] for name, short in names.items() if name in arrays}
-    table = Answers(dataset, values, arrays["splits"]).table()
+    table = Answers(dataset, values, arrays["splits"], saved.thresholds).table()
     write_table(table, out)
     report["columns"] = table.column_names
 
 
 def _predict(saved: SavedRun, *, spread: bool) -> tuple[Tensor, dict[str, np.ndarray]]:
     """Return the logits, and all arrays to write but the calibrated ones."""
+    task = saved.dataset.objective
     arrays: dict[str, np.ndarray] = {}
     if spread:
         over_views = saved.logits_with_spread()
         logits = over_views.logits
-        arrays |= {"logits_std": over_views.logits_std.numpy(), "probabilities_std": over_views.probabilities_std.numpy()}
+        arrays |= {"logits_std": over_views.logits_std.numpy(), f"{task.value_name}_std": over_views.probabilities_std.numpy()}
     else:
         logits = saved.logits()
     arrays |= {
         "logits": logits.numpy(),
-        "probabilities": probabilities(saved.dataset.task, logits).numpy(),
-        "nodes": np.arange(len(logits), dtype=np.int64),
+        task.value_name: task.values(logits).numpy(),
+        f"{saved.dataset.row}s": np.arange(len(logits), dtype=np.int64),
         "splits": _split_names(saved.dataset),
     }
+    if saved.dataset.pairs is not None:
+        arrays["pairs"] = saved.dataset.pairs.ends.numpy()
     return logits, arrays
 
 
 def _split_names(dataset: NodeDataset) -> np.ndarray:
-    names = np.full(dataset.num_nodes, "", dtype="<U5")
+    names = np.full(dataset.num_rows, "", dtype="<U5")
     if dataset.tables is not None and not dataset.tables.has_split:
         return names
     for name in ("train", "valid", "test"):

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
+import torch
 from torch import Tensor
 
-from revgnn.data import NodeDataset
+from revgnn.data import NodeDataset, Pairs, make_links
 from revgnn.data.readers.graph_files import find_graph_files
 from revgnn.data.tables.options import OnBadRows
 from revgnn.train.config import EvalConfig, RunConfig
+from revgnn.train.inference.pairs import with_pairs
 from revgnn.train.inference.views import ViewSpread, infer, infer_with_spread
 from revgnn.train.random_numbers import own_random_numbers
 from revgnn.train.run.changed_data import ChangedDataError, check_found
 from revgnn.train.run.folder import RunFolder
-from revgnn.train.run.session import Session, choose_device, prepare
+from revgnn.train.run.session import Session, choose_device, make_batches, prepare
+from revgnn.train.run.tensor_file import CheckpointError
 
 
 @dataclass(frozen=True)
@@ -28,6 +33,8 @@ class SavedRun:
     """The epoch of the weights: the one with the best validation score."""
     is_new_graph: bool = False
     """Whether the data are other tables than those of the run's configuration."""
+    thresholds: tuple[float, ...] | None = None
+    """Thresholds of probabilities that the run chose on its validation nodes, if its score is F1 with thresholds."""
 
     @property
     def dataset(self) -> NodeDataset:
@@ -62,6 +69,8 @@ class LoadOptions:
     """For tables: the table of edges, if it is not beside the nodes of `data`."""
     on_bad_rows: OnBadRows = "refuse"
     """For tables: as in `TableOptions`, for `data`."""
+    pairs: Path | str | None = None
+    """A table of the pairs of nodes to predict, for links and labels of edges; None: those of the data set."""
     root: Path | str | None = None
     """The folder that holds the data now, if it was moved."""
     node_features: Path | str | None = None
@@ -103,15 +112,37 @@ def load_run(run: Path | str, options: LoadOptions = AS_SAVED) -> SavedRun:
     config = config.replace({key: value for key, value in changes.items() if value is not None})
     if is_new_graph:
         dataset = _new_graph(folder, config, options)
+        if options.pairs is not None:
+            dataset = with_pairs(dataset, Path(options.pairs))
         with own_random_numbers(choose_device(config.device)):
             session = prepare(config, dataset)
         note = folder.restore_best(session, other_data=True)
-        return SavedRun(folder.path, session, epoch=note["epoch"], is_new_graph=True)
+        return SavedRun(
+            folder.path,
+            session,
+            note["epoch"],
+            is_new_graph=True,
+            thresholds=_thresholds(note, folder, session.dataset.num_outputs),
+        )
     with own_random_numbers(choose_device(config.device)):
         session = prepare(config)
     _check_same_encoding(folder, session.dataset)
     note = folder.restore_best(session, allow_changed_data=options.allow_changed_data)
-    return SavedRun(folder.path, session, epoch=note["epoch"])
+    if options.pairs is not None:
+        session.dataset = with_pairs(session.dataset, Path(options.pairs))
+        session.batches = make_batches(session.config, session.dataset, session.device)
+    return SavedRun(folder.path, session, note["epoch"], thresholds=_thresholds(note, folder, session.dataset.num_outputs))
+
+
+def _thresholds(note: Mapping[str, Any], folder: RunFolder, num_outputs: int) -> tuple[float, ...] | None:
+    """Return the thresholds in the note of the best weights; None if it has none."""
+    values = note.get("thresholds")
+    if values is None:
+        return None
+    is_list = isinstance(values, list) and len(values) == num_outputs
+    if not is_list or not all(isinstance(v, int | float) and 0 <= v <= 1 for v in values):
+        raise CheckpointError(f"{folder.best_file} must hold {num_outputs} probabilities as thresholds, got {values!r}.")
+    return tuple(values)
 
 
 def _check_same_encoding(folder: RunFolder, dataset: NodeDataset) -> None:
@@ -138,10 +169,16 @@ def _new_graph(folder: RunFolder, config: RunConfig, options: LoadOptions) -> No
         )
     edges = None if options.edges is None else Path(options.edges)
     files = find_graph_files(Path(options.data), edges, names=(stored.spec.nodes_file, stored.spec.edges_file))
-    return read_like(
+    dataset = read_like(
         files,
         stored,
         drop_bad_rows=options.on_bad_rows == "drop",
         undirected=config.data.undirected,
         self_loops=config.data.self_loops,
     )
+    if stored.spec.task == "links":
+        if options.pairs is None:
+            dataset = make_links(dataset)
+        else:  # all edges of the new graph are known
+            dataset = replace(dataset, pairs=Pairs(torch.zeros(2, dataset.num_nodes, dtype=torch.int64)))
+    return dataset if config.data.metric is None else replace(dataset, metric=config.data.metric)

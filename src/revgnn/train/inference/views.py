@@ -10,16 +10,15 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from revgnn.train.batches import Batch, Batches
+from revgnn.train.batches import AbstractBatches, Batch
 from revgnn.train.config import EvalConfig
 from revgnn.train.inference.deviation import RunningDeviation
 from revgnn.train.random_numbers import own_random_numbers
 from revgnn.train.run.optimization import autocast
-from revgnn.train.task import probabilities
 from revgnn.train.tricks.label_inputs import reuse_labels, show_all_labels
 
 
-def infer(model: nn.Module, batches: Batches, evaluation: EvalConfig, seed: int) -> Tensor:
+def infer(model: nn.Module, batches: AbstractBatches, evaluation: EvalConfig, seed: int) -> Tensor:
     """Return the logits of every node in evaluation mode: the mean over `views` partitions into `parts` parts.
 
     With one part, a view is the whole graph. All views are then equal, and only one is computed.
@@ -47,7 +46,7 @@ class ViewSpread:
     """Sample standard deviation of the views' probabilities."""
 
 
-def infer_with_spread(model: nn.Module, batches: Batches, evaluation: EvalConfig, seed: int) -> ViewSpread:
+def infer_with_spread(model: nn.Module, batches: AbstractBatches, evaluation: EvalConfig, seed: int) -> ViewSpread:
     """Return the result of `infer` and the deviation over its views. Memory does not grow with the number of views.
 
     Raises:
@@ -58,22 +57,24 @@ def infer_with_spread(model: nn.Module, batches: Batches, evaluation: EvalConfig
             f"a spread needs 2 or more views of 2 or more parts, got {evaluation.views} views of {evaluation.parts} parts (one "
             "part is the whole graph, so all its views are equal); use, for example, --views 10 --parts 5."
         )
-    shape, task = _logits_shape(batches), batches.dataset.task
+    shape, task = _logits_shape(batches), batches.dataset.objective
     total, of_logits, of_probabilities = torch.zeros(shape), RunningDeviation(shape), RunningDeviation(shape)
     with _evaluation_mode(model), own_random_numbers(batches.device, seed):
         for rows, logits in _view_logits(model, batches, evaluation, seed):
             total[rows] += logits
             of_logits.add(rows, logits)
-            of_probabilities.add(rows, probabilities(task, logits))
+            of_probabilities.add(rows, task.values(logits))
     return ViewSpread(total / _num_views(evaluation), of_logits.deviation(), of_probabilities.deviation())
 
 
-def _view_logits(model: nn.Module, batches: Batches, evaluation: EvalConfig, seed: int) -> Iterator[tuple[Tensor | slice, Tensor]]:
+def _view_logits(
+    model: nn.Module, batches: AbstractBatches, evaluation: EvalConfig, seed: int
+) -> Iterator[tuple[Tensor | slice, Tensor]]:
     """Yield, for each part of each view, the rows of its nodes (a slice for the whole graph) and their logits."""
-    task = batches.dataset.task
+    task = batches.dataset.objective
 
     def forward(batch: Batch) -> Tensor:
-        return model(batch.graph, batch.x, batch.species)
+        return model(batch.graph, batch.x, batch.species, **batch.targets)
 
     for view in range(_num_views(evaluation)):
         for batch in batches.view(evaluation.parts, view_seed(seed, view)):
@@ -81,7 +82,8 @@ def _view_logits(model: nn.Module, batches: Batches, evaluation: EvalConfig, see
                 if batch.labels is not None:
                     batch = reuse_labels(forward, show_all_labels(batch, task), batches.label_reuse, task)
                 logits = forward(batch)
-            yield slice(None) if batch.nodes is None else batch.nodes, logits.float().cpu()
+            rows = batch.nodes if batch.rows is None else batch.rows
+            yield slice(None) if rows is None else rows, logits.float().cpu()
 
 
 @contextmanager
@@ -100,8 +102,8 @@ def _num_views(evaluation: EvalConfig) -> int:
     return evaluation.views if evaluation.parts > 1 else 1
 
 
-def _logits_shape(batches: Batches) -> tuple[int, int]:
-    return batches.dataset.num_nodes, batches.dataset.num_outputs
+def _logits_shape(batches: AbstractBatches) -> tuple[int, int]:
+    return batches.dataset.num_rows, batches.dataset.num_outputs
 
 
 def view_seed(seed: int, view: int) -> int:

@@ -13,7 +13,7 @@ from revgnn.models import TrainingState
 from revgnn.train.config import earlier_digests
 from revgnn.train.datasets import features_checksum
 from revgnn.train.run.changed_data import check_same_data
-from revgnn.train.run.session import Session
+from revgnn.train.run.session import Session, restore_scale, scale_note
 from revgnn.train.run.tensor_file import CheckpointError, read_tensors, write_tensors
 
 _FORMAT = 1
@@ -65,6 +65,7 @@ def save_state(path: Path, session: Session, state: State) -> None:
         "state": asdict(state),
         "scaler": session.scaler.state_dict(),
         "data": dict(session.fingerprint),
+        **scale_note(session),
         **model_state.values,
     }
     write_tensors(path, tensors, note)
@@ -90,6 +91,7 @@ def load_state(path: Path, session: Session, *, allow_changed_data: bool = False
     check_same_data(note, session.fingerprint, path.parent, allow_changed=allow_changed_data)
     groups = _by_prefix(tensors)
     load_weights(session.model, groups["model"], path)
+    restore_scale(session, note, path)
     session.model.restore_training_state(TrainingState(tensors, note))
     _load_optimizer(session.optimizer, groups.get("optimizer", {}), path)
     session.scaler.load_state_dict(note["scaler"])

@@ -22,7 +22,7 @@ from revgnn.train.run.checkpoint import State, load_state, load_weights, save_st
 from revgnn.train.run.environment import describe, with_earlier
 from revgnn.train.run.events import EpochEnded
 from revgnn.train.run.lock import LOCK_NAME, RunFolderError, owning
-from revgnn.train.run.session import Session
+from revgnn.train.run.session import Session, restore_scale, scale_note
 from revgnn.train.run.tensor_file import CheckpointError, read_tensors, write_tensors
 
 if TYPE_CHECKING:
@@ -207,8 +207,11 @@ class RunFolder:
         save_state(self.last_file, session, state)
 
     def save_best(self, session: Session, epoch: int, scores: Scores) -> None:
-        """Write best.safetensors: the present weights, with their epoch, their scores and the fingerprint of the data."""
-        save_weights(self.best_file, session.model, {"epoch": epoch, **scores.as_dict(), "data": dict(session.fingerprint)})
+        """Write best.safetensors: the present weights, with their epoch, scores and thresholds, and the fingerprint of the data."""
+        note = {"epoch": epoch, **scores.as_dict(), "data": dict(session.fingerprint), **scale_note(session)}
+        if scores.thresholds is not None:
+            note["thresholds"] = list(scores.thresholds)
+        save_weights(self.best_file, session.model, note)
 
     def best_is_lost(self, session: Session, state: State) -> str | None:
         """Return what is wrong if best.safetensors does not hold the weights that `state` reports as the best; else None."""
@@ -311,6 +314,7 @@ class RunFolder:
         if not other_data:
             check_same_data(note, session.fingerprint, self.path, allow_changed=allow_changed_data)
         load_weights(session.model, weights, self.best_file)
+        restore_scale(session, note, self.best_file)
         return note
 
 

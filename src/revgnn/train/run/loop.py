@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from revgnn.data.tasks import is_better
 from revgnn.memory import PeakMemory
 from revgnn.models import num_parameters
 from revgnn.stack import StateRangeError
@@ -113,12 +114,12 @@ def _train_epoch(
         for batch in session.batches.epoch(session.partition, epoch, start=state.step):
             started = time.perf_counter()
             if batch.num_labelled:
-                loss = training_step(session, batch, state.epoch + state.step / session.config.parts)
+                loss = training_step(session, batch, state.epoch + state.step / session.steps)
                 state.loss_sum += loss * batch.num_labelled
                 state.loss_count += batch.num_labelled
             state.step += 1
             state.seconds += time.perf_counter() - started
-            _notify(hooks, Stepped(epoch, state.step, session.config.parts, state.loss_sum / max(state.loss_count, 1)))
+            _notify(hooks, Stepped(epoch, state.step, session.steps, state.loss_sum / max(state.loss_count, 1)))
             if should_stop():
                 raise Interrupted(folder.path, epoch, state.step)
 
@@ -147,7 +148,7 @@ def _end_epoch(session: Session, state: State, folder: RunFolder) -> EpochEnded:
         scores = _evaluate(session)
         evaluation_solves = session.model.take_solves()
         assert scores.valid is not None  # `prepare` refuses an empty validation split
-        is_best = state.best_score is None or scores.valid > state.best_score
+        is_best = is_better(session.dataset.metric, scores.valid, state.best_score)
         if is_best:
             folder.save_best(session, epoch, scores)
             state.best_epoch, state.best_score = epoch, scores.valid

@@ -25,18 +25,20 @@ def build_optimizer(config: OptimConfig, model: nn.Module) -> torch.optim.Optimi
     return torch.optim.Adam(model.parameters(), lr=config.lr, weight_decay=config.weight_decay, fused=True)
 
 
-def learning_rate(config: RunConfig, epochs_done: float) -> float:
+def learning_rate(config: RunConfig, epochs_done: float, steps: int | None = None) -> float:
     """Return the learning rate of a step. It depends only on the configuration and on `epochs_done`.
 
     Args:
         epochs_done: epochs trained before this step, with a fraction within an epoch.
+        steps: of an epoch; default: one for each part.
     """
     optim = config.optim
     rate = optim.lr
     if optim.schedule == "cosine":
         rate *= 0.5 * (1.0 + math.cos(math.pi * min(1.0, epochs_done / config.epochs)))
     if epochs_done < optim.warmup:
-        rate *= (epochs_done * config.parts + 1) / (optim.warmup * config.parts)
+        steps = config.parts if steps is None else steps
+        rate *= (epochs_done * steps + 1) / (optim.warmup * steps)
     return rate
 
 

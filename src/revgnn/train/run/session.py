@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -10,14 +13,17 @@ from torch import Tensor
 from revgnn.capture import CapturedStep
 from revgnn.data import NodeDataset, RandomPartition
 from revgnn.data.fingerprint import Fingerprint, fingerprint
+from revgnn.data.tasks import Regression, TargetScale
 from revgnn.models import AbstractModel, build_model
-from revgnn.train.batches import Batch, Batches
+from revgnn.train.batches import AbstractBatches, Batch, Batches
 from revgnn.train.config import Device, RunConfig
 from revgnn.train.datasets import load_with_fingerprint
+from revgnn.train.graph_batches import GraphBatches
 from revgnn.train.metrics import check_scorable
+from revgnn.train.pair_batches import PairBatches
 from revgnn.train.random_numbers import seed_generators
 from revgnn.train.run.optimization import LossScaler, autocast, build_optimizer, learning_rate
-from revgnn.train.task import num_labelled, objective
+from revgnn.train.run.tensor_file import CheckpointError
 from revgnn.train.tricks.distillation import divergence, mix_losses
 from revgnn.train.tricks.label_inputs import label_vectors, label_width, reuse_labels, show_some_labels
 
@@ -29,7 +35,7 @@ class Session:
     config: RunConfig
     dataset: NodeDataset
     device: torch.device
-    batches: Batches
+    batches: AbstractBatches
     partition: RandomPartition
     model: AbstractModel
     optimizer: torch.optim.Optimizer
@@ -38,8 +44,12 @@ class Session:
     """Of the data set, before its features were scaled; see `revgnn.data.fingerprint`."""
     teacher: Tensor | None = None
     """The teacher's logits, float32 (N, outputs), on the CPU; see `revgnn.train.tricks.teacher`."""
+    class_weights: Tensor | None = None
+    """Weights of classes in the loss, on the device (`RunConfig.class_weights`)."""
     captured: CapturedStep | None = None
     """`differentiate` of the whole graph as a CUDA graph, if the run replays its steps (`RunConfig.capture`)."""
+    steps: int = 1
+    """Steps of an epoch: one for each batch."""
 
 
 def prepare(config: RunConfig, dataset: NodeDataset | None = None, known: Fingerprint | None = None) -> Session:
@@ -55,8 +65,12 @@ def prepare(config: RunConfig, dataset: NodeDataset | None = None, known: Finger
     device = choose_device(config.device)
     if dataset is None:
         dataset, known = load_with_fingerprint(config.data)
-    if config.loss == "log" and dataset.task != "multiclass":
-        raise ValueError(f"loss=log needs one class per node, and {dataset.name} is {dataset.task}; use loss=cross_entropy.")
+    task = dataset.objective
+    task.check_loss(config.loss, dataset.name)
+    if config.distillation is not None:
+        task.divergence(torch.zeros(0, task.num_outputs), torch.zeros(0, task.num_outputs))  # raises if the task has none
+    if dataset.row != "node":
+        _check_fits_rows(config, dataset)
     seed_generators(device, config.seed)
     model = build_for(config, dataset).to(device)
     session = Session(
@@ -70,9 +84,27 @@ def prepare(config: RunConfig, dataset: NodeDataset | None = None, known: Finger
         scaler=LossScaler(device, config.amp),
         fingerprint=fingerprint(dataset) if known is None else known,
     )
+    session.steps = session.batches.steps(session.partition)
+    if config.class_weights is not None and len(dataset.split.train):
+        session.class_weights = task.class_weights(config.class_weights, dataset.y[dataset.split.train]).to(device)
     if config.capture:
         session.captured = CapturedStep(lambda: differentiate(session, session.batches.whole), model)
     return session
+
+
+def _check_fits_rows(config: RunConfig, dataset: NodeDataset) -> None:
+    """Raise `ValueError` for settings that only make sense for labels of nodes."""
+    for key, value, default in (
+        ("parts", config.parts, 1),
+        ("evaluation.parts", config.evaluation.parts, 1),
+        ("label_inputs", config.label_inputs, 0),
+        ("capture", config.capture, False),
+    ):
+        if value != default:
+            raise ValueError(
+                f"{dataset.name} has labels of {dataset.row}s, so {key}={value} does not fit; leave it out"
+                f"{'. A step takes graphs_per_batch graphs.' if dataset.row == 'graph' else '.'}"
+            )
 
 
 def training_step(session: Session, batch: Batch, epochs_done: float = 0.0) -> float:
@@ -91,7 +123,7 @@ def training_step(session: Session, batch: Batch, epochs_done: float = 0.0) -> f
     """
     config = session.config
     for group in session.optimizer.param_groups:
-        group["lr"] = learning_rate(config, epochs_done)
+        group["lr"] = learning_rate(config, epochs_done, session.steps)
     if session.captured is None:
         session.optimizer.zero_grad(set_to_none=True)
         loss, total = differentiate(session, batch)
@@ -107,13 +139,13 @@ def differentiate(session: Session, batch: Batch) -> tuple[Tensor, Tensor]:
     Returns:
         The loss, without and with the model's auxiliary loss.
     """
-    config, task, model = session.config, session.dataset.task, session.model
+    config, task, model = session.config, session.dataset.objective, session.model
     with autocast(session.device, config.amp):
         if config.label_inputs:
             batch = show_some_labels(batch, config.label_inputs, task)
             batch = reuse_labels(lambda b: _forward(model, b), batch, config.label_reuse, task)
         logits = _forward(model, batch)
-    loss = objective(task, logits[batch.train], batch.y[batch.train], config.loss)
+    loss = task.loss(logits[batch.train], batch.y[batch.train], config.loss, session.class_weights)
     if config.distillation is not None:
         assert batch.teacher is not None  # `attach_teacher` gave the batches the teacher's logits
         loss = mix_losses(loss, divergence(task, logits, batch.teacher, config.distillation), config.distillation)
@@ -122,7 +154,7 @@ def differentiate(session: Session, batch: Batch) -> tuple[Tensor, Tensor]:
 
 def _forward(model: AbstractModel, batch: Batch) -> Tensor:
     """Return the logits of a training step."""
-    return model(batch.graph, batch.x, batch.species, nodes=batch.nodes)
+    return model(batch.graph, batch.x, batch.species, nodes=batch.nodes, **batch.targets)
 
 
 def build_for(config: RunConfig, dataset: NodeDataset) -> AbstractModel:
@@ -133,15 +165,20 @@ def build_for(config: RunConfig, dataset: NodeDataset) -> AbstractModel:
         out_channels=dataset.num_outputs,
         num_edge_features=dataset.num_edge_features,
         num_species=dataset.num_species,
+        rows=dataset.row,
     )
 
 
-def make_batches(config: RunConfig, dataset: NodeDataset, device: torch.device, teacher: Tensor | None = None) -> Batches:
+def make_batches(config: RunConfig, dataset: NodeDataset, device: torch.device, teacher: Tensor | None = None) -> AbstractBatches:
     """Return the batches of a run, with the label vectors and the teacher's logits that its steps need.
 
     Args:
         teacher: float32 (N, outputs): the teacher's logits, if the run has a teacher.
     """
+    if dataset.graphs is not None:
+        return GraphBatches(dataset, device, config.graphs_per_batch, config.seed, teacher)
+    if dataset.pairs is not None:
+        return PairBatches(dataset, device, config.seed, teacher)
     labels = label_vectors(dataset) if config.label_inputs else None
     return Batches(dataset, device, labels, label_reuse=config.label_reuse, teacher=teacher)
 
@@ -162,13 +199,36 @@ def choose_device(name: Device) -> torch.device:
 def check_trainable(dataset: NodeDataset) -> None:
     """Raise `ValueError` for splits that would only fail after the first epoch: they cannot be trained on or scored."""
     split = dataset.split
-    if num_labelled(dataset.task, dataset.y[split.train]) == 0:
-        raise ValueError(f"{dataset.name} has no labelled training nodes in this split; choose another data.split.")
+    if dataset.objective.num_labelled(dataset.y[split.train]) == 0:
+        raise ValueError(f"{dataset.name} has no labelled training {dataset.row}s in this split; choose another data.split.")
     if len(split.valid) == 0:
         raise ValueError(
-            f"{dataset.name} has no validation nodes in this split, and the best weights are chosen by their "
+            f"{dataset.name} has no validation {dataset.row}s in this split, and the best weights are chosen by their "
             "score; choose another data.split."
         )
     for name, nodes in (("training", split.train), ("validation", split.valid), ("test", split.test)):
         if len(nodes):
-            check_scorable(dataset.metric, dataset.task, dataset.y[nodes], name)
+            check_scorable(dataset.metric, dataset.objective, dataset.y[nodes], name)
+
+
+def scale_note(session: Session) -> dict[str, Any]:
+    """Return what the weights must be saved with to give numbers in the units of the labels; nothing for other tasks."""
+    task = session.dataset.objective
+    return {"scale": task.scale.as_dict()} if isinstance(task, Regression) and task.scale is not None else {}
+
+
+def restore_scale(session: Session, note: Mapping[str, Any], path: Path) -> None:
+    """Scale targets as the saved weights expect it. Data of another graph, or data that have changed, have another scale.
+
+    Raises:
+        CheckpointError: if the note of the file at `path` has none.
+    """
+    dataset = session.dataset
+    if dataset.task != "regression":
+        return
+    try:
+        scale = TargetScale.from_dict(note.get("scale", {}), dataset.num_outputs, str(path))
+    except ValueError as error:
+        raise CheckpointError(str(error)) from None
+    session.dataset = replace(dataset, scale=scale)
+    session.batches = make_batches(session.config, session.dataset, session.device, session.teacher)

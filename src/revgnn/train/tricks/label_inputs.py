@@ -14,17 +14,16 @@ from collections.abc import Callable
 from dataclasses import replace
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from revgnn.data import NodeDataset
+from revgnn.data.tasks import AbstractTask, as_task
 from revgnn.train.batches import Batch
-from revgnn.train.task import labelled, num_labelled
 
 
 def label_width(dataset: NodeDataset) -> int:
     """Return the number of input features for labels: one for each class, or for each task of a multilabel data set."""
-    return {"multiclass": dataset.num_outputs, "binary": 2, "multilabel": dataset.num_outputs}[dataset.task]
+    return dataset.objective.label_width
 
 
 def label_vectors(dataset: NodeDataset) -> Tensor:
@@ -33,24 +32,19 @@ def label_vectors(dataset: NodeDataset) -> Tensor:
     Rows of unlabelled nodes and of nodes outside the training split are 0.
     """
     train = dataset.split.train
-    y = dataset.y[train]
-    known = labelled(dataset.task, y)
-    if dataset.task == "multilabel":
-        rows = torch.where(known, y, 0.0)
-    else:
-        rows = F.one_hot(torch.where(known, y, 0), label_width(dataset)).float() * known.unsqueeze(1)
+    rows = dataset.objective.label_rows(dataset.y[train])
     vectors = torch.zeros(dataset.num_nodes, label_width(dataset))
     vectors[train] = rows
     return vectors
 
 
-def show_all_labels(batch: Batch, task: str) -> Batch:
+def show_all_labels(batch: Batch, task: AbstractTask | str) -> Batch:
     """Return the batch with the labels of all training nodes as inputs."""
     assert batch.labels is not None
     return replace(batch, x=_append_columns(batch.x, batch.labels), shown=_labelled_mask(batch.train, batch, task))
 
 
-def show_some_labels(batch: Batch, share: float, task: str) -> Batch:
+def show_some_labels(batch: Batch, share: float, task: AbstractTask | str) -> Batch:
     """Return the batch with the labels of a random `share` of the training nodes as inputs; `train` holds the other nodes.
 
     The choice uses torch's default generator. If no labelled node would be left to train on, no label is shown.
@@ -58,7 +52,7 @@ def show_some_labels(batch: Batch, share: float, task: str) -> Batch:
     assert batch.labels is not None
     shown = (torch.rand(len(batch.train)) < share).to(batch.train.device)
     hidden = batch.train[~shown]
-    if num_labelled(task, batch.y[hidden]) == 0:
+    if as_task(task).num_labelled(batch.y[hidden]) == 0:
         shown, hidden = torch.zeros_like(shown), batch.train
     labels = batch.labels.index_fill(0, hidden, 0.0)
     return replace(
@@ -69,7 +63,7 @@ def show_some_labels(batch: Batch, share: float, task: str) -> Batch:
     )
 
 
-def reuse_labels(forward: Callable[[Batch], Tensor], batch: Batch, times: int, task: str) -> Batch:
+def reuse_labels(forward: Callable[[Batch], Tensor], batch: Batch, times: int, task: AbstractTask | str) -> Batch:
     """Run `times` passes without gradients, each with the predictions of the pass before, and return the batch for the last pass.
 
     In training mode these passes behave as in training: they draw dropout masks and update the statistics of batch norm, as the
@@ -84,7 +78,7 @@ def reuse_labels(forward: Callable[[Batch], Tensor], batch: Batch, times: int, t
     return batch
 
 
-def show_predictions(batch: Batch, logits: Tensor, task: str) -> Batch:
+def show_predictions(batch: Batch, logits: Tensor, task: AbstractTask | str) -> Batch:
     """Return the batch with predicted probabilities as inputs of all nodes whose label is not shown.
 
     Args:
@@ -94,19 +88,14 @@ def show_predictions(batch: Batch, logits: Tensor, task: str) -> Batch:
     assert batch.x is not None
     assert batch.shown is not None
     logits = logits.float()
-    if task == "multiclass":
-        predicted = logits.softmax(dim=1)
-    elif task == "binary":
-        predicted = torch.cat([torch.sigmoid(-logits), torch.sigmoid(logits)], dim=1)
-    else:
-        predicted = torch.sigmoid(logits)
+    predicted = as_task(task).predicted_rows(logits)
     features, labels = batch.x.tensor_split([batch.x.shape[1] - predicted.shape[1]], dim=1)
     return replace(batch, x=torch.cat([features, torch.where(batch.shown.unsqueeze(1), labels, predicted)], dim=1))
 
 
-def _labelled_mask(nodes: Tensor, batch: Batch, task: str) -> Tensor:
+def _labelled_mask(nodes: Tensor, batch: Batch, task: AbstractTask | str) -> Tensor:
     """Return bool (M,): True at those positions in `nodes` that have a label."""
-    known = labelled(task, batch.y[nodes])
+    known = as_task(task).labelled(batch.y[nodes])
     known = known.any(dim=1) if known.dim() == 2 else known
     return torch.zeros(batch.graph.num_nodes, dtype=torch.bool, device=nodes.device).index_fill(0, nodes[known], True)
 

@@ -109,7 +109,7 @@ def _data_keys(config: RunConfig) -> dict[str, object]:
 
 def _check_same_data(teacher: NodeDataset, student: NodeDataset, folder: Path) -> None:
     """Raise `ConfigError` if a teacher has other nodes, labels or splits: it may know labels that the student is scored on."""
-    if (teacher.num_nodes, teacher.task, teacher.num_outputs) != (student.num_nodes, student.task, student.num_outputs):
+    if (teacher.num_rows, teacher.task, teacher.num_outputs) != (student.num_rows, student.task, student.num_outputs):
         raise ConfigError(
             f"the teacher in {folder} was trained on other data: {teacher.summary()}; this run's is {student.summary()}."
         )
@@ -126,8 +126,8 @@ def _check_same_data(teacher: NodeDataset, student: NodeDataset, folder: Path) -
 
 
 def _check_size(logits: Tensor, dataset: NodeDataset, folder: Path) -> None:
-    if logits.shape != (dataset.num_nodes, dataset.num_outputs):
+    if logits.shape != (dataset.num_rows, dataset.num_outputs):
         raise CheckpointError(
-            f"the teacher's logits saved in {folder} have shape {tuple(logits.shape)}, and the data set has {dataset.num_nodes} "
-            f"nodes and {dataset.num_outputs} outputs; start again with --overwrite."
+            f"the teacher's logits saved in {folder} have shape {tuple(logits.shape)}, and the data set has {dataset.num_rows} "
+            f"{dataset.row}s and {dataset.num_outputs} outputs; start again with --overwrite."
         )
