@@ -44,7 +44,7 @@ Dataset = Annotated[
     typer.Argument(help="Name (revgnn datasets), folder with tables nodes and edges, or .npz file.", show_default=False),
 ]
 Preset = Annotated[
-    str | None, typer.Option(help="Name of a preset (revgnn presets). Default: the one named like the data set, else revgnn-28.")
+    str | None, typer.Option(help="Name of a preset (revgnn presets). Default: the one named like the data set, else auto.")
 ]
 ConfigFile = Annotated[Path | None, typer.Option(help="Configuration in YAML, such as the config.yaml of another run.")]
 Settings = Annotated[
@@ -56,6 +56,9 @@ Seed = Annotated[int | None, typer.Option(help="Seed of weights, dropout and par
 Seeds = Annotated[str | None, typer.Option(help="Several seeds, such as 0,1,2: one run per seed.")]
 Teacher = Annotated[
     Path | None, typer.Option(help="Learn from this finished run, or from the run of this sweep with the same split and seed.")
+]
+Init = Annotated[
+    Path | None, typer.Option(help="Start from the best weights of this run. The head is made anew if the outputs differ.")
 ]
 Epochs = Annotated[int | None, typer.Option(help="Passes over the training nodes.")]
 

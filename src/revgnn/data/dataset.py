@@ -12,6 +12,7 @@ from torch import Tensor
 from revgnn.graph import Graph
 
 if TYPE_CHECKING:
+    from revgnn.data.feature_scale import FeatureScale
     from revgnn.data.tables.stored import TableSource
 
 Task = Literal["multiclass", "binary", "multilabel"]
@@ -52,6 +53,7 @@ class NodeDataset:
         source: where the data come from.
         licence: the terms of use.
         trainable: False for a graph that only a trained network sees: its split may have no training nodes.
+        scale: how `x` was scaled after it was read; None: it was not.
         tables: where ids, columns and encodings are, if the set was read from tables (`revgnn.data.tables`); else None.
 
     Raises:
@@ -76,6 +78,7 @@ class NodeDataset:
     licence: str = ""
     trainable: bool = True
     tables: TableSource | None = None
+    scale: FeatureScale | None = None
 
     def __post_init__(self) -> None:
         _check_features(self)
