@@ -20,6 +20,7 @@ LAYERS = [
     ["data"],
     ["train"],
     ["experiments", "interop"],
+    ["api"],
     ["cli"],
     ["__main__"],
 ]

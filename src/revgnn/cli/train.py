@@ -94,7 +94,7 @@ def train(
     splits, seed_list = choose_splits(run, split), choose_seeds(run, seeds)
     how = _How(resume=resume, overwrite=overwrite, allow_changed_data=allow_changed_data)
     where = default_folder(run, resume=resume, overwrite=overwrite) if out is None else nullcontext(out)
-    if split == "all" or seeds is not None:
+    if split == "all" or len(splits) > 1 or seeds is not None:
         with where as folder:
             _train_sweep(run, folder, splits, seed_list, how, quiet=quiet)
         return

@@ -53,7 +53,7 @@ class NodeDataset:
         source: where the data come from.
         licence: the terms of use.
         trainable: False for a graph that only a trained network sees: its split may have no training nodes.
-        scale: how `x` was scaled after it was read; None: it was not.
+        feature_scale: how `x` was scaled after it was read; None: it was not.
         tables: where ids, columns and encodings are, if the set was read from tables (`revgnn.data.tables`); else None.
 
     Raises:
@@ -78,7 +78,7 @@ class NodeDataset:
     licence: str = ""
     trainable: bool = True
     tables: TableSource | None = None
-    scale: FeatureScale | None = None
+    feature_scale: FeatureScale | None = None
 
     def __post_init__(self) -> None:
         _check_features(self)

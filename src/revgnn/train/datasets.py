@@ -68,7 +68,7 @@ def _scale(dataset: NodeDataset, config: DataConfig | None) -> NodeDataset:
     if dataset.x is None or config is None or config.features == "raw":
         return dataset
     scale = FeatureScale.fit(dataset.x, config.features)
-    return replace(dataset, x=scale.apply(dataset.x), scale=scale)
+    return replace(dataset, x=scale.apply(dataset.x), feature_scale=scale)
 
 
 def read_features(path: Path, num_nodes: int) -> Tensor:

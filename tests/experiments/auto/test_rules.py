@@ -32,9 +32,10 @@ FEW = replace(PLAIN, task="multiclass", num_outputs=7, num_train=140, homophily=
 ALIKE = replace(FEW, num_train=6_000, homophily=0.7)
 WORDS = replace(ALIKE, homophily=0.01, mean_degree=42.0)
 EDGES = replace(PLAIN, num_edge_features=4, task="multilabel", num_outputs=12, num_features=4, uneven=500.0, homophily=0.05)
+BARE = replace(PLAIN, num_features=1, homophily=0.05)
 DENSE = replace(PLAIN, mean_degree=88.0)
 FAR = replace(PLAIN, eccentricity=99, feature_kind="flags", num_features=7)
-PROFILES = {"plain": PLAIN, "few": FEW, "alike": ALIKE, "words": WORDS, "edges": EDGES, "far": FAR, "dense": DENSE}
+PROFILES = {"plain": PLAIN, "few": FEW, "alike": ALIKE, "words": WORDS, "edges": EDGES, "far": FAR, "dense": DENSE, "bare": BARE}
 
 
 def changes(profile: GraphProfile) -> dict[str, object]:
@@ -51,6 +52,7 @@ def changes(profile: GraphProfile) -> dict[str, object]:
         (EDGES, "edge features"),
         (FAR, "far"),
         (DENSE, "dense"),
+        (BARE, "bare"),
     ],
     ids=PROFILES,
 )
@@ -78,7 +80,7 @@ def test_convolution() -> None:
 
 
 def test_norm_and_depth() -> None:
-    assert {changes(p)["model.norm"] for p in (PLAIN, WORDS, FAR)} == {"batch"}
+    assert {changes(p)["model.norm"] for p in (PLAIN, WORDS, FAR, BARE)} == {"batch"}
     assert {changes(p)["model.norm"] for p in (EDGES, ALIKE, DENSE)} == {"layer"}
     assert changes(FEW)["model.norm"] == "none"
     depths = [changes(p)["model.depth"] for p in (FEW, ALIKE, PLAIN, FAR)]
@@ -101,7 +103,7 @@ def test_scaling() -> None:
 
 
 def test_labels_are_inputs_where_edges_carry_them() -> None:
-    assert changes(EDGES)["label_inputs"] == 0.5
+    assert changes(EDGES)["label_inputs"] == changes(BARE)["label_inputs"] == 0.5
     assert changes(PLAIN)["label_inputs"] == 0.0  # not carried
     assert changes(replace(EDGES, homophily=None))["label_inputs"] == 0.0
     assert changes(ALIKE)["label_inputs"] == 0.0  # the features say more

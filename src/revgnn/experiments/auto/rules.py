@@ -33,7 +33,7 @@ DENSE = 10.0
 LARGE_EDGES = 5_000_000
 """Edges from which on an epoch is long, so that there are fewer."""
 
-Regime = Literal["few labels", "edge features", "alike", "words", "far", "dense", "sparse"]
+Regime = Literal["few labels", "edge features", "bare", "alike", "words", "far", "dense", "sparse"]
 
 
 @dataclass(frozen=True)
@@ -54,9 +54,10 @@ class Decision:
 
 
 def regime(p: GraphProfile) -> Regime:
-    """Return which of seven kinds of graph this is; the first that fits.
+    """Return which of eight kinds of graph this is; the first that fits.
 
-    few labels: of one class a node, and with too few training nodes to learn much. edge features: edges have them. alike: edges join
+    few labels: of one class a node, and with too few training nodes to learn much. edge features: edges have them. bare: nodes have no
+    features but, at most, their degree. alike: edges join
     nodes of one class. words: bags of words, and each node has many neighbours. far: the graph is many steps across. dense,
     sparse: all others, by their mean degree.
     """
@@ -64,6 +65,8 @@ def regime(p: GraphProfile) -> Regime:
         return "few labels"
     if p.num_edge_features:
         return "edge features"
+    if p.num_features < 2:
+        return "bare"
     if p.homophily is not None and p.homophily >= HOMOPHILOUS:
         return "alike"
     if p.feature_kind == "words" and p.mean_degree >= DENSE:
@@ -92,6 +95,8 @@ def convolution(p: GraphProfile) -> Decision:
         why = "edges hardly join nodes of one class: among many neighbours the most striking one says more than the mean"
         return Decision("convolution", "GEN, max", why, {"model.conv": "gen", "model.aggregation": "max"})
     why = "edges hardly join nodes of one class: a node's own features get weights of their own"
+    if regime(p) == "bare":
+        why = "nodes have no features: what neighbours have is told apart from what a node has"
     return Decision("convolution", "SAGE, mean", why, {"model.conv": "sage", "model.aggregation": "mean"})
 
 
@@ -110,6 +115,7 @@ def depth(p: GraphProfile) -> Decision:
     layers, why = {
         "few labels": (2, "few labels do not train more"),
         "edge features": (3, "the features of edges are near, and the labels spread them"),
+        "bare": (3, "there is little to carry far"),
         "alike": (3, "neighbours are alike, and those far away are not"),
         "words": (4, f"with {p.mean_degree:.0f} neighbours a node, four steps reach most of the graph"),
         "far": (15, f"the graph is about {p.eccentricity} steps across"),
@@ -135,7 +141,7 @@ def dropout(p: GraphProfile) -> Decision:
     """Choose the dropout of the node state and of the features."""
     state, features = {
         "few labels": (0.5, 0.7 if p.feature_kind == "words" else 0.2),
-        "alike": (0.5, 0.0),
+        "alike": (0.5, 0.2),
         "words": (0.7, 0.0),
     }.get(regime(p), (0.2, 0.0))
     if p.num_train < 1000:
@@ -175,9 +181,9 @@ def label_inputs(p: GraphProfile) -> Decision:
         return Decision(topic, "no inputs", "edges hardly carry them", {"label_inputs": 0.0})
     if p.train_share < 0.2:
         return Decision(topic, "no inputs", "too few nodes have one", {"label_inputs": 0.0})
-    if p.num_features >= 50:
-        return Decision(topic, "no inputs", f"{p.num_features:,} features say more", {"label_inputs": 0.0})
-    why = f"edges carry them (homophily {p.homophily:.2f}), and there are only {p.num_features} features"
+    if regime(p) not in ("edge features", "bare"):
+        return Decision(topic, "no inputs", "features of the nodes' own say more", {"label_inputs": 0.0})
+    why = f"edges carry them (homophily {p.homophily:.2f}), and features of nodes say little"
     return Decision(topic, "half of the training labels are inputs", why, {"label_inputs": 0.5})
 
 
@@ -186,14 +192,15 @@ def label_inputs(p: GraphProfile) -> Decision:
 
 def learning_rate(p: GraphProfile) -> Decision:
     """Choose the learning rate, its schedule, and the weight decay."""
-    changes: dict[str, Any] = {"optim.lr": 1e-2, "optim.weight_decay": 5e-4 if regime(p) in ("few labels", "words") else 0.0}
+    rate = 5e-3 if regime(p) == "alike" else 1e-2
+    changes: dict[str, Any] = {"optim.lr": rate, "optim.weight_decay": 5e-4 if regime(p) in ("few labels", "words") else 0.0}
     decay = f", weight decay {changes['optim.weight_decay']:g}" if changes["optim.weight_decay"] else ""
     if regime(p) == "few labels":
         why = "two layers train at one rate; decay keeps the weights of rare words small"
-        return Decision("learning rate", f"0.01{decay}", why, changes)
+        return Decision("learning rate", f"{rate}{decay}", why, changes)
     changes |= {"optim.schedule": "cosine", "optim.warmup": 10}
     why = "a warm-up lets the state settle, and the last small steps score best"
-    return Decision("learning rate", f"0.01 falling to 0 (cosine), 10 epochs of warm-up{decay}", why, changes)
+    return Decision("learning rate", f"{rate} falling to 0 (cosine), 10 epochs of warm-up{decay}", why, changes)
 
 
 def epochs(p: GraphProfile) -> Decision:

@@ -42,7 +42,7 @@ class Inputs:
             dataset.in_channels,
             dataset.num_edge_features,
             dataset.num_species,
-            dataset.scale,
+            dataset.feature_scale,
         )
 
     def as_dict(self) -> dict[str, Any]:
@@ -66,5 +66,5 @@ class Inputs:
                 fitted = {name: torch.tensor(numbers) for name, numbers in scale.items() if name != "how"}
                 scale = FeatureScale.from_tensors(scale["how"], fitted)
             return cls(**{**values, "scale": scale, "task_names": None if names is None else tuple(names)})
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise ValueError(f"{where} is damaged: its note of inputs cannot be read ({error}).") from None
