@@ -18,8 +18,7 @@ from revgnn.data import save_npz
 from revgnn.experiments.compose import compose
 from revgnn.train import evaluate_run, train
 from revgnn.train.run.events import EpochEnded, Event, Started
-
-from tests.api.conftest import CLASSES, N, SMALL, TABLES
+from tests.api.conftest import CLASSES, SMALL, TABLES, N
 
 SMALL_RUN = {"preset": "revgnn-7", "settings": SMALL}
 
@@ -198,5 +197,5 @@ def test_a_mistake_in_tables_names_the_table(frames: dict[str, pd.DataFrame]) ->
     with pytest.raises(ValueError, match=r'^the table of nodes: .*settings=\{"data.labels"'):
         revgnn.fit({"nodes": frames["nodes"].drop(columns="plan").assign(a="x"), "edges": frames["edges"]})
     mixed = frames["nodes"].assign(age=[1, "a"] * (N // 2))
-    with pytest.raises(ValueError, match="the table of nodes cannot be stored.*give each column one type"):
+    with pytest.raises(ValueError, match=r"the table of nodes cannot be stored.*give each column one type"):
         revgnn.fit({"nodes": mixed, "edges": frames["edges"]})

@@ -17,8 +17,7 @@ from revgnn.train import RunConfig, train
 from revgnn.train.config import DataConfig
 from revgnn.train.run.folder import RunFolder
 from revgnn.train.run.inputs import Inputs
-
-from tests.api.conftest import CLASSES, N, SMALL
+from tests.api.conftest import CLASSES, SMALL, N
 
 
 def test_classes_and_probabilities_agree(run: revgnn.Run, table_run: revgnn.Run) -> None:
@@ -66,7 +65,7 @@ def test_new_tables(table_run: revgnn.Run, frames: dict[str, pd.DataFrame], tmp_
     for name, frame in bare.items():
         frame.to_csv(tmp_path / f"{name}.csv", index=False)
     assert np.array_equal(table_run.predict(tmp_path), table_run.predict())
-    with pytest.raises(ValueError, match="^the table of nodes has no column 'age'"):
+    with pytest.raises(ValueError, match=r"^the table of nodes has no column 'age'"):
         table_run.predict({"nodes": bare["nodes"].drop(columns="age"), "edges": bare["edges"]})
 
 
@@ -109,7 +108,7 @@ def test_load_needs_no_data(run: revgnn.Run, data: Data, tmp_path: Path) -> None
     loaded = revgnn.load(saved, device="cpu")
     assert np.array_equal(loaded.predict_proba(data), expected)
     assert "valid" in repr(loaded)
-    with pytest.raises(ValueError, match="gone.npz"):
+    with pytest.raises(ValueError, match=r"gone\.npz"):
         loaded.predict()
 
 

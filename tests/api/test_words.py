@@ -41,7 +41,7 @@ def test_every_option_in_a_message_has_words_of_python() -> None:
 
 @pytest.mark.parametrize(("message", "expected"), [
     ("choose another --out.", "choose another out."),
-    ("Name the label: --label COLUMN, or label in graph.yaml.", 'Name the label: settings={"data.labels": ...}, or label in graph.yaml.'),
+    ("Name it: --label COLUMN, or label in graph.yaml.", 'Name it: settings={"data.labels": ...}, or label in graph.yaml.'),
     ("or drop such rows: --on-bad-rows drop.", 'or drop such rows: settings={"data.on_bad_rows": "drop"}.'),
     ("use --device cpu or --device auto.", 'use settings={"device": "cpu"} or settings={"device": "auto"}.'),
     ("for example, --views 10 --parts 5.", 'for example, settings={"evaluation.views": 10} settings={"evaluation.parts": 5}.'),

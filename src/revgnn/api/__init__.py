@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING
 from revgnn._lazy import lazy_names
 
 if TYPE_CHECKING:
-    from revgnn.api.training import fit
     from revgnn.api.run import Run, load
+    from revgnn.api.training import fit
 
 __all__ = ["Run", "fit", "load"]
 

@@ -42,8 +42,8 @@ def write_frames(data: Mapping[str, Any], folder: Path) -> None:
 
     if data.keys() != {"nodes", "edges"}:
         raise ValueError(
-            f"tables are given as data={{'nodes': ..., 'edges': ...}}, got {', '.join(map(str, data))}; settings say how columns are "
-            'used, such as settings={"data.labels": ["plan"]}.'
+            f"tables are given as data={{'nodes': ..., 'edges': ...}}, got {', '.join(map(str, data))}; settings say how columns "
+            'are used, such as settings={"data.labels": ["plan"]}.'
         )
     for name, frame in data.items():
         table = _table(frame, name)

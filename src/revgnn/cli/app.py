@@ -17,6 +17,7 @@ from revgnn.cli import (
     predict,
     presets,
     train,
+    tune,
     verify,
 )
 from revgnn.cli.errors import Commands
@@ -35,6 +36,7 @@ app.command("predict")(predict.predict)
 app.command("correlate")(correlate.correlate)
 app.command("datasets")(datasets.datasets)
 app.command("presets")(presets.presets)
+app.command("tune")(tune.tune)
 app.command("paper")(paper.paper)
 app.command("verify")(verify.verify)
 app.command("import-official")(import_official.import_official)

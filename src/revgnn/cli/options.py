@@ -51,7 +51,9 @@ Settings = Annotated[
     list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a key, such as model.depth=28. Repeatable.")
 ]
 Download = Annotated[bool, typer.Option("--download", help="Download a published data set that is missing.")]
-Split = Annotated[str | None, typer.Option(help="Number or name of a split; several numbers, such as 0,1,2, or all: one run per split.")]
+Split = Annotated[
+    str | None, typer.Option(help="Number or name of a split; several numbers, such as 0,1,2, or all: one run per split.")
+]
 Seed = Annotated[int | None, typer.Option(help="Seed of weights, dropout and partitions.")]
 Seeds = Annotated[str | None, typer.Option(help="Several seeds, such as 0,1,2: one run per seed.")]
 Teacher = Annotated[

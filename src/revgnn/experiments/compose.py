@@ -35,8 +35,8 @@ def compose(
 ) -> RunConfig:
     """Return the configuration of a run: a preset or file, changed by the data set, then by `settings`, then by `changes`.
 
-    Without a preset and a file, the preset is the one named like the data set (without `ogbn-`), or else `AUTO`, which has no settings of
-    its own until `auto.choose_run` has looked at the data.
+    Without a preset and a file, the preset is the one named like the data set (without `ogbn-`), or else `AUTO`, which has no
+    settings of its own until `auto.choice_for` has looked at the data.
 
     Args:
         dataset: a name, or the path of a file or folder. Paths are stored as absolute paths, so that a run finds its data from any

@@ -1,4 +1,4 @@
-"""Describe a data set: sizes, degrees, features, and how far equal labels join. Labels of validation and test nodes are not read."""
+"""Describe a data set: sizes, degrees, features, and how far equal labels join. Only labels of training nodes are read."""
 
 from __future__ import annotations
 

@@ -29,8 +29,8 @@ class GraphProfile:
         num_outputs: classes, or labels; 1 for a binary task.
         num_train: training nodes.
         homophily: how much more often an edge joins two nodes of equal label than chance does, 1 at most, 0 by chance (adjusted
-            homophily, Platonov et al. 2023, arXiv:2209.06177; of several labels their mean); None if too few edges join two training
-            nodes to tell.
+            homophily, Platonov et al. 2023, arXiv:2209.06177; of several labels their mean); None if too few edges join two
+            training nodes to tell.
     """
 
     num_nodes: int

@@ -56,10 +56,9 @@ class Decision:
 def regime(p: GraphProfile) -> Regime:
     """Return which of eight kinds of graph this is; the first that fits.
 
-    few labels: of one class a node, and with too few training nodes to learn much. edge features: edges have them. bare: nodes have no
-    features but, at most, their degree. alike: edges join
-    nodes of one class. words: bags of words, and each node has many neighbours. far: the graph is many steps across. dense,
-    sparse: all others, by their mean degree.
+    few labels: of one class a node, and with too few training nodes to learn much. edge features: edges have them. bare: nodes have
+    no features but, at most, their degree. alike: edges join nodes of one class. words: bags of words, and each node has many
+    neighbours. far: the graph is many steps across. dense, sparse: all others, by their mean degree.
     """
     if p.task != "multilabel" and p.train_per_class < FEW_PER_CLASS and p.train_share < 0.2:
         return "few labels"
