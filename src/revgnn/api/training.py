@@ -50,8 +50,8 @@ def fit(
     Args:
         data: a PyTorch Geometric `Data` (`x`, `edge_index`, `edge_attr`, `y`, `train_mask`, `val_mask`, `test_mask`); a mapping
             `{"graph": Graph or edge_index, "x": ..., "y": ..., "train": ..., "valid": ..., "test": ...}` of tensors or arrays,
-            parts as masks or numbers; tables `{"nodes": frame, "edges": frame}` of pandas, polars or pyarrow; a `NodeDataset`; or a path
-            or name, as in `revgnn train`. Without a split, one is drawn: 60/20/20.
+            parts as masks or numbers; tables `{"nodes": frame, "edges": frame}` of pandas, polars or pyarrow; a `NodeDataset`; or a
+            path or name, as in `revgnn train`. Without a split, one is drawn: 60/20/20.
         task: "multiclass", "binary" or "multilabel"; None: by the labels.
         preset: the name of a preset, or a configuration; None: the one named like the data set, else "auto", which looks at the
             graph.
