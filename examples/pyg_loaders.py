@@ -45,7 +45,9 @@ def main(kind: str = "random", epochs: int = 10) -> list[float]:
     data = make_data()
     loader = make_loader(kind, data)
     config = ModelConfig(depth=28, channels=32, groups=2, dropout=0.1)
-    model = build_model(config, in_channels=data.num_features, out_channels=data.y.shape[1], num_edge_features=data.num_edge_features)
+    model = build_model(
+        config, in_channels=data.num_features, out_channels=data.y.shape[1], num_edge_features=data.num_edge_features
+    )
     optimizer = torch.optim.Adam(model.parameters(), lr=3e-3)
     losses = []
     for epoch in range(epochs):

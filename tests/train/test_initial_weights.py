@@ -97,7 +97,10 @@ def test_weights_that_do_not_fit(config: RunConfig, run: Path, tmp_path: Path) -
 def test_more_epochs_under_a_cosine_schedule_are_refused_with_the_reason(config: RunConfig, tmp_path: Path) -> None:
     cosine = config.replace({"optim.schedule": "cosine", "epochs": 1})
     train(cosine, tmp_path / "a")
-    with pytest.raises(RunFolderError, match=r"epochs was 1, is now 2.*learning rate of each step depends.*--init"):
+    with pytest.raises(
+        RunFolderError,
+        match=r"epochs was 1, is now 2.*learning rate of each step depends.*: config\.replace\(\{\"init\": ...\}\)\.",
+    ):
         train(cosine.replace({"epochs": 2}), tmp_path / "a", resume=True)
     train(cosine.replace({"epochs": 2, "init": str(tmp_path / "a")}), tmp_path / "b")
 

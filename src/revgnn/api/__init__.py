@@ -8,7 +8,6 @@
 | `frames.py` | tables of pandas, polars and others |
 | `other_graph.py` | another graph, as the network takes it |
 | `progress.py` | a progress bar |
-| `words.py` | messages of the library in the words of Python |
 """
 
 from __future__ import annotations

@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
+from revgnn._words import speaks_python
 from revgnn.api.other_graph import other_graph
 from revgnn.api.place import arrays_of, naming, place
-from revgnn.api.words import speaks_python
 from revgnn.data import NodeDataset
 from revgnn.data import load as load_data
 from revgnn.experiments.auto.choice import Choice
@@ -42,7 +42,7 @@ class Run:
         choice: what preset auto chose and why; None if it did not, or if the run was loaded (then see `config.notes`).
     """
 
-    @speaks_python
+    @speaks_python()
     def __init__(
         self,
         folder: Path | str,
@@ -101,7 +101,7 @@ class Run:
 
     # --- using it -----------------------------------------------------------------------------------------------------
 
-    @speaks_python
+    @speaks_python()
     def predict(self, data: Any = None) -> np.ndarray:
         """Return the most probable class of each node, (N,); of several labels bool (N, T).
 
@@ -116,7 +116,7 @@ class Run:
         predicted = answers.predicted()
         return predicted if dataset.task == "multilabel" else np.asarray(list(answers.classes()))[predicted]
 
-    @speaks_python
+    @speaks_python()
     def predict_proba(self, data: Any = None) -> np.ndarray:
         """Return probabilities, float32 (N, classes) in the order of `classes_`; of several labels (N, T), each of yes.
 
@@ -126,7 +126,7 @@ class Run:
         values = probabilities(dataset.task, logits).numpy()
         return np.concatenate([1 - values, values], axis=1) if dataset.task == "binary" else values
 
-    @speaks_python
+    @speaks_python()
     def evaluate(self, data: Any = None) -> dict[str, Any]:
         """Return the scores `train`, `valid` and `test`, and the `metric`.
 
@@ -138,7 +138,7 @@ class Run:
             raise ValueError("these data have no labels to compare with; predict needs none.")
         return {"metric": dataset.metric, **score_splits(dataset, logits).as_dict()}
 
-    @speaks_python
+    @speaks_python()
     def save(self, folder: Path | str) -> Path:
         """Copy the files of the run into a new folder, which `load` and the command line open, and return its path.
 
@@ -193,7 +193,7 @@ class Run:
         return Answers(dataset, values, np.full(dataset.num_nodes, ""))
 
 
-@speaks_python
+@speaks_python()
 def load(path: Path | str, *, device: str | None = None) -> Run:
     """Open a trained run, of `fit` or of `revgnn train`: a ready network with the transforms of its inputs.
 

@@ -10,10 +10,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from revgnn._words import speaks_python
 from revgnn.api.place import naming, place
 from revgnn.api.progress import ProgressBar
 from revgnn.api.run import Run
-from revgnn.api.words import speaks_python
 from revgnn.data.tables.files import holds_tables
 from revgnn.experiments.auto.choice import Choice
 from revgnn.experiments.auto.for_run import choice_for
@@ -28,7 +28,7 @@ KEPT = "data"
 """Folder inside `out` with data that were in memory."""
 
 
-@speaks_python
+@speaks_python()
 def fit(
     data: Any,
     *,

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, TypedDict, get_args
 
+from revgnn._words import LOAD, speaks_python
 from revgnn.data.cache import cached
 from revgnn.data.catalogue import Entry, catalogue, find_entry, nearest_names
 from revgnn.data.dataset import NodeDataset
@@ -26,6 +27,7 @@ from revgnn.data.tables.options import TableOptions
 EdgeStorage = Literal["float32", "auto", "float16", "bfloat16"]
 
 
+@speaks_python(LOAD)
 def load(
     name: str,
     root: Path | str | None = None,

@@ -7,6 +7,7 @@ from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
 
+from revgnn._words import CONFIG, speaks_python
 from revgnn.data.fingerprint import Fingerprint
 from revgnn.files import write_json
 from revgnn.train.config import DataConfig, RunConfig
@@ -18,6 +19,7 @@ from revgnn.train.run.loop import train
 from revgnn.train.tricks.teacher import check_teacher
 
 
+@speaks_python(CONFIG)
 def sweep(
     config: RunConfig,
     out: Path | str,

@@ -81,7 +81,7 @@ def test_a_search_that_is_stopped_goes_on(steps: int, searched: tuple[Path, Reco
 
     stopped = tune(RUN, FOUR, tmp_path / "a", budget=1e6, hooks=[count], should_stop=lambda: len(taken) >= steps)
     assert not stopped.finished
-    with pytest.raises(RunFolderError, match="already holds a search; go on with --resume"):
+    with pytest.raises(RunFolderError, match="already holds a search; go on with resume=True"):
         tune(RUN, FOUR, tmp_path / "a", budget=1e6)
     record = tune(RUN, FOUR, tmp_path / "a", budget=1e6, resume=True)
     assert comparable(record) == comparable(searched[1])

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
+from revgnn._words import CONFIG, speaks_python
 from revgnn.experiments.tune.record import Record, Trial
 from revgnn.experiments.tune.space import Candidate
 from revgnn.files import replacing_folder
@@ -43,6 +44,7 @@ def seconds_of(text: str) -> float:
     return seconds
 
 
+@speaks_python(CONFIG)
 def tune(
     config: RunConfig,
     candidates: Iterable[Candidate],

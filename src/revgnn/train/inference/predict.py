@@ -30,6 +30,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
+from revgnn._words import OPTIONS, speaks_python
 from revgnn.data import NodeDataset
 from revgnn.train.inference.answers import Answers, check_out, write_arrays, write_table
 from revgnn.train.inference.calibration import fit_and_report
@@ -37,6 +38,7 @@ from revgnn.train.inference.saved_run import AS_SAVED, LoadOptions, SavedRun, lo
 from revgnn.train.task import probabilities
 
 
+@speaks_python(OPTIONS)
 def predict_run(
     run: Path | str,
     out: Path | str,

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from revgnn._words import CONFIG, speaks_python
 from revgnn.data import NodeDataset
 from revgnn.memory import PeakMemory
 from revgnn.models import num_parameters
@@ -37,6 +38,7 @@ class Interrupted(Exception):
         self.folder, self.epoch, self.step = folder, epoch, step
 
 
+@speaks_python(CONFIG)
 def train(
     config: RunConfig,
     out: Path | str,
