@@ -30,6 +30,9 @@ FAR = 40
 DENSE = 10.0
 """Mean degree from which on a mean over neighbours says much."""
 
+MANY_FEATURES = 100
+"""Features from which on they can be learned by heart."""
+
 LARGE_EDGES = 5_000_000
 """Edges from which on an epoch is long, so that there are fewer."""
 
@@ -129,8 +132,8 @@ def width(p: GraphProfile) -> Decision:
     kind = regime(p)
     if kind == "words":
         channels, why = 256, f"{p.num_features:,} features, and strong dropout leaves a part of the channels"
-    elif kind == "few labels" or p.num_features < 100:
-        channels, why = 64, "few labels" if kind == "few labels" else f"{p.num_features:,} features need no more"
+    elif kind == "few labels" or p.num_features < MANY_FEATURES:
+        channels, why = 64, "few labels" if kind == "few labels" else f"{_count(p.num_features)} no more"
     else:
         channels, why = 128, f"{p.num_features:,} features"
     return Decision("width", f"{channels} channels in 2 groups", why, {"model.channels": channels, "model.groups": 2})
@@ -143,13 +146,19 @@ def dropout(p: GraphProfile) -> Decision:
         "alike": (0.5, 0.2),
         "words": (0.7, 0.0),
     }.get(regime(p), (0.2, 0.0))
+    if p.num_features >= MANY_FEATURES:
+        state = max(state, 0.5 if p.feature_kind == "words" else 0.4)
     if p.num_train < 1000:
         state = max(state, 0.5)
     what = f"{state}" + (f", {features} of the features" if features else "")
     why = "few labels" if p.num_train < 1000 else f"{p.num_train:,} training nodes"
-    if features or regime(p) == "words":
+    if features or p.num_features >= MANY_FEATURES:
         why += f" and {p.num_features:,} features, easily learned by heart"
     return Decision("dropout", what, why, {"model.dropout": state, "model.input_dropout": features})
+
+
+def _count(features: int) -> str:
+    return "one feature needs" if features == 1 else f"{features:,} features need"
 
 
 # --- the inputs ---------------------------------------------------------------------------------------------------------
