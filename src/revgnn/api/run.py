@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
+import weakref
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -49,7 +50,7 @@ class Run:
         *,
         device: str | None = None,
         choice: Choice | None = None,
-        temporary: tempfile.TemporaryDirectory[str] | None = None,
+        temporary: Path | None = None,
     ) -> None:
         """Open the folder of a run.
 
@@ -63,7 +64,8 @@ class Run:
         """
         self.folder = Path(folder)
         self.choice = choice
-        self._temporary = temporary
+        if temporary is not None:  # when nothing refers to this run any more, or when Python ends
+            weakref.finalize(self, shutil.rmtree, temporary, ignore_errors=True)
         self._device = device
         files = RunFolder(self.folder)
         config = files.config()

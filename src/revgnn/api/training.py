@@ -5,7 +5,6 @@ from __future__ import annotations
 import shutil
 import tempfile
 from collections.abc import Iterable, Mapping
-from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -68,30 +67,40 @@ def fit(
         OSError: if a file cannot be read or written.
         Diverged: if the loss is not finite; try a smaller `optim.lr`.
     """
-    temporary = tempfile.TemporaryDirectory(prefix="revgnn-")
-    place_of_data = Path(temporary.name) / KEPT
-    place_of_data.mkdir()
-    name = place(data, place_of_data, task)
-    in_memory = str(place_of_data) in name
-    changes = dict(settings or {})
-    if task is not None and (not in_memory or holds_tables(place_of_data)):
-        changes["data.task"] = task
-    with naming(place_of_data):
-        config, choice = _compose(name, preset, changes)
-    if init is not None:
-        config = config.replace({"init": str(init.folder if isinstance(init, Run) else init)})
-    folder = Path(temporary.name) / "run" if out is None else Path(out)
-    with ProgressBar() if progress else nullcontext() as bar:
-        if bar is not None and choice is not None:
-            bar.console.print("\n".join(choice.lines()), highlight=False, markup=False)
+    temporary = Path(tempfile.mkdtemp(prefix="revgnn-"))
+    try:
+        place_of_data = temporary / KEPT
+        place_of_data.mkdir()
+        name = place(data, place_of_data, task)
+        in_memory = name.startswith(str(place_of_data))
+        changes = dict(settings or {})
+        if task is not None and (not in_memory or holds_tables(place_of_data)):
+            changes["data.task"] = task
+        if init is not None:
+            changes["init"] = str(init.folder if isinstance(init, Run) else init)
+        folder = temporary / "run" if out is None else Path(out)
         with naming(place_of_data):
-            train(config, folder, hooks=[*callbacks, *([] if bar is None else [bar])])
-    if out is None:
-        return Run(folder, choice=choice, temporary=temporary)
-    if in_memory:
-        _keep_data(place_of_data, folder)
-    temporary.cleanup()
+            config, choice = _compose(name, preset, changes)
+            _train(config, choice, folder, callbacks, progress=progress)
+        if out is None:
+            return Run(folder, choice=choice, temporary=temporary)
+        if in_memory:
+            _keep_data(place_of_data, folder)
+    except BaseException:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise
+    shutil.rmtree(temporary, ignore_errors=True)
     return Run(folder, choice=choice)
+
+
+def _train(config: RunConfig, choice: Choice | None, folder: Path, callbacks: Iterable[Hook], *, progress: bool) -> None:
+    if not progress:
+        train(config, folder, hooks=callbacks)
+        return
+    with ProgressBar() as bar:
+        if choice is not None:
+            bar.console.print("\n".join(choice.lines()), highlight=False, markup=False)
+        train(config, folder, hooks=[*callbacks, bar])
 
 
 def _compose(name: str, preset: str | RunConfig | None, changes: Mapping[str, Any]) -> tuple[RunConfig, Choice | None]:
