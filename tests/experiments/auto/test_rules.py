@@ -21,6 +21,7 @@ PLAIN = GraphProfile(
     eccentricity=12,
     num_features=30,
     feature_kind="mixed",
+    filled=0.9,
     uneven=3.0,
     num_edge_features=0,
     task="binary",
@@ -28,7 +29,16 @@ PLAIN = GraphProfile(
     num_train=5_000,
     homophily=0.01,
 )
-FEW = replace(PLAIN, task="multiclass", num_outputs=7, num_train=140, homophily=None, feature_kind="words", num_features=1_400)
+FEW = replace(
+    PLAIN,
+    task="multiclass",
+    num_outputs=7,
+    num_train=140,
+    homophily=None,
+    feature_kind="words",
+    num_features=1_400,
+    filled=0.01,
+)
 ALIKE = replace(FEW, num_train=6_000, homophily=0.7)
 WORDS = replace(ALIKE, homophily=0.01, mean_degree=42.0)
 EDGES = replace(PLAIN, num_edge_features=4, task="multilabel", num_outputs=12, num_features=4, uneven=500.0, homophily=0.05)
@@ -99,6 +109,7 @@ def test_scaling() -> None:
     kinds = {"none": "raw", "encoded": "raw", "flags": "raw", "mixed": "standard"}
     assert {kind: changes(replace(PLAIN, feature_kind=kind))["data.features"] for kind in kinds} == kinds
     assert changes(FEW)["data.features"] == "rows"
+    assert changes(replace(FEW, filled=0.3))["data.features"] == "raw"  # long texts
     assert changes(WORDS)["data.features"] == "raw"
     assert changes(EDGES)["data.features"] == "log"
 

@@ -26,7 +26,7 @@ def describe(dataset: NodeDataset) -> GraphProfile:
     """Return the profile of a data set as it was read, before its features are scaled. It is the same on each call."""
     graph = dataset.graph
     degrees = graph.in_degree
-    kind, uneven = _features(dataset)
+    kind, filled, uneven = _features(dataset)
     return GraphProfile(
         num_nodes=graph.num_nodes,
         num_edges=graph.num_edges,
@@ -35,6 +35,7 @@ def describe(dataset: NodeDataset) -> GraphProfile:
         eccentricity=eccentricity(graph),
         num_features=dataset.in_channels,
         feature_kind=kind,
+        filled=filled,
         uneven=uneven,
         num_edge_features=dataset.num_edge_features,
         task=dataset.task,
@@ -107,19 +108,20 @@ def eccentricity(graph: Graph) -> int | None:
     return depth
 
 
-def _features(dataset: NodeDataset) -> tuple[FeatureKind, float]:
-    """Return the kind of the features and `GraphProfile.uneven`, from at most the first 20,000 nodes."""
+def _features(dataset: NodeDataset) -> tuple[FeatureKind, float, float]:
+    """Return the kind of the features, `GraphProfile.filled` and `.uneven`, from at most the first 20,000 nodes."""
     x = dataset.x
     if x is None or x.shape[1] == 0:
-        return "none", 1.0
+        return "none", 0.0, 1.0
     x = x[:_ROWS]
     deviation = x.std(dim=0, correction=0)
     varying = deviation[deviation > 1e-6 * x.abs().amax(dim=0)]
     uneven = float(varying.max() / varying.min()) if len(varying) > 1 else 1.0
+    filled = float((x != 0).double().mean())
     if dataset.tables is not None:
-        return "encoded", uneven
-    if bool((x >= 0).all()) and x.shape[1] >= 50 and float((x == 0).double().mean()) > 0.5:
-        return "words", uneven
+        return "encoded", filled, uneven
+    if bool((x >= 0).all()) and x.shape[1] >= 50 and filled < 0.5:
+        return "words", filled, uneven
     if bool(((x == 0) | (x == 1)).all()):
-        return "flags", uneven
-    return "mixed", uneven
+        return "flags", filled, uneven
+    return "mixed", filled, uneven

@@ -23,6 +23,7 @@ class GraphProfile:
             large to walk.
         num_features: F; 0 if nodes have none.
         feature_kind: see `FeatureKind`.
+        filled: share of the features that are not 0.
         uneven: largest deviation of a feature over the smallest; 1 for fewer than two features that vary.
         num_edge_features: K.
         task: "multiclass", "binary" or "multilabel".
@@ -40,6 +41,7 @@ class GraphProfile:
     eccentricity: int | None
     num_features: int
     feature_kind: FeatureKind
+    filled: float
     uneven: float
     num_edge_features: int
     task: str

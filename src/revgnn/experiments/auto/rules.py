@@ -33,6 +33,9 @@ DENSE = 10.0
 MANY_FEATURES = 100
 """Features from which on they can be learned by heart."""
 
+LONG_TEXT = 100
+"""Words of a node from which on a share of each is too small to train on."""
+
 LARGE_EDGES = 5_000_000
 """Edges from which on an epoch is long, so that there are fewer."""
 
@@ -173,7 +176,9 @@ def scaling(p: GraphProfile) -> Decision:
         "words": ("raw", "bags of words are of one scale"),
         "mixed": ("standard", "features have scales of their own"),
     }[p.feature_kind]
-    if p.feature_kind == "words" and regime(p) == "few labels":
+    if p.feature_kind == "words" and regime(p) == "few labels" and p.filled * p.num_features > LONG_TEXT:
+        why = f"a node has {p.filled * p.num_features:.0f} words: of a sum of 1 each would be too little"
+    elif p.feature_kind == "words" and regime(p) == "few labels":
         how, why = "rows", "bags of words, each to sum 1, so that long texts do not outweigh others"
     if p.feature_kind == "mixed" and p.uneven > 100:
         how, why = "log", f"the largest feature varies {p.uneven:,.0f} times as much as the smallest"
