@@ -171,6 +171,7 @@ MISTAKES: list[tuple[Any, dict[str, Any], str]] = [
     ({"x": torch.rand(3, 2)}, {}, "the graph is missing"),
     ({"graph": torch.zeros(2, 1, dtype=torch.long), "labels": [1]}, {}, "got labels"),
     ({"graph": torch.zeros(2, 1, dtype=torch.long), "x": torch.rand(3, 2)}, {}, "isolated nodes at the end"),
+    ({"graph": torch.tensor([[0], [1]]), "y": [0, 1], "species": [1, 2]}, {}, "from 0 without gaps"),
     (Data(edge_index=torch.zeros(2, 1, dtype=torch.long), num_nodes=3), {}, "no labels y"),
     ({"nodes": 3, "edges": 4}, {}, "int; give a table"),
     ({"nodes": pd.DataFrame({"id": [1]})}, {}, "data={'nodes': ..., 'edges': ...}"),

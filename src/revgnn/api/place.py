@@ -52,6 +52,7 @@ def place(data: Any, folder: Path, task: str | None = None) -> str:
     if "y" not in arrays:
         raise ValueError("the data have no labels y to train on; give y, (N,) classes or (N, T) of 0 and 1.")
     del arrays["num_nodes"]  # as many as labels
+    _check_species(arrays.get("species"))
     if task is not None:
         arrays["task"] = np.array(task)
     with replacing(folder / FILE) as temporary, open(temporary, "wb") as file:
@@ -125,6 +126,16 @@ def _labels(y: np.ndarray) -> np.ndarray:
     """Return labels as integers or floats, (N,) for a single column."""
     y = y.astype(np.int64) if y.dtype == bool else y
     return y.reshape(-1) if y.ndim == 2 and y.shape[1] == 1 else y
+
+
+def _check_species(species: np.ndarray | None) -> None:
+    """Raise `ValueError` unless categories are numbered from 0 without gaps: another graph is read with the same numbers."""
+    if species is None:
+        return
+    found = np.unique(species)
+    if species.dtype.kind not in "iu" or not np.array_equal(found, np.arange(len(found))):
+        seen = ", ".join(map(str, found[:5].tolist()))
+        raise ValueError(f"species must be whole numbers from 0 without gaps, one for each category; got {seen}.")
 
 
 def _check_rows(arrays: Mapping[str, np.ndarray], num_nodes: int) -> None:
