@@ -57,7 +57,8 @@ def tune(
 ) -> Record:
     """Compare candidates within a budget, and keep the best run in `out/best`.
 
-    All are trained for 1/9 of their epochs, the best third by validation score on to 1/3, the best third of these to their end.
+    All are trained for 1/9 of their epochs, the best third by validation score on to 1/3, the best third of these to their end. The
+    first candidate is trained to its end in any case.
     Test scores are never compared. A search that is stopped, or whose budget is spent, goes on with `resume`.
 
     Args:
@@ -123,11 +124,16 @@ class _Search:
         self._ends = time.monotonic() + budget - record.seconds
 
     def remaining(self, rung: int) -> list[Trial]:
-        """Return the trials that a rung has still to train, in their order; of later rungs the best of the one before."""
+        """Return the trials that a rung has still to train: of later rungs the best of the one before, and the first of all.
+
+        The first is the run that is tuned. It goes on in any case, since a slow start says little about its end.
+        """
         usable = [trial for trial in self.record.trials if trial.error is None]
         if rung > 0:
             ended = [t for t in self.record.ranked() if t.epochs >= self._target(t, rung - 1)]
-            usable = ended[: max(1, math.ceil(len(self.record.trials) / KEEP**rung))]
+            best = ended[: max(1, math.ceil(len(self.record.trials) / KEEP**rung))]
+            first = self.record.trials[0]
+            usable = best if first in best or first.error is not None else [*best, first]
         return [trial for trial in usable if trial.epochs < self._target(trial, rung)]
 
     def train(self, trial: Trial, rung: int) -> bool:
