@@ -70,6 +70,16 @@ def test_lines_of_prose_have_at_most_120_characters(page: Path) -> None:
     assert not long
 
 
+def test_the_code_about_python(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In order: later blocks use names of earlier ones."""
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, object] = {}
+    for name, code in blocks("python"):
+        if name.startswith("python"):
+            exec(compile(code, "python.md", "exec"), names)
+    assert names["classes"].shape == names["of_another_graph"].shape == (200,)
+
+
 def test_the_code_about_interoperation() -> None:
     """In order: later blocks use names of earlier ones."""
     names: dict[str, object] = {}

@@ -11,6 +11,7 @@ from revgnn._lazy import lazy_names
 from revgnn._version import __version__
 
 if TYPE_CHECKING:
+    from revgnn.api import Run, fit, load
     from revgnn.capture import CapturedStep, CaptureError
     from revgnn.graph import Graph
     from revgnn.memory import PeakMemory
@@ -52,17 +53,21 @@ __all__ = [
     "ResidualStack",
     "Reversible",
     "ReversibleStack",
+    "Run",
     "SAGEConv",
     "Stack",
     "StateRangeError",
     "__version__",
     "build_model",
+    "fit",
+    "load",
     "num_parameters",
     "run_stack",
     "shared_dropout_mask",
 ]
 
 _HOMES = {
+    "revgnn.api": ("Run", "fit", "load"),
     "revgnn.capture": ("CaptureError", "CapturedStep"),
     "revgnn.graph": ("Graph",),
     "revgnn.memory": ("PeakMemory",),

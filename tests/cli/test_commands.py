@@ -92,6 +92,42 @@ def test_resume_needs_only_the_folder(tmp_path: Path) -> None:
     assert len(RunFolder(tmp_path / "a").metrics()) == 2
 
 
+def test_auto_prints_what_it_chose_and_why(tmp_path: Path) -> None:
+    """It is the default, its reasons are saved, and later commands do not choose again."""
+    words = ("--epochs", 1, "--device", "cpu")
+    text = succeed("train", GRAPH, *words, "--out", tmp_path / "a")
+    lines = text.splitlines()[:10]
+    config = RunFolder(tmp_path / "a").config()
+    assert list(config.notes) == lines
+    assert [line.split()[0] for line in lines[:3]] == ["graph", "convolution", "norm"]
+    assert (config.preset, config.epochs, config.model.conv) == ("auto", 1, "gen")
+    mine = ("--preset", "auto", "--set", "model.conv=gcn", "--set", "model.depth=5", "-q")
+    assert "homophily" not in succeed("train", GRAPH, *words, *mine, "--out", tmp_path / "b")
+    changed = RunFolder(tmp_path / "b").config().model
+    assert (changed.conv, changed.depth) == ("gcn", 5)
+    succeed("train", "--config", tmp_path / "b" / "config.yaml", *words, "--out", tmp_path / "c", "-q")
+    assert RunFolder(tmp_path / "c").config().model == changed
+    assert "auto" in succeed("presets")
+    assert "depend on the graph" in succeed("presets", "auto")
+
+
+def test_init_starts_from_another_run(run: Path, tmp_path: Path) -> None:
+    succeed("train", GRAPH, *SMALL, "--epochs", 1, "--init", run, "--out", tmp_path / "a", "-q")
+    assert RunFolder(tmp_path / "a").config().init == str(run)
+    error = refuse("train", GRAPH, *SMALL, "--epochs", 1, "--init", tmp_path, "--out", tmp_path / "b")
+    assert "no best.safetensors" in error
+
+
+def test_some_splits(tmp_path: Path) -> None:
+    words = ("train", "synthetic:nodes=240", *SMALL, "--epochs", 1, "-q", "--out")
+    assert "split" in refuse(*words, tmp_path / "a", "--split", "0,7")
+    rng = np.random.default_rng(0)
+    np.savez(tmp_path / "g.npz", edge_index=rng.integers(0, 90, (2, 400)), y=rng.integers(0, 2, 90), x=rng.random((90, 3)))
+    text = succeed("train", tmp_path / "g.npz", *words[2:], tmp_path / "b", "--split", "1,3")
+    assert "split-3-seed-0" in text
+    assert "2 runs" in text
+
+
 def test_sweep(tmp_path: Path) -> None:
     text = succeed("train", GRAPH, *SMALL, "--epochs", 1, "--split", "all", "--seeds", "0,1", "--out", tmp_path / "a", "-q")
     assert "split-0-seed-1" in text
@@ -408,7 +444,7 @@ def test_a_terminal_shows_live_lines(tmp_path: Path) -> None:
 @pytest.mark.parametrize("file", sorted(Path(app_module.__file__ or "").parent.glob("*.py")), ids=lambda path: path.stem)
 def test_commands_import_heavy_modules_only_when_they_run(file: Path) -> None:
     """`revgnn --help` must not import torch."""
-    light = {"typer", "revgnn.cli", "revgnn._version", *sys.stdlib_module_names}
+    light = {"typer", "revgnn.cli", "revgnn._version", "revgnn._words", *sys.stdlib_module_names}
     for node in ast.parse(file.read_text()).body:
         names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
         names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []

@@ -23,7 +23,7 @@ def test_later_arguments_override_earlier_ones(tmp_path: Path) -> None:
 def test_the_preset_of_a_data_set() -> None:
     assert compose("tolokers").preset == "tolokers"
     assert compose("Cora").preset == "cora"
-    assert compose("photo").preset == "revgnn-28"
+    assert compose("photo").preset == "auto"
 
 
 def test_a_preset_for_a_data_set_needs_no_other() -> None:
@@ -43,7 +43,7 @@ def test_paths_are_stored_absolute(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert run.data is not None
     assert (run.data.name, run.data.root) == (str(tmp_path / "mine.npz"), str(tmp_path / "data"))
     with default_folder(run) as folder:
-        assert folder == Path("runs/mine-revgnn-28")
+        assert folder == Path("runs/mine-auto")
 
 
 # --- the folder of a run that names none ----------------------------------------------------------------------------------
@@ -55,8 +55,8 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> RunConfig:
     return compose("synthetic:nodes=240")
 
 
-FIRST = Path("runs/synthetic-nodes=240-revgnn-28")
-SECOND = Path("runs/synthetic-nodes=240-revgnn-28-run2")
+FIRST = Path("runs/synthetic-nodes=240-auto")
+SECOND = Path("runs/synthetic-nodes=240-auto-run2")
 
 
 def test_each_run_has_a_default_folder_of_its_own(run: RunConfig) -> None:
@@ -109,4 +109,4 @@ def test_a_teacher(tmp_path: Path) -> None:
 def test_a_data_set_of_ogb_finds_its_preset() -> None:
     assert compose("ogbn-humanppi").preset == "humanppi"
     assert compose("tolokers").preset == "tolokers"
-    assert compose("ogbn-arxiv").preset == "revgnn-28"
+    assert compose("ogbn-arxiv").preset == "auto"

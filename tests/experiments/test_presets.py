@@ -66,5 +66,5 @@ def test_names_are_unique(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_unknown_preset() -> None:
     with pytest.raises(ConfigError, match="unknown preset 'revgn-28'; did you mean revgnn-28"):
         get_preset("revgn-28")
-    with pytest.raises(ConfigError, match="there are revgnn-7"):
+    with pytest.raises(ConfigError, match="there are auto, revgnn-7"):
         get_preset("zzzzzz")

@@ -112,7 +112,7 @@ def test_changed_data_are_refused_by_name(config: RunConfig, file: Path, run: Pa
         "correlate": lambda allow: correlate_runs([run, run], LoadOptions(allow_changed_data=allow)),
     }
     for use in uses.values():
-        with pytest.raises(ChangedDataError, match=rf"changed: (the graph, )?{what}\. .* --allow-changed-data"):
+        with pytest.raises(ChangedDataError, match=rf"changed: (the graph, )?{what}\. .* allow_changed_data=True"):
             use(False)
     assert {p.name: p.read_bytes() for p in run.iterdir()} == before
     assert not (tmp_path / "p.npz").exists()
@@ -190,7 +190,10 @@ def test_a_run_finds_its_data_elsewhere(config: RunConfig, file: Path, run: Path
     own = evaluate_run(run)
     (tmp_path / "there").mkdir()
     moved = file.rename(tmp_path / "there" / file.name)
-    with pytest.raises(ConfigError, match=rf"was trained on {file}, which is not there; say where it is now with --data or --root"):
+    with pytest.raises(
+        ConfigError,
+        match=rf"{file}, which is not there; say where it is now with LoadOptions\(data=...\) or LoadOptions\(root=...\)",
+    ):
         evaluate_run(run)
     with pytest.raises(ConfigError, match=rf"was trained on {file}, which is not there"):
         train(config, run, resume=True)
@@ -218,7 +221,7 @@ def test_features_of_a_file_elsewhere(config: RunConfig, tmp_path: Path) -> None
     own = evaluate_run(tmp_path / "a")
     (tmp_path / "there").mkdir()
     moved = features.rename(tmp_path / "there" / features.name)
-    with pytest.raises(ConfigError, match="with --node-features or --root"):
+    with pytest.raises(ConfigError, match=r"with LoadOptions\(node_features=...\) or LoadOptions\(root=...\)"):
         evaluate_run(tmp_path / "a")
     for options in (LoadOptions(node_features=moved), LoadOptions(root=moved.parent)):
         assert evaluate_run(tmp_path / "a", options) == own

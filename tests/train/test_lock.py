@@ -45,7 +45,7 @@ def test_a_second_process_is_told_who_owns_the_folder(config: RunConfig, tmp_pat
     folder = tmp_path / "a"
     process = other_owner(folder, "end")
     for resume, overwrite in ((False, False), (True, False), (False, True)):
-        with pytest.raises(RunFolderError, match=rf"{folder} is in use by process {process.pid} on .*; .* with --out"):
+        with pytest.raises(RunFolderError, match=rf"{folder} is in use by process {process.pid} on .*; .* with out"):
             train(config, folder, resume=resume, overwrite=overwrite)
     assert [p.name for p in folder.iterdir()] == [LOCK_NAME]
     process.communicate("\n", timeout=60)

@@ -79,7 +79,7 @@ def test_spread_and_calibration_add_arrays(run: Path, config: RunConfig, tmp_pat
 def test_an_existing_file_is_not_overwritten_silently(run: Path, tmp_path: Path) -> None:
     out = tmp_path / "p.npz"
     out.write_text("mine")
-    with pytest.raises(FileExistsError, match=r"p\.npz exists; replace it with --overwrite, or choose another --out"):
+    with pytest.raises(FileExistsError, match=r"p\.npz exists; replace it with overwrite=True, or choose another folder as out"):
         predict_run(run, out)
     assert out.read_text() == "mine"
     predict_run(run, out, overwrite=True)

@@ -165,7 +165,7 @@ def test_a_damaged_state_is_refused_with_advice(config: RunConfig, finished: Pat
     last = finished / "last.safetensors"
     last.write_bytes(last.read_bytes()[: last.stat().st_size // 2])
     before = {p.name: p.read_bytes() for p in finished.iterdir()}
-    with pytest.raises(CheckpointError, match=r"damaged.* best weights .* can still be used .*--overwrite"):
+    with pytest.raises(CheckpointError, match=r"damaged.* best weights .* can still be used .*overwrite=True"):
         train(config, finished, resume=True)
     assert {p.name: p.read_bytes() for p in finished.iterdir()} == before
 

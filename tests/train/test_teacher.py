@@ -144,7 +144,9 @@ def test_a_student_of_each_seed_learns_from_the_teacher_of_that_seed(config: Run
 
 
 def test_a_missing_or_unfinished_teacher_is_refused(config: RunConfig, student: RunConfig, teacher: Path, tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="name the folder of a finished run with --teacher"):
+    with pytest.raises(
+        ConfigError, match=r"name the folder of a finished run with config.replace\(\{\"distillation.teacher\": ...\}\)"
+    ):
         train(config.override(["distillation.alpha=0.5"]), tmp_path / "a")
     with pytest.raises(ConfigError, match="not the folder of a run or of a sweep"):
         train(config.override([f"distillation.teacher={tmp_path / 'nowhere'}"]), tmp_path / "a")

@@ -18,6 +18,7 @@ from revgnn.cli import (
     predict,
     presets,
     train,
+    tune,
     verify,
 )
 from revgnn.cli.errors import Commands
@@ -36,6 +37,7 @@ app.command("correlate")(correlate.correlate)
 app.command("datasets")(datasets.datasets)
 app.command("presets")(presets.presets)
 app.command("config")(config.config)
+app.command("tune")(tune.tune)
 app.command("paper")(paper.paper)
 app.command("verify")(verify.verify)
 app.command("import-official")(import_official.import_official)

@@ -10,6 +10,8 @@ from typing import Any, Protocol, runtime_checkable
 import typer
 from typer.core import TyperGroup
 
+from revgnn._words import command_line
+
 USER_ERROR = 2
 INTERRUPTED = 130
 
@@ -33,7 +35,8 @@ class Commands(TyperGroup):
         with warnings.catch_warnings():
             warnings.showwarning = _show_warning
             try:
-                code = super().main([w for w in words if w != "--debug"], *rest, standalone_mode=False, **extra)
+                with command_line():
+                    code = super().main([w for w in words if w != "--debug"], *rest, standalone_mode=False, **extra)
             except Exception as error:
                 message = describe(error)
                 if debug or message is None:

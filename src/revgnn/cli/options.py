@@ -44,18 +44,23 @@ Dataset = Annotated[
     typer.Argument(help="Name (revgnn datasets), or path of a file or folder (revgnn datasets --formats).", show_default=False),
 ]
 Preset = Annotated[
-    str | None, typer.Option(help="Name of a preset (revgnn presets). Default: the one named like the data set, else revgnn-28.")
+    str | None, typer.Option(help="Name of a preset (revgnn presets). Default: the one named like the data set, else auto.")
 ]
 ConfigFile = Annotated[Path | None, typer.Option(help="Configuration in YAML, such as the config.yaml of another run.")]
 Settings = Annotated[
     list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a key, such as model.depth=28. Repeatable.")
 ]
 Download = Annotated[bool, typer.Option("--download", help="Download a published data set that is missing.")]
-Split = Annotated[str | None, typer.Option(help="Number or name of a split of the data set, or all: one run per split.")]
+Split = Annotated[
+    str | None, typer.Option(help="Number or name of a split; several numbers, such as 0,1,2, or all: one run per split.")
+]
 Seed = Annotated[int | None, typer.Option(help="Seed of weights, dropout and partitions.")]
 Seeds = Annotated[str | None, typer.Option(help="Several seeds, such as 0,1,2: one run per seed.")]
 Teacher = Annotated[
     Path | None, typer.Option(help="Learn from this finished run, or from the run of this sweep with the same split and seed.")
+]
+Init = Annotated[
+    Path | None, typer.Option(help="Start from the best weights of this run. The head is made anew if the outputs differ.")
 ]
 Epochs = Annotated[int | None, typer.Option(help="Passes over the training nodes.")]
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict
 
@@ -32,6 +33,7 @@ def train(
     seed: options.Seed = None,
     seeds: options.Seeds = None,
     teacher: options.Teacher = None,
+    init: options.Init = None,
     nodes: options.Nodes = None,
     edges: options.Edges = None,
     graph_file: options.GraphFile = None,
@@ -62,16 +64,16 @@ def train(
     Examples: revgnn train shop/ --label plan --out runs/a; revgnn train tolokers --root DIR --preset revgnn-28 --out runs/b
     """
     from revgnn.cli.tables import table_settings
-    from revgnn.experiments.compose import compose, default_folder
+    from revgnn.experiments.compose import AUTO, compose, default_folder
 
     choose_waiting()
     if (data is not None or allow_changed_data) and not resume:
         raise ValueError("--data and --allow-changed-data belong to --resume; a new run names its data set: revgnn train DATASET.")
     if resume and out is not None and dataset is preset is config is None:
         config = _saved_config(out)
-    run = compose(
+    run_of = partial(
+        compose,
         _data_set(dataset, nodes, pyg),
-        preset=preset,
         config_file=config,
         root=root,
         download=download,
@@ -84,12 +86,16 @@ def train(
             "amp": amp,
             "data.task": task,
             "data.metric": metric,
+            "init": None if init is None else str(init),
             "data.undirected": None if directed is None else not directed,
             **table_settings(
                 edges, graph_file, label, kind, split_ratios, stratify, split_time, on_bad_rows, label_file, node_features
             ),
         },
     )
+    run = run_of(preset=preset)
+    if run.preset == AUTO and config is None:
+        run = choose_run(run, run_of, quiet=quiet)
     run = run.with_data_at(data, root)
     # The configuration is valid. Only what follows imports torch.
     from revgnn.train.sweeps import choose_seeds, choose_splits
@@ -97,7 +103,7 @@ def train(
     splits, seed_list = choose_splits(run, split), choose_seeds(run, seeds)
     how = _How(resume=resume, overwrite=overwrite, allow_changed_data=allow_changed_data)
     where = default_folder(run, resume=resume, overwrite=overwrite) if out is None else nullcontext(out)
-    if split == "all" or seeds is not None:
+    if split == "all" or len(splits) > 1 or seeds is not None:
         with where as folder:
             _train_sweep(run, folder, splits, seed_list, how, quiet=quiet)
         return
@@ -106,6 +112,20 @@ def train(
         _train_run(run, folder, how, quiet=quiet)
     if compare_memory or (compare_memory is None and run.preset == "quickstart"):
         typer.echo(_footprint_text(run))
+
+
+def choose_run(run: RunConfig, run_of: Callable[..., RunConfig], *, quiet: bool) -> RunConfig:
+    """Return the run that preset auto chooses for the data of `run`, and print the choice.
+
+    Args:
+        run_of: composes what the user asked for, from `preset`.
+    """
+    from revgnn.experiments.auto.for_run import choice_for
+
+    choice = choice_for(run)
+    if not quiet:
+        typer.echo("\n".join(choice.lines()))
+    return run_of(preset=choice.for_data(run.data))
 
 
 def _data_set(dataset: str | None, nodes: Path | None, pyg: str | None) -> str | None:

@@ -17,6 +17,7 @@ from revgnn.data.tasks.base import describe_tensor
 from revgnn.graph import Graph
 
 if TYPE_CHECKING:
+    from revgnn.data.feature_scale import FeatureScale
     from revgnn.data.tables.stored import TableSource
 
 Task = Literal["multiclass", "binary", "multilabel", "regression"]
@@ -63,6 +64,7 @@ class NodeDataset:
         source: where the data come from.
         licence: the terms of use.
         trainable: False for a graph that only a trained network sees: its split may have no training nodes.
+        feature_scale: how `x` was scaled after it was read; None: it was not.
         tables: where ids, columns and encodings are, if the set was read from tables (`revgnn.data.tables`); else None.
         scale: of the targets of a regression; None: that of the training nodes of the split in use.
         graphs: the graphs that the nodes belong to, if labels are those of graphs; else None.
@@ -90,6 +92,7 @@ class NodeDataset:
     licence: str = ""
     trainable: bool = True
     tables: TableSource | None = None
+    feature_scale: FeatureScale | None = None
     scale: TargetScale | None = None
     graphs: ManyGraphs | None = None
     pairs: Pairs | None = None

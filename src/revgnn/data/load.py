@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, get_args
 
+from revgnn._words import LOAD, speaks_python
 from revgnn.data.catalogue import find_entry, nearest_names
 from revgnn.data.dataset import NodeDataset, TaskSetting
 from revgnn.data.generated.synthetic import generate
@@ -25,6 +26,7 @@ from revgnn.data.tables.files import holds_tables, table_format
 from revgnn.data.tables.options import TableOptions
 
 
+@speaks_python(LOAD)
 def load(
     name: str,
     root: Path | str | None = None,

@@ -15,14 +15,14 @@ from revgnn.files import remove_empty
 from revgnn.train.config import RunConfig
 from revgnn.train.config.errors import ConfigError
 
-DEFAULT_PRESET = "revgnn-28"
-"""The preset for a data set that has none of its own."""
+AUTO = "auto"
+"""The preset that looks at the graph, for a data set that has none of its own; see `revgnn.experiments.auto`."""
 
 
 def compose(
     dataset: str | None = None,
     *,
-    preset: str | None = None,
+    preset: str | RunConfig | None = None,
     config_file: Path | None = None,
     root: Path | None = None,
     download: bool = False,
@@ -32,11 +32,13 @@ def compose(
 ) -> RunConfig:
     """Return the configuration of a run: a preset or file, changed by the data set, then by `settings`, then by `changes`.
 
-    Without a preset and a file, the preset is the one named like the data set (without `ogbn-`), or else `DEFAULT_PRESET`.
+    Without a preset and a file, the preset is the one named like the data set (without `ogbn-`), or else `AUTO`, which has no
+    settings of its own until `auto.choice_for` has looked at the data.
 
     Args:
         dataset: a name, or the path of a file or folder. Paths are stored as absolute paths, so that a run finds its data from any
             working directory.
+        preset: the name of a preset, or a run to start from.
         root: the folder that holds the data.
         download: whether to download a published data set that is missing.
         teacher: the folder of the run, or of the sweep, to learn from.
@@ -52,7 +54,7 @@ def compose(
     if config_file is not None:
         config = RunConfig.from_yaml(config_file)
     else:
-        config = get_preset(preset or _preset_for(dataset))
+        config = preset if isinstance(preset, RunConfig) else get_preset(preset or _preset_for(dataset))
     folder = None if root is None else str(root.absolute())
     if dataset is not None:
         config = config.with_data(_absolute_if_path(dataset), folder)
@@ -140,10 +142,10 @@ def _holds(folder: Path, config: RunConfig) -> bool:
 
 def _preset_for(dataset: str | None) -> str:
     if dataset is None:
-        raise ConfigError("name a data set, a --preset or a --config: revgnn train tolokers --preset revgnn-28.")
+        raise ConfigError("name a data set, a --preset or a --config: revgnn train tolokers.")
     known = {preset.name for preset in all_presets()}
     name = dataset.lower().removeprefix("ogbn-")
-    return name if name in known else DEFAULT_PRESET
+    return name if name in known else AUTO
 
 
 def _absolute_if_path(dataset: str) -> str:

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from revgnn.data import NodeDataset, TableOptions, load
+from revgnn.data.feature_scale import FeatureScale
 from revgnn.data.fingerprint import Fingerprint, fingerprint
 from revgnn.train.config import DataConfig, Features
 from revgnn.train.config.errors import ConfigError
@@ -30,7 +31,11 @@ def load_dataset(config: DataConfig | None) -> NodeDataset:
 
 def load_with_fingerprint(config: DataConfig | None) -> tuple[NodeDataset, Fingerprint]:
     """Return the result of `load_dataset`, and the fingerprint of the data before their features are scaled."""
-    dataset = _read_dataset(config)
+    return scale_with_fingerprint(_read_dataset(config), config)
+
+
+def scale_with_fingerprint(dataset: NodeDataset, config: DataConfig | None) -> tuple[NodeDataset, Fingerprint]:
+    """Return a data set with its features scaled, and its fingerprint before that."""
     return _scale(dataset, config), fingerprint(dataset)
 
 
@@ -64,7 +69,8 @@ def _read_dataset(config: DataConfig | None) -> NodeDataset:
 def _scale(dataset: NodeDataset, config: DataConfig | None) -> NodeDataset:
     if dataset.x is None or config is None or config.features == "raw":
         return dataset
-    return replace(dataset, x=scaled(dataset.x, config.features))
+    scale = FeatureScale.fit(dataset.x, config.features)
+    return replace(dataset, x=scale.apply(dataset.x), feature_scale=scale)
 
 
 def read_features(path: Path, num_nodes: int) -> Tensor:
@@ -121,17 +127,7 @@ def features_checksum(config: DataConfig) -> int | None:
 
 def scaled(x: Tensor, how: Features) -> Tensor:
     """Scale node features (N, F) as `DataConfig.features` describes. Constant columns become 0; rows of zeros stay 0."""
-    match how:
-        case "raw":
-            return x
-        case "standard":
-            deviation, mean = torch.std_mean(x, dim=0, correction=0)
-            return (x - mean) / deviation.where(deviation > 1e-6 * x.abs().amax(dim=0), 1.0)
-        case "log":
-            return scaled(x.sign() * x.abs().log1p(), "standard")
-        case "rows":
-            total = x.sum(dim=1, keepdim=True)
-            return x / total.where(total != 0, 1.0)
+    return FeatureScale.fit(x, how).apply(x)
 
 
 def all_splits(config: DataConfig) -> list[int]:

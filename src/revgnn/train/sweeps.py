@@ -7,6 +7,7 @@ from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
 
+from revgnn._words import CONFIG, speaks_python
 from revgnn.data.fingerprint import Fingerprint
 from revgnn.files import write_json
 from revgnn.train.config import DataConfig, RunConfig
@@ -18,6 +19,7 @@ from revgnn.train.run.loop import train
 from revgnn.train.tricks.teacher import check_teacher
 
 
+@speaks_python(CONFIG)
 def sweep(
     config: RunConfig,
     out: Path | str,
@@ -105,12 +107,13 @@ def check_folders(runs: Iterable[tuple[RunConfig, Path]], *, resume: bool, overw
 
 
 def choose_splits(config: RunConfig, text: str | None) -> list[int | str]:
-    """Return the splits that a user asked for: None (the configuration's), "all", or the number or name of one split."""
+    """Return the splits that a user asked for: None (the configuration's), "all", numbers with commas, or the name of one split."""
     if config.data is None or text is None:
         return [] if config.data is None else [config.data.split]
     if text == "all":
         return [*all_splits(config.data)]
-    return [int(text) if text.isdecimal() else text]
+    numbers = [word.strip() for word in text.split(",")]
+    return [int(word) for word in numbers] if all(word.isdecimal() for word in numbers) else [text]
 
 
 def choose_seeds(config: RunConfig, text: str | None) -> list[int]:

@@ -1,4 +1,4 @@
-"""Presets for any data set: RevGNN with 64 channels in 2 groups, on the whole graph."""
+"""Presets for any data set: one that looks at the graph, and RevGNN with 64 channels in 2 groups, on the whole graph."""
 
 from __future__ import annotations
 
@@ -12,5 +12,12 @@ def _preset(depth: int) -> Preset:
     return Preset(f"revgnn-{depth}", f"RevGNN with {depth} layers, for any data set.", RunConfig(model=model, epochs=100))
 
 
-PRESETS = tuple(_preset(depth) for depth in (7, 28, 112))
-"""From shallow to deep."""
+AUTO = Preset(
+    "auto",
+    "Looks at the graph and chooses network and training, with reasons.",
+    _preset(28).config,
+    notes=("What is printed here is where it starts from: the settings depend on the graph (revgnn.experiments.auto).",),
+)
+
+PRESETS = (AUTO, *(_preset(depth) for depth in (7, 28, 112)))
+"""Auto first, then from shallow to deep."""

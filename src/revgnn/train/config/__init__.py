@@ -1,7 +1,15 @@
 """The configuration of a run. Imports no torch."""
 
 from revgnn.train.config.errors import ConfigError
-from revgnn.train.config.run_config import FREE_ON_RESUME, Device, Loss, RunConfig, digest_as_written, earlier_digests
+from revgnn.train.config.run_config import (
+    ALSO_FREE_ON_RESUME,
+    FREE_ON_RESUME,
+    Device,
+    Loss,
+    RunConfig,
+    digest_as_written,
+    earlier_digests,
+)
 from revgnn.train.config.sections import (
     Amp,
     Average,
@@ -14,6 +22,7 @@ from revgnn.train.config.sections import (
 )
 
 __all__ = [
+    "ALSO_FREE_ON_RESUME",
     "FREE_ON_RESUME",
     "Amp",
     "Average",

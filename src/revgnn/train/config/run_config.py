@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from pydantic import Field, SerializeAsAny, ValidationError, model_validator
+from pydantic import Field, SerializeAsAny, ValidationError, field_validator, model_validator
 
 from revgnn.models.config import ModelConfig
 from revgnn.train.config.dotted import assign, flatten, read_assignment
@@ -34,6 +34,9 @@ FREE_ON_RESUME = frozenset({"epochs", "save_every", "data.root", "data.download"
 """Keys that may change when a run is resumed. They alter how long it runs, where the data lies or how steps are launched, not what
 a step computes."""
 
+ALSO_FREE_ON_RESUME = frozenset({"patience"})
+"""Likewise, but part of what makes two runs different: a digest has always had them."""
+
 LATER_KEYS = {
     "model.degree_init": 0.0,
     "model.learn_degree": False,
@@ -44,6 +47,7 @@ LATER_KEYS = {
     "graphs_per_batch": 32,
     "model.readout": "mean",
     "model.decoder": "mlp",
+    "init": None,
 }
 """Keys that were added after runs had been saved, with their defaults. At its default such a key is not part of a digest, so that
 earlier runs can be resumed."""
@@ -53,6 +57,7 @@ class RunConfig(Section):
     """A run. The same value gives the same run. It is saved with the run as config.yaml."""
 
     preset: str | None = Field(default=None, description="The preset that the run is based on; a note without effect.")
+    notes: tuple[str, ...] = Field(default=(), description="What preset auto chose and why, line by line; without effect.")
     data: DataConfig | None = Field(default=None, description="The data set. Presets for any data set do not set it.")
     model: SerializeAsAny[ModelConfig] = Field(default_factory=ModelConfig, description="The network.")
     optim: OptimConfig = Field(default_factory=OptimConfig, description="The optimiser.")
@@ -77,6 +82,7 @@ class RunConfig(Section):
         "no and yes; several labels: of yes, for each label.",
     )
     distillation: DistillationConfig | None = Field(default=None, description="A teacher to learn from. Default: none.")
+    init: str | None = Field(default=None, description="Folder of a run whose best weights training starts from. Default: none.")
     parts: int = Field(
         default=1, ge=1, description="Random parts that the graph is cut into, others in each epoch; one optimiser step per part."
     )
@@ -90,6 +96,11 @@ class RunConfig(Section):
         description="On cuda, replay training steps as one CUDA graph. For deep networks on a graph in one part.",
     )
     save_every: int = Field(default=1, ge=1, description="Epochs from one saved state to the next.")
+
+    @field_validator("init")
+    @classmethod
+    def _make_absolute(cls, path: str | None) -> str | None:
+        return None if path is None else absolute(path)
 
     @model_validator(mode="after")
     def _check(self) -> RunConfig:
@@ -233,7 +244,9 @@ def earlier_digests(path: Path) -> set[str]:
     Raises:
         OSError, ConfigError: if the file cannot be read.
     """
-    return {digest_as_written(path), _digest(_identity_with_paths(RunConfig.from_yaml(path).flat()))}
+    saved = RunConfig.from_yaml(path)
+    # The last is that of this version: a resumed run may have another patience than the saved one.
+    return {digest_as_written(path), _digest(_identity_with_paths(saved.flat())), saved.digest}
 
 
 def digest_as_written(path: Path) -> str:
@@ -263,7 +276,7 @@ def _identity(flat: Mapping[str, Any]) -> dict[str, Any]:
 
 def _identity_with_paths(flat: Mapping[str, Any]) -> dict[str, Any]:
     """Return the flat settings without those that may change when a run is resumed."""
-    free = FREE_ON_RESUME | {"preset"}
+    free = FREE_ON_RESUME | {"preset", "notes"}
     if flat.get("optim.schedule", "constant") != "constant":  # the learning rate of each step depends on the number of epochs
         free -= {"epochs"}
     # A run without settings of tables has the digest that it had before tables could be read.

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from revgnn._words import OPTIONS, speaks_python
 from revgnn.train.inference.saved_run import AS_SAVED, LoadOptions, SavedRun, load_run
 from revgnn.train.metrics import score
 
@@ -38,6 +39,7 @@ class Correlation:
         return asdict(self)
 
 
+@speaks_python(OPTIONS)
 def correlate_runs(runs: Sequence[Path | str], options: LoadOptions = AS_SAVED) -> Correlation:
     """Compare the best weights of several runs on the same test nodes.
 

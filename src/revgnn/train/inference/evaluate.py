@@ -6,10 +6,12 @@ import warnings
 from pathlib import Path
 from typing import Any
 
+from revgnn._words import OPTIONS, speaks_python
 from revgnn.train.inference.saved_run import AS_SAVED, LoadOptions, load_run
 from revgnn.train.metrics import score_splits
 
 
+@speaks_python(OPTIONS)
 def evaluate_run(run: Path | str, options: LoadOptions = AS_SAVED) -> dict[str, Any]:
     """Score the best weights of a run. Without options, these are the scores that the run recorded.
 

@@ -34,12 +34,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from revgnn._words import OPTIONS, speaks_python
 from revgnn.data import NodeDataset
 from revgnn.train.inference.answers import Answers, check_out, write_arrays, write_table
 from revgnn.train.inference.calibration import fit_and_report
 from revgnn.train.inference.saved_run import AS_SAVED, LoadOptions, SavedRun, load_run
 
 
+@speaks_python(OPTIONS)
 def predict_run(
     run: Path | str,
     out: Path | str,

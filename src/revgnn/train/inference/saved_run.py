@@ -122,7 +122,7 @@ def load_run(run: Path | str, options: LoadOptions = AS_SAVED) -> SavedRun:
             session,
             note["epoch"],
             is_new_graph=True,
-            thresholds=_thresholds(note, folder, session.dataset.num_outputs),
+            thresholds=thresholds_of(note, folder.best_file, session.dataset.num_outputs),
         )
     with own_random_numbers(choose_device(config.device)):
         session = prepare(config)
@@ -131,17 +131,23 @@ def load_run(run: Path | str, options: LoadOptions = AS_SAVED) -> SavedRun:
     if options.pairs is not None:
         session.dataset = with_pairs(session.dataset, Path(options.pairs))
         session.batches = make_batches(session.config, session.dataset, session.device)
-    return SavedRun(folder.path, session, note["epoch"], thresholds=_thresholds(note, folder, session.dataset.num_outputs))
+    return SavedRun(
+        folder.path, session, note["epoch"], thresholds=thresholds_of(note, folder.best_file, session.dataset.num_outputs)
+    )
 
 
-def _thresholds(note: Mapping[str, Any], folder: RunFolder, num_outputs: int) -> tuple[float, ...] | None:
-    """Return the thresholds in the note of the best weights; None if it has none."""
+def thresholds_of(note: Mapping[str, Any], file: Path, num_outputs: int) -> tuple[float, ...] | None:
+    """Return the thresholds in the note of a file of weights; None if it has none.
+
+    Raises:
+        CheckpointError: if they are not as many probabilities as there are outputs.
+    """
     values = note.get("thresholds")
     if values is None:
         return None
     is_list = isinstance(values, list) and len(values) == num_outputs
     if not is_list or not all(isinstance(v, int | float) and 0 <= v <= 1 for v in values):
-        raise CheckpointError(f"{folder.best_file} must hold {num_outputs} probabilities as thresholds, got {values!r}.")
+        raise CheckpointError(f"{file} must hold {num_outputs} probabilities as thresholds, got {values!r}.")
     return tuple(values)
 
 

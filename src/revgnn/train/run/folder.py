@@ -15,12 +15,13 @@ from torch import Tensor
 from revgnn.data.fingerprint import changed_parts
 from revgnn.data.tables.spec import write_spec
 from revgnn.files import append, is_leftover, remove_leftovers, write_json, write_text
-from revgnn.train.config import ConfigError, RunConfig
+from revgnn.train.config import ALSO_FREE_ON_RESUME, ConfigError, RunConfig
 from revgnn.train.metrics import Scores
 from revgnn.train.run.changed_data import check_same_data
 from revgnn.train.run.checkpoint import State, load_state, load_weights, save_state, save_weights
 from revgnn.train.run.environment import describe, with_earlier
 from revgnn.train.run.events import EpochEnded
+from revgnn.train.run.inputs import Inputs
 from revgnn.train.run.lock import LOCK_NAME, RunFolderError, owning
 from revgnn.train.run.session import Session, restore_scale, scale_note
 from revgnn.train.run.tensor_file import CheckpointError, read_tensors, write_tensors
@@ -90,10 +91,12 @@ class RunFolder:
                 "into another --out."
             )
         differences = self.config().differences(config)
+        differences = {key: values for key, values in differences.items() if key not in ALSO_FREE_ON_RESUME}
         if differences:
             listed = "; ".join(f"{key} was {old!r}, is now {new!r}" for key, (old, new) in differences.items())
+            why = _why_epochs_are_fixed(config) if "epochs" in differences else ""
             raise RunFolderError(
-                f"{self.path} holds a run with another configuration: {listed}. Resume it unchanged, or choose another --out."
+                f"{self.path} holds a run with another configuration: {listed}.{why} Resume it unchanged, or choose another --out."
             )
 
     def begin(self, session: Session, *, resume: bool, allow_changed_data: bool = False) -> State:
@@ -207,8 +210,9 @@ class RunFolder:
         save_state(self.last_file, session, state)
 
     def save_best(self, session: Session, epoch: int, scores: Scores) -> None:
-        """Write best.safetensors: the present weights, with their epoch, scores and thresholds, and the fingerprint of the data."""
-        note = {"epoch": epoch, **scores.as_dict(), "data": dict(session.fingerprint), **scale_note(session)}
+        """Write best.safetensors: the present weights, with epoch, scores, thresholds, inputs and the fingerprint of the data."""
+        inputs = Inputs.of(session.dataset).as_dict()
+        note = {"epoch": epoch, **scores.as_dict(), "data": dict(session.fingerprint), "inputs": inputs, **scale_note(session)}
         if scores.thresholds is not None:
             note["thresholds"] = list(scores.thresholds)
         save_weights(self.best_file, session.model, note)
@@ -316,6 +320,13 @@ class RunFolder:
         load_weights(session.model, weights, self.best_file)
         restore_scale(session, note, self.best_file)
         return note
+
+
+def _why_epochs_are_fixed(config: RunConfig) -> str:
+    return (
+        f" With optim.schedule={config.optim.schedule} the learning rate of each step depends on the number of epochs, and those "
+        "already trained would have been others. To train on from its best weights, start a new run with them: --init RUN."
+    )
 
 
 def _whole_lines(content: bytes, epochs: int, known: frozenset[int]) -> list[bytes]:

@@ -8,11 +8,14 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from revgnn._words import CONFIG, speaks_python
+from revgnn.data import NodeDataset
 from revgnn.data.tasks import is_better
 from revgnn.memory import PeakMemory
 from revgnn.models import num_parameters
 from revgnn.stack import StateRangeError
 from revgnn.train.config import RunConfig
+from revgnn.train.datasets import scale_with_fingerprint
 from revgnn.train.inference.views import infer
 from revgnn.train.metrics import Scores, score_splits
 from revgnn.train.random_numbers import own_random_numbers
@@ -20,6 +23,7 @@ from revgnn.train.run.changed_data import check_found
 from revgnn.train.run.checkpoint import State
 from revgnn.train.run.events import EpochEnded, Event, Hook, Started, Stepped
 from revgnn.train.run.folder import RunFolder
+from revgnn.train.run.initial_weights import check_initial_weights, load_initial_weights
 from revgnn.train.run.optimization import Diverged
 from revgnn.train.run.result import Result, summarise
 from revgnn.train.run.session import Session, check_trainable, choose_device, prepare, training_step
@@ -35,6 +39,7 @@ class Interrupted(Exception):
         self.folder, self.epoch, self.step = folder, epoch, step
 
 
+@speaks_python(CONFIG)
 def train(
     config: RunConfig,
     out: Path | str,
@@ -44,6 +49,7 @@ def train(
     allow_changed_data: bool = False,
     hooks: Iterable[Hook] = (),
     should_stop: Callable[[], bool] = lambda: False,
+    dataset: NodeDataset | None = None,
 ) -> Result:
     """Train a run and write it to a folder.
 
@@ -58,6 +64,7 @@ def train(
         allow_changed_data: resume although the data have changed. The best weights are then chosen anew.
         hooks: called with each `Event`.
         should_stop: called after each step. If it returns True, the state is saved and `Interrupted` is raised.
+        dataset: the data, if they are in memory; their features are scaled as `config.data` says. Default: they are loaded.
 
     Raises:
         ValueError: if configuration, data or folder cannot be used, if another process trains into the folder, or if the data of a
@@ -74,10 +81,14 @@ def train(
         if resume and folder.config_file.exists():
             check_found(config, folder.config(), folder.path)
         check_teacher(config, folder, resume=resume)
-        session = prepare(config)
+        if not resume:
+            check_initial_weights(config)
+        session = prepare(config) if dataset is None else prepare(config, *scale_with_fingerprint(dataset, config.data))
         check_trainable(session.dataset)
         attach_teacher(session, folder, resume=resume)
         state = folder.begin(session, resume=resume, allow_changed_data=allow_changed_data)
+        if state.epoch == state.step == 0:
+            load_initial_weights(session)
         return _train(session, state, folder, tuple(hooks), should_stop)
 
 
@@ -86,6 +97,12 @@ def _train(session: Session, state: State, folder: RunFolder, hooks: tuple[Hook,
     config = session.config
     if state.best_epoch and (problem := folder.best_is_lost(session, state)) and not _will_be_repeated(folder, state, config):
         _replace_best(session, state, folder, problem)
+    if state.epoch < config.epochs and _out_of_patience(config, state):
+        warnings.warn(
+            f"the run has ended: {config.patience} epochs brought no better validation score than that of epoch "
+            f"{state.best_epoch}. More epochs need a larger patience.",
+            stacklevel=3,
+        )
     _notify(hooks, _started(session, folder, state))
     with session.partition:  # its background thread ends with the block
         while state.epoch < config.epochs and not _out_of_patience(config, state):
