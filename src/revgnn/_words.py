@@ -86,6 +86,7 @@ _PHRASES = (
     (r"choose another --out", "choose another folder as out"),
     (r"--config (\S+)", r'RunConfig.from_yaml("\1")'),
     (r"`revgnn datasets --formats` lists all", "`revgnn.data.readers.registry.FORMATS` has all"),
+    (r"--nodes (\S+) --edges ([\w.*]*\w)", r'the table \1 with data.edges="\2"'),
     (r"--pairs", "LoadOptions(pairs=...)"),
     (r"--calibrate", "calibrate=True"),
     (r"--resume", "resume=True"),
@@ -131,6 +132,8 @@ def _option(found: re.Match[str], setting: str) -> str:
         return arguments[option] + rest
     if option not in _SETTINGS:
         return found[0]
+    if option in _SWITCHES:
+        return _setting(setting, _SETTINGS[option], "True") + ("" if value is None else f" {value}")
     # What follows may be the sentence, not the value.
     if value is None or bare in _WORDS:
         return _setting(setting, _SETTINGS[option], "...") + ("" if value is None else f" {value}")
@@ -141,7 +144,9 @@ def _setting(template: str, key: str, value: str) -> str:
     return template.format(key=key, name=key.rpartition(".")[2], value=value)
 
 
-_WORDS = ("or", "and", "names", "is", "to", "for")
+_WORDS = ("or", "and", "names", "is", "to", "for", "orders")
+_SWITCHES = ("--download", "--stratify")
+"""Options without a value: given, they are true."""
 
 
 def _literal(option: str, value: str) -> str:

@@ -351,3 +351,9 @@ def test_bad_input_is_refused(change: dict[str, Any], message: str) -> None:
     }
     with pytest.raises(ValueError, match=message):
         aggregate(**(arguments | change))
+
+
+@pytest.mark.parametrize("clamp", [(1.0, 1.0), (3.0, 1.0), (-2.0, -1.0), (-1.0, 0.0), (float("nan"), 1.0)])
+def test_limits_that_leave_no_positive_message_are_refused(clamp: tuple[float, float]) -> None:
+    with pytest.raises(ValueError, match="low below high and high above 0"):
+        Power(2.0, clamp=clamp)

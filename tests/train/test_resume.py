@@ -335,7 +335,7 @@ def test_resume_says_which_versions_changed(config: RunConfig, finished: Path) -
     assert json.loads(file.read_text()) == {**now, "earlier": [before]}
 
 
-@pytest.mark.parametrize("content", ["", "[]", '{"packages": 3}', None])
+@pytest.mark.parametrize("content", ["", "[]", '{"packages": 3}', '{"packages": {}, "threads": 2}', None])
 def test_a_damaged_environment_file_does_not_stop_a_run(config: RunConfig, finished: Path, content: str | None) -> None:
     file = finished / "environment.json"
     file.unlink() if content is None else file.write_text(content)

@@ -12,7 +12,7 @@ import torch
 
 from revgnn.data import load, save_npz
 from revgnn.train import RunConfig, RunFolder, evaluate_run, predict_run, train
-from revgnn.train.inference.saved_run import _thresholds
+from revgnn.train.inference.saved_run import thresholds_of
 from revgnn.train.run.loop import Interrupted
 from revgnn.train.run.session import prepare
 from revgnn.train.run.tensor_file import CheckpointError
@@ -130,7 +130,7 @@ def test_thresholds_are_chosen_on_validation_and_used_by_predict(tmp_path: Path)
 @pytest.mark.parametrize("values", [[0.5], [0.5, 0.5, 1.5], "half", [0.5, 0.5, None]], ids=str)
 def test_damaged_thresholds_are_named(tmp_path: Path, values: object) -> None:
     with pytest.raises(CheckpointError, match=r"best.safetensors must hold 3 probabilities as thresholds, got"):
-        _thresholds({"thresholds": values}, RunFolder(tmp_path), 3)
+        thresholds_of({"thresholds": values}, tmp_path / "best.safetensors", 3)
 
 
 def test_class_weights_change_the_gradient_and_wrong_ones_are_refused() -> None:
@@ -159,7 +159,7 @@ def test_what_does_not_fit_is_refused_before_training(numbers: Path, settings: d
 
 
 def test_calibration_is_refused(run: Path, tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="a regression task has no calibrated probabilities; leave --calibrate out"):
+    with pytest.raises(ValueError, match="a regression task has no calibrated probabilities; leave calibrate=True out"):
         predict_run(run, tmp_path / "p.csv", calibrate=True)
 
 

@@ -94,7 +94,7 @@ def test_ids_of_text_come_with_a_table_of_nodes(tmp_path: Path) -> None:
     np.save(tmp_path / "y.npy", [0] * 77)
     text = refuse(tmp_path / "graph.edges", tables=TableOptions(label_file=str(tmp_path / "y.npy")))
     assert "names nodes by text" in text
-    assert "--nodes F.csv --edges graph.edges" in text
+    assert 'the table F.csv with data.edges="graph.edges"' in text
 
 
 @pytest.mark.parametrize(
@@ -233,8 +233,8 @@ def test_labels_with_fractions_are_targets(tmp_path: Path) -> None:
 def test_without_labels_the_message_says_how_to_give_them(tmp_path: Path) -> None:
     nx.write_edgelist(trade(), tmp_path / "trade.edges", data=False)
     text = refuse(tmp_path / "trade.edges")
-    assert "--label-file F.npy" in text
-    assert "--nodes F.csv --edges trade.edges" in text
+    assert 'label_file="F.npy"' in text
+    assert 'the table F.csv with data.edges="trade.edges"' in text
 
 
 def test_ids_that_count_from_1_need_a_table(tmp_path: Path) -> None:

@@ -327,7 +327,7 @@ def test_a_class_reads_its_own_files(tmp_path: Path) -> None:
         ("pyg:os.system:ls", "write pyg:CLASS"),
         ("pyg:torch", "no data set 'torch'"),
         ("pyg:Planetoid:PubMed", "pubmed is not there"),
-        ("pyg:Flickr", "pyg:Flickr is not there: looked for its raw or processed files in .*--download"),
+        ("pyg:Flickr", "pyg:Flickr is not there: looked for its raw or processed files in .*; pass download=True to download"),
         ("pyg:WebKB:cornell", "pyg:WebKB:cornell is not there"),
         ("pyg:WebKB:oslo", "refused by its class|not there"),
     ],

@@ -144,5 +144,5 @@ def test_without_a_column_of_graphs_the_table_is_not_used(tmp_path: Path) -> Non
 
 
 def test_labels_of_graphs_cannot_be_split_by_time_of_nodes(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="--split-time orders nodes, and these tables have labels of graphs"):
+    with pytest.raises(ValueError, match=r"split_time=\.\.\. orders nodes, and these tables have labels of graphs"):
         read(write(tmp_path / "m"), split_time="charge")

@@ -117,7 +117,7 @@ def _open(cls: Any, arguments: dict[str, str], root: Path, where: str, *, downlo
         return _build(cls, arguments | {"root": str(folders[0])}, where)
     raise NotThereError(
         f"{where} is not there: looked for its raw or processed files in {', '.join(map(str, dict.fromkeys(folders)))}; pass "
-        "download=True (--download) to download it, or the folder that holds it as root."
+        "--download to download it, or the folder that holds it as root."
     )
 
 

@@ -102,7 +102,7 @@ class Power:
 
     Attributes:
         p: exponent, not 0: a number, or a tensor of one element to learn it.
-        clamp: limits (low, high) that messages are clamped to first, or None. The authors' code uses (1e-7, 10).
+        clamp: limits (low, high), high above 0, that messages are clamped to first, or None. The authors' code uses (1e-7, 10).
         clamp_mean: limits (low, high), low above 0, that the mean of the powers is clamped to before its root is taken, or None.
             The authors' code uses (1e-7, 10). A node that no edge reaches then has a mean of 0, so it gets the root of `low`.
 
@@ -120,8 +120,8 @@ class Power:
     def __post_init__(self) -> None:
         if not isinstance(self.p, Tensor) and self.p == 0:
             raise ValueError("the power mean has no exponent 0 (its limit there is the geometric mean); choose another p.")
-        if self.clamp is not None and not self.clamp[0] < self.clamp[1]:
-            raise ValueError(f"clamp must be two limits (low, high) with low below high, got {self.clamp}.")
+        if self.clamp is not None and not (self.clamp[0] < self.clamp[1] and self.clamp[1] > 0):
+            raise ValueError(f"clamp must be two limits (low, high) with low below high and high above 0, got {self.clamp}.")
         if self.clamp_mean is not None and not 0 < self.clamp_mean[0] < self.clamp_mean[1]:
             raise ValueError(f"clamp_mean must be two limits (low, high) with low above 0 and below high, got {self.clamp_mean}.")
 

@@ -43,7 +43,7 @@ def with_earlier(environment: dict[str, Any], file: Path) -> dict[str, Any]:
         before = json.loads(file.read_text(encoding="utf-8"))
         earlier = [*before.pop("earlier", []), before]
         changes = _changes(before, environment)
-    except (OSError, ValueError, TypeError, AttributeError):
+    except (OSError, ValueError, LookupError, TypeError, AttributeError):
         warnings.warn(f"{file} cannot be read, so it is not known whether the run was begun with other versions.", stacklevel=2)
         return environment
     if not changes:
