@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
-from revgnn.data.tasks.base import AbstractTask, check_logits, class_weight_numbers
+from revgnn.data.tasks.base import check_logits, class_weight_numbers
+from revgnn.data.tasks.logistic import LogisticTask, logistic_loss
 from revgnn.data.tasks.multiclass import (
     PREFIX,
     balanced_weights,
@@ -20,12 +20,11 @@ from revgnn.data.tasks.multiclass import (
     check_not_constant,
     one_hot_rows,
 )
-from revgnn.data.tasks.multilabel import calibration_columns, logistic_divergence, logistic_loss
 from revgnn.data.tasks.scores import best_thresholds, columns_with_both_classes, score_columns
 
 
 @dataclass(frozen=True)
-class Binary(AbstractTask):
+class Binary(LogisticTask):
     """A logistic loss of one logit, that of yes (class 1)."""
 
     name = "binary"
@@ -63,9 +62,6 @@ class Binary(AbstractTask):
             return class_weight_numbers(given, 2, "of no and yes").unsqueeze(0)
         return balanced_weights(y, 2).unsqueeze(0)
 
-    def values(self, logits: Tensor) -> Tensor:
-        return logits.sigmoid()
-
     def columns(self, values: Mapping[str, np.ndarray], names: Sequence[Any], thresholds: Sequence[float] | None) -> dict[str, Any]:
         import pyarrow as pa  # only here: it takes a moment to import
 
@@ -90,18 +86,6 @@ class Binary(AbstractTask):
         if metric not in ("f1_micro", "f1_macro"):
             return None
         return best_thresholds(metric, logits.reshape(-1, 1), y.reshape(-1, 1), self.labelled(y).reshape(-1, 1))
-
-    def calibration_columns(self, logits: Tensor, y: Tensor) -> list[tuple[Tensor, Tensor]]:
-        return calibration_columns(logits, y, self.labelled(y))
-
-    def calibration_losses(self, logits: Tensor, truth: Tensor) -> Tensor:
-        return F.binary_cross_entropy_with_logits(logits, truth, reduction="none")
-
-    def confidence(self, logits: Tensor, truth: Tensor) -> tuple[Tensor, Tensor]:
-        return logits.sigmoid(), truth
-
-    def divergence(self, student: Tensor, teacher: Tensor) -> Tensor:
-        return logistic_divergence(student, teacher)
 
     @property
     def label_width(self) -> int:

@@ -8,16 +8,16 @@ from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
-from revgnn.data.tasks.base import AbstractTask, check_logits, class_weight_numbers, describe_tensor
+from revgnn.data.tasks.base import check_logits, class_weight_numbers, describe_tensor
+from revgnn.data.tasks.logistic import LogisticTask, logistic_loss
 from revgnn.data.tasks.multiclass import PREFIX
 from revgnn.data.tasks.scores import best_thresholds, columns_with_both_classes, score_columns
 
 
 @dataclass(frozen=True)
-class Multilabel(AbstractTask):
+class Multilabel(LogisticTask):
     """A logistic loss for each label."""
 
     name = "multilabel"
@@ -68,9 +68,6 @@ class Multilabel(AbstractTask):
         weights = counts.sum(dim=1, keepdim=True) / (2 * counts.clamp(min=1))
         return weights.where((counts > 0).all(dim=1, keepdim=True), 1.0).float()
 
-    def values(self, logits: Tensor) -> Tensor:
-        return logits.sigmoid()
-
     def columns(self, values: Mapping[str, np.ndarray], names: Sequence[Any], thresholds: Sequence[float] | None) -> dict[str, Any]:
         predicted = values["values"] > np.array(0.5 if thresholds is None else list(thresholds))
         columns: dict[str, Any] = {f"predicted_{name}": predicted[:, i] for i, name in enumerate(names)}
@@ -89,18 +86,6 @@ class Multilabel(AbstractTask):
     def fit_thresholds(self, metric: str, logits: Tensor, y: Tensor) -> tuple[float, ...] | None:
         return best_thresholds(metric, logits, y, self.labelled(y)) if metric in ("f1_micro", "f1_macro") else None
 
-    def calibration_columns(self, logits: Tensor, y: Tensor) -> list[tuple[Tensor, Tensor]]:
-        return calibration_columns(logits, y, self.labelled(y))
-
-    def calibration_losses(self, logits: Tensor, truth: Tensor) -> Tensor:
-        return F.binary_cross_entropy_with_logits(logits, truth, reduction="none")
-
-    def confidence(self, logits: Tensor, truth: Tensor) -> tuple[Tensor, Tensor]:
-        return logits.sigmoid(), truth
-
-    def divergence(self, student: Tensor, teacher: Tensor) -> Tensor:
-        return logistic_divergence(student, teacher)
-
     @property
     def label_width(self) -> int:
         return self.num_outputs
@@ -110,38 +95,3 @@ class Multilabel(AbstractTask):
 
     def predicted_rows(self, logits: Tensor) -> Tensor:
         return logits.sigmoid()
-
-
-def logistic_loss(logits: Tensor, y: Tensor, known: Tensor, weights: Tensor | None) -> Tensor:
-    """Return the mean logistic loss over the known entries, a scalar in float32.
-
-    Args:
-        logits: (M, T).
-        y, known: labels and whether there is one, of the shape of `logits` or (M,).
-        weights: (T, 2), of no and yes; the mean is then weighted.
-    """
-    logits = logits.float()
-    known = known.view_as(logits)
-    target = torch.where(known, y.view_as(logits), 0).float()
-    # Weights instead of an index: the size of a selection depends on the data, and a GPU would have to wait for it.
-    if weights is None:
-        total = F.binary_cross_entropy_with_logits(logits, target, weight=known.float(), reduction="sum")
-        return total / known.sum()
-    weight = torch.where(target == 1, weights[:, 1], weights[:, 0]) * known
-    return F.binary_cross_entropy_with_logits(logits, target, weight=weight, reduction="sum") / weight.sum()
-
-
-def logistic_divergence(student: Tensor, teacher: Tensor) -> Tensor:
-    """Return the sum of KL divergences of Bernoulli distributions, both outcomes included."""
-    # p log(p / q) + (1 - p) log((1 - p) / (1 - q)), with logarithms that neither overflow nor underflow
-    p = teacher.sigmoid()
-    positive = p * (F.logsigmoid(teacher) - F.logsigmoid(student))
-    negative = (1 - p) * (F.logsigmoid(-teacher) - F.logsigmoid(-student))
-    return (positive + negative).sum()
-
-
-def calibration_columns(logits: Tensor, y: Tensor, known: Tensor) -> list[tuple[Tensor, Tensor]]:
-    """Return the labelled entries of each column: logits and labels, float64 (m,) each."""
-    logits = logits.double()
-    columns = zip(*(t.view_as(logits).unbind(dim=1) for t in (logits, y, known)), strict=True)
-    return [(z[rows], truth[rows].double()) for z, truth, rows in columns]
