@@ -88,14 +88,7 @@ def read_tables(
     all_splits = splits_of(spec, rows, max(10, split + 1))
     if not 0 <= split < len(all_splits):
         raise ValueError(f"{label_file} has {len(all_splits)} split(s), 0 to {len(all_splits) - 1}; got split {split}.")
-    training = np.zeros(len(rows.labelled), bool)
-    training[all_splits[split].train.numpy()] = True
-    if spec.task == "edges":
-        ends = edges.ends[:, training]
-        training = np.zeros(len(nodes.ids), bool)
-        training[ends.reshape(-1)] = True
-    elif nodes.owner is not None:
-        training = training[nodes.owner]
+    training = _training_nodes(all_splits[split].train.numpy(), len(rows.labelled), nodes, edges if spec.task == "edges" else None)
     touching = training[edges.ends[0]] | training[edges.ends[1]]
     stored = StoredTables(
         spec,
@@ -180,6 +173,17 @@ def read_like(
         spec_is_new=False,
         trainable=False,
     )
+
+
+def _training_nodes(train: np.ndarray, num_rows: int, nodes: Nodes, labelled_edges: Edges | None) -> np.ndarray:
+    """Return which nodes encodings are fitted on, bool (N,): those with a training label, in such a graph, or at such an edge."""
+    rows = np.zeros(num_rows, bool)
+    rows[train] = True
+    if labelled_edges is not None:
+        training = np.zeros(len(nodes.ids), bool)
+        training[labelled_edges.ends[:, rows].reshape(-1)] = True
+        return training
+    return rows if nodes.owner is None else rows[nodes.owner]
 
 
 def _fit_all(
