@@ -5,9 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 from statistics import mean, stdev
 
+import numpy as np
 import pytest
+from typer.testing import CliRunner
 
+from revgnn.cli.app import app
+from revgnn.train import evaluate_run, predict_run
 from revgnn.train.config import RunConfig
+from revgnn.train.datasets import load_dataset
 from revgnn.train.run.events import Event, Started, Stepped
 from revgnn.train.run.folder import RunFolder, RunFolderError
 from revgnn.train.run.loop import Interrupted, train
@@ -64,3 +69,44 @@ def test_choice_of_splits_and_seeds(config: RunConfig) -> None:
 def test_all_splits_of_a_real_data_set(config: RunConfig, real_data: Path) -> None:
     tolokers = config.with_data("tolokers", str(real_data))
     assert choose_splits(tolokers, "all") == list(range(10))
+
+
+def test_a_sweep_is_evaluated_and_predicts_by_its_mean(config: RunConfig, tmp_path: Path) -> None:
+    summary = sweep(config, tmp_path / "s", splits=[0], seeds=[2, 10])
+    scores = evaluate_run(tmp_path / "s")
+    assert [Path(run["run"]).name for run in scores["runs"]] == ["split-0-seed-2", "split-0-seed-10"]
+    for part in ("valid", "test"):
+        assert scores[part] == pytest.approx(summary[part])
+    written = CliRunner().invoke(app, ["evaluate", str(tmp_path / "s")]).stdout
+    assert [line.split()[0] for line in written.splitlines()[3:]] == ["split-0-seed-2", "split-0-seed-10", "mean", "deviation"]
+
+    report = predict_run(tmp_path / "s", tmp_path / "s.npz", spread=True)
+    assert report["runs"] == ["split-0-seed-2", "split-0-seed-10"]
+    single = []
+    for name in report["runs"]:
+        predict_run(tmp_path / "s" / name, tmp_path / f"{name}.npz")
+        single.append(np.load(tmp_path / f"{name}.npz"))
+    mean = np.load(tmp_path / "s.npz")
+    for name in ("logits", "probabilities"):
+        assert np.allclose(mean[name], (single[0][name] + single[1][name]) / 2, atol=1e-7)
+        assert np.allclose(mean[f"{name}_std"], np.abs(single[0][name] - single[1][name]) / 2**0.5, atol=1e-6)
+    assert np.array_equal(mean["splits"], single[0]["splits"])
+    with pytest.raises(ValueError, match="this is a sweep"):
+        predict_run(tmp_path / "s", tmp_path / "c.npz", calibrate=True)
+
+
+def test_a_node_in_other_parts_of_other_splits_is_in_none(config: RunConfig, tmp_path: Path) -> None:
+    assert config.data is not None
+    whole = load_dataset(config.data)
+    edges = np.stack([whole.graph.src.numpy(), whole.graph.dst.numpy()])
+    assert whole.x is not None
+    np.savez(tmp_path / "g.npz", edge_index=edges, x=whole.x.numpy(), y=whole.y.numpy())  # without a split: random ones
+    config = config.replace({"data": {"name": str(tmp_path / "g.npz")}})
+    sweep(config, tmp_path / "s", splits=[0, 1], seeds=[0])
+    predict_run(tmp_path / "s", tmp_path / "s.csv")
+    assert config.data is not None
+    parts = [load_dataset(config.data.model_copy(update={"split": split})).split for split in (0, 1)]
+    rows = (tmp_path / "s.csv").read_text().splitlines()[1:]
+    both = set(parts[0].train.tolist()) & set(parts[1].train.tolist())
+    assert both
+    assert {node for node, row in enumerate(rows) if row.endswith('"train"')} == both

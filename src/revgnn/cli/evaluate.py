@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
+from typing import Any
 
 import typer
 
@@ -17,15 +19,15 @@ from revgnn.cli.options import (
     OnBadRows,
     Parts,
     Root,
-    Run,
+    RunOrSweep,
     Views,
 )
-from revgnn.cli.text import score_text
+from revgnn.cli.text import score_text, table
 from revgnn.cli.waiting import choose_waiting
 
 
 def evaluate(
-    run: Run,
+    run: RunOrSweep,
     views: Views = None,
     parts: Parts = None,
     data: Data = None,
@@ -38,7 +40,7 @@ def evaluate(
     allow_changed_data: AllowChangedData = False,
     as_json: AsJson = False,
 ) -> None:
-    """Score the best weights of a run on its training, validation and test nodes, or on another graph with labels."""
+    """Score the best weights of a run, or of each run of a sweep, on its own data or on another graph with labels."""
     choose_waiting()
     from revgnn.cli.tables import bad_rows
     from revgnn.train import LoadOptions, evaluate_run
@@ -59,6 +61,19 @@ def evaluate(
     if as_json:
         typer.echo(json.dumps(scores, indent=2))
         return
+    if "runs" in scores:
+        typer.echo(sweep_text(scores))
+        return
     where = "whole graph" if scores["parts"] == 1 else f"{scores['views']} views of {scores['parts']} parts"
     typer.echo(f"{scores['dataset']}, {scores['metric']}, weights of epoch {scores['epoch']}, {where}")
     typer.echo("  ".join(f"{name} {score_text(scores[name])}" for name in ("train", "valid", "test")))
+
+
+def sweep_text(scores: dict[str, Any]) -> str:
+    """Return a row for each run of a sweep, and their mean and deviation."""
+    parts = ("train", "valid", "test")
+    rows = [(Path(run["run"]).name, *(score_text(run[part]) for part in parts), run["epoch"]) for run in scores["runs"]]
+    rows += [
+        (name, *(score_text(scores[part][key]) for part in parts), None) for name, key in (("mean", "mean"), ("deviation", "std"))
+    ]
+    return f"{scores['dataset']}, {scores['metric']}\n" + table(("run", *parts, "epoch"), rows)

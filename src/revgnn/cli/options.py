@@ -34,6 +34,7 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print all details as JSON.
 # --- what to do with a trained run --------------------------------------------------------------------------------------
 
 Run = Annotated[Path, typer.Argument(help="Folder of a run.")]
+RunOrSweep = Annotated[Path, typer.Argument(help="Folder of a run, or of a sweep (train --seeds, --split).", metavar="RUN")]
 Views = Annotated[int | None, typer.Option(help="Random partitions whose logits are averaged. Default: the run's configuration.")]
 Parts = Annotated[int | None, typer.Option(help="Parts of each partition; 1: the whole graph. Default: the run's configuration.")]
 

@@ -20,14 +20,14 @@ from revgnn.cli.options import (
     Pairs,
     Parts,
     Root,
-    Run,
+    RunOrSweep,
     Views,
 )
 from revgnn.cli.waiting import choose_waiting
 
 
 def predict(
-    run: Run,
+    run: RunOrSweep,
     out: Annotated[Path, typer.Option(help="The file to write: .csv, .parquet, .jsonl or .npz.")],
     data: Data = None,
     edges: Edges = None,

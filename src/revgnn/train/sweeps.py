@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from statistics import mean, stdev
 from typing import Any
 
 from revgnn._words import CONFIG, speaks_python
@@ -12,6 +11,7 @@ from revgnn.data.fingerprint import Fingerprint
 from revgnn.files import write_json
 from revgnn.train.config import DataConfig, RunConfig
 from revgnn.train.datasets import all_splits, load_with_fingerprint
+from revgnn.train.inference.evaluate import mean_and_std
 from revgnn.train.run.changed_data import check_same_data
 from revgnn.train.run.events import Hook
 from revgnn.train.run.folder import RunFolder, RunFolderError
@@ -145,11 +145,3 @@ def finished_result(config: RunConfig, folder: Path) -> dict[str, Any] | None:
     if result is None or (result["stopped"] == "epochs" and result["epochs"] < config.epochs):
         return None
     return result
-
-
-def mean_and_std(scores: Sequence[float]) -> dict[str, float | None]:
-    """Return the mean and the sample standard deviation of some scores; None if there are too few."""
-    return {
-        "mean": mean(scores) if scores else None,
-        "std": stdev(scores) if len(scores) > 1 else None,
-    }

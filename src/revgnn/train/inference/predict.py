@@ -26,7 +26,8 @@ The arrays of .npz:
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from collections.abc import Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +40,7 @@ from revgnn.data import NodeDataset
 from revgnn.train.inference.answers import Answers, check_out, write_arrays, write_table
 from revgnn.train.inference.calibration import fit_and_report
 from revgnn.train.inference.saved_run import AS_SAVED, LoadOptions, SavedRun, load_run
+from revgnn.train.run.folder import RunFolder
 
 
 @speaks_python(OPTIONS)
@@ -54,7 +56,7 @@ def predict_run(
     """Write the predictions of a run's best weights for all nodes. The module's docstring lists the columns and arrays.
 
     Args:
-        run: the run's folder.
+        run: the run's folder, or that of a sweep: then values are means over its runs, and `spread` is that over the runs.
         out: the file to write, which ends in .csv, .parquet, .jsonl or .npz.
         spread: add the deviation over the views. Needs two or more views of two or more parts.
         calibrate: add calibrated probabilities; see `fit_temperatures`. Not for another graph, which has no validation nodes.
@@ -71,6 +73,13 @@ def predict_run(
     """
     out = Path(out)
     check_out(out, overwrite=overwrite)
+    if folders := RunFolder.runs_of_sweep(run):
+        if calibrate:
+            raise ValueError("calibrate fits temperatures of one run, and this is a sweep; leave it out, or name one of its runs.")
+        saved, arrays = _mean_of_runs(folders, options, spread=spread)
+        report = {**_report(run, out, saved), "runs": [folder.name for folder in folders]}
+        _write(saved, arrays, out, report)
+        return report
     saved = load_run(run, options)
     if calibrate and (saved.is_new_graph or options.pairs is not None):
         what = "another graph does" if saved.is_new_graph else "pairs of your own do"
@@ -79,6 +88,16 @@ def predict_run(
     if calibrate:
         task.calibration_columns(torch.zeros(0, task.num_outputs), task.no_labels(0))  # refused here, before anything is computed
     logits, arrays = _predict(saved, spread=spread)
+    report = _report(run, out, saved)
+    if calibrate:
+        temperatures, report["calibration"] = fit_and_report(saved.dataset, logits)
+        calibrated = task.values(temperatures.apply(logits)).float()
+        arrays |= {"calibrated": calibrated.numpy(), "temperatures": temperatures.values.numpy()}
+    _write(saved, arrays, out, report)
+    return report
+
+
+def _report(run: Path | str, out: Path, saved: SavedRun) -> dict[str, Any]:
     report: dict[str, Any] = {
         "run": str(run),
         "out": str(out),
@@ -91,12 +110,38 @@ def predict_run(
     }
     if saved.dataset.tables is not None:
         report |= {"unknown": saved.dataset.tables.unknown, "read": asdict(saved.dataset.tables.report)}
-    if calibrate:
-        temperatures, report["calibration"] = fit_and_report(saved.dataset, logits)
-        calibrated = task.values(temperatures.apply(logits)).float()
-        arrays |= {"calibrated": calibrated.numpy(), "temperatures": temperatures.values.numpy()}
-    _write(saved, arrays, out, report)
     return report
+
+
+def _mean_of_runs(folders: Sequence[Path], options: LoadOptions, *, spread: bool) -> tuple[SavedRun, dict[str, np.ndarray]]:
+    """Return the first run of a sweep, with thresholds that are means, and all arrays to write: means over the runs.
+
+    Raises:
+        ValueError: if the runs do not predict the same rows.
+    """
+    if spread and len(folders) < 2:
+        raise ValueError("a spread needs two runs, and the sweep has one; leave it out.")
+    runs, logits, values, splits = [], [], [], []
+    for folder in folders:
+        saved = load_run(folder, options)
+        if runs and (saved.dataset.num_rows, saved.dataset.num_outputs) != (runs[0].dataset.num_rows, runs[0].dataset.num_outputs):
+            raise ValueError(f"{folder} and {folders[0]} do not predict the same rows; predict with one of them.")
+        logits.append(saved.logits())
+        values.append(saved.dataset.objective.values(logits[-1]))
+        splits.append(_split_names(saved.dataset))
+        runs.append(saved)
+    first, name = runs[0], runs[0].dataset.objective.value_name
+    arrays = {"logits": torch.stack(logits).mean(0).numpy(), name: torch.stack(values).mean(0).numpy()}
+    if spread:
+        arrays |= {"logits_std": torch.stack(logits).std(0).numpy(), f"{name}_std": torch.stack(values).std(0).numpy()}
+    arrays[f"{first.dataset.row}s"] = np.arange(first.dataset.num_rows, dtype=np.int64)
+    # a node that is in other parts of other splits is in none
+    arrays["splits"] = np.where(np.all([part == splits[0] for part in splits], axis=0), splits[0], "")
+    if first.dataset.pairs is not None:
+        arrays["pairs"] = first.dataset.pairs.ends.numpy()
+    thresholds = [saved.thresholds for saved in runs if saved.thresholds is not None]
+    mean = None if len(thresholds) < len(runs) else tuple(np.mean(thresholds, axis=0).tolist())
+    return replace(first, thresholds=mean), arrays
 
 
 def _write(saved: SavedRun, arrays: dict[str, np.ndarray], out: Path, report: dict[str, Any]) -> None:

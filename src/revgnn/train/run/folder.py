@@ -59,6 +59,15 @@ class RunFolder:
         """Return the name of the folder of one run of a sweep."""
         return f"split-{split}-seed-{seed}"
 
+    @classmethod
+    def runs_of_sweep(cls, folder: Path | str) -> list[Path]:
+        """Return the folders of the runs of a sweep, by split and seed; none if `folder` is that of a single run."""
+        folder = Path(folder)
+        if (folder / "config.yaml").exists():
+            return []
+        found = [run.parent for run in folder.glob("split-*-seed-*/config.yaml")]
+        return sorted(found, key=lambda path: [int(word) if word.isdecimal() else word for word in path.name.split("-")[1::2]])
+
     # --- before training ---------------------------------------------------------------------------------------------
 
     def owned(self) -> AbstractContextManager[None]:

@@ -80,7 +80,7 @@ def teacher_folder(config: RunConfig) -> Path:
     path = Path(config.distillation.teacher)
     if not RunFolder(path).config_file.exists():
         name = RunFolder.name_in_sweep(config.data.split, config.seed)
-        runs = sorted(run.parent.name for run in path.glob("split-*-seed-*/config.yaml"))
+        runs = [run.name for run in RunFolder.runs_of_sweep(path)]
         if name not in runs:
             found = f"it holds {', '.join(runs)}" if runs else "it is not the folder of a run or of a sweep"
             raise ConfigError(
