@@ -14,6 +14,7 @@ from torch_geometric.datasets import LINKXDataset
 from torch_geometric.io import read_npz as read_npz_of_pyg
 
 from revgnn.data import NodeDataset, load
+from revgnn.data.readers import mat5
 from revgnn.data.readers.mat5 import read_mat5
 from tests.data.readers.graphs import refuse
 
@@ -189,3 +190,11 @@ def test_a_mat_file_cut_off(tmp_path: Path) -> None:
 def test_matlab_7_3_says_what_to_do(tmp_path: Path) -> None:
     (tmp_path / "a.mat").write_bytes(b"MATLAB 7.3 MAT-file".ljust(124) + b"\x00\x02IM" + b"\x89HDF\r\n\x1a\n" + bytes(100))
     assert "MATLAB file" in refuse(tmp_path / "a.mat")
+
+
+def test_a_variable_that_unpacks_to_too_much_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    scipy.io.savemat(tmp_path / "a.mat", {"A": np.zeros((300, 300))}, do_compression=True)
+    read_mat5(tmp_path / "a.mat", {"A"})
+    monkeypatch.setattr(mat5, "MOST_UNPACKED", 100_000)
+    with pytest.raises(ValueError, match="unpacks to more than"):
+        read_mat5(tmp_path / "a.mat", {"A"})

@@ -23,6 +23,8 @@ _TYPES = {1: "i1", 2: "u1", 3: "i2", 4: "u2", 5: "i4", 6: "u4", 7: "f4", 9: "f8"
 _CLASSES = dict(zip(_NUMERIC, ("f8", "f4", "i1", "u1", "i2", "u2", "i4", "u4", "i8", "u8"), strict=True))
 _COMPLEX = 0x0800
 _HEADER_BYTES = 128
+MOST_UNPACKED = 2 * 10**9
+"""Bytes that one variable may have once it is unpacked."""
 
 
 class Damaged(ValueError):
@@ -59,8 +61,7 @@ def read_mat5(path: Path, wanted: Iterable[str]) -> tuple[list[str], dict[str, A
     wanted, names, found = set(wanted), [], {}
     for kind, data in _elements(content[_HEADER_BYTES:], endian):
         if kind == _COMPRESSED:
-            # Zlib shrinks by at most 1032, so that memory is bounded by the file.
-            kind, data = next(_elements(memoryview(zlib.decompress(data)), endian), (0, data))
+            kind, data = next(_elements(memoryview(_unpacked(data)), endian), (0, data))
         if kind != _MATRIX:
             continue
         variable = _variable(data, endian)
@@ -68,6 +69,17 @@ def read_mat5(path: Path, wanted: Iterable[str]) -> tuple[list[str], dict[str, A
         if variable.name in wanted:
             found[variable.name] = _value(variable, endian)
     return names, found
+
+
+def _unpacked(data: memoryview) -> bytes:
+    """Return the content of a compressed variable: zlib can shrink zeros by a thousand."""
+    unpacking = zlib.decompressobj()
+    content = unpacking.decompress(data, MOST_UNPACKED)
+    if unpacking.unconsumed_tail:
+        raise Damaged(f"a variable unpacks to more than {MOST_UNPACKED / 1e9:.0f} GB; save it as an .npz file")
+    if not unpacking.eof:
+        raise Damaged("a compressed variable is cut short")
+    return content
 
 
 def _elements(data: memoryview, endian: str) -> Iterator[tuple[int, memoryview]]:
