@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from revgnn.files import append, remove_leftovers, replacing, replacing_folder, write_json, write_text
+from revgnn.files import append, expanded, remove_leftovers, replacing, replacing_folder, write_json, write_text
+from revgnn.train.config import RunConfig
 
 
 def names(folder: Path) -> list[str]:
@@ -201,3 +202,10 @@ def test_leftovers_are_those_of_the_named_file(tmp_path: Path) -> None:
         (tmp_path / name).touch()
     remove_leftovers(tmp_path / "a[1]")
     assert sorted(names(tmp_path)) == [".b.0123456789abcdef.tmp", "a[1]"]
+
+
+def test_a_home_that_does_not_exist_stays_a_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/home/me")
+    assert expanded("~/data") == Path("/home/me/data")
+    assert expanded("~0/data") == Path("~0/data")
+    assert RunConfig().replace({"data.name": "a", "data.edges": "~0"}).flat()["data.edges"] == str(Path("~0").absolute())

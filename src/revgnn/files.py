@@ -129,6 +129,11 @@ def remove_empty(folders: Iterable[Path]) -> None:
             return
 
 
+def expanded(path: Path | str) -> Path:
+    """Return a path with `~` and `~name` as the home folder. Where there is no such home, they stay, as in a shell."""
+    return Path(os.path.expanduser(path))
+
+
 def check_regular(path: Path) -> None:
     """Raise `OSError` if there is something at `path` that is neither a regular file nor a link to one, or to nothing."""
     try:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import sys
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -18,6 +19,7 @@ import torch
 from revgnn import ModelConfig, build_model
 from revgnn.data import NodeDataset, RandomPartition, cache, generate
 from revgnn.data.cache import cached
+from revgnn.data.generated.full_size import full_size
 
 
 def status() -> dict[str, int]:
@@ -71,7 +73,8 @@ def main(source: Path, parts: int) -> None:
         raise AssertionError("the set must come from the cache")
 
     torch.set_num_threads(1)
-    train_on_the_first_part(generate(300), 2)  # memory of compiled code is not that of the graph
+    for edge_storage in ("float32", "int16"):  # memory of compiled code is not that of the graph
+        train_on_the_first_part(replace(generate(300), graph=full_size(300, 3000, edge_storage=edge_storage)), 2)
     found = {}
     cache._SETTLED_NS = 0
     data = None

@@ -141,9 +141,13 @@ def further_off(operator: Operator, graph: Graph, draws: list[Leaves]) -> dict[s
 def near_a_kink(operator: Operator, graph: Graph, leaves: Leaves) -> bool:
     """Whether float64 gradients change by a thousandth of the largest if the leaves do by some roundings of float32."""
     generator = torch.Generator().manual_seed(0)
-    moved = {name: t * (1 + 1e-6 * torch.randn(t.shape, generator=generator, dtype=t.dtype)) for name, t in leaves.items()}
-    one, other = (evaluate(operator.on(graph), given, "reference", torch.float64) for given in (leaves, moved))
-    return any(bool((other[name] - t).abs().amax() > 1e-3 * t.abs().amax()) for name, t in one.items() if t.numel())
+    found = evaluate(operator.on(graph), leaves, "reference", torch.float64)
+    for _ in range(4):  # where a norm divides by a deviation near 0, one draw may move by chance along the kink
+        moved = {name: t * (1 + 1e-6 * torch.randn(t.shape, generator=generator, dtype=t.dtype)) for name, t in leaves.items()}
+        others = evaluate(operator.on(graph), moved, "reference", torch.float64)
+        if any(bool((others[name] - t).abs().amax() > 1e-3 * t.abs().amax()) for name, t in found.items() if t.numel()):
+            return True
+    return False
 
 
 @pytest.mark.parametrize("operator", [name for name in ON_GRAPHS if "param" not in OPERATORS[name].shapes(1, 1, 1)])
@@ -332,6 +336,9 @@ def test_what_the_reference_finds_finite_is_finite(operator: str, edges: Edges, 
     assume(all(bool(t.isfinite().all()) for t in leaves.values()))
     ours, reference = run(chosen.on(graph), leaves, "cpu"), run(chosen.on(graph), leaves, "reference")
     for name, wanted in reference.items():
+        is_product = name == "gradient of param" or (name != "value" and operator.startswith("softmax"))
+        if is_product and noise.scale > 1e9:  # terms are products of three such numbers; docs/robustness.md says so
+            continue
         lost = wanted.isfinite() & ~ours[name].isfinite()
         if bool(lost.any()):
             where = tuple(lost.nonzero()[0].tolist())

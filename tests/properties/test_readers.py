@@ -353,7 +353,7 @@ CLASSES = st.integers(-3, 3) | st.sampled_from([0.5, 1e10, 2020, 65535, 65536, 2
 @pytest.mark.parametrize("kind", ["i8", "f8", "u2"])
 @law(cases=18, changes=st.lists(st.tuples(st.integers(0, 13), CLASSES), max_size=3), seed=st.integers(0, 99))
 def test_labels_are_classes_or_refused(kind: str, changes: list[tuple[int, float]], seed: int) -> None:
-    """-1 and NaN are unlabelled nodes. More classes than nodes are none."""
+    """-1 and NaN are unlabelled nodes. More classes than nodes are none. Labels with fractions are numbers to predict."""
     arrays = Recipe(seed).arrays()
     y = [float(v) for v in arrays["y"]]
     for node, value in changes:
@@ -371,7 +371,10 @@ def test_labels_are_classes_or_refused(kind: str, changes: list[tuple[int, float
         path = Path(folder) / "own.npz"
         np.savez(path, **arrays)
         found = read_or_refuse(lambda: read_npz(path), path)
-    if found is not None:
+    if found is not None and any(v != int(v) for v in labels.tolist() if v == v):
+        expect(found.task == "regression", f"labels with fractions are read as {found.task}")
+        expect(np.array_equal(found.y[:, 0].numpy(), labels.astype(np.float32), equal_nan=True), "numbers are changed")
+    elif found is not None:
         wanted = [-1 if v != v or v == -1 else int(v) for v in labels.tolist()]
         expect(found.y.tolist() == wanted, f"labels {labels.tolist()} are read as {found.y.tolist()}")
         expect(found.num_outputs <= found.num_nodes, f"{found.num_outputs} classes of {found.num_nodes} nodes")

@@ -24,6 +24,7 @@ from revgnn.data.readers.graph_files import find_graph_files
 from revgnn.data.readers.npz import read_npz
 from revgnn.data.tables.files import holds_tables, table_format
 from revgnn.data.tables.options import TableOptions
+from revgnn.files import expanded
 
 
 @speaks_python(LOAD)
@@ -68,7 +69,7 @@ def load(
     """
     if edge_storage not in get_args(EdgeStorage):
         raise ValueError(f"edge_storage must be one of {', '.join(get_args(EdgeStorage))}, got {edge_storage!r}.")
-    root = default_root() if root is None else Path(root).expanduser()
+    root = default_root() if root is None else expanded(root)
     options = ReadOptions(root, split, undirected, self_loops, download, cache, edge_storage, ignore_unknown)
     if tables is not None and tables.task == "links":
         return _load_links(name, tables, options)
@@ -189,7 +190,7 @@ def _load_tables(path: Path, tables: TableOptions, options: ReadOptions) -> Node
     if isinstance(options.split, str):
         raise ValueError(f"{path} has no split named {options.split!r}; splits of tables are numbered.")
     given = (tables.edges, tables.graph_file, tables.label_file)
-    edges, graph_file, label_file = (None if name is None else Path(name).expanduser() for name in given)
+    edges, graph_file, label_file = (None if name is None else expanded(name) for name in given)
     files = find_graph_files(path, edges, graph_file, label_file=label_file)
     dataset = options.store(read_tables(files, tables, split=options.split, **options.graph))
     if dataset.tables is not None and dataset.tables.stored.spec.task == "links":
@@ -205,7 +206,7 @@ def _as_path(name: str, root: Path) -> Path | None:
 
     For a name that ends as files of a format do, the result is never None: it may be a file that does not exist.
     """
-    candidates = (Path(name).expanduser(), root / name)
+    candidates = (expanded(name), root / name)
     if registry.is_file_name(name) or table_format(name) is not None:
         return next((path for path in candidates if path.exists()), candidates[0])
     if "/" in name or "\\" in name:
@@ -239,7 +240,7 @@ def _unknown_name_error(name: str, path: Path | None) -> ValueError:
             f"{path} is a folder without raw/, which OGB's layout has, without processed/ of PyTorch Geometric, and without tables "
             "nodes.csv and edges.csv (or .tsv, .jsonl, .parquet); name a folder with one of them, a data set or a file."
         )
-    file = Path(name).expanduser() if path is None else path
+    file = expanded(name) if path is None else path
     if file.is_file():
         return ValueError(f"{file} is a file that cannot be read: {describe_file(file)}")
     near = nearest_names(name)

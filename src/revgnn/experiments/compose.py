@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from revgnn.experiments.presets import all_presets, get_preset
-from revgnn.files import remove_empty
+from revgnn.files import expanded, remove_empty
 from revgnn.train.config import RunConfig
 from revgnn.train.config.errors import ConfigError
 
@@ -149,6 +149,6 @@ def _preset_for(dataset: str | None) -> str:
 
 
 def _absolute_if_path(dataset: str) -> str:
-    path = Path(dataset).expanduser()
+    path = expanded(dataset)
     is_path = os.sep in dataset or bool(path.suffix) or any(path.glob("nodes.*"))
     return str(path.absolute()) if is_path and path.exists() else dataset

@@ -7,6 +7,8 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from revgnn.files import expanded
+
 Amp = Literal["none", "bf16", "fp16"]
 Features = Literal["raw", "standard", "log", "rows"]
 EdgeStorage = Literal["float32", "auto", "float16", "bfloat16"]
@@ -163,7 +165,7 @@ class DistillationConfig(Section):
 
 def absolute(path: Path | str) -> str:
     """Return the absolute path, so that a run finds its files from any folder."""
-    return str(Path(path).expanduser().absolute())
+    return str(expanded(path).absolute())
 
 
 def is_path(name: str) -> bool:
