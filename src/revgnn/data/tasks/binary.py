@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from revgnn.data.tasks.base import check_logits, class_weight_numbers
-from revgnn.data.tasks.logistic import LogisticTask, logistic_loss
+from revgnn.data.tasks.logistic import LogisticTask
 from revgnn.data.tasks.multiclass import (
     PREFIX,
     balanced_weights,
@@ -40,9 +40,6 @@ class Binary(LogisticTask):
     def check_training(self, y: Tensor, names: Sequence[str] | None, row: str) -> None:
         check_not_constant(y, row)
 
-    def labelled(self, y: Tensor) -> Tensor:
-        return y >= 0
-
     def no_labels(self, num_rows: int) -> Tensor:
         return torch.full((num_rows,), -1, dtype=torch.int64)
 
@@ -52,9 +49,6 @@ class Binary(LogisticTask):
 
     def describe(self) -> str:
         return "binary"
-
-    def loss(self, logits: Tensor, y: Tensor, kind: str | None = None, weights: Tensor | None = None) -> Tensor:
-        return logistic_loss(logits, y, y >= 0, weights)
 
     def class_weights(self, given: str | Sequence[float], y: Tensor) -> Tensor:
         """Return the weights of no and yes, float32 (1, 2)."""

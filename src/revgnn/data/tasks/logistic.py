@@ -10,7 +10,13 @@ from revgnn.data.tasks.base import AbstractTask
 
 
 class LogisticTask(AbstractTask):
-    """A task with one logit for each question of yes or no."""
+    """A task with one logit for each question of yes or no. Missing labels are NaN, or -1 among whole numbers."""
+
+    def labelled(self, y: Tensor) -> Tensor:
+        return ~y.isnan() if y.is_floating_point() else y >= 0
+
+    def loss(self, logits: Tensor, y: Tensor, kind: str | None = None, weights: Tensor | None = None) -> Tensor:
+        return logistic_loss(logits, y, self.labelled(y), weights)
 
     def values(self, logits: Tensor) -> Tensor:
         return logits.sigmoid()

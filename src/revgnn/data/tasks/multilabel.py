@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from revgnn.data.tasks.base import check_logits, class_weight_numbers, describe_tensor
-from revgnn.data.tasks.logistic import LogisticTask, logistic_loss
+from revgnn.data.tasks.logistic import LogisticTask
 from revgnn.data.tasks.multiclass import PREFIX
 from revgnn.data.tasks.scores import best_thresholds, columns_with_both_classes, score_columns
 
@@ -42,9 +42,6 @@ class Multilabel(LogisticTask):
         shown = ", ".join(named[:5]) + (", ..." if len(named) > 5 else "")
         return f"{len(constant)} of {self.num_outputs} labels have one value in training ({shown})."
 
-    def labelled(self, y: Tensor) -> Tensor:
-        return ~y.isnan()
-
     @property
     def needs_every_label(self) -> bool:
         return False
@@ -54,9 +51,6 @@ class Multilabel(LogisticTask):
 
     def describe(self) -> str:
         return f"{self.num_outputs} labels"
-
-    def loss(self, logits: Tensor, y: Tensor, kind: str | None = None, weights: Tensor | None = None) -> Tensor:
-        return logistic_loss(logits, y, ~y.isnan(), weights)
 
     def class_weights(self, given: str | Sequence[float], y: Tensor) -> Tensor:
         """Return the weights of no and yes of each label, float32 (T, 2). Numbers are the weights of yes, beside 1 for no."""
