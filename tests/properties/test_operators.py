@@ -331,13 +331,24 @@ SCALES = st.floats(-35, 35).map(lambda power: float(10.0 ** round(power, 1)))
 @pytest.mark.parametrize("operator", OPERATORS)
 @law(cases=3, edges=edge_lists(min_nodes=1), noise=noises("normal", "one sign", "wide", "ties", scales=SCALES))
 def test_what_the_reference_finds_finite_is_finite(operator: str, edges: Edges, noise: Noise) -> None:
+    check_finite(operator, edges, noise, but_for_known_faults=True)
+
+
+@known_fault("gradients of softmax of numbers beyond 1e9 have terms that float32 does not hold, though their sum would fit")
+@law(cases=8, noise=st.builds(Noise, st.just("ties"), seeds, st.sampled_from([1e12, 1e15, 3e18])), count=st.integers(7, 12))
+def test_gradients_of_softmax_are_finite_for_large_numbers(noise: Noise, count: int) -> None:
+    check_finite("softmax learned, edges", Edges(1, (0,) * count, (0,) * count), noise, but_for_known_faults=False)
+
+
+def check_finite(operator: str, edges: Edges, noise: Noise, *, but_for_known_faults: bool) -> None:
+    """Fail if a result is not finite where the reference's is."""
     graph, chosen = edges.graph(), OPERATORS[operator]
     leaves = {name: t.float() for name, t in chosen.leaves(graph, NARROW, noise).items()}
     assume(all(bool(t.isfinite().all()) for t in leaves.values()))
     ours, reference = run(chosen.on(graph), leaves, "cpu"), run(chosen.on(graph), leaves, "reference")
     for name, wanted in reference.items():
         is_product = name == "gradient of param" or (name != "value" and operator.startswith("softmax"))
-        if is_product and noise.scale > 1e9:  # terms are products of three such numbers; docs/robustness.md says so
+        if but_for_known_faults and is_product and noise.scale > 1e9:  # the next law
             continue
         lost = wanted.isfinite() & ~ours[name].isfinite()
         if bool(lost.any()):
