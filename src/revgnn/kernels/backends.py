@@ -16,6 +16,7 @@ from torch.utils._python_dispatch import _get_current_dispatch_mode_stack
 
 NAMES = ("cpu", "gpu", "reference")
 _PLAIN = (Tensor, nn.Parameter)
+_HAS_TRITON = importlib.util.find_spec("triton") is not None  # found out once: torch.compile cannot trace it
 
 
 def _no_obstacle(backend: str) -> None:
@@ -116,10 +117,9 @@ def check_unchanged(checked: tuple[int, ...] | None, **arrays: Tensor) -> None:
             )
 
 
-@functools.cache
 def has_triton() -> bool:
     """Whether triton is installed; it is not imported."""
-    return importlib.util.find_spec("triton") is not None
+    return _HAS_TRITON
 
 
 def interpreted() -> bool:
