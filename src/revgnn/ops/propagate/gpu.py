@@ -8,7 +8,7 @@ from torch import Tensor
 
 from revgnn.kernels.gpu.launch import jit
 from revgnn.kernels.gpu.split_rows import Rows, divide, parts, positions, scratch_rows, share
-from revgnn.ops.propagate.contract import Inputs, Saved, Spec
+from revgnn.ops.propagate.contract import Inputs, Saved, Spec, heads_and_channels
 from revgnn.ops.propagate.passes import backward_pass
 
 
@@ -97,8 +97,8 @@ def backward(grad: Tensor, inputs: Inputs, saved: Saved, spec: Spec) -> Inputs:
 
 
 def weighted_sum(x: Tensor, indptr: Tensor, neighbour: Tensor, edge: Tensor | None, weight: Tensor | None, mean: bool) -> Tensor:
-    """Return the weighted sums over the neighbours of each row, (N, H, C); `edge` numbers the weights of the entries."""
-    _, heads, channels = x.shape
+    """Return the weighted sums over the neighbours of each row, shape of `x`; `edge` numbers the weights of the entries."""
+    heads, channels = heads_and_channels(x)
     rows = Rows(indptr, neighbour.numel(), channels, heads=heads)
     out, part = torch.empty_like(x), rows.scratch(x.dtype, heads, channels)
     rows.run(
@@ -111,9 +111,9 @@ def weighted_sum(x: Tensor, indptr: Tensor, neighbour: Tensor, edge: Tensor | No
 
 
 def dot_products(grad: Tensor, x: Tensor, indptr: Tensor, src: Tensor) -> Tensor:
-    """Return the product of the gradient at the end of each edge with the state at its start, (E, H)."""
-    _, heads, channels = x.shape
+    """Return the product of the gradient at the end of each edge with the state at its start, (E,) or (E, H)."""
+    heads, channels = heads_and_channels(x)
     rows = Rows(indptr, src.numel(), channels, heads=heads)
-    out = x.new_empty(src.numel(), heads)
+    out = x.new_empty(src.numel(), *x.shape[1:-1])
     rows.run(dot_products_kernel, steps=1, src=src, grad=grad, x=x, out=out, heads=heads, C=channels)
     return out
