@@ -17,6 +17,7 @@ from revgnn.cli import (
     paper,
     predict,
     presets,
+    report,
     train,
     tune,
     verify,
@@ -38,6 +39,7 @@ app.command("datasets")(datasets.datasets)
 app.command("presets")(presets.presets)
 app.command("config")(config.config)
 app.command("tune")(tune.tune)
+app.command("report")(report.report)
 app.command("paper")(paper.paper)
 app.command("verify")(verify.verify)
 app.command("import-official")(import_official.import_official)
