@@ -21,6 +21,7 @@ from revgnn.cli import (
     train,
     tune,
     verify,
+    watch,
 )
 from revgnn.cli.errors import Commands
 
@@ -40,6 +41,7 @@ app.command("presets")(presets.presets)
 app.command("config")(config.config)
 app.command("tune")(tune.tune)
 app.command("report")(report.report)
+app.command("watch")(watch.watch)
 app.command("paper")(paper.paper)
 app.command("verify")(verify.verify)
 app.command("import-official")(import_official.import_official)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from functools import partial
@@ -106,12 +107,14 @@ def train(
     if split == "all" or len(splits) > 1 or seeds is not None:
         with where as folder:
             _train_sweep(run, folder, splits, seed_list, how, quiet=quiet)
+        typer.echo(report_line(folder))
         return
     run = run.replace({"data.split": splits[0]})
     with where as folder:
         _train_run(run, folder, how, quiet=quiet)
     if compare_memory or (compare_memory is None and run.preset == "quickstart"):
         typer.echo(_footprint_text(run))
+    typer.echo(report_line(folder))
 
 
 def choose_run(run: RunConfig, run_of: Callable[..., RunConfig], *, quiet: bool) -> RunConfig:
@@ -220,6 +223,11 @@ def _summary_text(summary: dict[str, Any], folder: Path) -> str:
         deviation = "" if std is None else f" ± {std:.4f}"
         text += f"\n{name:<12} {score_text(mean)}{deviation} {summary['metric']}, {summary['runs']} runs"
     return f"{text}\n{'results':<12} {folder / 'summary.json'}"
+
+
+def report_line(folder: Path) -> str:
+    """Return the command that makes a page about what was trained."""
+    return f"{'report':<12} {shlex.join(['revgnn', 'report', str(folder)])}"
 
 
 def _footprint_text(run: RunConfig) -> str:

@@ -113,12 +113,13 @@ class RunReader:
         self.metric, self.problem = metric, problem
         self._metrics = MetricsFile(path / "metrics.jsonl")
         self._config: tuple[float, RunConfig | None, str | None] | None = None
+        self._values: dict[str, tuple[tuple[int, int], dict[str, Any] | None]] = {}
         self._best: tuple[float, dict[str, Any]] = (0.0, {})
 
     def read(self) -> RunOnDisk:
         """Return what the folder says now. A file that cannot be read is reported in `problem`, never raised."""
         config, problem = self._read_config()
-        result = _read_json(self.path / "result.json")
+        result = self._read_json("result.json")
         epochs = self._metrics.read()
         metric = result.get("metric") if result else None
         if not isinstance(metric, str):
@@ -131,7 +132,7 @@ class RunReader:
             config=config,
             epochs=epochs,
             result=result,
-            environment=_read_json(self.path / "environment.json"),
+            environment=self._read_json("environment.json"),
             metric=metric,
             best_epoch=best_epoch if isinstance(best_epoch, int) else None,
             problem=self.problem or problem,
@@ -149,6 +150,17 @@ class RunReader:
             except (ConfigError, OSError) as error:
                 self._config = (changed, None, str(error))
         return self._config[1:]
+
+    def _read_json(self, name: str) -> dict[str, Any] | None:
+        """Return the content of a file, read again when it has changed."""
+        try:
+            status = (self.path / name).stat()
+        except OSError:
+            return None
+        stamp = (status.st_mtime_ns, status.st_size)
+        if name not in self._values or self._values[name][0] != stamp:
+            self._values[name] = (stamp, _read_json(self.path / name))
+        return self._values[name][1]
 
     def _read_best(self) -> dict[str, Any]:
         """Return the note of the best weights, read again when they have changed."""

@@ -1,7 +1,8 @@
-"""The note of best.safetensors, read from the head of the file: without torch, and without its weights."""
+"""The note of best.safetensors, read from the head of the file without its weights; and a digest of the file."""
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
 from typing import Any
@@ -20,3 +21,12 @@ def read_weights_note(file: Path) -> dict[str, Any]:
     except (OSError, ValueError, LookupError, TypeError, RecursionError):
         return {}
     return note if isinstance(note, dict) else {}
+
+
+def weights_digest(run: Path) -> str:
+    """Return a digest of the best weights of a run, by which one knows what was computed from them.
+
+    Raises:
+        OSError: if there are none.
+    """
+    return hashlib.sha256((run / "best.safetensors").read_bytes()).hexdigest()

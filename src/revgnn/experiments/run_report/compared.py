@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from statistics import fmean, stdev
 from typing import Any
 
+from revgnn._text import LONGEST_NAME, clean
 from revgnn.experiments.run_files.reading import RunOnDisk
-from revgnn.experiments.run_report.markup import LONGEST_NAME, clean
 
 _WITHOUT_EFFECT = (
     *("preset", "notes", "data.root", "data.download", "device", "save_every", "init", "data.name", "distillation.teacher"),
@@ -98,7 +98,7 @@ def groups(runs: Sequence[RunOnDisk]) -> list[Group]:
     found = []
     for same in members.values():
         settings = settings_of(same[0])
-        shown = [f"{short[k]} {value_text(settings.get(k))}" for k in keys[:4] if settings.get(k) is not None]
+        shown = [_setting_text(short[k], settings[k]) for k in keys[:4] if settings.get(k) is not None]
         alone = len(same) == 1 and (len(keys) > 4 or len(members) == 1 or not shown)
         found.append(Group(same[0].name if alone or not shown else ", ".join(shown), tuple(same)))
     names = Counter(group.name for group in found)
@@ -138,3 +138,8 @@ def value_text(value: object) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     return clean(f"{value:g}" if isinstance(value, float) else value, 40)
+
+
+def _setting_text(name: str, value: object) -> str:
+    """Return a setting with its name; a word, such as that of a strategy, needs none."""
+    return clean(value, 40) if isinstance(value, str) and value.isalpha() else f"{name} {value_text(value)}"

@@ -6,7 +6,6 @@ weights: after the run was trained on, it is computed anew.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import warnings
 from dataclasses import asdict, dataclass
@@ -17,12 +16,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from revgnn._text import LONGEST_NAME, clean
 from revgnn.data import NodeDataset
 from revgnn.data.tasks import AbstractTask, MetricError, Regression
 from revgnn.data.tasks.scores import score_columns
+from revgnn.experiments.run_files.weights_note import weights_digest
 from revgnn.experiments.run_report.charts.thin import every_nth
 from revgnn.experiments.run_report.depth_profile import DepthProfile, activation_profile, gradient_profile
-from revgnn.experiments.run_report.markup import LONGEST_NAME, clean
 from revgnn.files import write_json
 from revgnn.models.equilibrium import EquilibriumGNN
 from revgnn.train.inference.calibration import BINS, calibration_error, fit_temperatures
@@ -74,7 +74,7 @@ def saved_details(run: Path) -> Details | None:
     """Return the details that are kept for the present weights of a run; None if there are none."""
     try:
         values = json.loads((run / NAME).read_text(encoding="utf-8"))
-        is_current = values.pop("version") == VERSION and values.pop("weights") == _digest(run)
+        is_current = values.pop("version") == VERSION and values.pop("weights") == weights_digest(run)
         return Details(**values) if is_current else None
     except (OSError, ValueError, LookupError, TypeError, AttributeError):
         return None
@@ -91,19 +91,10 @@ def run_details(run: Path, options: LoadOptions = AS_SAVED) -> Details:
         return known
     details = _compute(load_run(run, options))
     try:
-        write_json(run / NAME, {"version": VERSION, "weights": _digest(run), **asdict(details)})
+        write_json(run / NAME, {"version": VERSION, "weights": weights_digest(run), **asdict(details)})
     except OSError as error:
         warnings.warn(f"{error.filename or run}: {error.strerror}; what was computed for the report is not kept.", stacklevel=2)
     return details
-
-
-def _digest(run: Path) -> str:
-    with open(run / "best.safetensors", "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest() if hasattr(hashlib, "file_digest") else _sha256(file.read())
-
-
-def _sha256(content: bytes) -> str:
-    return hashlib.sha256(content).hexdigest()
 
 
 def _compute(saved: SavedRun) -> Details:

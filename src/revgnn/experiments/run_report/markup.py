@@ -6,17 +6,7 @@ from collections.abc import Iterable
 
 from markupsafe import Markup, escape
 
-LONGEST_NAME = 120
-"""Characters of a name of the user's that a page shows."""
-
-
-def clean(text: object, longest: int | None = None) -> str:
-    """Return a text of the user's without control codes and what would turn the direction of writing; longer ones are cut.
-
-    The result is not escaped.
-    """
-    shown = "".join(c if c.isprintable() or c == "\n" else repr(c)[1:-1] for c in str(text))
-    return shown if longest is None or len(shown) <= longest else f"{shown[: longest - 1]}…"
+from revgnn._text import clean
 
 
 def element(name: str, children: object = (), /, **attributes: object) -> Markup:

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
+from revgnn.experiments.run_files.evaluations import Scores, key_of, read_evaluations, write_evaluations
 from revgnn.experiments.run_files.reading import RunOnDisk
 from revgnn.files import write_json
-
-_EVALUATIONS = "evaluations.json"
-"""Scores in several views and parts of the present weights; `revgnn paper --train` writes it too."""
 
 _MEMORY = "step-memory.json"
 
@@ -33,26 +30,14 @@ class _Wishes(Protocol):
     def device(self) -> str | None: ...
 
 
-def known_views(run: RunOnDisk) -> dict[tuple[int, int], dict[str, Any]]:
-    """Return the saved scores of the present weights by views and parts."""
-    try:
-        saved = json.loads((run.path / _EVALUATIONS).read_text(encoding="utf-8"))
-        if saved["weights"] != _digest(run.path):
-            return {}
-        keys = {key: tuple(int(word) for word in key.split("x")) for key in saved["scores"]}
-        return {(views, parts): saved["scores"][key] for key, (views, parts) in keys.items()}
-    except (OSError, ValueError, LookupError, TypeError):
-        return {}
-
-
-def measure_views(run: RunOnDisk, wishes: _Wishes) -> dict[tuple[int, int], dict[str, Any]]:
+def measure_views(run: RunOnDisk, wishes: _Wishes) -> Scores:
     """Return scores in the views and parts that are wished for: those that are saved, or else computed, and then saved.
 
     Raises:
         ValueError, OSError: if the weights or the data cannot be used.
     """
-    wanted = {(views if parts > 1 else 1, parts) for views, parts in wishes.views}
-    known = known_views(run)
+    wanted = {key_of(views, parts) for views, parts in wishes.views}
+    known = read_evaluations(run.path)
     if wanted <= known.keys():
         return {key: known[key] for key in wanted}
     from revgnn.train.inference.evaluate import evaluate_run
@@ -62,8 +47,7 @@ def measure_views(run: RunOnDisk, wishes: _Wishes) -> dict[tuple[int, int], dict
         options = LoadOptions(views, parts, wishes.data, root=wishes.root, node_features=wishes.node_features, device=wishes.device)
         scores = evaluate_run(run.path, options)
         known[views, parts] = {part: scores[part] for part in ("train", "valid", "test")}
-        saved = {f"{v}x{p}": row for (v, p), row in known.items()}
-        write_json(run.path / _EVALUATIONS, {"weights": _digest(run.path), "scores": saved})
+        write_evaluations(run.path, known)
     return {key: known[key] for key in wanted}
 
 
@@ -90,7 +74,3 @@ def measure_memory(run: RunOnDisk, *, measure: bool, root: Path | None, data: Pa
     peaks = step_peaks(run.config.with_data_at(data, root))
     write_json(file, {"config": digest, "peaks": [asdict(peak) for peak in peaks]})
     return [(peak.depth, peak.gradient, peak.peak_bytes) for peak in peaks]
-
-
-def _digest(run: Path) -> str:
-    return hashlib.sha256((run / "best.safetensors").read_bytes()).hexdigest()

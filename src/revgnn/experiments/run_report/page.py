@@ -14,7 +14,7 @@ from markupsafe import Markup
 from revgnn._version import __version__
 from revgnn.experiments.run_report.charts.chart import Chart
 from revgnn.experiments.run_report.charts.svg import NARROW, WIDE, chart_css, svg
-from revgnn.experiments.run_report.markup import element, join
+from revgnn.experiments.run_report.markup import element
 
 
 @dataclass(frozen=True)
@@ -115,6 +115,11 @@ def table(header: Sequence[tuple[str, bool]], rows: Sequence[Sequence[Cell]], la
     return element("div", content, class_="scroll", tabindex=0, role="region", aria_label=label)
 
 
+def facts(values: Iterable[tuple[str, str]]) -> Markup:
+    """Return pairs of a name and a text."""
+    return element("dl", [element("div", [element("dt", name), element("dd", text)]) for name, text in values], class_="facts")
+
+
 def code(text: str) -> Markup:
     """Return lines of code."""
     return element("pre", element("code", text), tabindex=0)
@@ -134,6 +139,3 @@ def _section(section: Section, id_: str) -> Markup:
 @cache
 def _file(name: str) -> str:
     return resources.files("revgnn.experiments.run_report").joinpath(name).read_text(encoding="utf-8")
-
-
-__all__ = ["Cell", "Section", "code", "figure", "figures", "folded", "join", "page", "table", "tiles"]

@@ -5,17 +5,20 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from revgnn._text import clean
+from revgnn.experiments.run_files.evaluations import read_evaluations
 from revgnn.experiments.run_files.found import read_runs
 from revgnn.experiments.run_files.reading import RunOnDisk
 from revgnn.experiments.run_report.charts.chart import Chart
 from revgnn.experiments.run_report.charts.png import has_matplotlib, write_png
 from revgnn.experiments.run_report.charts.svg import svg_file
-from revgnn.experiments.run_report.compared import best_first, comparable
-from revgnn.experiments.run_report.markup import clean, element
+from revgnn.experiments.run_report.compared import best_first, comparable, data_name
+from revgnn.experiments.run_report.markup import element
+from revgnn.experiments.run_report.measured import measure_memory, measure_views
 from revgnn.experiments.run_report.page import Section, page
 from revgnn.experiments.run_report.pictures.comparison import by_depth, measured_memory, score_against_memory, views_chart
 from revgnn.experiments.run_report.pictures.curves import learning_curves, solver_curves
@@ -92,7 +95,7 @@ def write_report(
     runs = read_runs(folders)
     report = Report(out / PAGE, len(runs))
     sections = [section for section in _sections(runs, wishes, report, say) if section.body or section.charts or section.after]
-    title = clean(runs[0].name if len(runs) == 1 else f"{Path(os.path.abspath(folders[0])).name}: {len(runs)} runs", 120)
+    title = _title(runs, folders)
     lead = lead_of_one(runs[0]) if len(runs) == 1 else lead_of_many(runs)
     lead += [element("p", note, class_="problem") for note in report.notes]
     out.mkdir(parents=True, exist_ok=True)
@@ -103,6 +106,12 @@ def write_report(
         (out / name).unlink(missing_ok=True)
     write_json(out / _LIST, {"files": [PAGE, *report.pictures]})
     return report
+
+
+def _title(runs: Sequence[RunOnDisk], folders: Sequence[Path]) -> str:
+    name = runs[0].path.name if len(runs) == 1 else Path(os.path.abspath(folders[0])).name
+    about = data_name(runs[0]) if len(runs) == 1 else f"{len(runs):,} runs"
+    return clean(f"Run {name}: {about}" if len(runs) == 1 else f"{name}: {about}", 160)
 
 
 def _check_out(out: Path) -> set[str]:
@@ -168,13 +177,11 @@ def _inside(run: RunOnDisk, wishes: Wishes, report: Report, say: Callable[[str],
 
 def _measured(run: RunOnDisk, wishes: Wishes, report: Report, say: Callable[[str], None]) -> list[Chart]:
     """Return the pictures of views and parts, and of measured memory, of one run."""
-    from revgnn.experiments.run_report.measured import known_views, measure_memory, measure_views
-
     found: list[Chart | None] = []
     try:
         if wishes.views:
             say(f"scoring {clean(run.name, 60)} in {len(wishes.views)} ways ...")
-        scores: dict[tuple[int, int], dict[str, Any]] = {**known_views(run), **measure_views(run, wishes)}
+        scores = {**read_evaluations(run.path), **measure_views(run, wishes)}
         found.append(views_chart(scores, run.metric))
         if wishes.memory:
             say(f"measuring steps of {clean(run.name, 60)} ...")
@@ -185,8 +192,6 @@ def _measured(run: RunOnDisk, wishes: Wishes, report: Report, say: Callable[[str
 
 
 def _renamed(chart: Any, name: str) -> Any:
-    from dataclasses import replace
-
     return replace(chart, name=name)
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from markupsafe import Markup
 
-from revgnn._text import bytes_text, score_text, seconds_text
+from revgnn._text import LONGEST_NAME, bytes_text, clean, score_text, seconds_text
 from revgnn.experiments.run_files.metrics import number
 from revgnn.experiments.run_files.reading import RunOnDisk
 from revgnn.experiments.run_report.compared import (
@@ -22,8 +22,8 @@ from revgnn.experiments.run_report.compared import (
     short_names,
     value_text,
 )
-from revgnn.experiments.run_report.markup import LONGEST_NAME, clean, element, join
-from revgnn.experiments.run_report.page import Cell, Section, code, folded, table, tiles
+from revgnn.experiments.run_report.markup import element
+from revgnn.experiments.run_report.page import Cell, Section, code, facts, folded, table, tiles
 from revgnn.experiments.run_report.pictures.words import metric_text, plural
 
 MOST_ROWS = 1000
@@ -41,12 +41,12 @@ _STATES = {
 def lead_of_one(run: RunOnDisk) -> list[Markup]:
     """Return what stands at the top of the page of one run."""
     config, result = run.config, run.result or {}
-    words = [data_name(run)]
+    about = f"Data: {data_name(run)}."
     if config is not None:
         model = config.model
         extent = "an equilibrium" if model.family == "equilibrium" else f"{model.depth} layers"
-        words.append(f"{model.family}, {model.conv} convolution, {extent} of {model.channels} channels")
-        words.append(f"gradient: {model.effective_gradient}")
+        about += f" Network: {model.family}, {extent} of {model.channels} channels, {model.conv} convolution, "
+        about += f"gradients by {model.effective_gradient}."
     best = run.best
     state = _STATES[run.state] + (" by patience" if result.get("stopped") == "patience" else "")
     boxes = [("state", state, "" if config is None else f"{len(run.epochs):,} of {config.epochs:,} epochs")]
@@ -61,7 +61,7 @@ def lead_of_one(run: RunOnDisk) -> list[Markup]:
         boxes.append(("time an epoch", seconds_text(run.epoch_seconds), "with evaluation"))
     if (parameters := number(result, "parameters")) is not None:
         boxes.append(("parameters", f"{parameters:,.0f}", ""))
-    lead = [element("p", ". ".join(word for word in words if word) + ".", class_="soft"), tiles(boxes)]
+    lead = [element("p", about, class_="soft"), tiles(boxes)]
     return lead if run.problem is None else [*lead, element("p", run.problem, class_="problem")]
 
 
@@ -92,10 +92,12 @@ def runs_section(runs: Sequence[RunOnDisk]) -> Section:
     keys = differing(runs)
     short = short_names(keys[:MOST_SETTINGS])
     several_data = len({data_name(run) for run in runs}) > 1
-    header = [("run", False), *([("data", False)] if several_data else []), *((short[k], _is_number(runs, k)) for k in short)]
-    header += [("state", False), ("epochs", True), ("best", True), ("train", True), ("valid", True), ("test", True)]
-    header += [("peak memory", True), ("time/epoch", True), ("parameters", True)]
-    rows = [_row(run, list(short), header, several_data=several_data) for run in ranked[:MOST_ROWS]]
+    has_states = len({run.state for run in runs}) > 1
+    header = [("run", False), ("valid", True), ("test", True), *([("data", False)] if several_data else [])]
+    header += [(short[k], _is_number(runs, k)) for k in short]
+    header += [("peak memory", True), ("time/epoch", True), ("epochs", True), ("best", True), ("train", True), ("parameters", True)]
+    header += [("state", False)] if has_states else []
+    rows = [_row(run, list(short), header)[: len(header)] for run in ranked[:MOST_ROWS]]
     body = [table(header, rows, "All runs", best=0 if ranked[0].score("valid") is not None else None)]
     notes = []
     if len(ranked) > MOST_ROWS:
@@ -133,15 +135,12 @@ def machine_section(runs: Sequence[RunOnDisk]) -> Section | None:
     each = [run.environment for run in runs if run.environment is not None]
     if not each:
         return None
-    distinct: list[dict[str, Any]] = []
+    distinct: list[dict[str, str]] = []
     for environment in each:
-        facts = _facts(environment)
-        if facts not in distinct:
-            distinct.append(facts)
-    body = []
-    for facts in distinct[:5]:
-        rows = [[Cell(name), Cell(text)] for name, text in facts.items()]
-        body.append(table([("", False), ("", False)], rows, "Machine and versions"))
+        values = _facts(environment)
+        if values not in distinct:
+            distinct.append(values)
+    body = [facts(values.items()) for values in distinct[:5]]
     dates = sorted({clean(e["date"], 20) for e in each if isinstance(e.get("date"), str)})
     if dates:
         text = f"Begun on {dates[0]}." if len(dates) == 1 else f"Begun from {dates[0]} to {dates[-1]}."
@@ -151,27 +150,31 @@ def machine_section(runs: Sequence[RunOnDisk]) -> Section | None:
     return Section("Machine and versions", body)
 
 
-def _row(run: RunOnDisk, keys: list[str], header: list[tuple[str, bool]], *, several_data: bool) -> list[Cell]:
-    settings = settings_of(run)
-    best = run.best
-    cells = [Cell(clean(run.name, LONGEST_NAME))]
-    if several_data:
+def _row(run: RunOnDisk, keys: list[str], header: list[tuple[str, bool]]) -> list[Cell]:
+    """Return the cells of a run; the last, its state, has a column only if runs differ in it."""
+    settings, best = settings_of(run), run.best
+    cells = [Cell(clean(run.name, LONGEST_NAME)), _score(run, "valid"), _score(run, "test")]
+    if ("data", False) in header:
         cells.append(Cell(data_name(run)))
     for key, (_, is_number) in zip(keys, header[len(cells) :], strict=False):
         value = settings.get(key)
         cells.append(Cell(value_text(value), float(value) if is_number and value is not None else None))
-    scores = [run.score(part) for part in ("train", "valid", "test")]
     parameters = number(run.result or {}, "parameters")
     return [
         *cells,
-        Cell(run.state),
-        Cell(f"{len(run.epochs):,}", len(run.epochs)),
-        Cell("–") if best is None else Cell(f"{best['epoch']:,}", best["epoch"]),
-        *(Cell("–" if score is None else score_text(score), score) for score in scores),
         Cell("–" if run.peak_bytes is None else bytes_text(run.peak_bytes), run.peak_bytes),
         Cell("–" if run.epoch_seconds is None else seconds_text(run.epoch_seconds), run.epoch_seconds),
+        Cell(f"{len(run.epochs):,}", len(run.epochs)),
+        Cell("–") if best is None else Cell(f"{best['epoch']:,}", best["epoch"]),
+        _score(run, "train"),
         Cell("–" if parameters is None else f"{parameters:,.0f}", parameters),
+        Cell(run.state),
     ]
+
+
+def _score(run: RunOnDisk, part: str) -> Cell:
+    score = run.score(part)
+    return Cell("–" if score is None else score_text(score), score)
 
 
 def _groups_table(runs: Sequence[RunOnDisk]) -> Markup:
@@ -194,11 +197,8 @@ def _facts(environment: dict[str, Any]) -> dict[str, str]:
     """Return what an environment says, ready to be shown; its texts are bounded."""
     names = {"device": "device", "cpu_count": "CPU cores", "threads": "threads", "omp_wait_policy": "OMP_WAIT_POLICY"}
     names |= {"platform": "system", "python": "Python", "commit": "commit of revgnn"}
-    facts = {label: clean(environment[key], LONGEST_NAME) for key, label in names.items() if environment.get(key) is not None}
+    found = {label: clean(environment[key], LONGEST_NAME) for key, label in names.items() if environment.get(key) is not None}
     packages = environment.get("packages")
     if isinstance(packages, dict):
-        facts |= {clean(name, 40): clean(version, 40) for name, version in list(packages.items())[:40]}
-    return facts
-
-
-__all__ = ["join", "lead_of_many", "lead_of_one", "machine_section", "repeat_section", "runs_section"]
+        found |= {clean(name, 40): clean(version, 40) for name, version in list(packages.items())[:40]}
+    return found

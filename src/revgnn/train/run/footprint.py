@@ -60,7 +60,8 @@ def step_peaks(config: RunConfig) -> list[StepPeak]:
     if model.family == "equilibrium":
         raise ValueError("an equilibrium has no layers to store, so its memory does not depend on a depth.")
     strategies = ("backprop", "checkpoint") if getattr(model, "is_residual", False) else ("backprop", "checkpoint", "reversible")
-    depths = sorted({max(4, model.depth * share // 8 // 2 * 2) for share in (1, 2, 4)} | {model.depth})
+    least = 4 if model.family == "revgat" else 2  # a RevGAT of two layers has no stack
+    depths = sorted({max(least, 2 * round(model.depth * share / 16)) for share in (1, 2, 4)} | {model.depth})
     peaks: list[StepPeak] = []
     with own_random_numbers(choose_device(config.device)):
         session = prepare(config)

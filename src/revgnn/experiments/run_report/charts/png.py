@@ -6,12 +6,12 @@ from pathlib import Path
 from typing import Any
 
 from revgnn.experiments.run_report.charts.chart import Chart, DotChart, MatrixChart, XYChart
-from revgnn.experiments.run_report.charts.scale import Scale, make_scale
+from revgnn.experiments.run_report.charts.scale import Scale, make_scale, y_values
 from revgnn.experiments.run_report.charts.svg_matrix import DARKEST
 from revgnn.experiments.run_report.charts.svg_parts import shortened
 from revgnn.files import replacing
 
-_COLOURS = ("#9aa1a9", "#1f5fa8", "#b1470f", "#12725a", "#84459a", "#6a6000", "#b02a68")
+_COLOURS = ("#858d96", "#1f5fa8", "#b1470f", "#12725a", "#84459a", "#6a6000", "#b02a68")
 """Those of the light theme in chart.css."""
 
 _MARKERS = ("D", "o", "s", "^")
@@ -68,9 +68,8 @@ def _frame(axes: Any, grid: str) -> None:
 def _draw_xy(axes: Any, chart: XYChart) -> None:
     _frame(axes, "y")
     xs = [v for s in chart.series for v in s.x]
-    ys = [v for s in chart.series for v in s.y] + [m.value for m in chart.marks if m.kind == "horizontal"]
     _limits(axes.xaxis, make_scale(chart.x, xs, 0, 1, most=7))
-    _limits(axes.yaxis, make_scale(chart.y, ys, 0, 1, most=6))
+    _limits(axes.yaxis, make_scale(chart.y, y_values(chart), 0, 1, most=6))
     axes.set_xlabel(_text(chart.x.label, 80), fontsize=9, color=_SOFT)
     axes.set_ylabel(_text(chart.y.label, 60), fontsize=9, color=_SOFT)
     if chart.square:

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from revgnn.experiments.run_report.charts.chart import Axis
+from revgnn.experiments.run_report.charts.chart import Axis, XYChart
 
 _STEPS = (1.0, 2.0, 2.5, 5.0, 10.0)
 
@@ -55,6 +55,15 @@ def make_scale(axis: Axis, values: Sequence[float], start: float, stop: float, *
     if axis.log or axis.ticks is not None:
         low, high = _with_room(low, high, log=axis.log)
     return Scale(low, high, start, stop, axis.log, tuple((tick, tick_text(tick)) for tick in ticks))
+
+
+def y_values(chart: XYChart) -> list[float]:
+    """Return all heights in a picture: points, ends of error bars, horizontal lines to compare with."""
+    values = [v for s in chart.series for v in s.y]
+    for series in chart.series:
+        for v, spread in zip(series.y, series.spread, strict=False):
+            values += [v - spread, v + spread]
+    return values + [mark.value for mark in chart.marks if mark.kind == "horizontal"]
 
 
 def log_ticks(low: float, high: float, most: int) -> list[float]:

@@ -9,11 +9,12 @@ from typing import Any, NamedTuple
 
 from markupsafe import Markup
 
+from revgnn._text import clean
 from revgnn.experiments.run_report.charts.chart import Chart, DotChart, MatrixChart, XYChart
 from revgnn.experiments.run_report.charts.svg_dots import draw_dots
 from revgnn.experiments.run_report.charts.svg_matrix import draw_matrix
 from revgnn.experiments.run_report.charts.svg_xy import draw_xy
-from revgnn.experiments.run_report.markup import clean, element
+from revgnn.experiments.run_report.markup import element
 
 
 class Size(NamedTuple):

@@ -18,12 +18,9 @@ def draw_matrix(chart: MatrixChart, width: int, _height: int) -> tuple[Markup, f
     names = [shortened(name, 0.26 * width) for name in chart.names]
     left = 12 + max(text_width(name) for name in names)
     cell = min(46.0, (width - left - 8) / count)
-    top = 46 + 0.72 * max(text_width(name) for name in names)
+    top = 30 + 0.72 * max(text_width(name) for name in names)
     height = top + cell * count + 14
-    parts = [
-        label(f"{chart.row_label} ↓", 4, top - 8, "name"),
-        label(f"{chart.column_label} →", left, 14, "name"),
-    ]
+    parts = [label(f"{chart.row_label} ↓   {chart.column_label} →", 4, 14, "name")]
     longest = max(len(f"{n:,}") for row in chart.counts for n in row)
     has_numbers = longest * 6.7 < cell - 3
     for r, (row, name) in enumerate(zip(chart.counts, names, strict=True)):

@@ -4,29 +4,29 @@ from __future__ import annotations
 
 from markupsafe import Markup
 
+from revgnn._text import clean, shorten
 from revgnn.experiments.run_report.charts.scale import Scale
-from revgnn.experiments.run_report.markup import clean, element, join
+from revgnn.experiments.run_report.markup import element, join
 
-CHARACTER = 6.7
+CHARACTER = 7.2
 """Mean width of a character of 12 pixels, on the safe side."""
+
+BOLD = 8.0
+"""Likewise in bold."""
 
 LINE = 15
 """Pixels from one line of text to the next."""
 
 
-def text_width(text: str) -> float:
+def text_width(text: str, *, bold: bool = False) -> float:
     """Return about how many pixels a text takes."""
-    return CHARACTER * len(text)
+    return (BOLD if bold else CHARACTER) * len(text)
 
 
-def shortened(text: str, width: float) -> str:
+def shortened(text: str, width: float, *, bold: bool = False) -> str:
     """Return a text that fits into a width, cut in its middle if it must be: names often differ at their ends."""
     text = clean(text).replace("\n", " ")
-    most = max(4, int(width / CHARACTER))
-    if len(text) <= most:
-        return text
-    head = (most - 1) // 2
-    return f"{text[:head]}…{text[len(text) - (most - 1 - head) :]}"
+    return shorten(text, max(4, int(width / (BOLD if bold else CHARACTER))))
 
 
 def label(text: str, x: float, y: float, class_: str, anchor: str = "start") -> Markup:

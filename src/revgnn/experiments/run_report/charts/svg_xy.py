@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from markupsafe import Markup
 
 from revgnn.experiments.run_report.charts.chart import Mark, Series, XYChart
-from revgnn.experiments.run_report.charts.scale import Scale, make_scale
+from revgnn.experiments.run_report.charts.scale import Scale, make_scale, y_values
 from revgnn.experiments.run_report.charts.svg_parts import LINE, label, marker, rule, shortened, text_width, x_axis, y_axis
 from revgnn.experiments.run_report.markup import element, join
 
@@ -17,8 +17,8 @@ _TOP, _BOTTOM = 30.0, 46.0
 def draw_xy(chart: XYChart, width: int, height: int) -> tuple[Markup, float]:
     """Return the inside of a picture, and its height."""
     at_end = [s for s in chart.series if s.labelled and s.style != "points" and len(s.x)]
-    right = min(0.36 * width, max((text_width(s.name) for s in at_end), default=0.0) + 14)
-    ys = _y_values(chart)
+    right = min(0.36 * width, max((text_width(s.name, bold=True) for s in at_end), default=0.0) + 14)
+    ys = y_values(chart)
     left = 14 + max(text_width(t) for _, t in make_scale(chart.y, ys, 0, 1, most=5).ticks or ((0, "0"),))
     stop = width - max(right, 16)
     if chart.square:
@@ -37,22 +37,13 @@ def draw_xy(chart: XYChart, width: int, height: int) -> tuple[Markup, float]:
     return join(parts), height
 
 
-def _y_values(chart: XYChart) -> list[float]:
-    values = [v for s in chart.series for v in s.y]
-    for series in chart.series:
-        for v, spread in zip(series.y, series.spread, strict=False):
-            values += [v - spread, v + spread]
-    return values + [mark.value for mark in chart.marks if mark.kind == "horizontal"]
-
-
 def _mark(mark: Mark, x: Scale, y: Scale) -> Markup:
-    bottom, top = min(y.start, y.stop), max(y.start, y.stop)
     match mark.kind:
         case "vertical":
             at = x(mark.value)
             before = at > (x.start + x.stop) / 2
-            text = label(mark.text, at - 5 if before else at + 5, top - 6, "note", "end" if before else "start")
-            return join([rule(at, bottom, at, top, "guide"), text])
+            text = label(mark.text, at - 5 if before else at + 5, y.start - 6, "note", "end" if before else "start")
+            return join([rule(at, y.start, at, y.stop, "guide"), text])
         case "horizontal":
             at = y(mark.value)
             return join([rule(x.start, at, x.stop, at, "guide"), label(mark.text, x.start + 4, at - 5, "note")])
@@ -95,7 +86,7 @@ def _end_labels(series: list[Series], x: Scale, y: Scale, width: int) -> Iterato
         end, level = x(s.x[-1]), y(s.y[-1])
         if abs(place - 4 - level) > 5 or x.stop - end > 12:
             yield rule(end + 2, level, x.stop + 6, place - 4, "leader")
-        yield label(shortened(s.name, width - x.stop - 10), x.stop + 9, place, f"label f{s.colour}")
+        yield label(shortened(s.name, width - x.stop - 10, bold=True), x.stop + 9, place, f"label f{s.colour}")
 
 
 def _point_labels(series: list[Series], x: Scale, y: Scale, width: int) -> Iterator[Markup]:
@@ -107,8 +98,8 @@ def _point_labels(series: list[Series], x: Scale, y: Scale, width: int) -> Itera
             continue
         i = max(range(len(s.x)), key=lambda k: s.x[k])
         px, py = x(s.x[i]), y(s.y[i])
-        text = shortened(s.name, 0.45 * width)
-        long = text_width(text)
+        text = shortened(s.name, 0.45 * width, bold=True)
+        long = text_width(text, bold=True)
         for left, top in ((px + 9, py - 7), (px - 9 - long, py - 7), (px - long / 2, py - 22), (px - long / 2, py + 8)):
             box = (left, top, left + long, top + LINE)
             inside = box[0] >= x.start and box[2] <= width - 2 and box[1] >= y.stop - 10 and box[3] <= y.start

@@ -59,7 +59,9 @@ def solver_curves(run: RunOnDisk) -> list[XYChart]:
             continue
         solved = [line["solves"] for line in run.epochs if isinstance(line.get("solves"), dict)]
         total, failed = (int(sum(number(s, key) or 0 for s in solved)) for key in ("solves", "failures"))
-        caption = f"{failed:,} of {plural(total, 'solve')} in training did not reach their tolerance."
+        caption = "Evaluations of the block, or steps of the adjoint system (backward); mean over the solves of an epoch."
+        if name == "solver-residuals":
+            caption = f"At the end of each solve. {failed:,} of {plural(total, 'solve')} in training did not reach their tolerance."
         marks: tuple[Mark, ...] = ()
         if name == "solver-residuals" and run.config is not None:
             rtol = getattr(getattr(run.config.model, "effective_solver", None), "rtol", None)

@@ -38,7 +38,7 @@ def _profile(details: Details) -> list[XYChart]:
     layers = list(range(1, len(state) + 1))
     axis = Axis("layer", whole=True, low=1, high=len(state))
     values = [*state, *update]
-    lines = [Series("state", layers, state, colour=1), Series("added by the layer", layers, update, colour=2)]
+    lines = [Series("state", layers, state, colour=1), Series("added", layers, update, colour=2)]
     charts = [
         XYChart(
             "depth-activations",
@@ -88,13 +88,16 @@ def _calibration(details: Details) -> XYChart | None:
     c = details.calibration
     if c is None or not c["before"]:
         return None
+    least = max(5, sum(b[2] for b in c["before"]) // 200)
+    kept = {name: [b for b in c[name] if b[2] >= least] or c[name] for name in ("before", "after")}
     series = [
         Series(name, [b[0] for b in bins], [b[1] for b in bins], colour=colour, style="both", notes=_bin_notes(bins), dashed=dashed)
-        for name, bins, colour, dashed in (("scaled", c["after"], 3, True), ("as trained", c["before"], 1, False))
+        for name, bins, colour, dashed in (("scaled", kept["after"], 3, True), ("as trained", kept["before"], 1, False))
     ]
     caption = (
-        f"Probabilities of {_where(details)} in {len(c['before'])} bins. Below the line, the network is too sure. Expected "
-        f"calibration error {c['error_before']:.3f}; with temperatures fitted on the validation data {c['error_after']:.3f}."
+        f"Probabilities of {_where(details)} in bins, those with fewer than {least} left out. Below the line, the network is too "
+        f"sure. Expected calibration error {c['error_before']:.3f}; with temperatures fitted on the validation data "
+        f"{c['error_after']:.3f}."
     )
     share = Axis("share that came true", low=0, high=1)
     return XYChart(
