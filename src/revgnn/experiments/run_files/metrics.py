@@ -48,27 +48,23 @@ class MetricsFile:
 def read_epoch(line: bytes) -> dict[str, Any] | None:
     """Return one line of metrics.jsonl, with None for numbers that are not finite; None if it is no epoch."""
     try:
-        values = json.loads(line)
+        values = json.loads(line, parse_constant=lambda name: None)
     except ValueError:
         return None
     if not isinstance(values, dict) or type(values.get("epoch")) is not int:
         return None
-    return {name: _finite(value) for name, value in values.items()}
+    return values
 
 
 def number(line: dict[str, Any], name: str) -> float | None:
     """Return a number of a line; None if the line has none by that name."""
     value = line.get(name)
-    return value if isinstance(value, int | float) and not isinstance(value, bool) else None
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        return None
+    return value if math.isfinite(value) else None  # 1e999 is read as infinity
 
 
 def column(lines: list[dict[str, Any]], name: str) -> tuple[list[float], list[float]]:
     """Return the epochs that have a number by that name, and the numbers."""
     pairs = [(line["epoch"], value) for line in lines if (value := number(line, name)) is not None]
     return [epoch for epoch, _ in pairs], [value for _, value in pairs]
-
-
-def _finite(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {name: _finite(inner) for name, inner in value.items()}
-    return None if isinstance(value, float) and not math.isfinite(value) else value

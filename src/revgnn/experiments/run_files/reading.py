@@ -6,6 +6,7 @@ import json
 import os
 import time
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from statistics import fmean
 from typing import Any, Literal
@@ -57,11 +58,16 @@ class RunOnDisk:
     def larger_is_better(self) -> bool:
         return self.metric not in SMALLER_IS_BETTER
 
+    @cached_property
+    def settings(self) -> dict[str, Any]:
+        """The settings by dotted key, with the gradient strategy in use; empty if the configuration cannot be read."""
+        return {} if self.config is None else {**self.config.flat(), "model.gradient": self.config.model.effective_gradient}
+
     @property
     def planned_epochs(self) -> int | None:
         return None if self.config is None else self.config.epochs
 
-    @property
+    @cached_property
     def best(self) -> dict[str, Any] | None:
         """The epoch whose weights are kept, or else the one with the best validation score; None before the first evaluation."""
         scored = [line for line in self.epochs if number(line, "valid") is not None]
@@ -76,7 +82,7 @@ class RunOnDisk:
         source = self.result or self.best
         return None if source is None else number(source, part)
 
-    @property
+    @cached_property
     def peak_bytes(self) -> int | None:
         """Peak of tensors allocated in the first training epoch, above weights and data."""
         values = [value for line in self.epochs if (value := number(line, "peak_bytes")) is not None]
@@ -84,7 +90,7 @@ class RunOnDisk:
         value = known if known is not None else max(values, default=None)
         return None if value is None else int(value)
 
-    @property
+    @cached_property
     def epoch_seconds(self) -> float | None:
         """Mean wall time of an epoch with its evaluation. The first, which compiles kernels, counts only if it is the only one."""
         lines = self.epochs[1:] or self.epochs

@@ -6,7 +6,6 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import fmean, stdev
-from typing import Any
 
 from revgnn._text import LONGEST_NAME, clean
 from revgnn.experiments.run_files.reading import RunOnDisk
@@ -65,16 +64,9 @@ class Group:
         return [score for run in self.runs if (score := run.score(part)) is not None]
 
 
-def settings_of(run: RunOnDisk) -> dict[str, Any]:
-    """Return the settings of a run by dotted key, with the gradient strategy in use."""
-    if run.config is None:
-        return {}
-    return {**run.config.flat(), "model.gradient": run.config.model.effective_gradient}
-
-
 def differing(runs: Sequence[RunOnDisk]) -> list[str]:
     """Return the dotted keys in which runs differ, those of the network first. A setting that not all have differs too."""
-    each = [settings for run in runs if (settings := settings_of(run))]
+    each = [settings for run in runs if (settings := run.settings)]
     keys = dict.fromkeys(key for settings in each for key in settings)
     found = [key for key in keys if key not in _WITHOUT_EFFECT and len({repr(s.get(key)) for s in each}) > 1]
     return sorted(found, key=lambda key: (key in _REPEATS, not key.startswith("model.")))
@@ -92,12 +84,12 @@ def groups(runs: Sequence[RunOnDisk]) -> list[Group]:
     short = short_names(keys)
     members: dict[tuple[object, ...], list[RunOnDisk]] = {}
     for run in runs:
-        settings = settings_of(run)
+        settings = run.settings
         key = (data_name(run), *(repr(settings.get(k)) for k in keys)) if settings else (run.path,)
         members.setdefault(key, []).append(run)
     found = []
     for same in members.values():
-        settings = settings_of(same[0])
+        settings = same[0].settings
         shown = [_setting_text(short[k], settings[k]) for k in keys[:4] if settings.get(k) is not None]
         alone = len(same) == 1 and (len(keys) > 4 or len(members) == 1 or not shown)
         found.append(Group(same[0].name if alone or not shown else ", ".join(shown), tuple(same)))

@@ -170,7 +170,7 @@ def _inside(run: RunOnDisk, wishes: Wishes, report: Report, say: Callable[[str],
     options = LoadOptions(root=wishes.root, data=wishes.data, node_features=wishes.node_features, device=wishes.device)
     try:
         return inside_charts(run_details(run.path, options))
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, ArithmeticError) as error:
         report.notes.append(f"Calibration, confusion, depth and the like of {run.name} are missing: {error}")
         return []
 
@@ -186,7 +186,7 @@ def _measured(run: RunOnDisk, wishes: Wishes, report: Report, say: Callable[[str
         if wishes.memory:
             say(f"measuring steps of {clean(run.name, 60)} ...")
         found.append(measured_memory(measure_memory(run, measure=wishes.memory, root=wishes.root, data=wishes.data)))
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, ArithmeticError) as error:
         report.notes.append(f"Views, parts or memory by depth of {run.name} are missing: {error}")
     return [chart for chart in found if chart is not None]
 

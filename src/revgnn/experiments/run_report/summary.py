@@ -18,7 +18,6 @@ from revgnn.experiments.run_report.compared import (
     data_name,
     differing,
     groups,
-    settings_of,
     short_names,
     value_text,
 )
@@ -152,7 +151,7 @@ def machine_section(runs: Sequence[RunOnDisk]) -> Section | None:
 
 def _row(run: RunOnDisk, keys: list[str], header: list[tuple[str, bool]]) -> list[Cell]:
     """Return the cells of a run; the last, its state, has a column only if runs differ in it."""
-    settings, best = settings_of(run), run.best
+    settings, best = run.settings, run.best
     cells = [Cell(clean(run.name, LONGEST_NAME)), _score(run, "valid"), _score(run, "test")]
     if ("data", False) in header:
         cells.append(Cell(data_name(run)))
@@ -189,7 +188,7 @@ def _groups_table(runs: Sequence[RunOnDisk]) -> Markup:
 
 def _is_number(runs: Sequence[RunOnDisk], key: str) -> bool:
     """Return whether all runs that have a setting have a number for it."""
-    values = [value for run in runs if (value := settings_of(run).get(key)) is not None]
+    values = [value for run in runs if (value := run.settings.get(key)) is not None]
     return bool(values) and all(isinstance(value, int | float) and not isinstance(value, bool) for value in values)
 
 

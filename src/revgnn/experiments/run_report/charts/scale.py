@@ -50,6 +50,7 @@ def make_scale(axis: Axis, values: Sequence[float], start: float, stop: float, *
         step = _step(high - low, most, whole=axis.whole)
         low = low if axis.low is not None else math.floor(low / step + 1e-9) * step
         high = high if axis.high is not None else math.ceil(high / step - 1e-9) * step
+        high = max(high, low + step) if axis.high is None else high
         first = math.ceil(low / step - 1e-9)
         ticks = [n * step for n in range(first, math.floor(high / step + 1e-9) + 1)]
     if axis.log or axis.ticks is not None:
@@ -88,11 +89,11 @@ def tick_text(value: float) -> str:
 
 def _apart(low: float, high: float, *, log: bool) -> tuple[float, float]:
     """Return two ends that differ."""
-    if high - low > 1e-9 * max(abs(low), abs(high)):
+    if high - low > max(1e-9 * max(abs(low), abs(high)), 1e-100):
         return low, high
     if log:
         return low / 2, high * 2
-    gap = abs(low) / 2 or 0.5
+    gap = abs(low) / 2 if abs(low) > 1e-100 else 0.5
     return low - gap, high + gap
 
 

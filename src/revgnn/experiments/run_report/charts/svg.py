@@ -49,25 +49,22 @@ def svg_file(chart: Chart) -> str:
     body, height = _draw(chart, WIDE)
     top = 30
     content = element("svg", body, viewBox=f"0 0 {WIDE.width} {height:.0f}", y=top, width=WIDE.width, height=float(height))
-    return (
-        '<?xml version="1.0" encoding="UTF-8"?>\n'
-        + element(
-            "svg",
-            [
-                element("title", chart.title),
-                element("style", Markup(chart_css())),  # our own file, not a text of the user's
-                element("rect", (), class_="paper", width="100%", height="100%"),
-                element("text", clean(chart.title, 70), class_="title", x=12, y=22),
-                content,
-            ],
-            xmlns="http://www.w3.org/2000/svg",
-            class_="chart",
-            viewBox=f"0 0 {WIDE.width} {height + top:.0f}",
-            width=WIDE.width,
-            height=float(height + top),
-        )
-        + "\n"
+    whole = element(
+        "svg",
+        [
+            element("title", chart.title),
+            element("style", Markup(chart_css())),  # our own file, not a text of the user's
+            element("rect", (), class_="paper", width="100%", height="100%"),
+            element("text", clean(chart.title, 70), class_="title", x=12, y=22),
+            content,
+        ],
+        xmlns="http://www.w3.org/2000/svg",
+        class_="chart",
+        viewBox=f"0 0 {WIDE.width} {height + top:.0f}",
+        width=WIDE.width,
+        height=float(height + top),
     )
+    return f'<?xml version="1.0" encoding="UTF-8"?>\n{whole}\n'
 
 
 @cache
