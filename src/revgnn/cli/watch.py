@@ -30,8 +30,8 @@ def watch(folders: Folders, once: Once = False, every: Every = 2.0, as_json: opt
     """
     from rich.console import Console
 
-    from revgnn.cli.watch_view import record, view
     from revgnn.experiments.run_files.found import RunsReader
+    from revgnn.experiments.run_files.terminal import record, view
 
     reader = RunsReader(folders)
     if as_json:
@@ -53,7 +53,7 @@ def _show_live(reader: RunsReader, console: object, every: float) -> None:
     from rich.console import Console
     from rich.live import Live
 
-    from revgnn.cli.watch_view import view
+    from revgnn.experiments.run_files.terminal import view
 
     assert isinstance(console, Console)
     with Live(console=console, auto_refresh=False, vertical_overflow="crop") as live:
