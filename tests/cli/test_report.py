@@ -95,7 +95,7 @@ def test_watch_one_finished_run(runs: Path) -> None:
 
 
 def test_watch_is_legible_at_60_columns(runs: Path, tmp_path: Path) -> None:
-    name = "a-run-with-a-very-long-name-\x1b[31m[bold]markup[/bold]-which-differs-at-its-end"
+    name = "a-run-with-a-very-long-name-\x1b[31m[bold]markup[red]-which-differs-at-its-end"
     unfinished(tmp_path, f"{name}-1", 12)
     unfinished(tmp_path, f"{name}-2", 0)
     with owning(tmp_path / f"{name}-1"):
@@ -110,7 +110,7 @@ def test_watch_is_legible_at_60_columns(runs: Path, tmp_path: Path) -> None:
             assert re.search(r"-2 +stopped +0/200 +- +-", second)
             assert "\x1b" not in result.output
         assert "…" in revgnn("watch", tmp_path, "--once").stdout
-        assert "[bold]markup[/bold]" in revgnn("watch", tmp_path, "--once", columns=260).stdout
+        assert "[bold]markup[red]" in revgnn("watch", tmp_path, "--once", columns=260).stdout
 
 
 def test_watch_as_json(tmp_path: Path) -> None:
