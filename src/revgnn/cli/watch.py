@@ -13,6 +13,8 @@ import typer
 from revgnn.cli import options
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from revgnn.experiments.run_files.found import RunsReader
 
 Folders = Annotated[
@@ -28,34 +30,36 @@ def watch(folders: Folders, once: Once = False, every: Every = 2.0, as_json: opt
 
     Example: revgnn watch runs
     """
+    try:
+        _watch(folders, once=once, every=every, as_json=as_json)
+    except KeyboardInterrupt:
+        return
+
+
+def _watch(folders: list[Path], *, once: bool, every: float, as_json: bool) -> None:
     from rich.console import Console
 
     from revgnn.experiments.run_files.found import RunsReader
     from revgnn.experiments.run_files.terminal import record, view
 
     reader = RunsReader(folders)
+    runs = reader.read()
     if as_json:
-        typer.echo(json.dumps([record(run) for run in reader.read()], indent=2))
+        typer.echo(json.dumps([record(run) for run in runs], indent=2))
         return
     console = Console(highlight=False)
-    runs = reader.read()
     if once or not sys.stdout.isatty() or (runs and all(run.state in ("finished", "failed") for run in runs)):
         console.print(view(runs, console, height=None))
         return
-    try:
-        _show_live(reader, console, every)
-    except KeyboardInterrupt:
-        return
+    _show_live(reader, console, every)
 
 
-def _show_live(reader: RunsReader, console: object, every: float) -> None:
+def _show_live(reader: RunsReader, console: Console, every: float) -> None:
     """Redraw until Ctrl-C."""
-    from rich.console import Console
     from rich.live import Live
 
     from revgnn.experiments.run_files.terminal import view
 
-    assert isinstance(console, Console)
     with Live(console=console, auto_refresh=False, vertical_overflow="crop") as live:
         while True:
             live.update(view(reader.read(), console, height=console.height), refresh=True)

@@ -56,6 +56,14 @@ def test_best_weights_decide_what_is_best(tmp_path: Path) -> None:
     assert RunReader(tmp_path / "a", "a").read().best == lines[1]
 
 
+def test_what_a_run_is_scored_by_is_known_from_others(tmp_path: Path) -> None:
+    write_run(tmp_path / "a", epochs=1)
+    write_run(tmp_path / "b", CONFIG.replace({"data.name": "Cora"}), epochs=1)
+    write_run(tmp_path / "c", epochs=1)
+    (tmp_path / "a" / "result.json").write_text('{"metric": "rmse", "valid": 0.5}')
+    assert [run.metric for run in read_runs([tmp_path])] == ["rmse", None, "rmse"]
+
+
 def test_sweeps_and_folders_of_sweeps(tmp_path: Path) -> None:
     for name in ("b/split-0-seed-10", "b/split-0-seed-2", "a", "c/deep/er"):
         write_run(tmp_path / name)

@@ -6,7 +6,7 @@ import json
 import os
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -58,7 +58,9 @@ class RunsReader:
             reader = self._readers.setdefault(path, RunReader(path, name))
             reader.name, reader.metric, reader.problem = name, run.metric, run.problem
             runs.append(reader.read())
-        return runs
+        # What a run is scored by is known when it ends; others on the same data know it before.
+        metrics = {run.data: run.metric for run in runs if run.metric is not None}
+        return [replace(run, metric=metrics.get(run.data)) if run.metric is None else run for run in runs]
 
 
 def read_runs(folders: Sequence[Path]) -> list[RunOnDisk]:

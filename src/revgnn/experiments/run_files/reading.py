@@ -55,6 +55,11 @@ class RunOnDisk:
     problem: str | None = None
 
     @property
+    def data(self) -> str | None:
+        """The data set as the configuration names it; None if that cannot be read."""
+        return None if self.config is None or self.config.data is None else self.config.data.name
+
+    @property
     def larger_is_better(self) -> bool:
         return self.metric not in SMALLER_IS_BETTER
 

@@ -85,7 +85,7 @@ def groups(runs: Sequence[RunOnDisk]) -> list[Group]:
     members: dict[tuple[object, ...], list[RunOnDisk]] = {}
     for run in runs:
         settings = run.settings
-        key = (data_name(run), *(repr(settings.get(k)) for k in keys)) if settings else (run.path,)
+        key = (run.data, *(repr(settings.get(k)) for k in keys)) if settings else (run.path,)
         members.setdefault(key, []).append(run)
     found = []
     for same in members.values():
@@ -102,8 +102,8 @@ def comparable(runs: Sequence[RunOnDisk]) -> list[RunOnDisk]:
     scored = [run for run in runs if run.score("valid") is not None]
     if not scored:
         return []
-    kinds = Counter((data_name(run), run.metric) for run in scored)
-    return [run for run in scored if (data_name(run), run.metric) == kinds.most_common(1)[0][0]]
+    kinds = Counter((run.data, run.metric) for run in scored)
+    return [run for run in scored if (run.data, run.metric) == kinds.most_common(1)[0][0]]
 
 
 def best_first(runs: Sequence[RunOnDisk]) -> list[RunOnDisk]:

@@ -109,7 +109,7 @@ def write_report(
 
 
 def _title(runs: Sequence[RunOnDisk], folders: Sequence[Path]) -> str:
-    name = runs[0].path.name if len(runs) == 1 else Path(os.path.abspath(folders[0])).name
+    name = runs[0].path.name if len(runs) == 1 else default_out(folders).parent.name
     about = data_name(runs[0]) if len(runs) == 1 else f"{len(runs):,} runs"
     return clean(f"Run {name}: {about}" if len(runs) == 1 else f"{name}: {about}", 160)
 

@@ -90,7 +90,7 @@ def runs_section(runs: Sequence[RunOnDisk]) -> Section:
     ranked = best_first(runs)
     keys = differing(runs)
     short = short_names(keys[:MOST_SETTINGS])
-    several_data = len({data_name(run) for run in runs}) > 1
+    several_data = len({run.data for run in runs}) > 1
     has_states = len({run.state for run in runs}) > 1
     header = [("run", False), ("valid", True), ("test", True), *([("data", False)] if several_data else [])]
     header += [(short[k], _is_number(runs, k)) for k in short]
