@@ -19,6 +19,7 @@ from revgnn.experiments.run_report.charts.svg import NARROW, WIDE, chart_css, sv
 from revgnn.experiments.run_report.charts.svg_parts import LINE
 from revgnn.experiments.run_report.charts.thin import every_nth, thin_line
 from revgnn.experiments.run_report.markup import element
+from revgnn.experiments.run_report.pictures.words import score_axis
 
 HOSTILE = "<script>alert(1)</script>\"'&]]> $x_1^{$ \x00\x1b[31m\u202e end"
 SVG = "{http://www.w3.org/2000/svg}"
@@ -105,6 +106,16 @@ def test_names_at_the_ends_of_lines_do_not_touch_and_stay_inside(ends: list[floa
     assert all(b - a >= LINE - 0.2 for a, b in itertools.pairwise(heights))
     assert heights[0] >= 10
     assert heights[-1] <= WIDE.height - 10
+
+
+@given(scores=st.lists(st.floats(-1, 1), min_size=1, max_size=5), spread=st.floats(0, 0.02))
+def test_noise_does_not_fill_a_picture(scores: list[float], spread: float) -> None:
+    series = [Series("a", list(range(len(scores))), scores, spread=[spread] * len(scores))]
+    axis = score_axis("accuracy", series)
+    scale = make_scale(axis, [s + sign * spread for s in scores for sign in (-1, 1)], 0, 1, most=5)
+    assert scale.high - scale.low >= 0.05
+    assert scale.low <= min(scores) - spread + 1e-9
+    assert max(scores) + spread - 1e-9 <= scale.high
 
 
 # --- colours ------------------------------------------------------------------------------------------------------------

@@ -15,7 +15,7 @@ from xml.etree import ElementTree
 import pytest
 
 from revgnn.experiments.run_files.found import read_runs
-from revgnn.experiments.run_report.compared import differing, groups
+from revgnn.experiments.run_report.compared import depth_study, differing, groups
 from revgnn.experiments.run_report.report import PAGE, Report, Wishes, default_out, write_report
 from revgnn.train.config.errors import ConfigError
 from tests.experiments.run_report.conftest import HOSTILE, small
@@ -140,6 +140,24 @@ def test_what_runs_differ_in(study: Path) -> None:
     # the same weights, another price
     assert by_name["depth 4, backprop"].mean("valid") == runs[[r.name for r in runs].index("reversible-4-0")].score("valid")
     assert by_name["depth 4, backprop"].peak_bytes > pair.peak_bytes
+
+
+def test_a_study_of_depths_compares_what_differs_in_depth_alone(study: Path, tmp_path: Path) -> None:
+    """A wider network needs more memory, which is not due to its depth."""
+    for run in study.glob("*-*-*"):
+        shutil.copytree(run, tmp_path / run.name)
+    wide = tmp_path / "wide"
+    shutil.copytree(study / "reversible-2-0", wide)
+    (wide / "config.yaml").write_text((wide / "config.yaml").read_text().replace("channels: 16", "channels: 64"))
+    unfinished = tmp_path / "unfinished"
+    shutil.copytree(study / "reversible-2-0", unfinished, ignore=shutil.ignore_patterns("result.json"))
+    (unfinished / "config.yaml").write_text((unfinished / "config.yaml").read_text().replace("depth: 2", "depth: 8"))
+    runs = read_runs([tmp_path])
+    assert len({run.config.model.channels for run in runs}) == 2
+    found = depth_study(runs)
+    assert {run.path.name for group in found for run in group.runs} == {run.name for run in study.glob("*-*-*")}
+    assert len(found) == 4
+    assert depth_study([run for run in runs if run.config.model.depth == 2]) == []
 
 
 def test_hostile_names(hostile: Path, tmp_path: Path) -> None:

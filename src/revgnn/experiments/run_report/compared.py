@@ -18,6 +18,9 @@ _WITHOUT_EFFECT = (
 _REPEATS = ("seed", "data.split")
 """Settings in which the runs of one group may differ."""
 
+_OF_DEPTH = ("model.depth", "model.gradient", "model.checkpoint_every", "model.segments")
+"""Settings in which the runs of a depth study may differ."""
+
 MOST_SETTINGS = 8
 """Columns of settings in a table of runs."""
 
@@ -106,6 +109,20 @@ def comparable(runs: Sequence[RunOnDisk]) -> list[RunOnDisk]:
     return [run for run in scored if (run.data, run.metric) == kinds.most_common(1)[0][0]]
 
 
+def depth_study(runs: Sequence[RunOnDisk]) -> list[Group]:
+    """Return the groups that differ in depth and gradient strategy only: of all such families the one with the most depths.
+
+    Runs that have not finished are left out. Fewer than two depths are no study.
+    """
+    families: dict[tuple[object, ...], list[Group]] = {}
+    for group in groups([run for run in runs if run.state == "finished"]):
+        if group.depth and group.peak_bytes:
+            same = {k: v for k, v in group.runs[0].settings.items() if k not in (*_WITHOUT_EFFECT, *_REPEATS, *_OF_DEPTH)}
+            families.setdefault((group.runs[0].data, repr(sorted(same.items()))), []).append(group)
+    largest = max(families.values(), key=lambda family: (len({group.depth for group in family}), len(family)), default=[])
+    return largest if len({group.depth for group in largest}) > 1 else []
+
+
 def best_first(runs: Sequence[RunOnDisk]) -> list[RunOnDisk]:
     """Return runs by their validation score, the best first, those without one last."""
 
@@ -129,7 +146,7 @@ def value_text(value: object) -> str:
         return "–"
     if isinstance(value, bool):
         return "yes" if value else "no"
-    return clean(f"{value:g}" if isinstance(value, float) else value, 40)
+    return clean(f"{value:.4g}" if isinstance(value, float) else value, 40)
 
 
 def _setting_text(name: str, value: object) -> str:

@@ -8,8 +8,8 @@ from typing import Any
 from revgnn._text import bytes_text, score_text
 from revgnn.experiments.run_files.reading import RunOnDisk
 from revgnn.experiments.run_report.charts.chart import Axis, Series, XYChart
-from revgnn.experiments.run_report.compared import Group, comparable, groups
-from revgnn.experiments.run_report.pictures.words import in_bytes, metric_text, plural, wants_log
+from revgnn.experiments.run_report.compared import Group, comparable, depth_study, groups
+from revgnn.experiments.run_report.pictures.words import in_bytes, metric_text, plural, score_axis, wants_log
 
 MOST_NAMED = 12
 """Groups that are all named; of more, only those that no other group beats in both score and memory."""
@@ -21,7 +21,9 @@ _STRATEGIES = {"reversible": 1, "checkpoint": 3, "backprop": 2}
 
 def score_against_memory(runs: Sequence[RunOnDisk]) -> XYChart | None:
     """Return scores against peak memory, a point for each group (Figure 1 of the paper); None for fewer than two groups."""
-    alike = comparable(runs)
+    scored = comparable(runs)
+    finished = [run for run in scored if run.state == "finished"]
+    alike = finished if len(groups(finished)) > 1 else scored
     part = "test" if alike and all(run.score("test") is not None for run in alike) else "valid"
     points = [
         (group, mean, peak) for group in groups(alike) if (mean := group.mean(part)) is not None and (peak := group.peak_bytes)
@@ -54,31 +56,35 @@ def score_against_memory(runs: Sequence[RunOnDisk]) -> XYChart | None:
         f"{'test' if part == 'test' else 'validation'} data{', means with deviations over runs' if repeats else ''}. "
         f"{'Up' if larger else 'Down'} and to the left is better; the dashed line joins what no other beats in both."
     )
+    if len(alike) < len(scored):
+        caption += f" Left out: {plural(len(scored) - len(alike), 'run')} that did not finish."
     axis = Axis(f"peak memory ({unit})", log=wants_log(sizes, 8))
-    return XYChart("score-memory", "Score against memory", caption, axis, Axis(f"{metric_text(alike[0].metric)}, {part}"), series)
+    return XYChart(
+        "score-memory", "Score against memory", caption, axis, score_axis(f"{metric_text(alike[0].metric)}, {part}", series), series
+    )
 
 
 def by_depth(runs: Sequence[RunOnDisk]) -> list[XYChart]:
-    """Return memory and score by depth, a line for each gradient strategy; none if all have one depth."""
-    found = [group for group in groups(runs) if group.depth and group.peak_bytes and group.gradient in _STRATEGIES]
-    charts = []
-    if len({group.depth for group in found}) > 1:
-        charts.append(
-            _memory_chart([(g.depth or 0, g.gradient or "", g.peak_bytes or 0) for g in found], "memory-depth", "in training")
-        )
-    scored = [group for group in groups(comparable(runs)) if group.depth and group.mean("valid") is not None]
-    depths = sorted({group.depth or 0 for group in scored})
-    if len(depths) > 1:
+    """Return memory by depth, a line for each gradient strategy, and scores; none without a study of depths."""
+    study = [group for group in depth_study(runs) if group.gradient in _STRATEGIES]
+    depths = sorted({group.depth or 0 for group in study})
+    if len(depths) < 2:
+        return []
+    peaks = [(g.depth or 0, g.gradient or "", g.peak_bytes or 0) for g in study]
+    charts = [_memory_chart(peaks, "memory-depth", "in training")]
+    scored = [group for group in study if group.mean("valid") is not None]
+    if len({group.depth for group in scored}) > 1:
         series = []
         for part, colour in (("valid", 1), ("test", 2)):
-            best = [_best_at(scored, depth, part) for depth in depths]
-            known = [(depth, *value) for depth, value in zip(depths, best, strict=True) if value is not None]
+            best = [(depth, _best_at(scored, depth, part)) for depth in depths]
+            known = [(depth, *value) for depth, value in best if value is not None]
             if known:
                 xs, ys, spreads = ([row[i] for row in known] for i in (0, 1, 2))
                 series.append(Series(part, xs, ys, colour=colour, style="both", spread=spreads))
-        caption = "The best group of runs at each depth, by its mean validation score; bars are deviations over its runs."
+        caption = "Of several gradient strategies the one with the best validation score. Bars are deviations over runs."
         axis = Axis("layers", log=depths[-1] > 8 * depths[0], ticks=depths)
-        charts.append(XYChart("score-depth", "Score by depth", caption, axis, Axis(metric_text(scored[0].runs[0].metric)), series))
+        scores = score_axis(metric_text(scored[0].runs[0].metric), series)
+        charts.append(XYChart("score-depth", "Score by depth", caption, axis, scores, series))
     return charts
 
 
@@ -114,7 +120,7 @@ def views_chart(scores: Mapping[tuple[int, int], Mapping[str, Any]], metric: str
     views = sorted({views for views, _ in scores})
     caption = "Logits averaged over random partitions (views) of the graph into parts."
     axis = Axis("views", ticks=views, log=wants_log(views, 8))
-    return XYChart("views", "Views and parts", caption, axis, Axis(f"{metric_text(metric)}, {part}"), series)
+    return XYChart("views", "Views and parts", caption, axis, score_axis(f"{metric_text(metric)}, {part}", series), series)
 
 
 def _memory_chart(peaks: Sequence[tuple[int, str, int]], name: str, what: str) -> XYChart:
@@ -140,6 +146,8 @@ def _memory_chart(peaks: Sequence[tuple[int, str, int]], name: str, what: str) -
 def _best_at(scored: Sequence[Group], depth: int, part: str) -> tuple[float, float] | None:
     """Return mean and deviation of the group with the best validation score at a depth."""
     here = [group for group in scored if group.depth == depth]
+    if not here:
+        return None
     sign = 1 if here[0].runs[0].larger_is_better else -1
     best = max(here, key=lambda group: sign * (group.mean("valid") or 0.0))
     mean = best.mean(part)

@@ -10,7 +10,7 @@ from revgnn.experiments.run_files.reading import RunOnDisk
 from revgnn.experiments.run_report.charts.chart import COLOURS, Axis, Mark, Series, XYChart
 from revgnn.experiments.run_report.charts.thin import thin_line
 from revgnn.experiments.run_report.compared import best_first, comparable
-from revgnn.experiments.run_report.pictures.words import metric_text, plural, wants_log
+from revgnn.experiments.run_report.pictures.words import metric_text, plural, score_axis, wants_log
 
 MOST_POINTS = 4000
 """Points of all curves of a picture together."""
@@ -98,7 +98,7 @@ def _scores_of_one(run: RunOnDisk) -> XYChart | None:
             f"test {score_text(number(best, 'test'))}."
         )
     name = metric_text(run.metric)
-    return XYChart("scores", f"Scores: {name}", caption, _EPOCH, Axis(name), series, marks)
+    return XYChart("scores", f"Scores: {name}", caption, _EPOCH, score_axis(name, series), series, marks)
 
 
 def _of_many(runs: Sequence[RunOnDisk], field: str) -> XYChart | None:
@@ -122,4 +122,5 @@ def _of_many(runs: Sequence[RunOnDisk], field: str) -> XYChart | None:
     metric = metric_text(runs[0].metric)
     title, label = ("Training loss", "training loss") if field == "loss" else ("Validation score", f"{metric}, validation")
     log = field == "loss" and wants_log([v for s in series for v in s.y], 20)
-    return XYChart(f"runs-{field}", title, caption, _EPOCH, Axis(label, log=log), series)
+    axis = score_axis(label, series) if field == "valid" else Axis(label, log=log)
+    return XYChart(f"runs-{field}", title, caption, _EPOCH, axis, series)

@@ -7,7 +7,7 @@ from typing import Any
 
 from revgnn.experiments.run_report.charts.chart import Axis, Chart, DotChart, Mark, MatrixChart, Series, XYChart
 from revgnn.experiments.run_report.details import Details
-from revgnn.experiments.run_report.pictures.words import plural, wants_log
+from revgnn.experiments.run_report.pictures.words import called, plural, wants_log
 
 MOST_ROWS = 20
 """Labels that each have a row; more are drawn as one sorted curve."""
@@ -88,14 +88,14 @@ def _calibration(details: Details) -> XYChart | None:
     c = details.calibration
     if c is None or not c["before"]:
         return None
-    least = max(5, sum(b[2] for b in c["before"]) // 200)
+    least = max(5, sum(b[2] for b in c["before"]) // 1000)
     kept = {name: [b for b in c[name] if b[2] >= least] or c[name] for name in ("before", "after")}
     series = [
         Series(name, [b[0] for b in bins], [b[1] for b in bins], colour=colour, style="both", notes=_bin_notes(bins), dashed=dashed)
         for name, bins, colour, dashed in (("scaled", kept["after"], 3, True), ("as trained", kept["before"], 1, False))
     ]
     caption = (
-        f"Probabilities of {_where(details)} in bins, those with fewer than {least} left out. Below the line, the network is too "
+        f"Probabilities of {_where(details)} in bins, those with fewer than {least:,} left out. Below the line, the network is too "
         f"sure. Expected calibration error {c['error_before']:.3f}; with temperatures fitted on the validation data "
         f"{c['error_after']:.3f}."
     )
@@ -122,16 +122,19 @@ def _tasks(details: Details) -> DotChart | XYChart | None:
     each: list[dict[str, Any]] = sorted(details.tasks["each"], key=lambda task: -task["rocauc"])
     notes = [f"{t['name']}: {t['rocauc']:.4f}, {t['positive']:,} of {t['rows']:,} are yes" for t in each]
     missing = details.tasks["total"] - len(each)
-    caption = (
-        f"ROC-AUC of each label on {_where(details)}; 0.5 is chance. Lowest: {each[-1]['name']} ({each[-1]['rocauc']:.3f})."
-        + (f" {plural(missing, 'label')} without both yes and no {'is' if missing == 1 else 'are'} left out." if missing else "")
-    )
+    lowest = f"{called('label', each[-1]['name'])} ({each[-1]['rocauc']:.3f})"
+    caption = f"ROC-AUC of each label on {_where(details)}; 0.5 is chance. Lowest: {lowest}."
+    if missing:
+        caption += f" Left out: {plural(missing, 'label')} without both yes and no."
     title, axis = "ROC-AUC by label", "ROC-AUC"
     if len(each) <= MOST_ROWS:
-        rows = [(t["name"], t["rocauc"]) for t in each]
+        rows = [(called("label", t["name"]), t["rocauc"]) for t in each]
         return DotChart("tasks", title, caption, Axis(axis), rows, notes, Mark("vertical", "chance", 0.5))
     ranks = list(range(1, len(each) + 1))
-    ends = [Series(each[i]["name"], [ranks[i]], [each[i]["rocauc"]], style="points", notes=[notes[i]]) for i in (0, len(each) - 1)]
+    ends = [
+        Series(called("label", each[i]["name"]), [ranks[i]], [each[i]["rocauc"]], style="points", notes=[notes[i]])
+        for i in (0, len(each) - 1)
+    ]
     middle = Series("", ranks[1:-1], [t["rocauc"] for t in each[1:-1]], style="points", labelled=False, notes=notes[1:-1])
     marks = (Mark("horizontal", "chance", 0.5),)
     return XYChart("tasks", title, caption, Axis("rank of the label", whole=True), Axis(axis), [middle, *ends], marks)
@@ -148,7 +151,7 @@ def _confusion(details: Details) -> MatrixChart | None:
     caption = f"{right:,} of {total:,} are right on the diagonal. The shade of a cell is its share of the row."
     if errors:
         n, r, c = max(errors)
-        caption += f" The most frequent mistake: {names[r]} taken for {names[c]}, {n:,} times."
+        caption += f" The most frequent mistake: {called('class', names[r])} taken for {called('class', names[c])}, {n:,} times."
     return MatrixChart("confusion", f"Confusion: {_where(details)}", caption, names, counts, "true class", "predicted class")
 
 
