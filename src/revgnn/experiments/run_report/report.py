@@ -185,7 +185,10 @@ def _measured(run: RunOnDisk, wishes: Wishes, report: Report, say: Callable[[str
         found.append(views_chart(scores, run.metric))
         if wishes.memory:
             say(f"measuring steps of {clean(run.name, 60)} ...")
-        found.append(measured_memory(measure_memory(run, measure=wishes.memory, root=wishes.root, data=wishes.data)))
+        memory = measured_memory(measure_memory(run, measure=wishes.memory, root=wishes.root, data=wishes.data))
+        if wishes.memory and memory is None:
+            report.notes.append(f"Memory by depth of {run.name} is missing: it has too few layers to compare depths.")
+        found.append(memory)
     except (ValueError, OSError, ArithmeticError) as error:
         report.notes.append(f"Views, parts or memory by depth of {run.name} are missing: {error}")
     return [chart for chart in found if chart is not None]

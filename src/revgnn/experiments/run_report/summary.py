@@ -139,7 +139,10 @@ def machine_section(runs: Sequence[RunOnDisk]) -> Section | None:
         values = _facts(environment)
         if values not in distinct:
             distinct.append(values)
-    body = [facts(values.items()) for values in distinct[:5]]
+    body = [facts(distinct[0].items())]
+    for values in distinct[1:5]:
+        body.append(element("p", "Other runs were made elsewhere, and differ in:"))
+        body.append(facts((name, text) for name, text in values.items() if distinct[0].get(name) != text))
     dates = sorted({clean(e["date"], 20) for e in each if isinstance(e.get("date"), str)})
     if dates:
         text = f"Begun on {dates[0]}." if len(dates) == 1 else f"Begun from {dates[0]} to {dates[-1]}."

@@ -69,13 +69,21 @@ def step_peaks(config: RunConfig) -> list[StepPeak]:
         for gradient in strategies:
             known: list[StepPeak] = []
             for depth in (d for d in depths if d <= model.depth):
-                if known and known[-1].peak_bytes * depth / known[-1].depth > free / 2:
+                if _predicted(known, depth) > free / 2:
                     break
                 changed = model.model_copy(update={"gradient": gradient, "depth": depth})
                 peak = _step_peak(session, config.model_copy(update={"model": changed}))
                 known.append(StepPeak(depth, gradient, peak))
             peaks += known
     return peaks
+
+
+def _predicted(known: list[StepPeak], depth: int) -> float:
+    """Return the peak at another depth: on the line through the last two, or at most in proportion to one; 0 without any."""
+    if len(known) < 2:
+        return known[-1].peak_bytes * depth / known[-1].depth if known else 0.0
+    (a, b), gap = known[-2:], depth - known[-1].depth
+    return b.peak_bytes + (b.peak_bytes - a.peak_bytes) / (b.depth - a.depth) * gap
 
 
 def _compare(session: Session, config: RunConfig) -> Footprint:
