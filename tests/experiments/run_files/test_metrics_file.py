@@ -43,7 +43,22 @@ def test_a_file_that_was_cut_back_or_replaced_is_read_anew(tmp_path: Path) -> No
     assert file.read() == []
 
 
-@pytest.mark.parametrize("line", [b"", b"{", b"[1]", b"3", b'{"loss": 1}', b'{"epoch": "1"}', b'{"epoch": true}', b"\xff\xfe"])
+@pytest.mark.parametrize(
+    "line",
+    [
+        b"",
+        b"{",
+        b"[1]",
+        b"3",
+        b'{"loss": 1}',
+        b'{"epoch": "1"}',
+        b'{"epoch": true}',
+        b'{"epoch": 0}',
+        b'{"epoch": 1' + b"0" * 400 + b"}",
+        b"[" * 9999,
+        b"\xff\xfe",
+    ],
+)
 def test_what_is_no_epoch_is_skipped(line: bytes, tmp_path: Path) -> None:
     assert read_epoch(line) is None
     (tmp_path / "metrics.jsonl").write_bytes(line + b"\n" + CONTENT)

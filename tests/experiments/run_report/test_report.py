@@ -8,13 +8,18 @@ import json
 import re
 import shutil
 from html.parser import HTMLParser
+from io import StringIO
 from pathlib import Path
 from statistics import fmean, stdev
 from xml.etree import ElementTree
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from rich.console import Console
 
 from revgnn.experiments.run_files.found import read_runs
+from revgnn.experiments.run_files.terminal import record, view
 from revgnn.experiments.run_report.compared import depth_study, differing, groups
 from revgnn.experiments.run_report.report import PAGE, Report, Wishes, default_out, write_report
 from revgnn.train.config.errors import ConfigError
@@ -210,6 +215,45 @@ def test_runs_that_have_not_begun_or_cannot_be_read(tmp_path: Path) -> None:
     text = report.page.read_text(encoding="utf-8")
     assert "model.depth" in text
     assert "<b>" not in text
+
+
+NUMBERS = st.one_of(st.none(), st.integers(), st.floats(), st.just(10**400), st.just(1e308), st.just(-1e308))
+ANYTHING = st.recursive(
+    st.one_of(NUMBERS, st.booleans(), st.text(max_size=5)),
+    lambda inner: st.one_of(st.lists(inner, max_size=2), st.dictionaries(st.text(max_size=3), inner, max_size=2)),
+    max_leaves=4,
+)
+FIELDS = ("loss", "train", "valid", "test", "seconds", "evaluation_seconds", "peak_bytes", "solves", "evaluation_solves")
+
+
+@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    epochs=st.lists(st.dictionaries(st.sampled_from(FIELDS), st.one_of(NUMBERS, ANYTHING), max_size=9), max_size=4),
+    result=st.dictionaries(
+        st.sampled_from(("dataset", "metric", "valid", "test", "peak_bytes", "parameters", "stopped")), ANYTHING
+    ),
+    environment=ANYTHING,
+)
+def test_whatever_the_files_of_runs_hold(
+    epochs: list[dict[str, object]], result: dict[str, object], environment: object, study: Path, tmp_path: Path
+) -> None:
+    """A page and a view in the terminal come from any JSON in a run's files."""
+    for name, is_finished in (("a", True), ("b", False)):
+        run = tmp_path / "runs" / name
+        run.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(study / "reversible-2-0" / "config.yaml", run / "config.yaml")
+        lines = [json.dumps({**line, "epoch": n}) for n, line in enumerate(epochs, start=1)]
+        (run / "metrics.jsonl").write_text("".join(f"{line}\n" for line in lines))
+        (run / "environment.json").write_text(json.dumps(environment))
+        (run / "result.json").unlink(missing_ok=True)
+        if is_finished:
+            (run / "result.json").write_text(json.dumps(result))
+    for folders in ([tmp_path / "runs"], [tmp_path / "runs" / "a"]):
+        assert_asks_for_nothing(outline(write_report(folders, tmp_path / "r", RECORDED)))
+        runs = read_runs(folders)
+        console = Console(file=StringIO(), width=60)
+        console.print(view(runs, console, height=20))
+        assert json.loads(json.dumps([record(run) for run in runs], allow_nan=False))
 
 
 def test_data_that_are_gone_are_a_note(cora: Path, tmp_path: Path) -> None:

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import json
-import math
 import os
 from pathlib import Path
 from typing import Any, BinaryIO
+
+_LAST_EPOCH = 1 << 53
+"""Beyond it floats have gaps."""
+
+
+_LARGEST = 1e100
 
 
 class MetricsFile:
@@ -49,19 +54,19 @@ def read_epoch(line: bytes) -> dict[str, Any] | None:
     """Return one line of metrics.jsonl, with None for numbers that are not finite; None if it is no epoch."""
     try:
         values = json.loads(line, parse_constant=lambda name: None)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     if not isinstance(values, dict) or type(values.get("epoch")) is not int:
         return None
-    return values
+    return values if 0 < values["epoch"] <= _LAST_EPOCH else None
 
 
 def number(line: dict[str, Any], name: str) -> float | None:
-    """Return a number of a line; None if the line has none by that name."""
+    """Return a number of a line; None if the line has none by that name, or one so large that sums of it may overflow."""
     value = line.get(name)
     if not isinstance(value, int | float) or isinstance(value, bool):
         return None
-    return value if math.isfinite(value) else None  # 1e999 is read as infinity
+    return value if abs(value) < _LARGEST else None
 
 
 def column(lines: list[dict[str, Any]], name: str) -> tuple[list[float], list[float]]:

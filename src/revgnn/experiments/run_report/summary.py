@@ -43,8 +43,8 @@ def lead_of_one(run: RunOnDisk) -> list[Markup]:
     about = f"Data: {data_name(run)}."
     if config is not None:
         model = config.model
-        extent = "an equilibrium" if model.family == "equilibrium" else f"{model.depth} layers"
-        about += f" Network: {model.family}, {extent} of {model.channels} channels, {model.conv} convolution, "
+        extent = "" if model.family == "equilibrium" else f", {model.depth} layers"
+        about += f" Network: {model.family}{extent} of {model.channels} channels, {model.conv} convolution, "
         about += f"gradients by {model.effective_gradient}."
     best = run.best
     state = _STATES[run.state] + (" by patience" if result.get("stopped") == "patience" else "")

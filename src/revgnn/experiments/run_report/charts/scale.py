@@ -8,6 +8,9 @@ from dataclasses import dataclass
 
 from revgnn.experiments.run_report.charts.chart import Axis, XYChart
 
+_LARGEST = 1e100
+"""Values beyond it are drawn at the end of an axis: sums of them may overflow."""
+
 _STEPS = (1.0, 2.0, 2.5, 5.0, 10.0)
 
 
@@ -38,7 +41,7 @@ class Scale:
 
 def make_scale(axis: Axis, values: Sequence[float], start: float, stop: float, *, most: int) -> Scale:
     """Return the scale of an axis for these values, with at most about `most` numbers along it."""
-    values = [v for v in values if math.isfinite(v) and (v > 0 or not axis.log)]
+    values = [v for v in values if abs(v) < _LARGEST and (v > 1 / _LARGEST or not axis.log)]
     low = min(values, default=1.0) if axis.low is None else axis.low
     high = max(values, default=1.0) if axis.high is None else axis.high
     low, high = _apart(low, high, log=axis.log)

@@ -17,8 +17,6 @@ MOST_POINTS = 4000
 
 MOST_LINES = 60
 
-_EPOCH = Axis("epoch", whole=True)
-
 
 def learning_curves(runs: Sequence[RunOnDisk]) -> list[XYChart]:
     """Return loss and scores by epoch; none for runs without an epoch."""
@@ -36,7 +34,7 @@ def solver_curves(run: RunOnDisk) -> list[XYChart]:
             "solver-residuals",
             "Residuals of the equilibrium solves",
             "relative residual",
-            (("training, median", "solves", "median_residual"), ("training, largest", "solves", "max_residual")),
+            (("median", "solves", "median_residual"), ("largest", "solves", "max_residual")),
         ),
         (
             "solver-steps",
@@ -61,13 +59,13 @@ def solver_curves(run: RunOnDisk) -> list[XYChart]:
         total, failed = (int(sum(number(s, key) or 0 for s in solved)) for key in ("solves", "failures"))
         caption = "Evaluations of the block, or steps of the adjoint system (backward); mean over the solves of an epoch."
         if name == "solver-residuals":
-            caption = f"At the end of each solve. {failed:,} of {plural(total, 'solve')} in training did not reach their tolerance."
+            caption = f"Of {plural(total, 'solve')} in training {failed:,} did not reach their tolerance."
         marks: tuple[Mark, ...] = ()
         if name == "solver-residuals" and run.config is not None:
             rtol = getattr(getattr(run.config.model, "effective_solver", None), "rtol", None)
             marks = () if rtol is None else (Mark("horizontal", f"tolerance {rtol:g}", rtol),)
         axis = Axis(unit, log=name == "solver-residuals", low=0 if name == "solver-steps" else None)
-        charts.append(XYChart(name, title, caption, _EPOCH, axis, lines, marks))
+        charts.append(XYChart(name, title, caption, _epochs(lines), axis, lines, marks))
     return charts
 
 
@@ -78,7 +76,7 @@ def _loss_of_one(run: RunOnDisk) -> XYChart | None:
     least = min(range(len(y)), key=lambda i: y[i])
     caption = f"Mean over the labelled training nodes. Lowest: {y[least]:.4g}, in epoch {x[least]:,}."
     series = [Series("loss", *thin_line(x, y, MOST_POINTS), labelled=False)]
-    return XYChart("loss", "Training loss", caption, _EPOCH, Axis("training loss", log=wants_log(y, 20)), series)
+    return XYChart("loss", "Training loss", caption, _epochs(series), Axis("training loss", log=wants_log(y, 20)), series)
 
 
 def _scores_of_one(run: RunOnDisk) -> XYChart | None:
@@ -98,7 +96,7 @@ def _scores_of_one(run: RunOnDisk) -> XYChart | None:
             f"test {score_text(number(best, 'test'))}."
         )
     name = metric_text(run.metric)
-    return XYChart("scores", f"Scores: {name}", caption, _EPOCH, score_axis(name, series), series, marks)
+    return XYChart("scores", f"Scores: {name}", caption, _epochs(series), score_axis(name, series), series, marks)
 
 
 def _of_many(runs: Sequence[RunOnDisk], field: str) -> XYChart | None:
@@ -123,4 +121,9 @@ def _of_many(runs: Sequence[RunOnDisk], field: str) -> XYChart | None:
     title, label = ("Training loss", "training loss") if field == "loss" else ("Validation score", f"{metric}, validation")
     log = field == "loss" and wants_log([v for s in series for v in s.y], 20)
     axis = score_axis(label, series) if field == "valid" else Axis(label, log=log)
-    return XYChart(f"runs-{field}", title, caption, _EPOCH, axis, series)
+    return XYChart(f"runs-{field}", title, caption, _epochs(series), axis, series)
+
+
+def _epochs(series: Sequence[Series]) -> Axis:
+    """Return the axis of the epochs that curves have, without room beside them."""
+    return Axis("epoch", low=min(line.x[0] for line in series), high=max(line.x[-1] for line in series), whole=True)

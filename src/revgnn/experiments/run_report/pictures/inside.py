@@ -137,7 +137,9 @@ def _tasks(details: Details) -> DotChart | XYChart | None:
     ]
     middle = Series("", ranks[1:-1], [t["rocauc"] for t in each[1:-1]], style="points", labelled=False, notes=notes[1:-1])
     marks = (Mark("horizontal", "chance", 0.5),)
-    return XYChart("tasks", title, caption, Axis("rank of the label", whole=True), Axis(axis), [middle, *ends], marks)
+    return XYChart(
+        "tasks", title, caption, Axis("rank of the label", low=1, high=len(each), whole=True), Axis(axis), [middle, *ends], marks
+    )
 
 
 def _confusion(details: Details) -> MatrixChart | None:
