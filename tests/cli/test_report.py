@@ -44,6 +44,13 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+def documented(command: str) -> list[str]:
+    """Return the fields of --json that docs/report.md lists, in their order."""
+    page = (Path(__file__).resolve().parents[2] / "docs" / "report.md").read_text(encoding="utf-8")
+    rows = page.split(f"| field of `{command}` | |")[1].split("\n\n")[0]
+    return [name for row in rows.splitlines() for name in re.findall(r"`(\w+)`", row.split("|")[1] if "|" in row else "")]
+
+
 def unfinished(folder: Path, name: str, epochs: int) -> Path:
     """Write the files of a run that has trained some of 200 epochs."""
     run = folder / name
@@ -66,6 +73,7 @@ def test_report_of_a_sweep(runs: Path) -> None:
     assert result.stdout.splitlines() == [f"report       {runs}/report/report.html", "pictures     2 files beside it"]
     result = revgnn("report", runs / "split-0-seed-0", runs / "split-0-seed-1", "--json", "--no-png", "--out", runs / "report")
     values = json.loads(result.stdout)
+    assert list(values) == documented("report")
     assert values["page"] == str(runs / "report" / "report.html")
     assert values["runs"] == 2
     assert "tasks.svg" in values["pictures"]
@@ -109,6 +117,10 @@ def test_watch_is_legible_at_60_columns(runs: Path, tmp_path: Path) -> None:
             assert re.search(r"-1 +running +12/200 +0\.0300 +4:42", first)  # 188 epochs of 1.5 s
             assert re.search(r"-2 +stopped +0/200 +- +-", second)
             assert "\x1b" not in result.output
+        other = unfinished(tmp_path, "b", 1)
+        (other / "result.json").write_text('{"metric": "mae"}')
+        (other / "config.yaml").write_text("data: {name: Cora}\n")
+        assert "validation mae" not in revgnn("watch", tmp_path, "--once").stdout  # that of one run only
         assert "…" in revgnn("watch", tmp_path, "--once").stdout
         assert "[bold]markup[red]" in revgnn("watch", tmp_path, "--once", columns=260).stdout
 
@@ -118,6 +130,7 @@ def test_watch_as_json(tmp_path: Path) -> None:
     assert "no run here yet" in revgnn("watch", tmp_path).stdout
     run = unfinished(tmp_path, "a", 3)
     (values,) = json.loads(revgnn("watch", tmp_path, "--json").stdout)
+    assert list(values) == documented("watch")
     assert values == {
         "run": str(run),
         "name": "a",

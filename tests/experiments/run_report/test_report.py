@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import importlib.util
 import json
 import re
 import shutil
+import sys
 from html.parser import HTMLParser
 from io import StringIO
 from pathlib import Path
@@ -117,6 +119,14 @@ def test_one_run_with_everything(cora: Path, tmp_path: Path) -> None:
     again = write_report([run], default_out([run]), Wishes(png=False))
     assert again.pictures == [f"{name}.svg" for name in names]
     assert not list((run / "report").glob("*.png"))
+
+
+def test_without_matplotlib(cora: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    report = write_report([cora], tmp_path / "r", Wishes(details=0))
+    assert report.pictures == ["loss.svg", "scores.svg"]
+    assert "revgnn[plots]" in report.page.read_text(encoding="utf-8")
 
 
 def test_many_runs(study: Path, tmp_path: Path) -> None:

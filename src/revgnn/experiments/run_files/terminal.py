@@ -116,9 +116,9 @@ def _many(runs: Sequence[RunOnDisk], console: Console, height: int | None) -> Gr
     lines: list[Text | Table] = [Text(f"{len(runs)} runs: {', '.join(counts)}"), table]
     if len(shown) < len(runs):
         lines.append(Text(f"and {len(runs) - len(shown)} more", style="dim"))
-    metrics = {run.metric for run in runs if run.metric is not None}
-    if len(metrics) == 1:
-        lines.append(Text(f"best: validation {metrics.pop()}", style="dim"))
+    metrics = {run.metric for run in runs}
+    if len(metrics) == 1 and (metric := metrics.pop()) is not None:
+        lines.append(Text(f"best: validation {clean(metric)}", style="dim"))
     return Group(*lines)
 
 

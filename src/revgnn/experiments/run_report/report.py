@@ -97,10 +97,10 @@ def write_report(
     sections = [section for section in _sections(runs, wishes, report, say) if section.body or section.charts or section.after]
     title = _title(runs, folders)
     lead = lead_of_one(runs[0]) if len(runs) == 1 else lead_of_many(runs)
-    lead += [element("p", note, class_="problem") for note in report.notes]
     out.mkdir(parents=True, exist_ok=True)
     charts = [chart for section in sections for chart in section.charts]
     report.pictures = _write_pictures(charts, out, report, png=wishes.png)
+    lead += [element("p", note, class_="problem") for note in report.notes]
     write_text(report.page, page(title, lead, sections))
     for name in earlier - {PAGE, *report.pictures}:
         (out / name).unlink(missing_ok=True)
@@ -201,7 +201,7 @@ def _renamed(chart: Any, name: str) -> Any:
 def _write_pictures(charts: Sequence[Chart], out: Path, report: Report, *, png: bool) -> list[str]:
     """Write each picture as SVG and PNG, and return the names of the files."""
     if png and not has_matplotlib():
-        report.notes.append("No PNG files were written: matplotlib is not installed (pip install matplotlib).")
+        report.notes.append("No PNG files were written: matplotlib is missing (pip install 'revgnn[plots]').")
         png = False
     names = []
     for chart in charts:
