@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from revgnn.experiments.run_report.charts.chart import Chart, DotChart, MatrixChart, XYChart
+from revgnn.experiments.run_report.charts.chart import Chart, DotChart, MatrixChart, Series, XYChart
 from revgnn.experiments.run_report.charts.scale import Scale, make_scale, y_values
 from revgnn.experiments.run_report.charts.svg_matrix import DARKEST
 from revgnn.experiments.run_report.charts.svg_parts import shortened
@@ -68,7 +68,8 @@ def _frame(axes: Any, grid: str) -> None:
 def _draw_xy(axes: Any, chart: XYChart) -> None:
     _frame(axes, "y")
     xs = [v for s in chart.series for v in s.x]
-    _limits(axes.xaxis, make_scale(chart.x, xs, 0, 1, most=7))
+    x_scale = make_scale(chart.x, xs, 0, 1, most=7)
+    _limits(axes.xaxis, x_scale)
     _limits(axes.yaxis, make_scale(chart.y, y_values(chart), 0, 1, most=6))
     axes.set_xlabel(_text(chart.x.label, 80), fontsize=9, color=_SOFT)
     axes.set_ylabel(_text(chart.y.label, 60), fontsize=9, color=_SOFT)
@@ -85,13 +86,16 @@ def _draw_xy(axes: Any, chart: XYChart) -> None:
             case "diagonal":
                 axes.axline((0, 0), slope=1, color=_SOFT, linestyle=":", linewidth=1)
     named = [_draw_series(axes, series) for series in sorted(chart.series, key=lambda s: s.colour > 0) if len(series.x)]
-    # matplotlib does not move texts apart, so that names stand in a legend here
+    for series in chart.series:
+        if series.style == "points" and series.labelled and len(series.x):
+            _name_point(axes, series, at_right=x_scale(series.x[-1]) > 0.6)
+    # matplotlib does not move texts apart, so that names of lines stand in a legend here
     handles = [handle for handle in named if handle is not None]
     if handles:
         axes.legend(handles=handles, fontsize=8, frameon=False, labelcolor="linecolor", loc="upper left", bbox_to_anchor=(1.0, 1.0))
 
 
-def _draw_series(axes: Any, series: Any) -> Any:
+def _draw_series(axes: Any, series: Series) -> Any:
     colour = _COLOURS[series.colour]
     if series.spread:
         axes.errorbar(series.x, series.y, yerr=series.spread, fmt="none", ecolor=colour, elinewidth=1.2)
@@ -104,8 +108,16 @@ def _draw_series(axes: Any, series: Any) -> Any:
         marker=None if series.style == "line" and len(series.x) > 1 else _MARKERS[series.colour % 4],
         markersize=5,
         label=_text(series.name, 28),
+        clip_on=series.style == "line",  # a point on the frame is a whole point
     )
-    return line if series.labelled else None
+    return line if series.labelled and series.style != "points" else None
+
+
+def _name_point(axes: Any, series: Series, *, at_right: bool) -> None:
+    """Write the name of a single point beside it, towards the middle of the picture."""
+    where = {"xytext": (-7 if at_right else 7, 4), "textcoords": "offset points", "ha": "right" if at_right else "left"}
+    colour = _COLOURS[series.colour] if series.colour else _SOFT
+    axes.annotate(_text(series.name, 40), (series.x[-1], series.y[-1]), **where, fontsize=8, color=colour)
 
 
 def _limits(axis: Any, scale: Scale) -> None:
