@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 from pathlib import Path
 from typing import Annotated
 
@@ -61,6 +62,11 @@ def report(
         typer.echo(f"note: {note}", err=True)
     typer.echo(f"{'report':<12} {written.page}")
     typer.echo(f"{'pictures':<12} {len(written.pictures)} files beside it")
+
+
+def report_line(folder: Path) -> str:
+    """Return the command that makes a page about what was trained."""
+    return f"{'report':<12} {shlex.join(['revgnn', 'report', str(folder)])}"
 
 
 def _views(text: str) -> tuple[int, int]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from functools import partial
@@ -13,6 +12,7 @@ import typer
 
 from revgnn.cli import options
 from revgnn.cli.progress import progress
+from revgnn.cli.report import report_line
 from revgnn.cli.signals import StopRequest, resume_command, stop_on_signals
 from revgnn.cli.text import bytes_text, score_text, seconds_text, table
 from revgnn.cli.waiting import choose_waiting
@@ -223,11 +223,6 @@ def _summary_text(summary: dict[str, Any], folder: Path) -> str:
         deviation = "" if std is None else f" ± {std:.4f}"
         text += f"\n{name:<12} {score_text(mean)}{deviation} {summary['metric']}, {summary['runs']} runs"
     return f"{text}\n{'results':<12} {folder / 'summary.json'}"
-
-
-def report_line(folder: Path) -> str:
-    """Return the command that makes a page about what was trained."""
-    return f"{'report':<12} {shlex.join(['revgnn', 'report', str(folder)])}"
 
 
 def _footprint_text(run: RunConfig) -> str:

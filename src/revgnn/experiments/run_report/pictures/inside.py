@@ -138,7 +138,13 @@ def _tasks(details: Details) -> DotChart | XYChart | None:
     middle = Series("", ranks[1:-1], [t["rocauc"] for t in each[1:-1]], style="points", labelled=False, notes=notes[1:-1])
     marks = (Mark("horizontal", "chance", 0.5),)
     return XYChart(
-        "tasks", title, caption, Axis("rank of the label", low=0, high=len(each) + 1, whole=True), Axis(axis), [middle, *ends], marks
+        "tasks",
+        title,
+        caption,
+        Axis("rank of the label", low=0, high=len(each) + 1, whole=True),
+        Axis(axis),
+        [middle, *ends],
+        marks,
     )
 
 
