@@ -17,9 +17,11 @@ from revgnn.cli import (
     paper,
     predict,
     presets,
+    report,
     train,
     tune,
     verify,
+    watch,
 )
 from revgnn.cli.errors import Commands
 
@@ -38,6 +40,8 @@ app.command("datasets")(datasets.datasets)
 app.command("presets")(presets.presets)
 app.command("config")(config.config)
 app.command("tune")(tune.tune)
+app.command("report")(report.report)
+app.command("watch")(watch.watch)
 app.command("paper")(paper.paper)
 app.command("verify")(verify.verify)
 app.command("import-official")(import_official.import_official)
