@@ -10,15 +10,16 @@ PYTEST := OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest -n $(JOBS) --dist work
 # A run folder of its own each time: training never overwrites a result.
 RUN := runs/quickstart-$(shell date +%Y%m%d-%H%M%S)
 
-.PHONY: help install train test verify test-slow check lint format fix types docs bench clean
+.PHONY: help install train test verify test-slow check lint format fix types docs dist bench clean
 
 help:
 	@echo "make train      set up, then train a deep reversible network on a generated graph (about 2 minutes on 2 cores)"
 	@echo "make test       set up, then the default tests; TESTS=tests/ops narrows them"
 	@echo "make verify     the tests that take long, with more than 100,000 generated cases (12 minutes on 2 cores)"
-	@echo "make check      what CI runs: lint, format, types, test"
+	@echo "make check      what CI runs: lint, format, types, docs, test"
 	@echo "make fix        let ruff mend lint and format"
 	@echo "make docs       the documentation site, in docs/_build/html"
+	@echo "make dist       wheel and sdist in dist/, tried in an empty environment"
 	@echo "make bench      kernels, strategies and the training step; python -m benchmarks lists all benchmarks"
 	@echo "make clean      remove caches and build folders (runs/ and .venv stay)"
 
@@ -63,6 +64,19 @@ fix: $(READY)
 
 types: $(READY)
 	$(BIN)/pyright
+
+# The wheel is that of the sdist, so both hold all that is needed. It is installed alone, trains, predicts and checks itself.
+TRY := dist/.environment
+dist: $(READY)
+	rm -rf dist
+	$(BIN)/python -m build --outdir dist .
+	$(PYTHON) -m venv $(TRY)
+	$(TRY)/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt dist/*.whl
+	cd dist && .environment/bin/revgnn train synthetic --preset quickstart --epochs 2 --out .environment/run
+	cd dist && .environment/bin/revgnn predict .environment/run --out .environment/predictions.csv
+	cd dist && .environment/bin/revgnn verify
+	rm -rf $(TRY)
+	@ls -l dist
 
 bench: $(READY)
 	$(BIN)/python -m benchmarks kernels
