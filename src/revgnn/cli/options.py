@@ -136,3 +136,4 @@ CompareMemory = Annotated[
     bool | None, typer.Option("--compare-memory/--no-compare-memory", help="Also measure one step with every layer stored.")
 ]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print only the result.")]
+ResultAsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON, alone on stdout; progress goes to stderr.")]
