@@ -13,7 +13,8 @@ class ProgressBar:
 
     def __init__(self, console: Console | None = None) -> None:
         self.console = Console() if console is None else console
-        columns = (TextColumn("epoch {task.completed}/{task.total}"), BarColumn(bar_width=24 if self.console.width >= 80 else 6), TimeRemainingColumn())
+        bar = BarColumn(bar_width=24 if self.console.width >= 80 else 6)
+        columns = (TextColumn("epoch {task.completed}/{task.total}"), bar, TimeRemainingColumn())
         self._progress = Progress(*columns, TextColumn("{task.fields[note]}"), console=self.console)
         self._task = self._progress.add_task("training", total=None, note="")
         self._last = self._best = "-"

@@ -136,4 +136,8 @@ CompareMemory = Annotated[
     bool | None, typer.Option("--compare-memory/--no-compare-memory", help="Also measure one step with every layer stored.")
 ]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print only the result.")]
+Log = Annotated[
+    list[str] | None,
+    typer.Option(metavar="tensorboard|wandb", help="Log to TensorBoard or Weights & Biases, which are extras. Repeatable."),
+]
 ResultAsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON, alone on stdout; progress goes to stderr.")]

@@ -22,6 +22,8 @@ from revgnn.cli.waiting import choose_waiting
 
 if TYPE_CHECKING:
     from revgnn.train import Result, RunConfig
+    from revgnn.train.loggers import Logger
+    from revgnn.train.run.events import Hook
 
 
 def train(
@@ -61,6 +63,7 @@ def train(
     overwrite: options.Overwrite = False,
     allow_changed_data: options.AllowChangedData = False,
     compare_memory: options.CompareMemory = None,
+    log: options.Log = None,
     quiet: options.Quiet = False,
     as_json: options.ResultAsJson = False,
 ) -> None:
@@ -73,6 +76,7 @@ def train(
 
     show = context.with_resource(progress(quiet=quiet, as_json=as_json))
     choose_waiting()
+    loggers = [context.with_resource(logger) for logger in make_loggers(log)]
     if (data is not None or allow_changed_data) and not resume:
         raise ValueError("--data and --allow-changed-data belong to --resume; a new run names its data set: revgnn train DATASET.")
     if resume and out is not None and dataset is preset is config is None:
@@ -106,21 +110,29 @@ def train(
     # The configuration is valid. Only what follows imports torch.
     from revgnn.train.sweeps import choose_seeds, choose_splits
 
+    hooks: list[Hook] = [show, *loggers]
     splits, seed_list = choose_splits(run, split), choose_seeds(run, seeds)
     how = _How(resume=resume, overwrite=overwrite, allow_changed_data=allow_changed_data)
     where = default_folder(run, resume=resume, overwrite=overwrite) if out is None else nullcontext(out)
     show.phase(reading(run))
+    started = time.monotonic()
     if split == "all" or len(splits) > 1 or seeds is not None:
         with where as folder:
-            _train_sweep(run, folder, splits, seed_list, how, show, as_json=as_json)
+            summary = _train_sweep(run, folder, splits, seed_list, how, hooks)
+        show.close()
+        typer.echo(_json(run, folder, summary, started) if as_json else _summary_text(summary, folder))
         return
     run = run.replace({"data.split": splits[0]})
     with where as folder:
-        document = _train_run(run, folder, how, show, as_json=as_json)
+        result = _train_run(run, folder, how, hooks)
+    show.close()
+    if not as_json:
+        typer.echo(_result_text(result, folder))
+    more = {}
     if compare_memory or (compare_memory is None and run.preset == "quickstart" and not as_json):
-        document["one_step"] = _footprint(run, quiet=quiet, as_json=as_json)
+        more["one_step"] = _footprint(run, quiet=quiet, as_json=as_json)
     if as_json:
-        typer.echo(json.dumps(document, indent=2))
+        typer.echo(_json(run, folder, result.as_dict(), started, more))
 
 
 def reading(run: RunConfig) -> str:
@@ -140,6 +152,15 @@ def choose_run(run: RunConfig, run_of: Callable[..., RunConfig], show: Display) 
     choice = choice_for(run)
     show.say("\n".join(choice.lines()), " " * 15)
     return run_of(preset=choice.for_data(run.data))
+
+
+def make_loggers(names: list[str] | None) -> list[Logger]:
+    """Return the loggers of these names."""
+    if not names:
+        return []
+    from revgnn.train.loggers import make_logger
+
+    return [make_logger(name) for name in dict.fromkeys(names)]
 
 
 def _data_set(dataset: str | None, nodes: Path | None, pyg: str | None) -> str | None:
@@ -172,31 +193,30 @@ class _How(TypedDict):
     allow_changed_data: bool
 
 
-def _train_run(run: RunConfig, folder: Path, how: _How, show: Display, *, as_json: bool) -> dict[str, Any]:
-    """Train, print the result unless it is wanted as JSON, and return it."""
+def _train_run(run: RunConfig, folder: Path, how: _How, hooks: list[Hook]) -> Result:
     from revgnn.train import train as train_run
 
-    started = time.monotonic()
     with _stoppable(folder) as stop:
-        result = train_run(run, folder, **how, hooks=[show], should_stop=stop)
-    show.close()
-    if not as_json:
-        typer.echo(_result_text(result, folder))
-    return {"folder": str(folder), "preset": run.preset, **result.as_dict(), "seconds": round(time.monotonic() - started, 3)}
+        return train_run(run, folder, **how, hooks=hooks, should_stop=stop)
 
 
 def _train_sweep(
-    run: RunConfig, folder: Path, splits: list[int | str], seeds: list[int], how: _How, show: Display, *, as_json: bool
-) -> None:
+    run: RunConfig, folder: Path, splits: list[int | str], seeds: list[int], how: _How, hooks: list[Hook]
+) -> dict[str, Any]:
     from revgnn.train import sweep
 
-    started = time.monotonic()
     with _stoppable(folder) as stop:
-        summary = sweep(run, folder, splits=splits, seeds=seeds, **how, hooks=[show], should_stop=stop)
-    show.close()
+        return sweep(run, folder, splits=splits, seeds=seeds, **how, hooks=hooks, should_stop=stop)
+
+
+def _json(run: RunConfig, folder: Path, result: dict[str, Any], started: float, more: dict[str, Any] | None = None) -> str:
+    """Return the document for --json.
+
+    Args:
+        started: the monotonic time at which the training began.
+    """
     seconds = round(time.monotonic() - started, 3)
-    document = {"folder": str(folder), "preset": run.preset, **summary, "seconds": seconds}
-    typer.echo(json.dumps(document, indent=2) if as_json else _summary_text(summary, folder))
+    return json.dumps({"folder": str(folder), "preset": run.preset, **result, "seconds": seconds, **(more or {})}, indent=2)
 
 
 @contextmanager

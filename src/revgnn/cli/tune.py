@@ -14,7 +14,7 @@ from revgnn.cli import options
 from revgnn.cli.progress import Display, progress
 from revgnn.cli.signals import resume_command, stop_on_signals
 from revgnn.cli.text import facts, line_width, score_text, seconds_text, table, wrapped
-from revgnn.cli.train import choose_run, reading
+from revgnn.cli.train import choose_run, make_loggers, reading
 from revgnn.cli.waiting import choose_waiting
 
 if TYPE_CHECKING:
@@ -40,6 +40,7 @@ def tune(
     device: options.Device = None,
     out: TuneOut = None,
     resume: TuneResume = False,
+    log: options.Log = None,
     quiet: options.Quiet = False,
     as_json: options.ResultAsJson = False,
 ) -> None:
@@ -49,6 +50,7 @@ def tune(
     """
     show = context.with_resource(progress(quiet=quiet, as_json=as_json))
     choose_waiting()
+    loggers = [context.with_resource(logger) for logger in make_loggers(log)]
     from revgnn.experiments.compose import AUTO, compose
     from revgnn.experiments.tune.halving import seconds_of
     from revgnn.experiments.tune.space import candidates
@@ -69,7 +71,7 @@ def tune(
     names = candidates(run, has_edge_features=load_dataset(run.data).num_edge_features > 0)
     trials = Trials(show, [candidate.name for candidate in names], folder)
     with stop_on_signals() as stop:
-        record = search(run, names, folder, budget=seconds, resume=resume, hooks=[trials], should_stop=stop)
+        record = search(run, names, folder, budget=seconds, resume=resume, hooks=[trials, *loggers], should_stop=stop)
     trials.close()
     if as_json:
         typer.echo(json.dumps(_document(record, folder), indent=2))
