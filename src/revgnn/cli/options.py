@@ -52,6 +52,10 @@ Settings = Annotated[
     list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a key, such as model.depth=28. Repeatable.")
 ]
 Download = Annotated[bool, typer.Option("--download", help="Download a published data set that is missing.")]
+Archive = Annotated[
+    Path | None,
+    typer.Option(help="Archive of a published data set that you have; unpacked below --root if the set is not there."),
+]
 Split = Annotated[
     str | None, typer.Option(help="Number or name of a split; several numbers, such as 0,1,2, or all: one run per split.")
 ]

@@ -9,7 +9,7 @@ from typing import Any
 from revgnn.train.run.events import EpochEnded, Started
 from revgnn.train.run.result import Result
 
-_NO_HYPERPARAMETERS = ("notes", "data.root", "data.download")
+_NO_HYPERPARAMETERS = ("notes", "data.root", "data.download", "data.archive")
 
 
 def hyperparameters(event: Started) -> dict[str, bool | int | float | str]:
