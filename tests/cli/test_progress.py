@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import os
 import re
 import subprocess
@@ -21,6 +22,7 @@ from revgnn.cli.progress import Display, Scores, _LiveLines, _PlainLines
 from revgnn.train import train
 from revgnn.train.config import RunConfig
 from revgnn.train.run.events import BestSoFar, Ended, EpochEnded, Evaluating, Event, Started, Stepped
+from tests.experiments.small_table import add_small_table
 
 WIDTH = 60
 GRAPH = "synthetic:nodes=240,degree=8,tasks=3"
@@ -249,6 +251,19 @@ def test_what_was_read_fits(run: Path, narrow: None, monkeypatch: pytest.MonkeyP
     assert result.exit_code == 0, result.output
     assert_fits(result.stdout)
     assert "categorical" in result.stdout
+
+
+def test_a_table_that_is_trained_fits(narrow: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """The page is in table.md; shown are the networks with their scores."""
+    add_small_table(monkeypatch)
+    monkeypatch.chdir(tmp_path)
+    result = CliRunner().invoke(app, ["paper", "small", "--train", "--epochs", "1", "--device", "cpu", "--out", "a"])
+    assert result.exit_code == 0, result.output
+    assert_fits(result.stdout)
+    record = json.loads(Path("a/table.json").read_text())
+    for row in record["rows"]:
+        assert f"valid {row['result']['valid']['mean']:.4f}" in result.stdout
+        assert f"test {row['result']['test']['mean']:.4f}" in result.stdout
 
 
 def test_the_checks_of_verify_fit(narrow: None) -> None:

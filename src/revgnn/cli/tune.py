@@ -168,8 +168,11 @@ def _sorted(record: Record) -> list[Trial]:
 
 def _table_text(record: Record) -> str:
     trials = _sorted(record)
-    rows = [(t.name, t.folder, t.epochs, score_text(t.valid), "" if t.error is None else t.error[:60]) for t in trials]
-    return table(("candidate", "run", "epochs", f"valid {record.metric}".strip(), ""), rows, line_width())
+    width = line_width()
+    rows = [(t.name, t.folder, t.epochs, score_text(t.valid)) for t in trials]
+    lines = [table(("candidate", "run", "epochs", f"valid {record.metric}".strip()), rows, width)]
+    lines += [wrapped(f"{t.name} cannot be trained: {t.error}", width, "  ") for t in trials if t.error is not None]
+    return "\n".join(lines)
 
 
 def _best_text(record: Record, folder: Path) -> str:
