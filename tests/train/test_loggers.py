@@ -199,7 +199,11 @@ class FakeWandB(SimpleNamespace):
     """What the logger uses of wandb, without a network."""
 
     def __init__(self) -> None:
-        super().__init__(runs=[])
+        super().__init__(runs=[], known=True)
+
+    def login(self, *, prompt: bool) -> bool:
+        assert not prompt
+        return self.known
 
     def init(self, **settings: Any) -> Any:
         run = SimpleNamespace(settings=settings, logged=[], summary={}, finished=False)
@@ -213,7 +217,8 @@ class FakeWandB(SimpleNamespace):
 def fake(monkeypatch: pytest.MonkeyPatch) -> FakeWandB:
     module = FakeWandB()
     monkeypatch.setitem(sys.modules, "wandb", module)  # type: ignore[arg-type]
-    monkeypatch.delenv("WANDB_PROJECT", raising=False)
+    for name in ("WANDB_PROJECT", "WANDB_MODE"):
+        monkeypatch.delenv(name, raising=False)
     return module
 
 
@@ -235,6 +240,16 @@ def test_a_run_of_weights_and_biases_goes_on_under_its_id(config: RunConfig, tmp
     train(config.replace({"epochs": 5}), folder, resume=True, hooks=[wandb()])
     train(config, folder, overwrite=True, hooks=[wandb()])
     assert len({run.settings["id"] for run in fake.runs}) == 3
+
+
+def test_nobody_is_asked_for_a_key(config: RunConfig, tmp_path: Path, fake: FakeWandB, monkeypatch: pytest.MonkeyPatch) -> None:
+    fake.known = False
+    with pytest.warns(UserWarning, match=r"run `wandb login` first, or set WANDB_MODE=offline\). The training goes on"):
+        train(config, tmp_path / "a", hooks=[wandb()])
+    assert fake.runs == []
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    train(config, tmp_path / "b", hooks=[wandb()])
+    assert len(fake.runs) == 1
 
 
 def test_weights_and_biases_from_the_command_line(tmp_path: Path, fake: FakeWandB) -> None:

@@ -139,16 +139,17 @@ class Scores:
         epoch, valid, test = self._best
         return ["best", f"valid {score_text(valid)}", f"test {score_text(test)}", f"epoch {epoch}"]
 
-    def cost_fields(self) -> list[str]:
-        """Return memory and time, and what went wrong."""
-        if self.last is None:
-            return []
-        fields = [f"peak {bytes_text(self.last.peak_bytes)}", f"{seconds_text(self.last.seconds)}/epoch"]
-        if self.last.failed_solves:
-            fields.append(f"{self.last.failed_solves} solves failed")
-        if self.last.skipped_steps:
-            fields.append(f"{self.last.skipped_steps} steps skipped")
-        return fields
+
+def cost_fields(event: EpochEnded | None) -> list[str]:
+    """Return memory and time of an epoch, and what went wrong in it."""
+    if event is None:
+        return []
+    fields = [f"peak {bytes_text(event.peak_bytes)}", f"{seconds_text(event.seconds)}/epoch"]
+    if event.failed_solves:
+        fields.append(f"{event.failed_solves} solves failed")
+    if event.skipped_steps:
+        fields.append(f"{event.skipped_steps} steps skipped")
+    return fields
 
 
 class _PlainLines(Display):
@@ -186,7 +187,7 @@ class _PlainLines(Display):
         is_last = event.epoch == scores.epochs and not self.brief
         if is_last or now - self._last_line >= max(2.0, (now - self._start) / 20):
             self._last_line = now
-            fields = [f"epoch {event.epoch}/{scores.epochs}", *scores.last_fields(), scores.best_text, *scores.cost_fields()]
+            fields = [f"epoch {event.epoch}/{scores.epochs}", *scores.last_fields(), scores.best_text, *cost_fields(event)]
             self._print(flow([*fields, f"left {seconds_text(scores.seconds_left)}"], self._width or LOG_WIDTH))
 
     def phase(self, text: str) -> None:
@@ -236,7 +237,7 @@ class _LiveLines(Display):
             return self._spinner if note else Text()
         if self._phase:
             self._bar.update(self._task, note=note)
-        best, cost = flow(self._scores.best_fields(), width), flow(self._scores.cost_fields(), width)
+        best, cost = flow(self._scores.best_fields(), width), flow(cost_fields(self._scores.last), width)
         lines = [flow(["last", *self._scores.last_fields()], width)]
         lines += [f"{best}  {cost}"] if len(best) + len(cost) + 2 <= width else [best, cost]
         if self.footer:

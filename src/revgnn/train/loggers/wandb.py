@@ -42,12 +42,24 @@ class _WandB(Backend):
         self._run: Any = None
 
     def begin(self, event: Started, settings: Mapping[str, bool | int | float | str]) -> None:
+        self._check_login()
         run_id = _known_id(event.folder) if event.epoch else None
         if run_id is None:
             run_id = secrets.token_hex(4)
             write_json(event.folder / ID_FILE, {"id": run_id})
         given = {"dir": str(event.folder), "name": event.folder.name, **self._settings}
         self._run = self._module.init(**given, id=run_id, resume="allow", config=dict(settings))
+
+    def _check_login(self) -> None:
+        """Raise an error if wandb would ask who the user is, in the middle of a display and of a script."""
+        if (self._settings.get("mode") or os.environ.get("WANDB_MODE") or "online") not in ("online", "shared"):
+            return
+        try:
+            knows = self._module.login(prompt=False)
+        except TypeError:  # earlier versions cannot say it without asking
+            return
+        if not knows:
+            raise PermissionError("it does not know you; run `wandb login` first, or set WANDB_MODE=offline")
 
     def log(self, epoch: int, values: Mapping[str, float]) -> None:
         self._run.log(dict(values), step=epoch)
