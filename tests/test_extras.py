@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import re
 import sys
 from collections.abc import Iterator
@@ -37,27 +38,26 @@ CORE |= {module for module, owner in BROUGHT_ALONG.items() if owner in CORE}
 EXTRAS = {extra: modules(needs) for extra, needs in PROJECT["optional-dependencies"].items() if extra != "dev"}
 
 
-def imports(path: Path) -> Iterator[tuple[str, bool, int]]:
-    """Yield each import of other packages: name, whether it happens when the module is imported, and its line."""
-    tree = ast.parse(path.read_text(encoding="utf-8"))
-    lazy = {id(inner) for node in ast.walk(tree) if isinstance(node, ast.FunctionDef) for inner in ast.walk(node)}
-    typing = {
-        id(inner)
-        for node in ast.walk(tree)
-        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.dump(node.test)
-        for inner in ast.walk(node)
-    }
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Import):
-            names = [alias.name for alias in node.names]
-        elif isinstance(node, ast.ImportFrom):
-            names = [node.module or ""]
-        else:
-            continue
-        for name in names:
-            top = "tensorboard" if name == "torch.utils.tensorboard" else name.partition(".")[0]
-            if id(node) not in typing and top not in sys.stdlib_module_names and top != "revgnn":
-                yield top, id(node) not in lazy, node.lineno
+@functools.cache
+def imports(path: Path) -> tuple[tuple[str, bool, int], ...]:
+    """Return each import of other packages: name, whether it happens when the module is imported, and its line."""
+    return tuple(_imports(ast.parse(path.read_text(encoding="utf-8")), at_once=True))
+
+
+def _imports(parent: ast.AST, *, at_once: bool) -> Iterator[tuple[str, bool, int]]:
+    for node in ast.iter_child_nodes(parent):
+        if isinstance(node, ast.Import | ast.ImportFrom):
+            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else [node.module or ""]
+            for name in names:
+                top = "tensorboard" if name == "torch.utils.tensorboard" else name.partition(".")[0]
+                if top not in sys.stdlib_module_names and top != "revgnn":
+                    yield top, at_once, node.lineno
+        elif isinstance(node, ast.stmt | ast.ExceptHandler | ast.match_case) and not _for_types_only(node):
+            yield from _imports(node, at_once=at_once and not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef))
+
+
+def _for_types_only(node: ast.AST) -> bool:
+    return isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test)
 
 
 SOURCES = sorted((ROOT / "src" / "revgnn").rglob("*.py"))

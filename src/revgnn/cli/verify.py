@@ -81,7 +81,7 @@ def print_table(findings: list[Finding], console: Console) -> None:
         console.print(table)
     for found in findings:
         if found.message:
-            message = wrapped(f"{found.name}: {found.message}", console.width, "  ")
+            message = wrapped(f"{found.name}: {found.message}", line_width(), "  ")
             console.print(Text(message, "red" if found.status == "FAILED" else ""), soft_wrap=True)
 
 
