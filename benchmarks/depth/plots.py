@@ -69,7 +69,7 @@ def _figure_class() -> Callable[..., Figure]:
         import matplotlib
         from matplotlib.figure import Figure
     except ModuleNotFoundError as error:
-        raise ImportError("plots need matplotlib; install it with: pip install matplotlib") from error
+        raise ImportError("plots need matplotlib; install it with: pip install 'revgnn[plots]'") from error
     # identifiers in the file derive from the salt: the same figures give the same bytes
     matplotlib.rcParams["svg.hashsalt"] = "revgnn"
     matplotlib.rcParams["svg.fonttype"] = "none"  # text stays text, which halves the size

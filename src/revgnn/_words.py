@@ -69,6 +69,7 @@ _SETTINGS = {
     "--stratify": "data.stratify",
     "--on-bad-rows": "data.on_bad_rows",
     "--download": "data.download",
+    "--archive": "data.archive",
     "--task": "data.task",
     "--metric": "data.metric",
 }

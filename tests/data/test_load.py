@@ -342,7 +342,8 @@ def test_download_of_an_ogb_set(real_data, tmp_path, monkeypatch):
     with pytest.raises(ValueError, match="self-loops would have no edge features"):
         load("ogbn-arxiv", root, download=True)  # the download succeeds; reading then finds another set
     assert load("ogbn-arxiv", root, self_loops=False).graph.num_edges == 874_602
-    assert [p.name for p in root.iterdir()] == ["ogbn_arxiv"]
+    assert sorted(p.name for p in root.iterdir()) == ["archives", "ogbn_arxiv"]
+    assert sorted(p.name for p in (root / "archives").iterdir()) == ["arxiv.zip", "arxiv.zip.sha256"]
 
 
 def test_download_of_an_archive_without_the_folder(tmp_path, monkeypatch):

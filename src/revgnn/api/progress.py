@@ -1,4 +1,4 @@
-"""A progress bar for `fit`: epochs, loss and validation score. It works in terminals and notebooks."""
+"""A progress bar for `fit`: epochs, loss, last and best validation score. It works in terminals and notebooks."""
 
 from __future__ import annotations
 
@@ -13,9 +13,11 @@ class ProgressBar:
 
     def __init__(self, console: Console | None = None) -> None:
         self.console = Console() if console is None else console
-        columns = (TextColumn("epoch {task.completed}/{task.total}"), BarColumn(bar_width=24), TimeRemainingColumn())
+        bar = BarColumn(bar_width=24 if self.console.width >= 80 else 6)
+        columns = (TextColumn("epoch {task.completed}/{task.total}"), bar, TimeRemainingColumn())
         self._progress = Progress(*columns, TextColumn("{task.fields[note]}"), console=self.console)
         self._task = self._progress.add_task("training", total=None, note="")
+        self._last = self._best = "-"
 
     def __enter__(self) -> ProgressBar:
         self._progress.start()
@@ -27,8 +29,12 @@ class ProgressBar:
     def __call__(self, event: Event) -> None:
         if isinstance(event, Started):
             self.console.print(event.dataset, highlight=False, markup=False)
-            self._progress.update(self._task, total=event.config.epochs, completed=event.epoch, note="compiling kernels")
+            self._progress.update(self._task, total=event.config.epochs, completed=event.epoch, note="first step, may compile")
+            self._last, self._best = "-", "-" if event.best is None else f"{event.best.valid:.4f}"
         elif isinstance(event, EpochEnded):
             loss = "" if event.loss is None else f"loss {event.loss:.4f}"
-            score = "" if event.valid is None else f"  valid {event.valid:.4f}"
-            self._progress.update(self._task, completed=event.epoch, note=loss + score)
+            if event.valid is not None:
+                self._last = f"{event.valid:.4f}"
+                self._best = self._last if event.is_best else self._best
+            note = f"{loss}  valid {self._last}  best {self._best}".strip()
+            self._progress.update(self._task, completed=event.epoch, note=note)

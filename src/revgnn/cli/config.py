@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from revgnn.cli.options import AsJson
-from revgnn.cli.text import table
+from revgnn.cli.text import line_width, table, wrapped
 
 if TYPE_CHECKING:
     from revgnn.train.config.reference import Setting
@@ -37,14 +37,21 @@ def config(
     elif key is not None and len(settings) == 1:
         typer.echo(explained(settings[0]))
     else:
-        typer.echo(table(("setting", "default", "values"), [(s.key, s.default, shortened(s.values)) for s in settings]))
+        typer.echo(
+            table(("setting", "default", "values"), [(s.key, s.default, shortened(s.values)) for s in settings], line_width())
+        )
         typer.echo("\nrevgnn config KEY explains one; --set KEY=VALUE changes it.")
 
 
 def explained(setting: Setting) -> str:
     """Return one setting in a few lines."""
     defaults = [setting.default or "none: it must be given", *(f"{value} ({family})" for family, value in setting.others.items())]
-    lines = [f"{setting.key}: {setting.description}", f"values   {setting.values}", f"default  {'; '.join(defaults)}"]
+    width = line_width()
+    lines = [wrapped(f"{setting.key}: {setting.description}", width, "  ")]
+    lines += [
+        wrapped(f"{name:<8} {text}", width, " " * 9)
+        for name, text in (("values", setting.values), ("default", "; ".join(defaults)))
+    ]
     if setting.families:
         lines.append(f"families {', '.join(setting.families)}")
     lines.append(f"resuming {'may be changed' if setting.free else 'must stay the same'}")

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from revgnn.cli.options import AsJson
-from revgnn.cli.text import table
+from revgnn.cli.text import line_width, table
 
 
 def datasets(
@@ -29,7 +29,7 @@ def datasets(
     sizes = ("num_nodes", "num_edges", "num_features", "num_edge_features")
     columns = ("name", *sizes, "task", "num_outputs", "metric", "splits", "licence")
     header = [name.removeprefix("num_").replace("_", " ") for name in columns]
-    typer.echo(table(header, [[entry[name] for name in columns] for entry in entries]))
+    typer.echo(table(header, [[entry[name] for name in columns] for entry in entries], line_width()))
 
 
 def _list_formats(as_json: bool) -> None:
@@ -42,4 +42,4 @@ def _list_formats(as_json: bool) -> None:
         return
     endings = [[ending for ending in entry.endings if not ending.endswith(".gz")] for entry in FORMATS]
     rows = [(entry.name, " ".join(plain) or "a folder", entry.holds) for entry, plain in zip(FORMATS, endings, strict=True)]
-    typer.echo(table(columns, rows))
+    typer.echo(table(columns, rows, line_width()))

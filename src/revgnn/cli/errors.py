@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, Protocol, runtime_checkable
 
 import typer
@@ -14,6 +16,9 @@ from revgnn._words import command_line
 
 USER_ERROR = 2
 INTERRUPTED = 130
+
+_DOWNLOADS = "revgnn.data.download"
+"""Name of the logger of downloads; its module is not imported here, since it is not needed by most commands."""
 
 _USER_ERRORS = (ValueError, OSError, FloatingPointError)
 """Errors that the library raises for input it cannot use. Any other error is a bug and shows its traceback."""
@@ -32,7 +37,7 @@ class Commands(TyperGroup):
     def main(self, args: Sequence[str] | None = None, *rest: Any, standalone_mode: bool = True, **extra: Any) -> Any:
         words = list(sys.argv[1:] if args is None else args)
         debug = "--debug" in words
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), _downloads_shown():
             warnings.showwarning = _show_warning
             try:
                 with command_line():
@@ -67,6 +72,25 @@ def describe(error: Exception) -> str | None:
 def _one_line(text: str) -> str:
     # Names and cells of a user's tables may hold control codes, which a terminal would obey.
     return "".join(c if c.isprintable() else repr(c)[1:-1] for c in " ".join(text.split()))
+
+
+@contextmanager
+def _downloads_shown() -> Iterator[None]:
+    """Within the block, a line on stderr says what is downloaded or unpacked, and what its checksum is."""
+    log, handler = logging.getLogger(_DOWNLOADS), _Lines()
+    before = log.level
+    log.addHandler(handler)
+    log.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        log.removeHandler(handler)
+        log.setLevel(before)
+
+
+class _Lines(logging.Handler):
+    def emit(self, record: logging.LogRecord) -> None:
+        typer.echo(_one_line(record.getMessage()), err=True)
 
 
 def _show_warning(message: Warning | str, *_: Any, **__: Any) -> None:

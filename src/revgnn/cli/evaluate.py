@@ -22,7 +22,8 @@ from revgnn.cli.options import (
     RunOrSweep,
     Views,
 )
-from revgnn.cli.text import score_text, table
+from revgnn.cli.phases import phases
+from revgnn.cli.text import flow, line_width, score_text, table, wrapped
 from revgnn.cli.waiting import choose_waiting
 
 
@@ -42,22 +43,25 @@ def evaluate(
 ) -> None:
     """Score the best weights of a run, or of each run of a sweep, on its own data or on another graph with labels."""
     choose_waiting()
-    from revgnn.cli.tables import bad_rows
-    from revgnn.train import LoadOptions, evaluate_run
+    with phases() as say:
+        say("loading PyTorch")
+        from revgnn.cli.tables import bad_rows
+        from revgnn.train import LoadOptions, evaluate_run
 
-    options = LoadOptions(
-        views=views,
-        parts=parts,
-        data=data,
-        edges=edges,
-        on_bad_rows=bad_rows(on_bad_rows),
-        root=root,
-        node_features=node_features,
-        device=device,
-        amp=amp,
-        allow_changed_data=allow_changed_data,
-    )
-    scores = evaluate_run(run, options)
+        options = LoadOptions(
+            views=views,
+            parts=parts,
+            data=data,
+            edges=edges,
+            on_bad_rows=bad_rows(on_bad_rows),
+            root=root,
+            node_features=node_features,
+            device=device,
+            amp=amp,
+            allow_changed_data=allow_changed_data,
+        )
+        say(f"reading {run} and its data, evaluating")
+        scores = evaluate_run(run, options)
     if as_json:
         typer.echo(json.dumps(scores, indent=2))
         return
@@ -65,8 +69,9 @@ def evaluate(
         typer.echo(sweep_text(scores))
         return
     where = "whole graph" if scores["parts"] == 1 else f"{scores['views']} views of {scores['parts']} parts"
-    typer.echo(f"{scores['dataset']}, {scores['metric']}, weights of epoch {scores['epoch']}, {where}")
-    typer.echo("  ".join(f"{name} {score_text(scores[name])}" for name in ("train", "valid", "test")))
+    width = line_width()
+    typer.echo(wrapped(f"{scores['dataset']}, {scores['metric']}, weights of epoch {scores['epoch']}, {where}", width, "  "))
+    typer.echo(flow([f"{name} {score_text(scores[name])}" for name in ("train", "valid", "test")], width))
 
 
 def sweep_text(scores: dict[str, Any]) -> str:
@@ -76,4 +81,4 @@ def sweep_text(scores: dict[str, Any]) -> str:
     rows += [
         (name, *(score_text(scores[part][key]) for part in parts), None) for name, key in (("mean", "mean"), ("deviation", "std"))
     ]
-    return f"{scores['dataset']}, {scores['metric']}\n" + table(("run", *parts, "epoch"), rows)
+    return f"{scores['dataset']}, {scores['metric']}\n" + table(("run", *parts, "epoch"), rows, line_width())

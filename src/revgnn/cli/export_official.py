@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from revgnn.cli.options import AsJson, Run
+from revgnn.cli.text import line_width, wrapped
 
 
 def export_official(
@@ -24,4 +25,5 @@ def export_official(
         typer.echo(json.dumps(report, indent=2))
         return
     typer.echo(f"{out}: {report['tensors']} tensors, weights of epoch {report['epoch']}")
-    typer.echo("arguments: " + " ".join(f"--{name} {value}" for name, value in report["args"].items()))
+    arguments = "arguments: " + " ".join(f"--{name} {value}" for name, value in report["args"].items())
+    typer.echo(wrapped(arguments, line_width(), "  "))

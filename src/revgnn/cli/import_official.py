@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from revgnn.cli.options import AsJson, Root, Settings
+from revgnn.cli.text import line_width, wrapped
 
 
 def import_official(
@@ -38,6 +39,8 @@ def import_official(
         typer.echo(json.dumps(report, indent=2))
         return
     known, given = ({key.removeprefix("model."): value for key, value in report[name].items()} for name in ("from_file", "given"))
-    typer.echo(f"{out}: {report['parameters']:,} parameters, weights of epoch {report['epoch']}, for {report['data']}")
-    typer.echo("from the file: " + ", ".join(f"{key}={value}" for key, value in known.items()))
-    typer.echo("given:         " + ", ".join(f"{key}={value}" for key, value in given.items()))
+    lines = [f"{out}: {report['parameters']:,} parameters, weights of epoch {report['epoch']}, for {report['data']}"]
+    lines.append("from the file: " + ", ".join(f"{key}={value}" for key, value in known.items()))
+    lines.append("given:         " + ", ".join(f"{key}={value}" for key, value in given.items()))
+    for line in lines:
+        typer.echo(wrapped(line, line_width(), "  "))

@@ -52,6 +52,10 @@ Settings = Annotated[
     list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a key, such as model.depth=28. Repeatable.")
 ]
 Download = Annotated[bool, typer.Option("--download", help="Download a published data set that is missing.")]
+Archive = Annotated[
+    Path | None,
+    typer.Option(help="Archive of a published data set that you have; unpacked below --root if the set is not there."),
+]
 Split = Annotated[
     str | None, typer.Option(help="Number or name of a split; several numbers, such as 0,1,2, or all: one run per split.")
 ]
@@ -136,3 +140,8 @@ CompareMemory = Annotated[
     bool | None, typer.Option("--compare-memory/--no-compare-memory", help="Also measure one step with every layer stored.")
 ]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print only the result.")]
+Log = Annotated[
+    list[str] | None,
+    typer.Option(metavar="tensorboard|wandb", help="Log to TensorBoard or Weights & Biases, which are extras. Repeatable."),
+]
+ResultAsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON, alone on stdout; progress goes to stderr.")]

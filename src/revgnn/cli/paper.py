@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from revgnn.cli.options import Device, Root
-from revgnn.cli.progress import progress
+from revgnn.cli.phases import phases
+from revgnn.cli.progress import Display, progress
 from revgnn.cli.signals import resume_command, stop_on_signals
-from revgnn.cli.text import bytes_text, score_text, table
+from revgnn.cli.text import bytes_text, line_width, score_text, table, wrapped
 from revgnn.cli.waiting import choose_waiting
 
 if TYPE_CHECKING:
@@ -74,16 +75,17 @@ def paper(
         return
     if name is None:
         tables = list_tables()
-        overview = table(tuple(tables[0]), [tuple(t.values()) for t in tables])
+        overview = table(tuple(tables[0]), [tuple(t.values()) for t in tables], line_width())
         typer.echo(json.dumps(all_table_records(), indent=2) if as_json else overview)
         return
     published = get_table(name)
     if train:
         choose_waiting()
-        from revgnn.experiments.training.plan import plan_table
+        with progress(quiet=quiet, as_json=as_json) as show:
+            from revgnn.experiments.training.plan import plan_table
 
-        plan = plan_table(published, row or (), out=out, epochs=epochs, seeds=seeds, root=root, device=device)
-        _train(plan, resume=resume, overwrite=overwrite, quiet=quiet, as_json=as_json)
+            plan = plan_table(published, row or (), out=out, epochs=epochs, seeds=seeds, root=root, device=device)
+            _train(plan, show, resume=resume, overwrite=overwrite, as_json=as_json)
         return
     rows = tuple(published.row(row_name) for row_name in row) if row else published.rows
     records = _measured(rows, root, device) if measure else [row_record(r) for r in rows]
@@ -121,12 +123,16 @@ def _check_options(
 
 
 def _measured(rows: tuple[Row, ...], root: Path | None, device: str | None) -> list[dict[str, Any]]:
-    from revgnn.experiments.measure.rows import measure_rows
-
     records = []
-    for record in measure_rows(rows, root, device):
-        records.append(record)
-        typer.echo(f"measured {record['name']}: {bytes_text(record['memory']['peak_bytes'])}", err=True)
+    with phases() as say:
+        say("loading PyTorch")
+        from revgnn.experiments.measure.rows import measure_rows
+
+        say(f"measuring {rows[0].name}")
+        for number, record in enumerate(measure_rows(rows, root, device), start=1):
+            records.append(record)
+            typer.echo(f"measured {record['name']}: {bytes_text(record['memory']['peak_bytes'])}", err=True)
+            say(f"measuring {rows[number].name}" if number < len(rows) else "")
     return records
 
 
@@ -147,14 +153,16 @@ def _table_text(published: Table, records: list[dict[str, Any]]) -> str:
     )
     cells = [_cells(row) for row in (*records, *others)]
     used = [i for i in range(len(header)) if any(row[i] is not None for row in cells)]
-    lines = [f"{published.title} ({published.source})", table([header[i] for i in used], [[row[i] for i in used] for row in cells])]
-    lines += [comparison_text(comparison) for comparison in comparisons]
+    width = line_width()
+    figures = table([header[i] for i in used], [[row[i] for i in used] for row in cells], width)
+    lines = [comparison_text(comparison) for comparison in comparisons]
     lines += published.notes
     if has_second_hand([*records, *others]):
         lines.append(SECOND_HAND)
     if "memory" in records[0]:
         lines.append(_measurement_text(records[0]["memory"]))
-    return "\n".join(lines)
+    title = wrapped(f"{published.title} ({published.source})", width, "  ")
+    return "\n".join([title, figures, *(wrapped(line, width, "  ") for line in lines)])
 
 
 def _cells(record: dict[str, Any]) -> tuple[str | int | None, ...]:
@@ -205,27 +213,46 @@ def _measurement_text(memory: dict[str, Any]) -> str:
 # --- training -----------------------------------------------------------------------------------------------------------
 
 
-def _train(plan: Plan, *, resume: bool, overwrite: bool, quiet: bool, as_json: bool) -> None:
+def _train(plan: Plan, show: Display, *, resume: bool, overwrite: bool, as_json: bool) -> None:
     from revgnn.experiments.report.markdown import table_markdown
     from revgnn.experiments.training.train import Stopped, train_table
     from revgnn.train import Interrupted
 
-    silent = quiet or as_json
-
     def tell(text: str) -> None:
-        if not silent:
-            typer.echo(text)
+        show.say(text)
+        show.phase("reading the data, building the network")
 
     try:
-        with stop_on_signals() as stop, progress(quiet=silent) as hooks:
-            record = train_table(plan, resume=resume, overwrite=overwrite, hooks=hooks, should_stop=stop, tell=tell)
+        with stop_on_signals() as stop:
+            show.phase("reading the data of all networks")
+            record = train_table(plan, resume=resume, overwrite=overwrite, hooks=[show], should_stop=stop, tell=tell)
     except (Interrupted, Stopped) as interrupted:
         typer.echo(f"{interrupted} Go on with: {resume_command()}", err=True)
         raise typer.Exit(stop.exit_code) from None
-    typer.echo(json.dumps(record, indent=2) if as_json else table_markdown(record))
-    tell(f"results {plan.out / 'table.md'}, {plan.out / 'table.json'}")
+    show.close()
+    page, width = table_markdown(record), line_width()
+    if as_json:
+        typer.echo(json.dumps(record, indent=2))
+    elif width is None or all(len(line) <= width for line in page.splitlines()):
+        typer.echo(page)
+    else:
+        typer.echo(_trained_text(record, width))
+    show.say(f"results {plan.out / 'table.md'}, {plan.out / 'table.json'}")
     failed = {row["preset"]: row["failed"] for row in record["rows"] if row["failed"]}
     for preset, reason in failed.items():
         typer.echo(f"{preset} could not be trained: {reason}", err=True)
     if failed:
         raise typer.Exit(SOME_FAILED)
+
+
+def _trained_text(record: dict[str, Any], width: int) -> str:
+    """Return the networks with their scores beside the published ones, for lines that are too short for the page."""
+    header = ("model", "parameters", "valid", "test", "published", "peak")
+    rows = []
+    for row in record["rows"]:
+        result = row["result"] or {}
+        valid, test = ((result.get(part) or {}).get("mean") for part in ("valid", "test"))
+        peak = None if "peak_bytes" not in result else bytes_text(result["peak_bytes"])
+        scores = (None if valid is None else score_text(valid), None if test is None else score_text(test))
+        rows.append((row["name"], row["parameters"], *scores, _score(row["published"], "score"), peak))
+    return f"{wrapped(record['title'], width, '  ')}\n{table(header, rows, width)}"

@@ -23,6 +23,8 @@ from revgnn.cli.options import (
     RunOrSweep,
     Views,
 )
+from revgnn.cli.phases import phases
+from revgnn.cli.text import facts, line_width, wrapped
 from revgnn.cli.waiting import choose_waiting
 
 
@@ -52,45 +54,49 @@ def predict(
     Example: revgnn predict runs/a --data new/ --out predictions.csv
     """
     choose_waiting()
-    from revgnn.cli.tables import bad_rows, read_lines
-    from revgnn.train import LoadOptions, predict_run
+    with phases() as say:
+        say("loading PyTorch")
+        from revgnn.cli.tables import bad_rows, read_lines
+        from revgnn.train import LoadOptions, predict_run
 
-    options = LoadOptions(
-        views=views,
-        parts=parts,
-        data=data,
-        edges=edges,
-        on_bad_rows=bad_rows(on_bad_rows),
-        pairs=pairs,
-        root=root,
-        node_features=node_features,
-        device=device,
-        amp=amp,
-        allow_changed_data=allow_changed_data,
-    )
-    report = predict_run(run, out, options, spread=spread, calibrate=calibrate, overwrite=overwrite)
+        options = LoadOptions(
+            views=views,
+            parts=parts,
+            data=data,
+            edges=edges,
+            on_bad_rows=bad_rows(on_bad_rows),
+            pairs=pairs,
+            root=root,
+            node_features=node_features,
+            device=device,
+            amp=amp,
+            allow_changed_data=allow_changed_data,
+        )
+        say(f"reading {run} and its data, predicting")
+        report = predict_run(run, out, options, spread=spread, calibrate=calibrate, overwrite=overwrite)
     if as_json:
         typer.echo(json.dumps(report, indent=2))
         return
+    width = line_width()
     if "arrays" in report:
-        typer.echo(f"{out}: " + ", ".join(f"{name} {tuple(shape)}" for name, shape in report["arrays"].items()))
+        text = f"{out}: " + ", ".join(f"{name} {tuple(shape)}" for name, shape in report["arrays"].items())
     else:
-        typer.echo(f"{out}: {report['rows']:,} rows of {_shortened(report['columns'])}")
-    for line in read_lines(report):
-        typer.echo(line)
+        text = f"{out}: {report['rows']:,} rows of {_shortened(report['columns'])}"
+    for line in (text, *read_lines(report)):
+        typer.echo(wrapped(line, width, "  "))
     if calibrate:
-        typer.echo(_calibration_text(report["calibration"]))
+        typer.echo(_calibration_text(report["calibration"], width))
 
 
-def _calibration_text(report: dict[str, Any]) -> str:
+def _calibration_text(report: dict[str, Any], width: int | None) -> str:
     temperatures = report["temperatures"]
     value = f"{temperatures[0]:.3f}" if len(temperatures) == 1 else f"{min(temperatures):.3f} to {max(temperatures):.3f}"
-    lines = [f"{'temperature':<12} {value}, fitted on the validation nodes"]
+    lines, notes = {"temperature": f"{value}, fitted on the validation nodes"}, []
     for name in ("valid", "test"):
         split = report[name]
         if split["nll_before"] is not None:
-            lines.append(
-                f"{name:<12} calibration error {split['error_before']:.4f} -> {split['error_after']:.4f}, "
+            lines[name] = (
+                f"calibration error {split['error_before']:.4f} -> {split['error_after']:.4f}, "
                 f"negative log-likelihood {split['nll_before']:.4f} -> {split['nll_after']:.4f}"
             )
     for key, reason in (
@@ -101,8 +107,8 @@ def _calibration_text(report: dict[str, Any]) -> str:
         ),
     ):
         if report[key]:
-            lines.append(f"{len(report[key])} of {len(temperatures)} tasks: {reason} ({_shortened(report[key])})")
-    return "\n".join(lines)
+            notes.append(f"{len(report[key])} of {len(temperatures)} tasks: {reason} ({_shortened(report[key])})")
+    return "\n".join([facts(lines, width), *(wrapped(note, width, "  ") for note in notes)])
 
 
 def _shortened(names: list[object]) -> str:

@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 
 from revgnn.cli import options
+from revgnn.cli.text import facts, line_width
 from revgnn.cli.waiting import choose_waiting
 
 Runs = Annotated[
@@ -66,7 +67,7 @@ def report(
 
 def report_line(folder: Path) -> str:
     """Return the command that makes a page about what was trained."""
-    return f"{'report':<12} {shlex.join(['revgnn', 'report', str(folder)])}"
+    return facts({"report": shlex.join(["revgnn", "report", str(folder)])}, line_width())
 
 
 def _views(text: str) -> tuple[int, int]:

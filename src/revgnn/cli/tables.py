@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import io
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
+
+from revgnn.cli.text import line_width, table, wrapped
 
 if TYPE_CHECKING:
     from revgnn.data.tables.report import ReadReport
@@ -56,37 +56,25 @@ def bad_rows(choice: str | None) -> Literal["refuse", "drop"]:
 
 
 def report_text(report: ReadReport, written: Path | None) -> str:
-    """Return what was read as a table with the use of each column, and lines on the rest.
+    """Return what was read: a table with the use of each column, and lines on the rest.
 
     Args:
         written: the `graph.yaml` that was written for these tables, if any.
     """
-    from rich import box
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for name in ("table", "column", "used as"):
-        table.add_column(name)
-    for name in ("inputs", "missing"):
-        table.add_column(name, justify="right")
-    table.add_column("note", overflow="fold")
+    width = line_width()
+    rows = []
     for column in report.columns:
-        inputs = f"{column.features:,}" if column.features else ""
-        missing = f"{column.missing:,}" if column.missing else ""
-        cells = (column.table, printable(column.name), column.kind, inputs, missing, printable(column.note))
-        table.add_row(*map(Text, cells))
-    text = io.StringIO()
-    Console(file=text, width=shutil.get_terminal_size((100, 24)).columns, color_system=None).print(table)
-    lines = [f"{report.num_nodes:,} nodes of {report.nodes}, {report.num_edges:,} edges of {report.edges}"]
-    lines += [line.rstrip() for line in text.getvalue().strip("\n").splitlines()]
-    lines += list(rest_lines(report.dropped, report.notes))
+        inputs, missing = column.features or None, column.missing or None
+        rows.append((f"{column.table} {printable(column.name)}", column.kind, inputs, missing, printable(column.note)))
+    used = table(("column", "used as", "inputs", "missing", "note"), rows, width)
+    counts = f"{report.num_nodes:,} nodes of {report.nodes}, {report.num_edges:,} edges of {report.edges}"
+    rest = list(rest_lines(report.dropped, report.notes))
     if written is not None:
         obeyed = "later runs obey it" if str(written) == report.spec else f"later runs obey it with --graph-file {written}"
-        lines.append(f"written: {written}; change it where a column is used wrongly, {obeyed}")
+        rest.append(f"written: {written}; change it where a column is used wrongly, {obeyed}")
     elif not report.spec_is_new:
-        lines.append(f"columns are used as {report.spec} says")
+        rest.append(f"columns are used as {report.spec} says")
+    lines = [wrapped(counts, width, "  "), "", used, "", *(wrapped(line, width, "  ") for line in rest)]
     return "\n".join(lines) + "\n"
 
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict
@@ -11,18 +14,21 @@ from typing import TYPE_CHECKING, Any, TypedDict
 import typer
 
 from revgnn.cli import options
-from revgnn.cli.progress import progress
+from revgnn.cli.phases import phases
+from revgnn.cli.progress import Display, progress
 from revgnn.cli.report import report_line
 from revgnn.cli.signals import StopRequest, resume_command, stop_on_signals
-from revgnn.cli.text import bytes_text, score_text, seconds_text, table
+from revgnn.cli.text import bytes_text, facts, line_width, score_text, seconds_text, table
 from revgnn.cli.waiting import choose_waiting
 
 if TYPE_CHECKING:
     from revgnn.train import Result, RunConfig
+    from revgnn.train.loggers import Logger
     from revgnn.train.run.events import Hook
 
 
 def train(
+    context: typer.Context,
     dataset: options.Dataset = None,
     preset: options.Preset = None,
     config: options.ConfigFile = None,
@@ -30,6 +36,7 @@ def train(
     data: options.Data = None,
     root: options.Root = None,
     download: options.Download = False,
+    archive: options.Archive = None,
     split: options.Split = None,
     seed: options.Seed = None,
     seeds: options.Seeds = None,
@@ -58,7 +65,9 @@ def train(
     overwrite: options.Overwrite = False,
     allow_changed_data: options.AllowChangedData = False,
     compare_memory: options.CompareMemory = None,
+    log: options.Log = None,
     quiet: options.Quiet = False,
+    as_json: options.ResultAsJson = False,
 ) -> None:
     """Train a network on a data set, or on your own tables.
 
@@ -67,7 +76,9 @@ def train(
     from revgnn.cli.tables import table_settings
     from revgnn.experiments.compose import AUTO, compose, default_folder
 
+    show = context.with_resource(progress(quiet=quiet, as_json=as_json))
     choose_waiting()
+    loggers = [context.with_resource(logger) for logger in make_loggers(log)]
     if (data is not None or allow_changed_data) and not resume:
         raise ValueError("--data and --allow-changed-data belong to --resume; a new run names its data set: revgnn train DATASET.")
     if resume and out is not None and dataset is preset is config is None:
@@ -85,6 +96,7 @@ def train(
             "seed": seed,
             "device": device,
             "amp": amp,
+            "data.archive": None if archive is None else str(archive.absolute()),
             "data.task": task,
             "data.metric": metric,
             "init": None if init is None else str(init),
@@ -96,39 +108,61 @@ def train(
     )
     run = run_of(preset=preset)
     if run.preset == AUTO and config is None:
-        run = choose_run(run, run_of, quiet=quiet)
+        run = choose_run(run, run_of, show)
     run = run.with_data_at(data, root)
     # The configuration is valid. Only what follows imports torch.
     from revgnn.train.sweeps import choose_seeds, choose_splits
 
+    hooks: list[Hook] = [show, *loggers]
     splits, seed_list = choose_splits(run, split), choose_seeds(run, seeds)
     how = _How(resume=resume, overwrite=overwrite, allow_changed_data=allow_changed_data)
     where = default_folder(run, resume=resume, overwrite=overwrite) if out is None else nullcontext(out)
+    show.phase(reading(run))
+    started = time.monotonic()
     if split == "all" or len(splits) > 1 or seeds is not None:
         with where as folder:
-            _train_sweep(run, folder, splits, seed_list, how, quiet=quiet)
-        typer.echo(report_line(folder))
+            summary = _train_sweep(run, folder, splits, seed_list, how, hooks)
+        show.close()
+        typer.echo(_json(run, folder, summary, started) if as_json else _summary_text(summary, folder) + "\n" + report_line(folder))
         return
     run = run.replace({"data.split": splits[0]})
     with where as folder:
-        _train_run(run, folder, how, quiet=quiet)
-    if compare_memory or (compare_memory is None and run.preset == "quickstart"):
-        typer.echo(_footprint_text(run))
-    typer.echo(report_line(folder))
+        result = _train_run(run, folder, how, hooks)
+    show.close()
+    if not as_json:
+        typer.echo(_result_text(result, folder))
+    more = {}
+    if compare_memory or (compare_memory is None and run.preset == "quickstart" and not as_json):
+        more["one_step"] = _footprint(run, quiet=quiet, as_json=as_json)
+    typer.echo(_json(run, folder, result.as_dict(), started, more) if as_json else report_line(folder))
 
 
-def choose_run(run: RunConfig, run_of: Callable[..., RunConfig], *, quiet: bool) -> RunConfig:
+def reading(run: RunConfig) -> str:
+    """Return what a command does that loads the data of a run."""
+    return f"reading {run.data.name if run.data else 'the data'}, building the network"
+
+
+def choose_run(run: RunConfig, run_of: Callable[..., RunConfig], show: Display) -> RunConfig:
     """Return the run that preset auto chooses for the data of `run`, and print the choice.
 
     Args:
         run_of: composes what the user asked for, from `preset`.
     """
+    show.phase(f"reading {run.data.name if run.data else 'the data'}, looking at the graph")
     from revgnn.experiments.auto.for_run import choice_for
 
     choice = choice_for(run)
-    if not quiet:
-        typer.echo("\n".join(choice.lines()))
+    show.say("\n".join(choice.lines()), " " * 15)
     return run_of(preset=choice.for_data(run.data))
+
+
+def make_loggers(names: list[str] | None) -> list[Logger]:
+    """Return the loggers of these names."""
+    if not names:
+        return []
+    from revgnn.train.loggers import make_logger
+
+    return [make_logger(name) for name in dict.fromkeys(names)]
 
 
 def _data_set(dataset: str | None, nodes: Path | None, pyg: str | None) -> str | None:
@@ -161,30 +195,40 @@ class _How(TypedDict):
     allow_changed_data: bool
 
 
-def _train_run(run: RunConfig, folder: Path, how: _How, *, quiet: bool) -> None:
+def _train_run(run: RunConfig, folder: Path, how: _How, hooks: list[Hook]) -> Result:
     from revgnn.train import train as train_run
 
-    with _stoppable(folder, quiet=quiet) as (hooks, stop):
-        result = train_run(run, folder, **how, hooks=hooks, should_stop=stop)
-    typer.echo(_result_text(result, folder))
+    with _stoppable(folder) as stop:
+        return train_run(run, folder, **how, hooks=hooks, should_stop=stop)
 
 
-def _train_sweep(run: RunConfig, folder: Path, splits: list[int | str], seeds: list[int], how: _How, *, quiet: bool) -> None:
+def _train_sweep(
+    run: RunConfig, folder: Path, splits: list[int | str], seeds: list[int], how: _How, hooks: list[Hook]
+) -> dict[str, Any]:
     from revgnn.train import sweep
 
-    with _stoppable(folder, quiet=quiet) as (hooks, stop):
-        summary = sweep(run, folder, splits=splits, seeds=seeds, **how, hooks=hooks, should_stop=stop)
-    typer.echo(_summary_text(summary, folder))
+    with _stoppable(folder) as stop:
+        return sweep(run, folder, splits=splits, seeds=seeds, **how, hooks=hooks, should_stop=stop)
+
+
+def _json(run: RunConfig, folder: Path, result: dict[str, Any], started: float, more: dict[str, Any] | None = None) -> str:
+    """Return the document for --json.
+
+    Args:
+        started: the monotonic time at which the training began.
+    """
+    seconds = round(time.monotonic() - started, 3)
+    return json.dumps({"folder": str(folder), "preset": run.preset, **result, "seconds": seconds, **(more or {})}, indent=2)
 
 
 @contextmanager
-def _stoppable(folder: Path, *, quiet: bool) -> Iterator[tuple[list[Hook], StopRequest]]:
-    """Yield the hooks that show progress, and the request to stop. A run that stops on request prints how to continue it."""
+def _stoppable(folder: Path) -> Iterator[StopRequest]:
+    """Yield the request to stop. A run that stops on request prints how to continue it."""
     from revgnn.train import Interrupted
 
     try:
-        with stop_on_signals() as stop, progress(quiet=quiet) as hooks:
-            yield hooks, stop
+        with stop_on_signals() as stop:
+            yield stop
     except Interrupted as interrupted:
         typer.echo(f"{interrupted} Go on with: {resume_command(folder)}", err=True)
         raise typer.Exit(stop.exit_code) from None
@@ -203,7 +247,7 @@ def _result_text(result: Result, folder: Path) -> str:
         lines["solver"] = f"{result.solve_failures} solves did not converge; see metrics.jsonl for each epoch"
     if result.skipped_steps:
         lines["fp16"] = f"{result.skipped_steps} steps skipped since gradients overflowed"
-    return "\n".join(f"{name:<12} {value}" for name, value in lines.items())
+    return facts(lines, line_width())
 
 
 def _summary_text(summary: dict[str, Any], folder: Path) -> str:
@@ -217,7 +261,7 @@ def _summary_text(summary: dict[str, Any], folder: Path) -> str:
         )
         for line in summary["results"]
     ]
-    text = table(("run", "valid", "test", "epoch", "time/epoch"), rows)
+    text = table(("run", "valid", "test", "epoch", "time/epoch"), rows, line_width())
     for name in ("valid", "test"):
         mean, std = summary[name]["mean"], summary[name]["std"]
         deviation = "" if std is None else f" ± {std:.4f}"
@@ -225,16 +269,22 @@ def _summary_text(summary: dict[str, Any], folder: Path) -> str:
     return f"{text}\n{'results':<12} {folder / 'summary.json'}"
 
 
-def _footprint_text(run: RunConfig) -> str:
+def _footprint(run: RunConfig, *, quiet: bool, as_json: bool) -> dict[str, Any]:
+    """Measure one step with every layer stored, print the comparison unless it is wanted as JSON, and return it."""
     from revgnn.train import compare_footprint
 
-    footprint = compare_footprint(run)
-    if footprint.stored_is_measured:
-        source = "measured on one step"
-    else:
-        source = f"extrapolated from {footprint.shallower[0]} and {footprint.shallower[1]} layers"
-    ratio = footprint.stored_bytes / max(footprint.peak_bytes, 1)
-    return (
-        f"{'one step':<12} {bytes_text(footprint.peak_bytes)} peak by {footprint.gradient}; with every layer stored "
-        f"{bytes_text(footprint.stored_bytes)} ({source}), {ratio:.1f} times as much"
-    )
+    with phases(silent=quiet) as say:
+        say("measuring one step with every layer stored")
+        footprint = compare_footprint(run)
+    if not as_json:
+        if footprint.stored_is_measured:
+            source = "measured on one step"
+        else:
+            source = f"extrapolated from {footprint.shallower[0]} and {footprint.shallower[1]} layers"
+        ratio = footprint.stored_bytes / max(footprint.peak_bytes, 1)
+        text = (
+            f"{bytes_text(footprint.peak_bytes)} peak by {footprint.gradient}; with every layer stored "
+            f"{bytes_text(footprint.stored_bytes)} ({source}), {ratio:.1f} times as much"
+        )
+        typer.echo(facts({"one step": text}, line_width()))
+    return asdict(footprint)

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from revgnn.cli.options import AsJson
-from revgnn.cli.text import seconds_text
+from revgnn.cli.phases import phases
+from revgnn.cli.text import flow, line_width, seconds_text, wrapped
 from revgnn.cli.waiting import choose_waiting
 
 if TYPE_CHECKING:
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
 FAILED = 1
 """Exit code if a check fails."""
 
+NARROW = 110
+"""Characters that the table of checks needs."""
+
 VerifyDevice = Annotated[
     str, typer.Option("--device", help="auto, cpu, cuda or one of several, such as cuda:1. auto: cuda if there is such a device.")
 ]
@@ -28,28 +32,29 @@ VerifyDevice = Annotated[
 
 def verify(device: VerifyDevice = "auto", as_json: AsJson = False) -> None:
     """Check kernels, exactness at depth, memory and threads on this machine. Exit code 1 if a check fails."""
-    from rich.console import Console
-
     choose_waiting()
-    from revgnn.testing.verify import checked_device
-    from revgnn.testing.verify import verify as run_checks
-    from revgnn.train.run.environment import describe
+    # The check that is running; the table comes at the end.
+    with phases() as say:
+        say("loading PyTorch")
+        from revgnn.testing.verify import checked_device
+        from revgnn.testing.verify import verify as run_checks
+        from revgnn.train.run.environment import describe
 
-    chosen = checked_device(device)
-    environment = describe(chosen)
-    console = Console(highlight=False)
-    # In a terminal, the check that is running; the table comes at the end.
-    with console.status("", spinner="dots") if console.is_terminal and not as_json else _Silent() as status:
-        findings = list(run_checks(chosen, on_start=lambda check: status.update(f"{check.name}: {check.compared}")))
+        chosen = checked_device(device)
+        environment = describe(chosen)
+        findings = list(run_checks(chosen, on_start=lambda check: say(f"checking {check.name}")))
     if as_json:
         typer.echo(
             json.dumps({"torch_device": str(chosen), **environment, "checks": [asdict(found) for found in findings]}, indent=2)
         )
     else:
         versions = ", ".join(f"{name} {version}" for name, version in environment["packages"].items())
-        typer.echo(f"{versions}, Python {environment['python']}, {environment['platform']}")
-        typer.echo(f"{chosen}: {environment['device']}, {environment['threads']} threads")
-        print_table(findings, console)
+        width = line_width()
+        typer.echo(wrapped(f"{versions}, Python {environment['python']}, {environment['platform']}", width, "  "))
+        typer.echo(wrapped(f"{chosen}: {environment['device']}, {environment['threads']} threads", width, "  "))
+        from rich.console import Console
+
+        print_table(findings, Console(highlight=False, width=width or 180))  # a file has lines of any length
     failed = sum(found.status == "FAILED" for found in findings)
     if failed:
         typer.echo(f"error: {failed} of {len(findings)} checks failed.", err=True)
@@ -68,25 +73,29 @@ def print_table(findings: list[Finding], console: Console) -> None:
         table.add_column(column, justify="right", no_wrap=True)
     table.add_column("", no_wrap=True)
     for found in findings:
-        style = {"ok": "green", "FAILED": "bold red"}.get(found.status, "yellow")
         cells = (found.name, found.compared, found.worst, found.allowed, seconds_text(found.seconds))
-        table.add_row(*map(Text, cells), Text(found.status, style))
-    if not console.is_terminal:
-        console.width = max(console.width, 180)  # a file has lines of any length
-    console.print(table)
+        table.add_row(*map(Text, cells), Text(found.status, _style(found)))
+    if console.width < NARROW:
+        print_paragraphs(findings, console)
+    else:
+        console.print(table)
     for found in findings:
         if found.message:
-            console.print(Text(f"{found.name}: {found.message}", "red" if found.status == "FAILED" else ""), soft_wrap=True)
+            message = wrapped(f"{found.name}: {found.message}", line_width(), "  ")
+            console.print(Text(message, "red" if found.status == "FAILED" else ""), soft_wrap=True)
 
 
-class _Silent:
-    """Stands in for the live line where there is no terminal."""
+def print_paragraphs(findings: list[Finding], console: Console) -> None:
+    """Print what is checked, how it ended and its figures below one another."""
+    from rich.text import Text
 
-    def __enter__(self) -> _Silent:
-        return self
+    for found in findings:
+        style = _style(found)
+        console.print(Text.assemble((f"{found.status:<8}", style), found.name))
+        console.print(Text(wrapped(f"        {found.compared}", console.width, " " * 8)), soft_wrap=True)
+        figures = (f"off by {found.worst.strip()}", f"allowed {found.allowed.strip()}", seconds_text(found.seconds))
+        console.print(Text(flow(figures, console.width, start=" " * 8, indent=" " * 8)), soft_wrap=True)
 
-    def __exit__(self, *_: object) -> None:
-        pass
 
-    def update(self, status: str) -> None:
-        pass
+def _style(found: Finding) -> str:
+    return {"ok": "green", "FAILED": "bold red"}.get(found.status, "yellow")

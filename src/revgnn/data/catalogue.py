@@ -59,6 +59,7 @@ _CORA_SHA256 = (
     ("ind.cora.graph", "58f13302f39dde8852dad6fe6d15b89b077b6d7f837626bce671ef80344b383d"),
     ("ind.cora.test.index", "297ce89af2b51a6a194181c7dbe1796c6a1cf9cd9349a88383b1b1e227867875"),
 )
+_MINESWEEPER_SHA256 = (("minesweeper.npz", "e664c8dacf1e8ac466c2c09ed4b237bd2c5541f47a6eae9c6092cb87f16412b3"),)
 _TOLOKERS_SHA256 = (("tolokers.npz", "dacf3ac94cec53d03cd2adb5255c08b33dee1656c33ca8164a464bd9450a1667"),)
 
 _ENTRIES = (
@@ -69,7 +70,7 @@ _ENTRIES = (
     Entry("computers", "amazon", 13_752, 491_722, 767, 0, "multiclass", 10, "accuracy", _RANDOM, _AMAZON, "MIT"),
     Entry("photo", "amazon", 7_650, 238_162, 745, 0, "multiclass", 8, "accuracy", _RANDOM, _AMAZON, "MIT"),
     Entry("tolokers", "heterophilous", 11_758, 1_038_000, 10, 0, "binary", 1, "rocauc", _TEN, _HETERO, "MIT", _TOLOKERS_SHA256),
-    Entry("minesweeper", "heterophilous", 10_000, 78_804, 7, 0, "binary", 1, "rocauc", _TEN, _HETERO, "MIT"),
+    Entry("minesweeper", "heterophilous", 10_000, 78_804, 7, 0, "binary", 1, "rocauc", _TEN, _HETERO, "MIT", _MINESWEEPER_SHA256),
     Entry("questions", "heterophilous", 48_921, 307_080, 301, 0, "binary", 1, "rocauc", _TEN, _HETERO, "MIT"),
     Entry("roman-empire", "heterophilous", 22_662, 65_854, 300, 0, "multiclass", 18, "accuracy", _TEN, _HETERO, "MIT"),
     Entry("amazon-ratings", "heterophilous", 24_492, 186_100, 300, 0, "multiclass", 5, "accuracy", _TEN, _HETERO, "MIT"),

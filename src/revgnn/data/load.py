@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 from revgnn._words import LOAD, speaks_python
-from revgnn.data.catalogue import find_entry, nearest_names
+from revgnn.data.catalogue import catalogue, find_entry, nearest_names
 from revgnn.data.dataset import NodeDataset, TaskSetting
 from revgnn.data.generated.synthetic import generate
 from revgnn.data.links import RATIOS, make_links
@@ -22,6 +22,7 @@ from revgnn.data.readers.file_kind import FORMATS, describe_file
 from revgnn.data.readers.format import Format
 from revgnn.data.readers.graph_files import find_graph_files
 from revgnn.data.readers.npz import read_npz
+from revgnn.data.readers.ogb_meta import OFFICIAL
 from revgnn.data.tables.files import holds_tables, table_format
 from revgnn.data.tables.options import TableOptions
 from revgnn.files import expanded
@@ -40,6 +41,7 @@ def load(
     edge_storage: EdgeStorage = "float32",
     ignore_unknown: bool = False,
     tables: TableOptions | None = None,
+    archive: Path | str | None = None,
 ) -> NodeDataset:
     """Load a data set, ready to train on.
 
@@ -62,6 +64,8 @@ def load(
         ignore_unknown: skip arrays of an `.npz` file whose names are not known, instead of raising.
         tables: how tables and graph files are read; None for all other data sets, and for what `graph.yaml` or the tables
             themselves say. Its `task` also holds for files and folders of other formats.
+        archive: the archive of a published set, or the folder or file of its raw files, to unpack below `root` if the set is not
+            there. Default: the archive in `ROOT/archives`, if there is one; see `revgnn.data.archives`.
 
     Raises:
         ValueError: if the name is unknown (the message has the most similar), files are missing or damaged, the split does not
@@ -71,6 +75,9 @@ def load(
         raise ValueError(f"edge_storage must be one of {', '.join(get_args(EdgeStorage))}, got {edge_storage!r}.")
     root = default_root() if root is None else expanded(root)
     options = ReadOptions(root, split, undirected, self_loops, download, cache, edge_storage, ignore_unknown)
+    if archive is not None:
+        options = replace(options, archive=expanded(archive))
+        _check_takes_archive(name)
     if tables is not None and tables.task == "links":
         return _load_links(name, tables, options)
     return _load(name, tables, options)
@@ -86,6 +93,13 @@ def _load_links(name: str, tables: TableOptions, options: ReadOptions) -> NodeDa
     if (format is None or not _takes_task(format)) and base == TableOptions(task="links"):
         base = None
     return make_links(_load(name, base, replace(options, split=0)), _seed(options.split), tables.split_ratios or RATIOS)
+
+
+def _check_takes_archive(name: str) -> None:
+    """Raise `ValueError` unless the data set is published as files that can be downloaded."""
+    published = [entry.name for entry in catalogue() if entry.name in OFFICIAL or entry.kind not in ("ogb", "generated")]
+    if (entry := find_entry(name.removesuffix("-pyg"))) is None or entry.name not in published:
+        raise ValueError(f"{name} is not downloaded, so it takes no --archive; these do: {', '.join(published)}.")
 
 
 def _seed(split: int | str) -> int:

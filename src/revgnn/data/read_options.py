@@ -30,6 +30,7 @@ class ReadOptions:
     cache: bool
     edge_storage: EdgeStorage
     ignore_unknown: bool
+    archive: Path | None = None
 
     @property
     def split_number(self) -> int:

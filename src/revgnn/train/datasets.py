@@ -49,6 +49,7 @@ def _read_dataset(config: DataConfig | None) -> NodeDataset:
         undirected=config.undirected,
         self_loops=config.self_loops,
         download=config.download,
+        archive=config.archive,
         edge_storage=config.edge_storage,
         tables=TableOptions(**settings) if (settings := config.table_settings()) else None,
     )

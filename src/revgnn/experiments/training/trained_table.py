@@ -14,7 +14,7 @@ from revgnn.experiments.training.runs import evaluated_views, finished_runs
 from revgnn.train.config import RunConfig
 from revgnn.train.sweeps import mean_and_std
 
-_NOT_OF_THE_PROTOCOL = ("data.root", "data.download", "device", "preset", "seed")
+_NOT_OF_THE_PROTOCOL = ("data.root", "data.download", "data.archive", "device", "preset", "seed")
 """Keys that say where a run was made, or that other parts of the record have."""
 
 

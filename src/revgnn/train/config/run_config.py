@@ -30,7 +30,7 @@ from revgnn.train.config.yaml_text import read_yaml_text
 Device = Literal["auto", "cpu", "cuda"]
 Loss = Literal["cross_entropy", "log", "mse", "l1", "huber"]
 
-FREE_ON_RESUME = frozenset({"epochs", "save_every", "data.root", "data.download", "capture"})
+FREE_ON_RESUME = frozenset({"epochs", "save_every", "data.root", "data.download", "data.archive", "capture"})
 """Keys that may change when a run is resumed. They alter how long it runs, where the data lies or how steps are launched, not what
 a step computes."""
 

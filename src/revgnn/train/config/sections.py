@@ -67,6 +67,9 @@ class DataConfig(Section):
         description="How edge features are stored. auto: in 16 bits if nothing is lost; float16, bfloat16: in 16 bits, rounded.",
     )
     download: bool = Field(default=False, description="Download a published data set that is missing.")
+    archive: str | None = Field(
+        default=None, description="The archive of a published data set that you have, unpacked below data.root if it is not there."
+    )
     edges: str | None = Field(default=None, description="For tables: the table of edges. Default: the one beside the nodes.")
     graph_file: str | None = Field(
         default=None, description="For tables: the file that says how columns are understood. Default: graph.yaml beside the nodes."

@@ -5,10 +5,23 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from revgnn.data.tables.report import ReadReport
 from revgnn.equilibrium import SolveStatistics
 from revgnn.train.config import RunConfig
+
+if TYPE_CHECKING:
+    from revgnn.train.run.result import Result
+
+
+@dataclass(frozen=True)
+class BestSoFar:
+    """The epoch with the best validation score so far."""
+
+    epoch: int
+    valid: float
+    test: float | None
 
 
 @dataclass(frozen=True)
@@ -28,6 +41,8 @@ class Started:
     """What was read, if the data are tables."""
     spec_file: Path | None = None
     """The graph.yaml that the run wrote, if there was none."""
+    best: BestSoFar | None = None
+    """Of the run that is resumed; None before its first evaluation."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +56,13 @@ class Stepped:
     """Steps of an epoch."""
     loss: float
     """Mean loss of the epoch so far."""
+
+
+@dataclass(frozen=True)
+class Evaluating:
+    """All steps of an epoch are done, and its evaluation begins."""
+
+    epoch: int
 
 
 @dataclass(frozen=True)
@@ -73,5 +95,13 @@ class EpochEnded:
         return sum(solves.failures for solves in (self.solves, self.evaluation_solves) if solves is not None)
 
 
-Event = Started | Stepped | EpochEnded
+@dataclass(frozen=True)
+class Ended:
+    """The run is finished and its result is saved. A run that is stopped, or fails, has no such event."""
+
+    folder: Path
+    result: Result
+
+
+Event = Started | Stepped | Evaluating | EpochEnded | Ended
 Hook = Callable[[Event], None]

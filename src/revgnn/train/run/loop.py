@@ -21,7 +21,7 @@ from revgnn.train.metrics import Scores, score_splits
 from revgnn.train.random_numbers import own_random_numbers
 from revgnn.train.run.changed_data import check_found
 from revgnn.train.run.checkpoint import State
-from revgnn.train.run.events import EpochEnded, Event, Hook, Started, Stepped
+from revgnn.train.run.events import BestSoFar, Ended, EpochEnded, Evaluating, Event, Hook, Started, Stepped
 from revgnn.train.run.folder import RunFolder
 from revgnn.train.run.initial_weights import check_initial_weights, load_initial_weights
 from revgnn.train.run.optimization import Diverged
@@ -113,11 +113,12 @@ def _train(session: Session, state: State, folder: RunFolder, hooks: tuple[Hook,
                 raise
             except (Diverged, StateRangeError) as error:
                 raise _with_advice(error, state, folder) from None
-            _notify(hooks, _end_epoch(session, state, folder))
+            _notify(hooks, _end_epoch(session, state, folder, hooks))
     if problem := folder.best_is_lost(session, state):
         _replace_best(session, state, folder, problem)
     result = summarise(session, state, folder.metrics(), folder.best_scores())
     folder.save_result(result.as_dict())
+    _notify(hooks, Ended(folder.path, result))
     return result
 
 
@@ -155,13 +156,14 @@ def _measure_first_epoch(session: Session, state: State) -> Iterator[None]:
         state.peak_bytes = max(state.peak_bytes, memory.peak_bytes)
 
 
-def _end_epoch(session: Session, state: State, folder: RunFolder) -> EpochEnded:
+def _end_epoch(session: Session, state: State, folder: RunFolder, hooks: tuple[Hook, ...]) -> EpochEnded:
     """Evaluate if the configuration asks for it, save the best weights, append the epoch's metrics, and save the state."""
     config, epoch = session.config, state.epoch + 1
     started = time.perf_counter()
     solves, evaluation_solves = session.model.take_solves(), None
     scores, is_best = Scores(None, None, None), False
     if epoch % config.evaluation.every == 0 or epoch == config.epochs:
+        _notify(hooks, Evaluating(epoch))
         scores = _evaluate(session)
         evaluation_solves = session.model.take_solves()
         assert scores.valid is not None  # `prepare` refuses an empty validation split
@@ -241,7 +243,18 @@ def _started(session: Session, folder: RunFolder, state: State) -> Started:
         epoch=state.epoch,
         tables=None if session.dataset.tables is None else session.dataset.tables.report,
         spec_file=folder.spec_file,
+        best=_best_so_far(state, folder),
     )
+
+
+def _best_so_far(state: State, folder: RunFolder) -> BestSoFar | None:
+    if state.best_score is None:
+        return None
+    try:
+        note = folder.best_scores()
+    except (OSError, CheckpointError):  # lost, and chosen anew: see `_will_be_repeated`
+        note = {}
+    return BestSoFar(state.best_epoch, state.best_score, note.get("test") if note.get("epoch") == state.best_epoch else None)
 
 
 def _notify(hooks: tuple[Hook, ...], event: Event) -> None:

@@ -22,7 +22,7 @@ from revgnn.train.run.folder import RunFolder
 from revgnn.train.run.session import Session, make_batches, prepare
 from revgnn.train.run.tensor_file import CheckpointError
 
-_LOCATION_KEYS = {"root", "download"}
+_LOCATION_KEYS = {"root", "download", "archive"}
 """Keys of the data configuration that do not change the data set, only where it is found."""
 
 
