@@ -7,12 +7,12 @@ import sys
 import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 
-_NARROWEST = 24
-"""Characters that a column of text needs to be read with ease."""
-
 from revgnn._text import bytes_text as bytes_text
 from revgnn._text import score_text as score_text
 from revgnn._text import seconds_text as seconds_text
+
+_NARROWEST = 24
+"""Characters that a column of text needs to be read with ease."""
 
 
 def line_width(*, err: bool = False) -> int | None:

@@ -28,7 +28,7 @@ def wandb(project: str | None = None, **settings: Any) -> Logger:
         ImportError: if wandb is not installed.
     """
     try:
-        import wandb as module
+        import wandb as module  # pyright: ignore[reportMissingImports]
     except ImportError:
         raise ImportError("logging to Weights & Biases needs wandb; install it: pip install 'revgnn[wandb]'.") from None
     return Logger(_WandB(module, {"project": project or os.environ.get("WANDB_PROJECT") or "revgnn", **settings}))
