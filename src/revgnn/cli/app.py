@@ -15,6 +15,7 @@ from revgnn.cli import (
     export_official,
     import_official,
     paper,
+    plan,
     predict,
     presets,
     train,
@@ -38,6 +39,7 @@ app.command("datasets")(datasets.datasets)
 app.command("presets")(presets.presets)
 app.command("config")(config.config)
 app.command("tune")(tune.tune)
+app.command("plan")(plan.plan)
 app.command("paper")(paper.paper)
 app.command("verify")(verify.verify)
 app.command("import-official")(import_official.import_official)

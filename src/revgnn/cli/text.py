@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
+
+_SIZE = re.compile(r"(\d+(?:\.\d*)?|\.\d+)\s*((?:[kKmMgGtT][iI]?)?[bB]?)")
+"""A number, and a unit: B, kB, MB, GB, TB, or powers of 1024: KiB, MiB, GiB, TiB."""
 
 
 def bytes_text(count: float) -> str:
@@ -12,6 +16,21 @@ def bytes_text(count: float) -> str:
             return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
         count /= 1000
     return f"{count:.1f} TB"
+
+
+def parse_bytes(text: str) -> float:
+    """Return the bytes that a text such as "11GB", "500 MB" or "2.5GiB" means; a number alone is in bytes.
+
+    Raises:
+        ValueError: for anything else.
+    """
+    found = _SIZE.fullmatch(text.strip())
+    number, unit = found.groups() if found else ("0", "")
+    if float(number) <= 0:
+        raise ValueError(f"a size is a number above 0 and a unit, such as 11GB, 500MB or 10GiB, got {text!r}.")
+    prefix = unit[:1].upper()
+    power = " KMGT".index(prefix) if prefix and prefix != "B" else 0
+    return float(number) * (1024 if "i" in unit.lower() else 1000) ** power
 
 
 def seconds_text(seconds: float | None) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TypedDict
 import typer
 
 from revgnn.cli import options
+from revgnn.cli.fit import advice_if_out_of_memory, fitted
 from revgnn.cli.progress import progress
 from revgnn.cli.signals import StopRequest, resume_command, stop_on_signals
 from revgnn.cli.text import bytes_text, score_text, seconds_text, table
@@ -57,46 +58,23 @@ def train(
     overwrite: options.Overwrite = False,
     allow_changed_data: options.AllowChangedData = False,
     compare_memory: options.CompareMemory = None,
+    fit: options.Fit = False,
+    memory: options.Memory = None,
     quiet: options.Quiet = False,
 ) -> None:
     """Train a network on a data set, or on your own tables.
 
     Examples: revgnn train shop/ --label plan --out runs/a; revgnn train tolokers --root DIR --preset revgnn-28 --out runs/b
     """
-    from revgnn.cli.tables import table_settings
-    from revgnn.experiments.compose import AUTO, compose, default_folder
+    given = locals()
+    from revgnn.experiments.compose import default_folder
 
     choose_waiting()
     if (data is not None or allow_changed_data) and not resume:
         raise ValueError("--data and --allow-changed-data belong to --resume; a new run names its data set: revgnn train DATASET.")
-    if resume and out is not None and dataset is preset is config is None:
-        config = _saved_config(out)
-    run_of = partial(
-        compose,
-        _data_set(dataset, nodes, pyg),
-        config_file=config,
-        root=root,
-        download=download,
-        teacher=teacher,
-        settings=settings or (),
-        changes={
-            "epochs": epochs,
-            "seed": seed,
-            "device": device,
-            "amp": amp,
-            "data.task": task,
-            "data.metric": metric,
-            "init": None if init is None else str(init),
-            "data.undirected": None if directed is None else not directed,
-            **table_settings(
-                edges, graph_file, label, kind, split_ratios, stratify, split_time, on_bad_rows, label_file, node_features
-            ),
-        },
-    )
-    run = run_of(preset=preset)
-    if run.preset == AUTO and config is None:
-        run = choose_run(run, run_of, quiet=quiet)
-    run = run.with_data_at(data, root)
+    run = composed(given)
+    if fit:
+        run = fitted(run, memory, quiet=quiet)
     # The configuration is valid. Only what follows imports torch.
     from revgnn.train.sweeps import choose_seeds, choose_splits
 
@@ -112,6 +90,46 @@ def train(
         _train_run(run, folder, how, quiet=quiet)
     if compare_memory or (compare_memory is None and run.preset == "quickstart"):
         typer.echo(_footprint_text(run))
+
+
+def composed(given: Mapping[str, Any]) -> RunConfig:
+    """Return the run that the options of `train` describe, and print what preset auto chose.
+
+    Args:
+        given: the options by the names of its parameters.
+    """
+    from revgnn.cli.tables import table_settings
+    from revgnn.experiments.compose import AUTO, compose
+
+    config = given["config"]
+    if given["resume"] and given["out"] is not None and given["dataset"] is given["preset"] is config is None:
+        config = _saved_config(given["out"])
+    directed, init = given["directed"], given["init"]
+    of_tables = ("edges", "graph_file", "label", "kind", "split_ratios", "stratify", "split_time", "on_bad_rows", "label_file")
+    run_of = partial(
+        compose,
+        _data_set(given["dataset"], given["nodes"], given["pyg"]),
+        config_file=config,
+        root=given["root"],
+        download=given["download"],
+        teacher=given["teacher"],
+        settings=given["settings"] or (),
+        changes={
+            "epochs": given["epochs"],
+            "seed": given["seed"],
+            "device": given["device"],
+            "amp": given["amp"],
+            "data.task": given["task"],
+            "data.metric": given["metric"],
+            "init": None if init is None else str(init),
+            "data.undirected": None if directed is None else not directed,
+            **table_settings(*(given[name] for name in (*of_tables, "node_features"))),
+        },
+    )
+    run = run_of(preset=given["preset"])
+    if run.preset == AUTO and config is None:
+        run = choose_run(run, run_of, quiet=given["quiet"])
+    return run.with_data_at(given["data"], given["root"])
 
 
 def choose_run(run: RunConfig, run_of: Callable[..., RunConfig], *, quiet: bool) -> RunConfig:
@@ -161,7 +179,7 @@ class _How(TypedDict):
 def _train_run(run: RunConfig, folder: Path, how: _How, *, quiet: bool) -> None:
     from revgnn.train import train as train_run
 
-    with _stoppable(folder, quiet=quiet) as (hooks, stop):
+    with advice_if_out_of_memory(run), _stoppable(folder, quiet=quiet) as (hooks, stop):
         result = train_run(run, folder, **how, hooks=hooks, should_stop=stop)
     typer.echo(_result_text(result, folder))
 
@@ -169,7 +187,7 @@ def _train_run(run: RunConfig, folder: Path, how: _How, *, quiet: bool) -> None:
 def _train_sweep(run: RunConfig, folder: Path, splits: list[int | str], seeds: list[int], how: _How, *, quiet: bool) -> None:
     from revgnn.train import sweep
 
-    with _stoppable(folder, quiet=quiet) as (hooks, stop):
+    with advice_if_out_of_memory(run), _stoppable(folder, quiet=quiet) as (hooks, stop):
         summary = sweep(run, folder, splits=splits, seeds=seeds, **how, hooks=hooks, should_stop=stop)
     typer.echo(_summary_text(summary, folder))
 

@@ -14,6 +14,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import _get_current_dispatch_mode_stack
 
+from revgnn.memory import rehearsing
+
 NAMES = ("cpu", "gpu", "reference")
 _PLAIN = (Tensor, nn.Parameter)
 
@@ -76,8 +78,11 @@ def _check_gpu(device: torch.device) -> None:
 def needs_dispatcher(tensors: tuple[Any, ...]) -> bool:
     """Whether a compiler, a tracer, a transform, a dispatch mode or a tensor subclass has to see each operator.
 
-    A dispatch mode that only needs to see what operators are made of has an attribute `sees_through_operators`.
+    A dispatch mode that only needs to see what operators are made of has an attribute `sees_through_operators`. A rehearsal
+    needs no more.
     """
+    if rehearsing():
+        return False
     return (
         torch.compiler.is_compiling()
         or (torch._C._len_torch_dispatch_stack() > 0 and not _all_see_through())

@@ -9,6 +9,8 @@ import torch
 import triton
 from torch import Tensor
 
+from revgnn.memory import rehearsing
+
 jit: Any = triton.jit
 """`triton.jit`. A type checker takes its functions for objects that cannot be called, but inside kernels they can."""
 
@@ -19,8 +21,8 @@ def power_of_two(n: int) -> int:
 
 
 def launch(kernel: Any, grid: tuple[int, ...], like: Tensor, warps: int, *arguments: Any, **named: Any) -> None:
-    """Run a Triton kernel on the device of `like`, with `warps` warps a program. An empty grid is skipped."""
-    if 0 in grid:
+    """Run a Triton kernel on the device of `like`, with `warps` warps a program; not in a rehearsal, and not on an empty grid."""
+    if 0 in grid or rehearsing():
         return
     with torch.cuda.device(like.device) if like.device.type == "cuda" else contextlib.nullcontext():
         kernel[grid](*arguments, **named, num_warps=warps)

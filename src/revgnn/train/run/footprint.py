@@ -45,7 +45,7 @@ def _compare(session: Session, config: RunConfig) -> Footprint:
     low, high = (_step_peak(session, _storing_config(config, depth)) for depth in depths)
     slope = (high - low) / max(depths[1] - depths[0], 1)
     estimate = round(high + slope * (config.model.depth - depths[1]))
-    fits = estimate < _free_bytes(session.device) / 2
+    fits = estimate < free_bytes(session.device) / 2
     stored = _step_peak(session, _storing_config(config, config.model.depth)) if fits else estimate
     return Footprint(config.model.effective_gradient, peak, stored, stored_is_measured=fits, shallower=depths)
 
@@ -76,7 +76,7 @@ def _shallower(depth: int, *, even: bool) -> tuple[int, int]:
     return (low + low % 2, high + high % 2) if even else (low, high)
 
 
-def _free_bytes(device: torch.device) -> int:
+def free_bytes(device: torch.device) -> int:
     """Return the free memory of the device, or the available memory of the machine."""
     if device.type == "cuda":
         return torch.cuda.mem_get_info(device)[0]

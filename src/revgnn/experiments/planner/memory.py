@@ -1,0 +1,129 @@
+"""The memory of a run at any depth, from rehearsals of a few layers."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+import torch
+
+from revgnn.experiments.planner.rehearse import PHASES, Memory, Rehearsed, rehearse
+from revgnn.experiments.planner.size import DataSize
+from revgnn.models.config import EquilibriumConfig, ModelConfig, StackConfig
+from revgnn.train.config import RunConfig
+
+_EXACT = 8
+"""Layers up to which a stack is rehearsed as it is."""
+
+
+@dataclass
+class Rehearsals:
+    """Rehearsals on one data set and one device. Each is made once.
+
+    Deeper networks are not rehearsed: layers are alike, so what each part needs at the peak of each phase is linear in their
+    number. Under checkpointing it is linear in the number of stored states and in that of the layers between two of them.
+    """
+
+    data: DataSize
+    device: torch.device
+    _made: dict[str, Rehearsed] = field(default_factory=dict)
+
+    def of(self, run: RunConfig) -> Rehearsed:
+        """Return what a run needs."""
+        model = run.model
+        if isinstance(model, EquilibriumConfig):
+            return self._of_equilibrium(run, model)
+        if not isinstance(model, StackConfig):
+            raise TypeError(f"{type(model).__name__} is the configuration of no known family.")
+        return self._of_stack(run, model)
+
+    def _at(self, run: RunConfig, **changes: object) -> Rehearsed:
+        """Return the rehearsal of a run whose network is changed."""
+        if changes:
+            run = run.model_copy(update={"model": run.model.model_copy(update=changes)})
+        key = run.model_copy(update={"data": None, "notes": (), "preset": None, "epochs": 1}).model_dump_json()
+        if key not in self._made:
+            self._made[key] = rehearse(run, self.data, self.device)
+        return self._made[key]
+
+    def _of_stack(self, run: RunConfig, model: StackConfig) -> Rehearsed:
+        extra = model.depth - stacked_layers(model)
+        layers = model.depth - extra
+        if model.effective_gradient == "checkpoint":
+            every = model.checkpoint_every or max(1, math.isqrt(layers))
+            return self._checkpointed(run, model, every, extra)
+        segments = getattr(model, "segments", 1) if model.effective_gradient == "reversible" else 1
+        low, high = (4, 6) if segments == 1 else (2 * segments, 4 * segments)
+        if layers <= max(_EXACT, high):
+            return self._at(run)
+        share = (layers - low) / (high - low)
+        return blend([(1 - share, self._at(run, depth=low + extra)), (share, self._at(run, depth=high + extra))])
+
+    def _checkpointed(self, run: RunConfig, model: StackConfig, every: int, extra: int) -> Rehearsed:
+        layers = model.depth - extra
+        if layers <= _EXACT or every >= layers or every == 1:
+            return self._linear_in_depth(run, model, every, extra)
+        shares = _shares(layers / every, 2, 3), _shares(every, 2, 4)
+        return blend(
+            (of_states * of_between, self._at(run, depth=states * between + extra, checkpoint_every=between))
+            for states, of_states in zip((2, 3), shares[0], strict=True)
+            for between, of_between in zip((2, 4), shares[1], strict=True)
+        )
+
+    def _linear_in_depth(self, run: RunConfig, model: StackConfig, every: int, extra: int) -> Rehearsed:
+        """Return what a stack needs of which every state is stored, or only the first."""
+        layers = model.depth - extra
+        if layers <= _EXACT:
+            return self._at(run)
+        shares = _shares(layers, 4, 6)
+        return blend(
+            (share, self._at(run, depth=depth + extra, checkpoint_every=1 if every == 1 else depth))
+            for depth, share in zip((4, 6), shares, strict=True)
+        )
+
+    def _of_equilibrium(self, run: RunConfig, model: EquilibriumConfig) -> Rehearsed:
+        """Return what a solve needs whose history is full; and what the unrolled network needs, if the run begins with it."""
+        found = []
+        settings = model.effective_solver
+        if model.gradient is None:
+            full = settings.history + 4
+            limits = {name: min(getattr(settings, name), full) for name in ("forward_steps", "backward_steps", "evaluation_steps")}
+            found.append(self._at(run, solver=settings.model_copy(update={**limits, "pretraining": 0})))
+        if model.gradient is not None or settings.pretraining:
+            unrolled = {"gradient": "backprop"}
+            if model.depth <= _EXACT:
+                found.append(self._at(run, **unrolled))
+            else:
+                shares = _shares(model.depth, 4, 6)
+                made = [self._at(run, depth=depth, **unrolled) for depth in (4, 6)]
+                found.append(blend(zip(shares, made, strict=True)))
+        peaks = {phase: max((each.peaks[phase] for each in found), key=lambda memory: memory.total) for phase in PHASES}
+        return Rehearsed(found[0].parameters, peaks)
+
+
+def stacked_layers(model: ModelConfig) -> int:
+    """Return the layers of the stack: all but those before and after it, which are always there."""
+    match model.family:
+        case "revgat":
+            return model.depth - 2
+        case "residual":
+            return model.depth - (0 if getattr(model, "repeats_pair", False) else 1)
+    return model.depth
+
+
+def blend(found: Iterable[tuple[float, Rehearsed]]) -> Rehearsed:
+    """Return the sum of what was found, each times its share. Shares add up to 1 and may be negative."""
+    terms = list(found)
+
+    def mix(phase: str, part: str) -> float:
+        return max(0.0, sum(share * getattr(each.peaks[phase], part) for share, each in terms))
+
+    peaks = {phase: Memory(*(mix(phase, part) for part in Memory._fields)) for phase in PHASES}
+    return Rehearsed(round(sum(share * each.parameters for share, each in terms)), peaks)
+
+
+def _shares(value: float, low: float, high: float) -> tuple[float, float]:
+    """Return how much the values at `low` and at `high` count in that of a linear function at `value`."""
+    share = (value - low) / (high - low)
+    return 1 - share, share
