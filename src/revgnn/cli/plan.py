@@ -126,8 +126,10 @@ def _plan_text(planner: Planner, plan: Plan, limits: Limits) -> str:
             f"{seconds_text(plan.seconds.evaluation)} an evaluation; {seconds_text(plan.seconds.total)} for {run.epochs:,} epochs"
         )
         spread = 0.0 if planner.cost is None else planner.cost.spread
-        if spread > 0.25:
-            rest["note"] = f"repeated steps of the probe differed by {100 * spread:.0f} %: other work on this machine"
+        if spread > 0.3:
+            rest["note"] = (
+                f"equal steps of the probe differed by {100 * spread:.0f} %: other work on this machine, or a device that throttles"
+            )
     return f"{text}\n{_lines(rest)}"
 
 

@@ -68,7 +68,7 @@ class Cost:
         cut_seconds_per_edge: of cutting a part, for each edge into its nodes; 0 where another processor cuts meanwhile.
         channels: the width of the probe.
         exponent: a layer takes (C / channels)^exponent times as long at another width C; None: not measured.
-        spread: largest relative deviation of repeated steps of the probe from their median.
+        spread: how much longer the slowest of equal steps of the probe took than the fastest, as a share of it.
     """
 
     step: Pass

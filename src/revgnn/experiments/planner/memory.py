@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 import torch
 
-from revgnn.experiments.planner.rehearse import PHASES, Memory, Rehearsed, rehearse
+from revgnn.experiments.planner.rehearse import Memory, Rehearsed, rehearse_evaluation, rehearse_step
 from revgnn.experiments.planner.size import DataSize
 from revgnn.models.config import EquilibriumConfig, ModelConfig, StackConfig
-from revgnn.train.config import RunConfig
+from revgnn.train.config import EvalConfig, RunConfig
 
 _EXACT = 8
 """Layers up to which a stack is rehearsed as it is."""
@@ -19,12 +19,16 @@ _EXACT = 8
 
 @dataclass
 class Rehearsals:
-    """Rehearsals on one data set and one device. Each is made once.
+    """Rehearsals of one kind on one data set and one device. Each is made once.
 
     Deeper networks are not rehearsed: layers are alike, so what each part needs at the peak of each phase is linear in their
     number. Under checkpointing it is linear in the number of stored states and in that of the layers between two of them.
+
+    Attributes:
+        rehearse: `rehearse_step` or `rehearse_evaluation`.
     """
 
+    rehearse: Callable[[RunConfig, DataSize, torch.device], Rehearsed]
     data: DataSize
     device: torch.device
     _made: dict[str, Rehearsed] = field(default_factory=dict)
@@ -40,11 +44,17 @@ class Rehearsals:
 
     def _at(self, run: RunConfig, **changes: object) -> Rehearsed:
         """Return the rehearsal of a run whose network is changed."""
-        if changes:
-            run = run.model_copy(update={"model": run.model.model_copy(update=changes)})
-        key = run.model_copy(update={"data": None, "notes": (), "preset": None, "epochs": 1}).model_dump_json()
+        # what the other kind of rehearsal depends on must not make this one again
+        same: dict[str, object] = {"data": None, "notes": (), "preset": None, "epochs": 1, "seed": 0}
+        if self.rehearse is rehearse_step:
+            same["evaluation"] = EvalConfig()
+        else:
+            same |= {"parts": 1, "amp": "none"}
+        model = run.model.model_copy(update=changes)
+        run = run.model_copy(update={**same, "model": model})
+        key = run.model_dump_json()
         if key not in self._made:
-            self._made[key] = rehearse(run, self.data, self.device)
+            self._made[key] = self.rehearse(run, self.data, self.device)
         return self._made[key]
 
     def _of_stack(self, run: RunConfig, model: StackConfig) -> Rehearsed:
@@ -54,15 +64,22 @@ class Rehearsals:
             every = model.checkpoint_every or max(1, math.isqrt(layers))
             return self._checkpointed(run, model, every, extra)
         segments = getattr(model, "segments", 1) if model.effective_gradient == "reversible" else 1
-        low, high = (4, 6) if segments == 1 else (2 * segments, 4 * segments)
+        low, high = self._depths() if segments == 1 else (2 * segments, 4 * segments)
         if layers <= max(_EXACT, high):
             return self._at(run)
         share = (layers - low) / (high - low)
         return blend([(1 - share, self._at(run, depth=low + extra)), (share, self._at(run, depth=high + extra))])
 
+    def _depths(self) -> tuple[int, int]:
+        """Return two depths of a stack to extrapolate from: even ones, since some networks repeat a pair of layers.
+
+        In a training step both halves of the backward pass then begin at the same place in a layer.
+        """
+        return (2, 4) if self.rehearse is rehearse_evaluation else (4, 6)
+
     def _checkpointed(self, run: RunConfig, model: StackConfig, every: int, extra: int) -> Rehearsed:
         layers = model.depth - extra
-        if layers <= _EXACT or every >= layers or every == 1:
+        if layers <= _EXACT or every >= layers or every == 1 or self.rehearse is rehearse_evaluation:
             return self._linear_in_depth(run, model, every, extra)
         shares = _shares(layers / every, 2, 3), _shares(every, 2, 4)
         return blend(
@@ -76,10 +93,10 @@ class Rehearsals:
         layers = model.depth - extra
         if layers <= _EXACT:
             return self._at(run)
-        shares = _shares(layers, 4, 6)
+        depths = self._depths()
         return blend(
             (share, self._at(run, depth=depth + extra, checkpoint_every=1 if every == 1 else depth))
-            for depth, share in zip((4, 6), shares, strict=True)
+            for depth, share in zip(depths, _shares(layers, *depths), strict=True)
         )
 
     def _of_equilibrium(self, run: RunConfig, model: EquilibriumConfig) -> Rehearsed:
@@ -95,11 +112,10 @@ class Rehearsals:
             if model.depth <= _EXACT:
                 found.append(self._at(run, **unrolled))
             else:
-                shares = _shares(model.depth, 4, 6)
-                made = [self._at(run, depth=depth, **unrolled) for depth in (4, 6)]
-                found.append(blend(zip(shares, made, strict=True)))
-        peaks = {phase: max((each.peaks[phase] for each in found), key=lambda memory: memory.total) for phase in PHASES}
-        return Rehearsed(found[0].parameters, peaks)
+                depths = self._depths()
+                made = [self._at(run, depth=depth, **unrolled) for depth in depths]
+                found.append(blend(zip(_shares(model.depth, *depths), made, strict=True)))
+        return max(found, key=lambda each: each.peak.total)
 
 
 def stacked_layers(model: ModelConfig) -> int:
@@ -119,7 +135,7 @@ def blend(found: Iterable[tuple[float, Rehearsed]]) -> Rehearsed:
     def mix(phase: str, part: str) -> float:
         return max(0.0, sum(share * getattr(each.peaks[phase], part) for share, each in terms))
 
-    peaks = {phase: Memory(*(mix(phase, part) for part in Memory._fields)) for phase in PHASES}
+    peaks = {phase: Memory(*(mix(phase, part) for part in Memory._fields)) for phase in terms[0][1].peaks}
     return Rehearsed(round(sum(share * each.parameters for share, each in terms)), peaks)
 
 

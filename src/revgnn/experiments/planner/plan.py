@@ -9,7 +9,7 @@ import torch
 
 from revgnn.experiments.planner.cost import Cost, Seconds
 from revgnn.experiments.planner.memory import Rehearsals
-from revgnn.experiments.planner.rehearse import PHASES, Memory
+from revgnn.experiments.planner.rehearse import Memory, rehearse_evaluation, rehearse_step
 from revgnn.experiments.planner.size import DataSize
 from revgnn.train.config import RunConfig
 
@@ -48,23 +48,35 @@ class Plan(NamedTuple):
         """The larger of training and evaluation."""
         return max(self.memory.total, self.evaluation.total)
 
+    def training_bytes(self) -> float:
+        """Return what training needs on the device."""
+        return self.memory.total + self.needed_bytes - self.peak_bytes
+
+    def evaluation_bytes(self) -> float:
+        """Return what an evaluation needs on the device."""
+        return self.evaluation.total + self.needed_bytes - self.peak_bytes
+
     @property
     def needed_bytes(self) -> float:
         """What the device must have. If it is the CPU, the data set is in the same memory."""
         return self.peak_bytes + (self.waiting_bytes if self.device == "cpu" else 0.0)
 
     def fits(self, limits: Limits) -> bool:
-        """Whether the run stays within the limits.
+        """Whether the run stays within the limits; raises what `share` raises."""
+        return self.share(limits) <= 1.0
+
+    def share(self, limits: Limits) -> float:
+        """Return what the run needs as a share of the limits: of memory or of hours, whichever is larger.
 
         Raises:
             ValueError: for a limit of hours if no step was timed.
         """
-        if limits.hours is not None:
-            if self.seconds is None:
-                raise ValueError("hours cannot be planned without a probe; leave out --no-probe.")
-            if self.seconds.total > 3600 * limits.hours:
-                return False
-        return limits.memory_bytes is None or self.needed_bytes <= limits.memory_bytes
+        share = 0.0 if limits.memory_bytes is None else self.needed_bytes / limits.memory_bytes
+        if limits.hours is None:
+            return share
+        if self.seconds is None:
+            raise ValueError("hours cannot be planned without a probe; leave out --no-probe.")
+        return max(share, self.seconds.total / (3600 * limits.hours))
 
     def as_dict(self) -> dict[str, Any]:
         """Return everything but the configuration as JSON values; bytes are whole numbers."""
@@ -103,16 +115,17 @@ class Planner:
     data: DataSize
     device: torch.device
     cost: Cost | None = None
-    _rehearsals: Rehearsals = field(init=False, repr=False)
+    _steps: Rehearsals = field(init=False, repr=False)
+    _evaluations: Rehearsals = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        self._rehearsals = Rehearsals(self.data, self.device)
+        self._steps = Rehearsals(rehearse_step, self.data, self.device)
+        self._evaluations = Rehearsals(rehearse_evaluation, self.data, self.device)
 
     def plan(self, run: RunConfig) -> Plan:
         """Return what a run needs."""
-        found = self._rehearsals.of(run)
-        training = max((found.peaks[phase] for phase in PHASES[:-1]), key=lambda memory: memory.total)
-        evaluation = found.peaks[PHASES[-1]]
+        found = self._steps.of(run)
+        training, evaluation = found.peak, self._evaluations.of(run).peak
         cut = max(run.parts, run.evaluation.parts) > 1 and self.data.row == "node"
         return Plan(
             run=run,

@@ -29,12 +29,12 @@ MOST_EDGES = 2_000_000
 MOST_NODES = 200_000
 """Size of a probed batch at most. A larger one is probed smaller, and its seconds are taken to grow with nodes and edges."""
 
-_REPEATS = 3
+_REPEATS = 4
 _SPARSER = 4
 
 
 class _Timed(NamedTuple):
-    """Median seconds of a training step and of a forward pass, and the largest relative deviation of a step."""
+    """Least seconds of a training step and of a forward pass, and how much longer the slowest step took, as a share."""
 
     step: float
     forward: float
@@ -173,12 +173,12 @@ def _time_all(works: list[tuple[RunConfig, Batch]], data: DataSize, device: torc
 
 
 def _timed(steps: list[float], forwards: list[float]) -> _Timed:
-    median = statistics.median(steps)
-    return _Timed(median, statistics.median(forwards), max(abs(s - median) for s in steps) / median)
+    # The least: other work on the machine only adds, and differences of medians would carry it into the seconds of a layer.
+    return _Timed(min(steps), min(forwards), max(steps) / min(steps) - 1.0)
 
 
 def _seconds(call: Callable[[], object], device: torch.device) -> float:
-    """Return the median seconds of a call: of one, or of several if it is short."""
+    """Return the seconds of a call: the median of several if it is short."""
     found: list[float] = []
     while not found or (sum(found) < 0.1 and len(found) < 20):
         _wait(device)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Callable, Iterable
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any, NamedTuple, cast
 
 import torch
@@ -26,8 +26,8 @@ from revgnn.train.random_numbers import own_random_numbers
 from revgnn.train.run.optimization import LossScaler, build_optimizer
 from revgnn.train.run.session import Session, training_step
 
-PHASES = ("forward", "backward", "end of backward", "update", "evaluation")
-"""The backward pass is cut in two halves: what it keeps shrinks with each layer, and gradients of weights grow."""
+PHASES = ("forward", "backward", "end of backward", "update")
+"""Of a training step. The backward pass is cut in two: what is stored shrinks with each layer, and gradients of weights grow."""
 
 
 class Memory(NamedTuple):
@@ -57,43 +57,63 @@ class Memory(NamedTuple):
 
 
 class Rehearsed(NamedTuple):
-    """What a rehearsal of one depth found.
+    """What a rehearsal found.
 
     Attributes:
         parameters: numbers that are learned.
-        peaks: the parts at the peak of each of `PHASES`.
+        peaks: the parts at the peak of each phase.
     """
 
     parameters: int
     peaks: dict[str, Memory]
 
+    @property
+    def peak(self) -> Memory:
+        """The parts at the highest peak."""
+        return max(self.peaks.values(), key=lambda memory: memory.total)
 
-def rehearse(run: RunConfig, data: DataSize, device: torch.device) -> Rehearsed:
-    """Rehearse a training step and one forward pass of an evaluation, at the depth of the run, layer by layer.
+
+def rehearse_step(run: RunConfig, data: DataSize, device: torch.device) -> Rehearsed:
+    """Rehearse a training step at the depth of the run, layer by layer.
 
     Nothing of the size of the data or of the weights is allocated, and no kernel is compiled or run.
     """
-    rehearsal = Rehearsal(device, is_kernel)
-    training = data.training_batch(run.parts, run.graphs_per_batch)
-    evaluation = data.evaluation_batch(run.evaluation.parts, run.graphs_per_batch)
-    with warnings.catch_warnings(), own_random_numbers(device), rehearsal:
-        warnings.simplefilter("ignore")  # solves that do not converge, since nothing is computed
+    size = data.training_batch(run.parts, run.graphs_per_batch)
+    with _rehearsal(device) as rehearsal:
         session = session_of(run, data, device, rehearsal.label)
-        batch = _batch(rehearsal, run, data, training, device)
+        batch = _batch(rehearsal, run, data, size, device)
         begin = rehearsal.time
         training_step(session, batch)
         for parameter in session.model.parameters():
             if parameter.grad is not None:
                 rehearsal.set_label(parameter.grad, "gradients")
-        middle = rehearsal.time
-        del batch
-        batch = _batch(rehearsal, run, data, evaluation, device)
+        end, parameters = rehearsal.time, num_parameters(session.model)
+    return Rehearsed(parameters, dict(_peaks_of_step(rehearsal, begin, end)))
+
+
+def rehearse_evaluation(run: RunConfig, data: DataSize, device: torch.device) -> Rehearsed:
+    """Rehearse one forward pass of an evaluation after a training step: gradients and moments are still there."""
+    size = data.evaluation_batch(run.evaluation.parts, run.graphs_per_batch)
+    with _rehearsal(device) as rehearsal:
+        session = session_of(run, data, device, rehearsal.label)
+        with rehearsal.label("gradients"):
+            for parameter in session.model.parameters():
+                parameter.grad = torch.zeros_like(parameter)
+        batch = _batch(rehearsal, run, data, size, device)
+        begin = rehearsal.time
         session.model.eval()
         with torch.no_grad():
             batch_logits(session.model, batch, run.evaluation, data.task, run.label_reuse)
-        end = rehearsal.time
-        parameters = num_parameters(session.model)
-    return Rehearsed(parameters, dict(_peaks(rehearsal, begin, middle, end)))
+        end, parameters = rehearsal.time, num_parameters(session.model)
+    time = _highest(rehearsal.live_bytes(), begin, end)
+    return Rehearsed(parameters, {"evaluation": _parts(rehearsal.alive_at(time), end, is_backward=False)})
+
+
+@contextmanager
+def _rehearsal(device: torch.device) -> Iterator[Rehearsal]:
+    with warnings.catch_warnings(), own_random_numbers(device), Rehearsal(device, is_kernel) as rehearsal:
+        warnings.simplefilter("ignore")  # solves that do not converge, since nothing is computed
+        yield rehearsal
 
 
 def is_kernel(path: str) -> bool:
@@ -192,15 +212,18 @@ def batch_of(run: RunConfig, data: DataSize, size: BatchSize, device: torch.devi
         )
 
 
-def _peaks(rehearsal: Rehearsal, begin: int, middle: int, end: int) -> Iterable[tuple[str, Memory]]:
-    """Yield the parts at the peak of each phase."""
+def _peaks_of_step(rehearsal: Rehearsal, begin: int, end: int) -> Iterable[tuple[str, Memory]]:
+    """Yield the parts at the peak of each of `PHASES`."""
     live = rehearsal.live_bytes()
-    backward = [a.born for a in rehearsal.allocations if a.backward and begin <= a.born < middle] or [middle]
-    bounds = [begin, backward[0], (backward[0] + backward[-1]) // 2, backward[-1], middle, end]
+    backward = [a.born for a in rehearsal.allocations if a.backward and begin <= a.born < end] or [end]
+    bounds = [begin, backward[0], (backward[0] + backward[-1]) // 2, backward[-1], end]
     for phase, start, stop in zip(PHASES, bounds[:-1], bounds[1:], strict=True):
-        stop = max(stop, start + 1)
-        time = max(range(start, min(stop, len(live))), key=live.__getitem__, default=len(live) - 1)
-        yield phase, _parts(rehearsal.alive_at(time), backward[0], is_backward="backward" in phase)
+        yield phase, _parts(rehearsal.alive_at(_highest(live, start, stop)), backward[0], is_backward="backward" in phase)
+
+
+def _highest(live: list[int], start: int, stop: int) -> int:
+    """Return when most bytes were alive between two times."""
+    return max(range(start, min(max(stop, start + 1), len(live))), key=live.__getitem__, default=len(live) - 1)
 
 
 def _parts(alive: Iterable[Allocation], forward_end: int, *, is_backward: bool) -> Memory:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -53,27 +54,35 @@ def deepest(planner: Planner, run: RunConfig, limits: Limits) -> Plan | None:
         return None
     pairs = isinstance(run.model, EquilibriumConfig) or getattr(run.model, "repeats_pair", False)
     unit, least = (2, 2) if pairs else (1, 2 if run.model.family == "revgat" else 1)
-    return _largest(planner, limits, lambda depth: _with_model(run, depth=depth), unit, least, MOST_LAYERS)
+    return _largest(planner, limits, lambda depth: _with_model(run, depth=depth), unit, (least, MOST_LAYERS), run.model.depth)
 
 
 def widest(planner: Planner, run: RunConfig, limits: Limits) -> Plan | None:
     """Return the plan of the largest width that fits, to within 2 %; `MOST_CHANNELS` at most."""
     unit = width_unit(run)
-    return _largest(planner, limits, lambda channels: _with_model(run, channels=channels), unit, unit, MOST_CHANNELS, slack=0.02)
+    bounds = unit, MOST_CHANNELS
+    return _largest(
+        planner, limits, lambda channels: _with_model(run, channels=channels), unit, bounds, run.model.channels, slack=0.02
+    )
 
 
-def fewest_parts(planner: Planner, run: RunConfig, limits: Limits) -> Plan | None:
-    """Return the plan with the fewest parts of the graph that fit, for training and for evaluation."""
-    if planner.data.row != "node":
+def fewest_parts(planner: Planner, run: RunConfig, limits: Limits, *, at_least: tuple[int, int] = (1, 1)) -> Plan | None:
+    """Return the plan with the fewest parts of the graph that fit, for training and for evaluation.
+
+    Args:
+        at_least: parts for training, and for evaluation.
+    """
+    if planner.data.row != "node" or run.capture:
         return None
-    evaluation = _fewest(planner, run, "evaluation.parts", lambda plan: plan.evaluation.total + _waiting(plan), limits)
+    # Hours count for the parts of training only: those of evaluation hardly change them.
+    evaluation = _fewest(
+        planner, lambda parts: _with_parts(run, at_least[0], parts), Plan.evaluation_bytes, limits._replace(hours=None), at_least[1]
+    )
     if evaluation is None:
         return None
-    training = _fewest(planner, evaluation, "parts", lambda plan: plan.memory.total + _waiting(plan), limits)
-    if training is None:
-        return None
-    plan = planner.plan(training)
-    return plan if plan.fits(limits) else None
+    parts = evaluation.run.evaluation.parts
+    plan = _fewest(planner, lambda n: _with_parts(run, n, parts), Plan.training_bytes, limits, at_least[0])
+    return plan if plan is not None and plan.fits(limits) else None
 
 
 def strategies(planner: Planner, run: RunConfig) -> list[tuple[str, Plan]]:
@@ -117,7 +126,7 @@ def fit(planner: Planner, run: RunConfig, limits: Limits) -> Fitted | None:
         plan = planner.plan(run)
         if plan.fits(limits):
             return Fitted(plan, tuple(changes))
-    cut = _with_more_parts(planner, run, limits)
+    cut = fewest_parts(planner, run, limits, at_least=(run.parts, run.evaluation.parts))
     if cut is not None:
         for key, before, after in (
             ("parts", run.parts, cut.run.parts),
@@ -141,32 +150,56 @@ def _largest(
     limits: Limits,
     with_value: Callable[[int], RunConfig],
     unit: int,
-    least: int,
-    most: int,
+    bounds: tuple[int, int],
+    first: int,
     *,
     slack: float = 0.0,
 ) -> Plan | None:
-    """Return the plan with the largest multiple of `unit` that fits; needs grow with it. `slack` is relative."""
-    best = planner.plan(with_value(least))
-    if not best.fits(limits):
-        return None
-    low, high = least, least
-    while high < most:
-        high = min(_multiple(2 * high, unit), most // unit * unit)
-        plan = planner.plan(with_value(high))
-        if not plan.fits(limits):
-            break
-        low, best = high, plan
-    else:
-        return best
-    while high - low > max(unit, slack * low):
-        middle = _multiple((low + high) // 2, unit)
-        plan = planner.plan(with_value(middle))
-        if plan.fits(limits):
-            low, best = middle, plan
+    """Return the plan with the largest multiple of `unit` between two bounds that fits. What is needed grows with it.
+
+    Args:
+        first: where the search begins.
+        slack: relative distance to the largest, or to the limits, that is good enough.
+    """
+
+    def plan_of(value: int) -> tuple[Plan, float]:
+        plan = planner.plan(with_value(value))
+        return plan, plan.share(limits)
+
+    least, most = bounds[0], bounds[1] // unit * unit
+    low = high = min(max(first, least), most)
+    best, low_share = plan_of(low)
+    high_share = low_share
+    while low_share > 1.0:
+        if low == least:
+            return None
+        high, high_share = low, low_share
+        low = max(_multiple(low // 2, unit), least)
+        best, low_share = plan_of(low)
+    while high_share <= 1.0:
+        if high == most:
+            return best
+        low, low_share = high, high_share
+        high = min(_multiple(2 * high, unit), most)
+        plan, high_share = plan_of(high)
+        best = plan if high_share <= 1.0 else best
+    halve = False
+    while high - low > max(unit, slack * low) and low_share < 1.0 - slack:
+        # in turns: where a power law between both ends crosses the limit, and half way
+        guess = (low + high) / 2 if halve else low * (high / low) ** _crossing(low_share, high_share)
+        middle = min(max(_multiple(int(guess), unit), low + unit), high - unit)
+        halve = not halve
+        plan, share = plan_of(middle)
+        if share <= 1.0:
+            low, low_share, best = middle, share, plan
         else:
-            high = middle
+            high, high_share = middle, share
     return best
+
+
+def _crossing(low: float, high: float) -> float:
+    """Return where, from 0 to 1, a power law from `low` to `high` is 1."""
+    return 0.5 if low <= 0.0 or high <= low else math.log(1.0 / low) / math.log(high / low)
 
 
 def _multiple(value: int, unit: int) -> int:
@@ -174,46 +207,29 @@ def _multiple(value: int, unit: int) -> int:
 
 
 def _fewest(
-    planner: Planner, run: RunConfig, key: str, bytes_of: Callable[[Plan], float], limits: Limits, least: int = 1
-) -> RunConfig | None:
-    """Return the run with the smallest number under `key` for which these bytes fit; they fall with it."""
+    planner: Planner, with_parts: Callable[[int], RunConfig], bytes_of: Callable[[Plan], float], limits: Limits, least: int
+) -> Plan | None:
+    """Return the plan with the smallest number of parts for which these bytes fit. They fall with it, and so do hours."""
 
-    def fits(parts: int) -> bool:
-        return limits.memory_bytes is None or bytes_of(planner.plan(_with_parts(run, key, parts))) <= limits.memory_bytes
+    def share(parts: int) -> float:
+        plan = planner.plan(with_parts(parts))
+        of_time = plan.share(limits._replace(memory_bytes=None))
+        return max(of_time, 0.0 if limits.memory_bytes is None else bytes_of(plan) / limits.memory_bytes)
 
-    low, high = least - 1, least
-    while not fits(high):
-        if high >= planner.data.num_nodes:
+    low, high, most = least - 1, least, max(planner.data.num_nodes // 2, least)
+    while share(high) > 1.0:
+        if high == most or (high == least and share(most) > 1.0):
             return None
-        low, high = high, min(2 * high, planner.data.num_nodes)
-        if high > 1 and bytes_of(planner.plan(_with_parts(run, key, planner.data.num_nodes))) > (limits.memory_bytes or 0.0):
-            return None
+        low, high = high, min(2 * high, most)
     while high - low > 1:
         middle = (low + high) // 2
-        low, high = (low, middle) if fits(middle) else (middle, high)
-    return _with_parts(run, key, high)
+        low, high = (low, middle) if share(middle) <= 1.0 else (middle, high)
+    return planner.plan(with_parts(high))
 
 
-def _with_more_parts(planner: Planner, run: RunConfig, limits: Limits) -> Plan | None:
-    """Return the plan with at least as many parts as the run has, and no more than it needs."""
-    if planner.data.row != "node" or run.capture:
-        return None
-    evaluation = _fewest(planner, run, "evaluation.parts", lambda p: p.evaluation.total + _waiting(p), limits, run.evaluation.parts)
-    training = None
-    if evaluation is not None:
-        training = _fewest(planner, evaluation, "parts", lambda p: p.memory.total + _waiting(p), limits, run.parts)
-    plan = None if training is None else planner.plan(training)
-    return plan if plan is not None and plan.fits(limits) else None
-
-
-def _waiting(plan: Plan) -> float:
-    return plan.needed_bytes - plan.peak_bytes
-
-
-def _with_parts(run: RunConfig, key: str, parts: int) -> RunConfig:
-    if key == "parts":
-        return run.model_copy(update={"parts": parts})
-    return run.model_copy(update={"evaluation": run.evaluation.model_copy(update={"parts": parts})})
+def _with_parts(run: RunConfig, parts: int, evaluation_parts: int) -> RunConfig:
+    evaluation = run.evaluation.model_copy(update={"parts": evaluation_parts})
+    return run.model_copy(update={"parts": parts, "evaluation": evaluation})
 
 
 def _with_model(run: RunConfig, **changes: Any) -> RunConfig:
