@@ -15,6 +15,8 @@ from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode, _get_current_dispatch_mode_stack
 
+_aten: Any = torch.ops.aten
+
 _CUDA_BLOCK = 512
 """Bytes to whose multiples PyTorch's allocator for CUDA rounds each tensor."""
 
@@ -57,9 +59,10 @@ class Rehearsal:
     rehearsal.peak_bytes, rehearsal.at_peak()
     ```
 
-    All of torch's operators work out shapes only, kernels of revgnn are not run (`rehearsing`), and a value that the host reads is
-    1: so a solver runs to its last step. A selection by a mask has as many rows as there are. Everything else is the code itself,
-    with the strategies, the saved tensors and the buffers that it has on this device. Tensors must be made inside.
+    All of torch's operators work out shapes only, kernels of revgnn are not run (`rehearsing`), and a number that the host reads
+    falls slowly from 1: so a solver makes progress, does not restart, and runs to its last step. A selection by a mask has as many
+    rows as there are. Everything else is the code itself, with the strategies, the saved tensors and the buffers that it has on
+    this device. Tensors must be made inside.
 
     It records what `PeakMemory` would count: each storage that an operator returns, until it is freed. On CUDA sizes are rounded as
     the caching allocator does; what libraries allocate inside an operator is not known.
@@ -70,6 +73,7 @@ class Rehearsal:
 
     Attributes:
         allocations: in the order in which they were made.
+        readings: numbers that the host has read.
     """
 
     def __init__(self, device: torch.device | str = "cpu", is_kernel: Callable[[str], bool] = lambda path: False) -> None:
@@ -79,6 +83,7 @@ class Rehearsal:
         self._label = ""
         self._time = 0
         self._followed: dict[int, tuple[weakref.ref[Any], Allocation]] = {}
+        self.readings = 0
         self._in_kernel: tuple[Any, list[Allocation]] = (None, [])
         self._stack = ExitStack()
 
@@ -185,10 +190,21 @@ class _RecordStorages(TorchDispatchMode):
         self._rehearsal = rehearsal
 
     def __torch_dispatch__(self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None) -> Any:
+        if func is _aten._local_scalar_dense.default:
+            return self._number(*args)
         answer = _ANSWERS.get(func)
         out = func(*args, **(kwargs or {})) if answer is None else answer(func, *args, **(kwargs or {}))
         self._report(out)
         return out
+
+    def _number(self, tensor: Tensor) -> bool | int | float:
+        """Return the number that the host reads from a tensor of one element."""
+        if tensor.dtype is torch.bool:
+            return True
+        if not tensor.is_floating_point():
+            return 1
+        self._rehearsal.readings += 1
+        return 1.0 / (1.0 + self._rehearsal.readings / 1000.0)
 
     def _report(self, out: Any) -> None:
         if isinstance(out, Tensor):
@@ -199,15 +215,6 @@ class _RecordStorages(TorchDispatchMode):
 
 
 # --- what depends on values -----------------------------------------------------------------------------------------------------
-
-_aten: Any = torch.ops.aten
-
-
-def _scalar(func: Any, tensor: Tensor) -> bool | int | float:
-    """The value of a tensor of one element: 1."""
-    if tensor.dtype is torch.bool:
-        return True
-    return 1.0 if tensor.is_floating_point() else 1
 
 
 def _nonzero(func: Any, tensor: Tensor) -> Tensor:
@@ -231,7 +238,6 @@ def _least_squares(func: Any, matrix: Tensor, right: Tensor, *_: Any, **__: Any)
 
 
 _ANSWERS: dict[Any, Callable[..., Any]] = {
-    _aten._local_scalar_dense.default: _scalar,
     _aten.equal.default: lambda func, *_: True,
     _aten.nonzero.default: _nonzero,
     _aten.index.Tensor: _index,

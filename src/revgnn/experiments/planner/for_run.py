@@ -6,6 +6,7 @@ import torch
 
 from revgnn.data import NodeDataset
 from revgnn.data.catalogue import find_entry
+from revgnn.data.readers.ogb import SELF_LOOPS, UNDIRECTED
 from revgnn.experiments.measure.batch import TRAIN_SHARE
 from revgnn.experiments.planner.plan import Limits, Planner
 from revgnn.experiments.planner.probe import probe
@@ -51,8 +52,10 @@ def _known_size(config: DataConfig | None) -> DataSize | None:
     if config is None:
         raise ConfigError("no data set is named: revgnn plan DATASET (see revgnn datasets).")
     entry = find_entry(config.name)
-    changed = config.undirected is not None or config.self_loops is not None or config.node_features is not None
-    if entry is None or not entry.num_nodes or changed or config.task is not None:
+    if entry is None or not entry.num_nodes or config.node_features is not None or config.task is not None:
+        return None
+    usual = (entry.name in UNDIRECTED, entry.name in SELF_LOOPS)
+    if any(chosen not in (None, of_set) for chosen, of_set in zip((config.undirected, config.self_loops), usual, strict=True)):
         return None
     size = DataSize.of_entry(entry, edge_bytes=4 if config.edge_storage == "float32" else 2)
     if entry.name in TRAIN_SHARE:

@@ -13,6 +13,10 @@ from revgnn.experiments.planner.size import DataSize
 from revgnn.models.config import EquilibriumConfig, ModelConfig, StackConfig
 from revgnn.train.config import EvalConfig, RunConfig
 
+DEPTHS = (4, 6)
+"""Layers of a stack to extrapolate from: even, since some networks repeat a pair of layers; and an even number apart, so that both
+halves of the backward pass begin at the same place in a layer."""
+
 _EXACT = 8
 """Layers up to which a stack is rehearsed as it is."""
 
@@ -64,18 +68,11 @@ class Rehearsals:
             every = model.checkpoint_every or max(1, math.isqrt(layers))
             return self._checkpointed(run, model, every, extra)
         segments = getattr(model, "segments", 1) if model.effective_gradient == "reversible" else 1
-        low, high = self._depths() if segments == 1 else (2 * segments, 4 * segments)
+        low, high = DEPTHS if segments == 1 else (2 * segments, 4 * segments)
         if layers <= max(_EXACT, high):
             return self._at(run)
         share = (layers - low) / (high - low)
         return blend([(1 - share, self._at(run, depth=low + extra)), (share, self._at(run, depth=high + extra))])
-
-    def _depths(self) -> tuple[int, int]:
-        """Return two depths of a stack to extrapolate from: even ones, since some networks repeat a pair of layers.
-
-        In a training step both halves of the backward pass then begin at the same place in a layer.
-        """
-        return (2, 4) if self.rehearse is rehearse_evaluation else (4, 6)
 
     def _checkpointed(self, run: RunConfig, model: StackConfig, every: int, extra: int) -> Rehearsed:
         layers = model.depth - extra
@@ -93,7 +90,7 @@ class Rehearsals:
         layers = model.depth - extra
         if layers <= _EXACT:
             return self._at(run)
-        depths = self._depths()
+        depths = DEPTHS
         return blend(
             (share, self._at(run, depth=depth + extra, checkpoint_every=1 if every == 1 else depth))
             for depth, share in zip(depths, _shares(layers, *depths), strict=True)
@@ -104,15 +101,18 @@ class Rehearsals:
         found = []
         settings = model.effective_solver
         if model.gradient is None:
-            full = settings.history + 4
-            limits = {name: min(getattr(settings, name), full) for name in ("forward_steps", "backward_steps", "evaluation_steps")}
-            found.append(self._at(run, solver=settings.model_copy(update={**limits, "pretraining": 0})))
+            limits: dict[str, int] = {"pretraining": 0}
+            if settings.method != "reversible":  # which keeps some bits of every step
+                full = settings.history + 4
+                names = ("forward_steps", "backward_steps", "evaluation_steps")
+                limits |= {name: min(getattr(settings, name), full) for name in names}
+            found.append(self._at(run, solver=settings.model_copy(update=limits)))
         if model.gradient is not None or settings.pretraining:
             unrolled = {"gradient": "backprop"}
             if model.depth <= _EXACT:
                 found.append(self._at(run, **unrolled))
             else:
-                depths = self._depths()
+                depths = DEPTHS
                 made = [self._at(run, depth=depth, **unrolled) for depth in depths]
                 found.append(blend(zip(_shares(model.depth, *depths), made, strict=True)))
         return max(found, key=lambda each: each.peak.total)
