@@ -26,7 +26,7 @@ class Planned(NamedTuple):
         strategies: the plan under each gradient strategy, by name.
         free_bytes: what may be planned on the device.
         deepest, widest, fewest_parts: the plans with the largest depth, the largest width and the fewest parts within the limits;
-            None if none fits.
+            None if none fits, or no limits are given.
     """
 
     run: Plan
@@ -57,7 +57,7 @@ def plan(
 
     Args:
         data, task, preset, settings: as in `revgnn.fit`. None: the data set of the preset, whose files need not be there.
-        memory_bytes: what may be used; None: what is free on the device.
+        memory_bytes: what may be used. None: what is free on the device, if hours are given.
         hours: what the whole run may take; None: any time.
         probe: time a few steps, without which plans have no seconds.
 
@@ -78,8 +78,7 @@ def plan(
             planner = planner_for(config, timed=probe, widths=hours is not None)
         free = free_memory(planner.device)
         limits = Limits(free.memory_bytes if memory_bytes is None else memory_bytes, hours)
-        return Planned(
-            planner.plan(config), dict(strategies(planner, config)), free.memory_bytes or 0.0, *inverse(planner, config, limits)
-        )
+        answers = (None, None, None) if memory_bytes is None and hours is None else inverse(planner, config, limits)
+        return Planned(planner.plan(config), dict(strategies(planner, config)), free.memory_bytes or 0.0, *answers)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)

@@ -12,10 +12,11 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch._subclasses.fake_tensor import FakeTensorMode
+from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode, _get_current_dispatch_mode_stack
 
 _aten: Any = torch.ops.aten
+_device_of: Any = torch.ops.prim.device.default
 
 _CUDA_BLOCK = 512
 """Bytes to whose multiples PyTorch's allocator for CUDA rounds each tensor."""
@@ -190,6 +191,8 @@ class _RecordStorages(TorchDispatchMode):
         self._rehearsal = rehearsal
 
     def __torch_dispatch__(self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None) -> Any:
+        if func is _device_of and isinstance(args[0], FakeTensor):
+            return args[0].fake_device  # two of three calls
         if func is _aten._local_scalar_dense.default:
             return self._number(*args)
         answer = _ANSWERS.get(func)

@@ -94,6 +94,10 @@ class Cost:
         evaluations = math.ceil(run.epochs / run.evaluation.every)
         return Seconds(step, epoch, evaluation, run.epochs * epoch + evaluations * evaluation)
 
+    def knows(self, run: RunConfig) -> bool:
+        """Whether the probe tells the seconds of a run of this width."""
+        return self.exponent is not None or run.model.channels == self.channels
+
     def _evaluation(self, run: RunConfig, data: DataSize, layers: int) -> float:
         parts = run.evaluation.parts
         batch = data.evaluation_batch(parts, run.graphs_per_batch)

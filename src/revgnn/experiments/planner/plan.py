@@ -32,7 +32,8 @@ class Plan(NamedTuple):
         evaluation: likewise, of an evaluation.
         waiting_bytes: the data set in the memory of the host, from which parts are cut, with the part that is prepared for the next
             step; 0 if the graph is not cut.
-        seconds: of a step, an epoch, an evaluation and the whole run; None if no step was timed.
+        seconds: of a step, an epoch, an evaluation and the whole run; None if no step was timed. Plans of another width have them
+            only if two widths were timed.
     """
 
     run: RunConfig
@@ -75,7 +76,7 @@ class Plan(NamedTuple):
         if limits.hours is None:
             return share
         if self.seconds is None:
-            raise ValueError("hours cannot be planned without a probe; leave out --no-probe.")
+            raise ValueError("hours cannot be planned without a probe of this width and another; leave out --no-probe.")
         return max(share, self.seconds.total / (3600 * limits.hours))
 
     def as_dict(self) -> dict[str, Any]:
@@ -134,5 +135,5 @@ class Planner:
             memory=training,
             evaluation=evaluation,
             waiting_bytes=self.data.nbytes + (training.graph if run.parts > 1 else 0.0) if cut else 0.0,
-            seconds=None if self.cost is None else self.cost.of(run, self.data),
+            seconds=self.cost.of(run, self.data) if self.cost is not None and self.cost.knows(run) else None,
         )
