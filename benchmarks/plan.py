@@ -36,7 +36,6 @@ from revgnn.train.inference.views import batch_logits
 from revgnn.train.random_numbers import own_random_numbers
 from revgnn.train.run.session import training_step
 
-CPU = torch.device("cpu")
 QUICK = {"nodes": 300, "edges": 3000, "only": ["RevGNN, max", "ResGNN, backprop"]}
 
 
@@ -102,10 +101,10 @@ GRID = {
 """The networks by name."""
 
 
-def run_of(entry: Entry) -> RunConfig:
-    """Return the run of an entry: the whole graph in one part, on the CPU."""
+def run_of(entry: Entry, device: str = "cpu") -> RunConfig:
+    """Return the run of an entry: the whole graph in one part."""
     run = get_preset(entry.preset).override(entry.settings)
-    return run.replace({"parts": 1, "evaluation.parts": 1, "device": "cpu"})
+    return run.replace({"parts": 1, "evaluation.parts": 1, "device": device})
 
 
 def data_size(nodes: int, edges: int) -> DataSize:
@@ -124,24 +123,25 @@ class Measured(NamedTuple):
 
 def measure(run: RunConfig, data: DataSize, graph: Graph) -> Measured:
     """Return what is alive at the peaks, weights, moments and batch included."""
+    device = graph.device
 
     def new_batch() -> Batch:
         # what is computed of a graph when it is first used belongs to the step
         other = Graph(graph.indptr, graph.src, graph.edge_attr, validate=False)
         other._by_source = graph.by_source
-        return batch_of(run, data, data.training_batch(1, 1), CPU, other)
+        return batch_of(run, data, data.training_batch(1, 1), device, other)
 
     batch = new_batch()
     gc.collect()
-    with own_random_numbers(CPU, 0), PeakMemory() as memory:
-        session = session_of(run, data, CPU)
+    with own_random_numbers(device, 0), PeakMemory(device) as memory:
+        session = session_of(run, data, device)
         training_step(session, batch)
     training = memory.peak_bytes
     del session
     batch = new_batch()
     gc.collect()
-    with own_random_numbers(CPU, 0), PeakMemory() as memory:
-        session = session_of(run, data, CPU)
+    with own_random_numbers(device, 0), PeakMemory(device) as memory:
+        session = session_of(run, data, device)
         for parameter in session.model.parameters():
             parameter.grad = torch.zeros_like(parameter)
         session.model.eval()
@@ -162,21 +162,25 @@ def bytes_of(batch: Batch) -> int:
 
 def step_seconds(run: RunConfig, data: DataSize, batch: Batch, repeats: int) -> list[float]:
     """Return the seconds of training steps at the full depth."""
-    with own_random_numbers(CPU, 0):
-        session = session_of(run, data, CPU)
+    device = batch.graph.device
+    with own_random_numbers(device, 0):
+        session = session_of(run, data, device)
         seconds = []
         for _ in range(repeats + 1):
+            harness.synchronize(device)
             start = time.perf_counter()
             training_step(session, batch)
+            harness.synchronize(device)
             seconds.append(time.perf_counter() - start)
     return seconds[1:]
 
 
 def compare(entry: Entry, data: DataSize, graph: Graph, *, timed: bool, repeats: int) -> dict[str, Any]:
     """Return the plan of a network beside its measurement."""
-    run = run_of(entry)
+    device = graph.device
+    run = run_of(entry, device.type)
     start = time.perf_counter()
-    plan = Planner(data, CPU).plan(run)
+    plan = Planner(data, device).plan(run)
     planning = time.perf_counter() - start
     found = measure(run, data, graph)
     result = {
@@ -188,8 +192,8 @@ def compare(entry: Entry, data: DataSize, graph: Graph, *, timed: bool, repeats:
         "planning_seconds": planning,
     }
     if timed and entry.timed:
-        cost = probe(run, data, CPU)
-        batch = batch_of(run, data, data.training_batch(1, 1), CPU, graph)
+        cost = probe(run, data, device)
+        batch = batch_of(run, data, data.training_batch(1, 1), device, graph)
         seconds = step_seconds(run, data, batch, repeats)
         result |= {
             "planned_seconds": cost.of(run, data).step,
@@ -200,15 +204,15 @@ def compare(entry: Entry, data: DataSize, graph: Graph, *, timed: bool, repeats:
 
 
 def check_exact() -> None:
-    """A network that is not deep is rehearsed as it is: its plan is the measurement to the byte."""
+    """On the CPU a network that is not deep is rehearsed as it is: its plan is the measurement to the byte."""
     data = data_size(200, 2000)
     run = run_of(_reversible("model.depth=3"))
-    plan, found = Planner(data, CPU).plan(run), measure(run, data, _graph(data))
+    plan, found = Planner(data, torch.device("cpu")).plan(run), measure(run, data, _graph(data, "cpu"))
     assert plan.memory.total == found.training, f"planned {plan.memory.total:.0f} bytes, measured {found.training}"
 
 
-def _graph(data: DataSize) -> Graph:
-    graph = proteins_shaped(data.num_nodes, data.num_edges, data.num_edge_features)
+def _graph(data: DataSize, device: str) -> Graph:
+    graph = proteins_shaped(data.num_nodes, data.num_edges, data.num_edge_features).to(device)
     _ = graph.by_source
     return graph
 
@@ -219,6 +223,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--edges", type=int, default=60_000, help="E")
     parser.add_argument("--only", nargs="+", metavar="NAME", default=list(GRID), help="networks of the grid")
     parser.add_argument("--repeats", type=int, default=5, help="timed steps of each network")
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="where to measure")
     parser.add_argument("--no-time", action="store_true", help="memory alone")
     args = harness.parse(parser, argv, QUICK)
     if unknown := [name for name in args.only if name not in GRID]:
@@ -232,8 +237,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     if not harness.checks_pass(*checks):
         return 1
     data = data_size(args.nodes, args.edges)
-    graph = _graph(data)
-    with harness.result_line("plan", {"nodes": args.nodes, "edges": args.edges}, args) as result:
+    graph = _graph(data, args.device)
+    with harness.result_line("plan", {"nodes": args.nodes, "edges": args.edges}, args, args.device) as result:
         result["networks"] = {}
         with harness.progress("plan", len(args.only), quiet=args.quick) as tick:
             for name in args.only:

@@ -24,9 +24,7 @@ _CUDA_BLOCK = 512
 
 def rehearsing() -> bool:
     """Whether this thread is inside a `Rehearsal`. Kernels are then not run: their tensors have no memory."""
-    return torch._C._len_torch_dispatch_stack() > 0 and any(
-        isinstance(mode, _RecordStorages) for mode in _get_current_dispatch_mode_stack()
-    )
+    return any(isinstance(mode, _RecordStorages) for mode in _get_current_dispatch_mode_stack())
 
 
 @dataclass(slots=True)

@@ -76,7 +76,7 @@ class Plan(NamedTuple):
         if limits.hours is None:
             return share
         if self.seconds is None:
-            raise ValueError("hours cannot be planned without a probe of this width and another; leave out --no-probe.")
+            raise ValueError("hours are planned from a probe, of two widths for plans of other widths; time some steps first.")
         return max(share, self.seconds.total / (3600 * limits.hours))
 
     def as_dict(self) -> dict[str, Any]:
