@@ -10,7 +10,7 @@ PYTEST := OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest -n $(JOBS) --dist work
 # A run folder of its own each time: training never overwrites a result.
 RUN := runs/quickstart-$(shell date +%Y%m%d-%H%M%S)
 
-.PHONY: help install train test verify test-slow check lint format fix types bench clean
+.PHONY: help install train test verify test-slow check lint format fix types docs bench clean
 
 help:
 	@echo "make train      set up, then train a deep reversible network on a generated graph (about 2 minutes on 2 cores)"
@@ -18,6 +18,7 @@ help:
 	@echo "make verify     the tests that take long, with more than 100,000 generated cases (12 minutes on 2 cores)"
 	@echo "make check      what CI runs: lint, format, types, test"
 	@echo "make fix        let ruff mend lint and format"
+	@echo "make docs       the documentation site, in docs/_build/html"
 	@echo "make bench      kernels, strategies and the training step; python -m benchmarks lists all benchmarks"
 	@echo "make clean      remove caches and build folders (runs/ and .venv stay)"
 
@@ -43,7 +44,12 @@ verify: $(READY)
 # The name that it had before.
 test-slow: verify
 
-check: lint format types test
+# The documentation site, in docs/_build/html. Any warning is an error: a link that leads nowhere, a page without a place.
+docs: $(READY)
+	$(BIN)/python -m sphinx -q -W --keep-going -b html docs docs/_build/html
+	@echo "docs/_build/html/index.html"
+
+check: lint format types docs test
 
 lint: $(READY)
 	$(BIN)/ruff check .
@@ -64,5 +70,5 @@ bench: $(READY)
 	$(BIN)/python -m benchmarks step
 
 clean:
-	rm -rf build dist .pytest_cache .ruff_cache .hypothesis
+	rm -rf build dist docs/_build .pytest_cache .ruff_cache .hypothesis
 	find src tests benchmarks -type d -name __pycache__ -prune -exec rm -rf {} +

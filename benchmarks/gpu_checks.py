@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,10 +17,9 @@ from torch import Tensor
 from revgnn.graph import Graph
 from revgnn.ops import edge_softmax, propagate
 from revgnn.testing import NamedGraph, awkward_graphs
-from revgnn.testing.comparison import assert_matches_reference
-from revgnn.testing.operators import REDUCERS, call_perceptron, learns, perceptron_leaves
+from revgnn.testing.comparison import DRAWS, assert_matches_reference
+from revgnn.testing.operators import REDUCERS, aggregate_leaves, call_perceptron, learns, perceptron_leaves, with_exact_messages
 from revgnn.testing.operators import aggregate_on as op_on
-from tests.ops.test_aggregate import draws
 
 ROOT = Path(__file__).resolve().parents[1]
 CHANNELS = 40
@@ -37,7 +38,7 @@ def check_kernels(device: torch.device, quick: bool) -> list[str]:
             check_bfloat16(checks, name, graph.to(device))
     for widths in WIDTHS[:1] if quick else WIDTHS:
         for rows in ROWS[:2] if quick else ROWS:
-            layers = [perceptron_leaves(rows, *widths, seed) for seed in range(3)]
+            layers = [perceptron_leaves(rows, *widths, seed) for seed in range(DRAWS if rows < 1000 else 3)]
             checks.against_reference(f"perceptron, {rows} rows of {widths}", call_perceptron, *layers)
     return checks.wrong
 
@@ -78,9 +79,16 @@ def graphs(quick: bool) -> list[NamedGraph]:
 def check_graph_operators(checks: Checks, name: str, graph: Graph) -> None:
     """Check `aggregate` with every reducer, `propagate`, and `edge_softmax`."""
     for reducer in REDUCERS:
-        inputs = draws(graph, CHANNELS, edges=True, param=learns(reducer))
+        count = DRAWS if graph.num_edges < 10_000 else 4
+        inputs = [aggregate_leaves(graph, CHANNELS, edges=True, param=learns(reducer), seed=seed) for seed in range(count)]
+        if "power" in reducer:
+            inputs = [with_exact_messages(leaves) for leaves in inputs]
         checks.against_reference(f"aggregate, {reducer}, {name}", op_on(graph, reducer), *inputs)
-    x, weight = torch.randn(graph.num_nodes, 3, CHANNELS).double(), torch.randn(graph.num_edges, 3).double()
+    rng = torch.Generator().manual_seed(0)
+    x, weight = (
+        [torch.randn(*shape, generator=rng).double() for _ in range(DRAWS)]
+        for shape in ((graph.num_nodes, 3, CHANNELS), (graph.num_edges, 3))
+    )
 
     def weighted(t: dict[str, Tensor], backend: str | None) -> Tensor:
         return propagate(t["x"], graph, t["weight"], backend=backend)
@@ -88,9 +96,10 @@ def check_graph_operators(checks: Checks, name: str, graph: Graph) -> None:
     def normalised(t: dict[str, Tensor], backend: str | None) -> Tensor:
         return edge_softmax(t["scores"], graph, backend=backend)
 
-    checks.against_reference(f"propagate, {name}", weighted, {"x": x, "weight": weight})
+    leaves = [{"x": each, "weight": w} for each, w in zip(x, weight, strict=True)]
+    checks.against_reference(f"propagate, {name}", weighted, *leaves)
     if graph.num_edges:
-        checks.against_reference(f"edge_softmax, {name}", normalised, {"scores": weight})
+        checks.against_reference(f"edge_softmax, {name}", normalised, *({"scores": w} for w in weight))
 
 
 def check_bfloat16(checks: Checks, name: str, graph: Graph) -> None:
@@ -98,8 +107,8 @@ def check_bfloat16(checks: Checks, name: str, graph: Graph) -> None:
     for reducer in REDUCERS:
 
         def rounded_once(reducer: str = reducer) -> None:
-            inputs = draws(graph, CHANNELS, edges=True, param=learns(reducer))[0]
-            half = {key: t.to(checks.device, torch.bfloat16) for key, t in inputs.items()}
+            leaves = aggregate_leaves(graph, CHANNELS, edges=True, param=learns(reducer), seed=0)
+            half = {key: t.to(checks.device, torch.bfloat16) for key, t in leaves.items()}
             op = op_on(graph, reducer)
             out, wide = op(half, "gpu"), op({key: t.float() for key, t in half.items()}, "gpu")
             assert torch.equal(out, wide.bfloat16()), "not float32 rounded once"
@@ -107,16 +116,32 @@ def check_bfloat16(checks: Checks, name: str, graph: Graph) -> None:
         checks.run(f"aggregate, {reducer}, {name}, bfloat16", rounded_once)
 
 
-def run_tests(*arguments: str) -> str:
-    """Run the tests marked `gpu` and return the last line that pytest printed.
+class Tests:
+    """The tests marked `gpu`, running in processes of their own, in some side by side if pytest-xdist is there."""
 
-    Raises:
-        AssertionError: if a test failed.
-    """
-    command = [sys.executable, "-m", "pytest", "-q", "-m", "gpu", "-p", "no:cacheprovider", *arguments]
-    paths = os.pathsep.join([str(ROOT / "src"), str(ROOT)])
-    done = subprocess.run(command, cwd=ROOT, env={**os.environ, "PYTHONPATH": paths}, capture_output=True, text=True, check=False)
-    print(done.stdout[-4000:])
-    if done.returncode:
-        raise AssertionError(f"tests marked gpu failed (pytest returned {done.returncode})")
-    return done.stdout.strip().splitlines()[-1]
+    FOLDERS = ("tests/testing", "tests")
+    """The longest test first."""
+
+    def __init__(self) -> None:
+        command = [sys.executable, "-m", "pytest", "-q", "-m", "gpu", "-p", "no:cacheprovider", *self.FOLDERS]
+        if importlib.util.find_spec("xdist") is not None:
+            command += ["-n", str(max(1, min(10, (os.cpu_count() or 1) - 4)))]
+        searched = [str(ROOT / "src"), str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
+        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(searched)}
+        self.output = tempfile.TemporaryFile("w+", encoding="utf-8")  # noqa: SIM115  # closed by `finish`
+        self.process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=self.output, stderr=subprocess.STDOUT)
+
+    def finish(self) -> str:
+        """Wait for the tests and return the last line that pytest printed.
+
+        Raises:
+            AssertionError: if a test failed.
+        """
+        status = self.process.wait()
+        with self.output:
+            self.output.seek(0)
+            printed = self.output.read()
+        print(printed[-4000:])
+        if status:
+            raise AssertionError(f"tests marked gpu failed (pytest returned {status})")
+        return printed.strip().splitlines()[-1].strip("= ")

@@ -10,7 +10,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1] / "src" / "revgnn"
 
 LAYERS = [
-    ["_lazy", "_version", "_words", "files", "memory"],
+    ["_lazy", "_text", "_version", "_words", "files", "memory"],
     ["kernels"],
     ["graph"],
     ["ops"],
@@ -27,7 +27,7 @@ LAYERS = [
 """From the ground up. What stands in one line knows nothing of its neighbours either."""
 
 KNOW_NO_GRAPHS = [
-    *("_version", "_words", "files", "memory", "kernels", "stack", "capture", "equilibrium", "gradients"),
+    *("_text", "_version", "_words", "files", "memory", "kernels", "stack", "capture", "equilibrium", "gradients"),
     *("ops.dropout", "ops.grid", "ops.norm_relu", "ops.operator", "ops.perceptron", "ops.totals"),
 ]
 """Rooms, and single ops, that could serve any network. They use only one another."""

@@ -28,10 +28,11 @@ def _tiny_networks(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_steps_and_epochs_are_measured() -> None:
     batch = Batch.on(proteins_shaped(60, 400))
     (steps,) = gpu_steps.measure_steps(batch, CPU, repeats=2)
-    assert {name: len(seconds) for name, seconds in steps["seconds"].items()} == {"revgnn": 2, "PyG": 2}
-    assert all(peak > 0 for peak in steps["peak_bytes"].values())
+    assert {name: len(seconds) for name, seconds in steps["seconds"].items()} == {"revgnn": 2, "PyG": 2, "revgnn, replayed": 2}
+    assert steps["speed_up"].keys() == {"revgnn", "revgnn, replayed"}
+    assert all(steps["peak_bytes"][name] > 0 for name in ("revgnn", "PyG"))
     (epoch,) = gpu_steps.measure_epochs(batch, CPU, limit=60.0)
-    assert epoch["extrapolated_epoch_seconds"]["median"] == pytest.approx(10 * sorted(epoch["seconds"])[2])
+    assert epoch["extrapolated_epoch_seconds"]["median"] == pytest.approx(10 * sorted(epoch["seconds"])[1])
 
 
 def test_replayed_steps_are_measured() -> None:
@@ -54,18 +55,25 @@ def test_the_whole_run_adds_one_line(bench, monkeypatch: pytest.MonkeyPatch, cap
     from benchmarks import gpu_checks
 
     monkeypatch.setattr(gpu_checks, "check_kernels", lambda device, quick: [])
-    monkeypatch.setattr(gpu_checks, "run_tests", lambda *paths: "3 passed")
+    monkeypatch.setattr(gpu_checks.Tests, "FOLDERS", ("--version",))
+    monkeypatch.setattr(gpu_checks.Tests, "finish", lambda tests: f"3 passed, {tests.process.wait()}")
     monkeypatch.setattr(gpu_steps, "batch_on", lambda device: Batch.on(proteins_shaped(60, 400)))
     args = gpu.parse(["--json", "--repeats", "2", "--results", str(bench.folder)])
     assert gpu.run(args, CPU, began=0.0) == 0
     printed = json.loads(capsys.readouterr().out)
     assert [printed] == [json.loads(line) for line in (bench.folder / "gpu.jsonl").read_text().splitlines()]
-    assert printed["tests"] == printed["capture_tests"] == "3 passed"
+    assert printed["tests"] == "3 passed, 0"
     assert [entry["model"] for entry in printed["models"]] == ["small"]
 
 
-def test_the_tests_it_names_exist() -> None:
-    assert all((ROOT / path).is_file() for path in gpu.CAPTURE_TESTS)
+def test_tests_that_fail_are_reported(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    from benchmarks import gpu_checks
+
+    assert all((ROOT / folder).is_dir() for folder in gpu_checks.Tests.FOLDERS)
+    monkeypatch.setattr(gpu_checks.Tests, "FOLDERS", ("no_such_folder",))
+    with pytest.raises(AssertionError, match=r"pytest returned [45]"):
+        gpu_checks.Tests().finish()
+    assert capsys.readouterr().out
 
 
 def test_it_runs_as_a_script_from_any_folder(tmp_path: Path) -> None:

@@ -35,7 +35,9 @@ def compile_all(capability: int) -> int:
 
     compiled: set[Any] = set()
 
-    def compile_instead(kernel: Any, grid: Any, like: Tensor, warps: int, *arguments: Any, **constants: Any) -> None:
+    def compile_instead(
+        kernel: Any, grid: Any, like: Tensor, warps: int, *arguments: Any, contract: bool = True, **constants: Any
+    ) -> None:
         """In place of `launch`: sees the same arguments, and specialises on them as a launch would."""
         names = [p.name for p in kernel.params]
         given = dict(zip(names, arguments, strict=False)) | constants
@@ -58,13 +60,16 @@ def compile_all(capability: int) -> int:
         key = (kernel.fn.__name__, *signature.items(), *known.items(), *hints)
         if key not in compiled:
             source = ASTSource(kernel, signature, known, hints)
-            built = compile(source, target=GPUTarget("cuda", capability, 32), options={"num_warps": warps})
+            built = compile(
+                source, target=GPUTarget("cuda", capability, 32), options={"num_warps": warps, "enable_fp_fusion": contract}
+            )
             assert built.asm["cubin"]
             assert built.metadata.shared <= SHARED, f"{kernel.fn.__name__} wants {built.metadata.shared} bytes of shared memory"
             compiled.add(key)
 
     ops = {name: importlib.import_module(f"revgnn.ops.{name}.gpu") for name in OPERATORS}
-    for module in (*ops.values(), importlib.import_module("revgnn.kernels.gpu.split_rows")):
+    shared = [importlib.import_module(f"revgnn.kernels.gpu.{name}") for name in ("split_rows", "column_sums")]
+    for module in (*ops.values(), *shared):
         if "launch" in vars(module):
             vars(module)["launch"] = compile_instead
     _call_all(**ops)

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from revgnn.graph import Graph
+from revgnn.kernels import backends
 from revgnn.nn import EdgeEncoding, GENBlock, GENConv
 from revgnn.ops import gen_block
 from revgnn.testing import awkward_graphs
@@ -31,20 +32,20 @@ def block(edges: str) -> GENBlock:
 
 
 def run(made: GENBlock, graph: Graph, edges: str, masked: bool, dtype: torch.dtype) -> list[Tensor]:
-    """Return the value and the gradients of all leaves."""
-    rng = torch.Generator().manual_seed(2)
-    x = torch.randn(graph.num_nodes, CHANNELS, generator=rng, dtype=dtype).requires_grad_()
-    mask = (torch.rand(x.shape, generator=rng) > 0.2).to(dtype) / 0.8 if masked else None
+    """Return the value and the gradients of all leaves, on the device of the graph."""
+    rng, device = torch.Generator().manual_seed(2), graph.src.device
+    x = torch.randn(graph.num_nodes, CHANNELS, generator=rng, dtype=dtype).to(device).requires_grad_()
+    mask = ((torch.rand(x.shape, generator=rng) > 0.2).to(dtype) / 0.8).to(device) if masked else None
     leaves: list[Tensor] = [x, *made.parameters()]
     args: list[object] = [graph]
     if edges == "features":
         args.append(graph.edge_attr)
     if edges == "encoding":
-        shared = [torch.randn(s, generator=rng, dtype=dtype).requires_grad_() for s in ((K, 16), (16,))]
+        shared = [torch.randn(s, generator=rng, dtype=dtype).to(device).requires_grad_() for s in ((K, 16), (16,))]
         args.append(EdgeEncoding(graph.edge_attr, *shared))
         leaves += shared
     out = made(x, *args, mask=mask)
-    upstream = torch.cos(torch.arange(out.numel(), dtype=dtype)).view_as(out)
+    upstream = torch.cos(torch.arange(out.numel(), dtype=dtype)).view_as(out).to(device)
     return [out.detach(), *torch.autograd.grad(out, leaves, upstream)]
 
 
@@ -55,7 +56,10 @@ def run(made: GENBlock, graph: Graph, edges: str, masked: bool, dtype: torch.dty
 def test_one_piece_has_the_bits_of_the_operators_one_by_one(
     name: str, edges: str, masked: bool, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    graph, made = graph_named(name), block(edges).to(dtype)
+    check_bits(graph_named(name), block(edges).to(dtype), edges, masked, dtype, monkeypatch)
+
+
+def check_bits(graph: Graph, made: GENBlock, edges: str, masked: bool, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch) -> None:
     graph = graph.with_edge_attr(graph.edge_attr.to(dtype)) if graph.edge_attr is not None else graph
     pieces: list[int] = []
     whole = gen_block.gen_block
@@ -67,6 +71,22 @@ def test_one_piece_has_the_bits_of_the_operators_one_by_one(
     assert len(pieces) == 1
     for ours, expected in zip(fused, one_by_one, strict=True):
         assert torch.equal(ours, expected)
+
+
+@pytest.mark.skipif(torch.cuda.is_available() or not backends.has_triton(), reason="for Triton's interpreter")
+@pytest.mark.parametrize("edges", ["none", "encoding"])
+@pytest.mark.parametrize("name", ["path", "doubled edges"])
+def test_one_piece_on_a_gpu_has_the_bits_of_the_operators_one_by_one(
+    name: str, edges: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(backends, "_default", lambda device: "gpu")
+    check_bits(graph_named(name), block(edges), edges, True, torch.float32, monkeypatch)
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("edges", ["none", "features", "encoding"])
+def test_one_piece_on_this_gpu_has_the_bits_of_the_operators_one_by_one(edges: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    check_bits(graph_named("power law").to("cuda"), block(edges).to("cuda"), edges, True, torch.float32, monkeypatch)
 
 
 def test_features_in_16_bits() -> None:

@@ -125,17 +125,16 @@ def halves_are_computed_in_half(monkeypatch: pytest.MonkeyPatch) -> None:
 def the_block_drops_its_residual(monkeypatch: pytest.MonkeyPatch) -> None:
     from revgnn.ops import gen_block
 
-    forward = gen_block.mlp_kernels.forward
+    right = gen_block.kernels_of("cpu")
 
     class Wrong:
-        backward = staticmethod(gen_block.mlp_kernels.backward)
-        fits = staticmethod(gen_block.mlp_kernels.fits)
+        backward = staticmethod(right.mlp.backward)
 
         @staticmethod
         def forward(inputs: Any, spec: Any) -> Any:
-            return forward(inputs._replace(x=inputs.x * 0.5), spec)
+            return right.mlp.forward(inputs._replace(x=inputs.x * 0.5), spec)
 
-    monkeypatch.setattr(gen_block, "mlp_kernels", Wrong)
+    monkeypatch.setattr(gen_block, "kernels_of", lambda backend: right._replace(mlp=Wrong))
 
 
 def blocks_draw_other_numbers(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,9 +18,11 @@ from revgnn.cli import (
     plan,
     predict,
     presets,
+    report,
     train,
     tune,
     verify,
+    watch,
 )
 from revgnn.cli.errors import Commands
 
@@ -40,6 +42,8 @@ app.command("presets")(presets.presets)
 app.command("config")(config.config)
 app.command("tune")(tune.tune)
 app.command("plan")(plan.plan)
+app.command("report")(report.report)
+app.command("watch")(watch.watch)
 app.command("paper")(paper.paper)
 app.command("verify")(verify.verify)
 app.command("import-official")(import_official.import_official)

@@ -5,17 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
+from revgnn._text import bytes_text as bytes_text
+from revgnn._text import score_text as score_text
+from revgnn._text import seconds_text as seconds_text
+
 _SIZE = re.compile(r"(\d+(?:\.\d*)?|\.\d+)\s*((?:[kKmMgGtT][iI]?)?[bB]?)")
 """A number, and a unit: B, kB, MB, GB, TB, or powers of 1024: KiB, MiB, GiB, TiB."""
-
-
-def bytes_text(count: float) -> str:
-    """Return a size with its unit, in powers of 1000: 1,500,000 -> "1.5 MB"."""
-    for unit in ("B", "kB", "MB", "GB"):
-        if count < 1000:
-            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
-        count /= 1000
-    return f"{count:.1f} TB"
 
 
 def parse_bytes(text: str) -> float:
@@ -31,24 +26,6 @@ def parse_bytes(text: str) -> float:
     prefix = unit[:1].upper()
     power = " KMGT".index(prefix) if prefix and prefix != "B" else 0
     return float(number) * (1024 if "i" in unit.lower() else 1000) ** power
-
-
-def seconds_text(seconds: float | None) -> str:
-    """Return a duration: 0.0123 -> "12 ms", 75 -> "1:15", 4000 -> "1:06:40"; "-" if it is not known."""
-    if seconds is None:
-        return "-"
-    if seconds < 1:
-        return f"{1000 * seconds:.0f} ms"
-    if seconds < 60:
-        return f"{seconds:.1f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
-
-
-def score_text(score: float | None) -> str:
-    """Return a score with four digits, or "-"."""
-    return "-" if score is None else f"{score:.4f}"
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:

@@ -13,6 +13,7 @@ import typer
 from revgnn.cli import options
 from revgnn.cli.fit import advice_if_out_of_memory, fitted
 from revgnn.cli.progress import progress
+from revgnn.cli.report import report_line
 from revgnn.cli.signals import StopRequest, resume_command, stop_on_signals
 from revgnn.cli.text import bytes_text, score_text, seconds_text, table
 from revgnn.cli.waiting import choose_waiting
@@ -84,12 +85,14 @@ def train(
     if split == "all" or len(splits) > 1 or seeds is not None:
         with where as folder:
             _train_sweep(run, folder, splits, seed_list, how, quiet=quiet)
+        typer.echo(report_line(folder))
         return
     run = run.replace({"data.split": splits[0]})
     with where as folder:
         _train_run(run, folder, how, quiet=quiet)
     if compare_memory or (compare_memory is None and run.preset == "quickstart"):
         typer.echo(_footprint_text(run))
+    typer.echo(report_line(folder))
 
 
 def composed(given: Mapping[str, Any]) -> RunConfig:

@@ -12,10 +12,12 @@ counts.
 | `presets.py`, `tables.py` | look-up by name |
 | `compose.py` | the configuration of a run, from a data set, a preset or a file, and changes to it |
 | `report/` | tables as JSON, as Markdown and in sentences; the page of the published tables |
+| `run_files/` | runs as they lie on disk, found and read while they may be written |
+| `run_report/` | the page about runs, with its pictures |
 | `measure/` | our peak memory of one training step at the published size |
 | `training/` | training all networks of a table |
 
-Importing this package, `report` included, does not import torch. `measure` and `training` need it.
+Importing this package, `report` and `run_files` included, does not import torch. `measure` and `training` need it.
 """
 
 from revgnn.experiments.figures import Figure, Published, Source, published

@@ -18,6 +18,7 @@ from revgnn.memory import rehearsing
 
 NAMES = ("cpu", "gpu", "reference")
 _PLAIN = (Tensor, nn.Parameter)
+_HAS_TRITON = importlib.util.find_spec("triton") is not None  # found out once: torch.compile cannot trace it
 
 
 def _no_obstacle(backend: str) -> None:
@@ -122,10 +123,9 @@ def check_unchanged(checked: tuple[int, ...] | None, **arrays: Tensor) -> None:
             )
 
 
-@functools.cache
 def has_triton() -> bool:
     """Whether triton is installed; it is not imported."""
-    return importlib.util.find_spec("triton") is not None
+    return _HAS_TRITON
 
 
 def interpreted() -> bool:

@@ -18,7 +18,7 @@ class GENBlock(nn.Module):
     r"""$\mathrm{GENConv}(\mathrm{Dropout}(\mathrm{ReLU}(\mathrm{Norm}(x))))$, the block of RevGNN and ResGNN (Li et al. 2021,
     arXiv:2106.07476).
 
-    Max aggregation with layer norm on a CPU, the paper's choice, runs as one node of the autograd graph: the same kernels and the
+    Max aggregation with layer norm, the paper's choice, runs as one node of the autograd graph: the same kernels and the
     same bits as the operators one by one, without what it costs to pass from one to the next.
 
     Args:

@@ -1,12 +1,14 @@
 r"""The paper's block as one node of the autograd graph: layer norm, ReLU, mask, maximum of messages, residual, MLP.
 
-It runs the CPU kernels of `norm_relu`, `aggregate` and `perceptron` one after the other, with the same bits as the three operators.
+It runs the kernels of `norm_relu`, `aggregate` and `perceptron` one after the other, with the same bits as the three operators.
 It saves what stands between them: argument checks, and a node of the autograd graph for each. `GENBlock` takes this path where
 `fits` allows it, and otherwise the operators, which also say what is wrong with bad input.
 """
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 import torch
@@ -14,15 +16,16 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from revgnn.graph import Graph
-from revgnn.kernels.backends import check_unchanged, needs_dispatcher
+from revgnn.kernels.backends import check_unchanged, choose, needs_dispatcher
 from revgnn.ops.aggregate import Max
 from revgnn.ops.aggregate import contract as aggregation
 from revgnn.ops.aggregate.cpu import maximum
 from revgnn.ops.aggregate.cpu.message import STORED_16_BIT
 from revgnn.ops.norm_relu import contract as norm
-from revgnn.ops.norm_relu import cpu as norm_kernels
+from revgnn.ops.norm_relu import cpu as norm_cpu
+from revgnn.ops.operator import Kernels
 from revgnn.ops.perceptron import contract as mlp
-from revgnn.ops.perceptron import cpu as mlp_kernels
+from revgnn.ops.perceptron import cpu as mlp_cpu
 
 
 class Block(NamedTuple):
@@ -57,8 +60,9 @@ class Block(NamedTuple):
 
 
 def fits(block: Block, graph: Graph) -> bool:
-    """Whether `gen_block` takes these tensors: of matching shapes, on the CPU, float32 or float64, without a gradient for the edge
-    features, and with nothing active that has to see each operator."""
+    """Whether `gen_block` takes these tensors: of matching shapes, float32 or float64, on a device with kernels, without a gradient
+    for the edge features, and with nothing active that has to see each operator."""
+    backend = choose(None, block.x.device)
     x, num_nodes = block.x, graph.indptr.shape[0] - 1
     channels, hidden, results = block.weight_in.shape[1], block.weight_in.shape[0], block.weight_out.shape[0]
     wanted = [
@@ -80,16 +84,17 @@ def fits(block: Block, graph: Graph) -> bool:
             return False
         if features.requires_grad or not features.is_contiguous():
             return False
-        if features.dtype != x.dtype and features.dtype not in STORED_16_BIT:
+        if features.dtype != x.dtype and not (backend == "cpu" and features.dtype in STORED_16_BIT):
             return False
         wanted += [(block.edge_weight, (features.shape[1], channels)), (block.edge_bias, (channels,))]
     return (
-        x.device.type == "cpu"
+        backend != "reference"
         and x.dtype in (torch.float32, torch.float64)
         and x.numel() > 0
         and graph.src.device == x.device
-        and channels <= norm_kernels.WIDEST
-        and mlp_kernels.fits(x.dtype, channels, hidden, results)
+        and channels <= norm.WIDEST[backend]
+        and max(channels, hidden, results) <= mlp.WIDEST[backend]
+        and (backend == "gpu" or mlp_cpu.fits(channels, hidden, results))
         and all(t.shape == shape and t.dtype == x.dtype and t.device == x.device for t, shape in wanted)
         and not needs_dispatcher(tuple(t for t, _ in wanted))
     )
@@ -105,13 +110,37 @@ def gen_block(block: Block, graph: Graph) -> Tensor:
         (N, C'), dtype of `x`.
     """
     mask = None if block.mask is None else block.mask.detach().contiguous()
-    constants = _Constants(graph, block.edge_attr, mask, block.norm_eps, block.eps, block.mlp_eps)
+    kernels = kernels_of(choose(None, block.x.device))
+    constants = _Constants(kernels, graph, block.edge_attr, mask, block.norm_eps, block.eps, block.mlp_eps)
     tensors = (block.norm_weight, block.norm_bias, block.edge_weight, block.edge_bias)
     weights = (block.weight_in, block.bias_in, block.gamma, block.beta, block.weight_out, block.bias_out)
     return _GENBlock.apply(constants, block.x, *tensors, *weights)
 
 
+class _BlockKernels(NamedTuple):
+    """The kernels of one device."""
+
+    norm: Kernels
+    aggregate: Kernels
+    mlp: Kernels
+    by_source: bool
+    """Whether the backward pass of the aggregation reads the graph by source."""
+
+
+@functools.cache
+def kernels_of(backend: str) -> _BlockKernels:
+    """Return the kernels of a backend; those of the GPU are imported only here."""
+    if backend == "cpu":
+        return _BlockKernels(norm_cpu, maximum, mlp_cpu, by_source=False)
+    from revgnn.ops.aggregate import gpu as aggregate_gpu
+    from revgnn.ops.norm_relu import gpu as norm_gpu
+    from revgnn.ops.perceptron import gpu as mlp_gpu
+
+    return _BlockKernels(norm_gpu, aggregate_gpu, mlp_gpu, by_source=True)
+
+
 class _Constants(NamedTuple):
+    kernels: _BlockKernels
     graph: Graph
     edge_attr: Tensor | None
     mask: Tensor | None
@@ -125,42 +154,50 @@ class _GENBlock(torch.autograd.Function):
     def forward(ctx: Any, constants: _Constants, *tensors: Any) -> Tensor:
         given: list[Any] = [None if t is None else t.contiguous() for t in tensors]
         x, norm_weight, norm_bias, edge_weight, edge_bias, *weights = given
-        graph, edge_attr, mask, norm_eps, eps, mlp_eps = constants
+        kernels, graph, edge_attr, mask, norm_eps, eps, mlp_eps = constants
         wanted = ("x",) if any(ctx.needs_input_grad) else ()
-        h, _ = norm_kernels.forward(norm.Inputs(x, norm_weight, norm_bias, mask), norm.Spec(norm_eps))
+        h, statistics = kernels.norm.forward(norm.Inputs(x, norm_weight, norm_bias, mask), norm.Spec(norm_eps))
         spec = aggregation.Spec(Max(), eps, residual=True, wanted=wanted)
-        m, winners = maximum.forward(_messages(h, graph, edge_attr, edge_weight, edge_bias), spec)
+        m, winners = kernels.aggregate.forward(_messages(h, graph, edge_attr, edge_weight, edge_bias), spec)
         del h
         if wanted:
-            ctx.constants = (graph, norm_eps, eps, mlp_eps)
+            ctx.constants = (kernels, graph, norm_eps, eps, mlp_eps)
             # constants too: torch then notices if one is changed in place before the backward pass
-            ctx.save_for_backward(x, m, winners.winner, edge_attr, mask, norm_weight, norm_bias, edge_weight, *weights[:-1])
-        out, _ = mlp_kernels.forward(mlp.Inputs(m, *weights), mlp.Spec(mlp_eps))
+            kept = (x, *statistics, m, winners.winner, edge_attr, mask, norm_weight, norm_bias, edge_weight)
+            ctx.save_for_backward(*kept, *weights[:-1])
+        out, _ = kernels.mlp.forward(mlp.Inputs(m, *weights), mlp.Spec(mlp_eps))
         return out
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        x, m, winner, edge_attr, mask, norm_weight, norm_bias, edge_weight, *weights = ctx.saved_tensors
-        graph, norm_eps, eps, mlp_eps = ctx.constants
+        x, mean, deviation, m, winner, edge_attr, mask, norm_weight, norm_bias, edge_weight, *weights = ctx.saved_tensors
+        kernels, graph, norm_eps, eps, mlp_eps = ctx.constants
         given: list[Any] = [m, *weights, None]
-        through_mlp = mlp_kernels.backward(grad.contiguous(), mlp.Inputs(*given), mlp.Saved(), mlp.Spec(mlp_eps))
+        through_mlp = kernels.mlp.backward(grad.contiguous(), mlp.Inputs(*given), mlp.Saved(), mlp.Spec(mlp_eps))
         wanted = ("x",) if edge_weight is None else ("x", "weight", "bias")
         spec = aggregation.Spec(Max(), eps, residual=True, wanted=wanted)
-        inputs = _messages(None, graph, edge_attr, edge_weight, None)
-        through_max = maximum.backward(through_mlp.x, inputs, aggregation.Saved(winner=winner), spec)
+        by_source = graph.by_source if kernels.by_source else None
+        inputs = _messages(None, graph, edge_attr, edge_weight, None, by_source)
+        through_max = kernels.aggregate.backward(through_mlp.x, inputs, aggregation.Saved(winner=winner), spec)
         grads_mlp = through_mlp[1:]
         del through_mlp
         assert through_max.x is not None
-        through_norm = norm_kernels.backward(
-            through_max.x, norm.Inputs(x, norm_weight, norm_bias, mask), norm.Saved(None, None), norm.Spec(norm_eps)
+        through_norm = kernels.norm.backward(
+            through_max.x, norm.Inputs(x, norm_weight, norm_bias, mask), norm.Saved(mean, deviation), norm.Spec(norm_eps)
         )
         edges = (None, None) if edge_weight is None else (through_max.weight, through_max.bias)
         return None, *through_norm[:3], *edges, *grads_mlp
 
 
 def _messages(
-    x: Tensor | None, graph: Graph, edge_attr: Tensor | None, weight: Tensor | None, bias: Tensor | None
+    x: Tensor | None,
+    graph: Graph,
+    edge_attr: Tensor | None,
+    weight: Tensor | None,
+    bias: Tensor | None,
+    by_source: Iterable[Tensor] | None = None,
 ) -> aggregation.Inputs:
     check_unchanged(graph.versions, indptr=graph.indptr, src=graph.src)
-    return aggregation.Inputs(x, edge_attr, weight, bias, None, graph.indptr, graph.src, None, None, None)
+    source = (None, None, None) if by_source is None else tuple(by_source)
+    return aggregation.Inputs(x, edge_attr, weight, bias, None, graph.indptr, graph.src, *source)

@@ -222,7 +222,7 @@ def _register(
         spec, grad = decode(signature, text), grad.contiguous()
         check(inputs, spec, grad, saved)
         grads = kernels(backend).backward(grad, inputs, saved, spec)
-        return only_wanted(grad, spec, grads)
+        return _of_own_memory(only_wanted(grad, spec, grads))
 
     def run_back_fake(grad: Tensor, *arguments: Any) -> tuple[Tensor, ...]:
         kept, spec = inputs_type(*arguments[:count]), decode(signature, arguments[-2])
@@ -258,6 +258,13 @@ def _register(
 
 def _contiguous(tensor: Tensor | None) -> Tensor | None:
     return None if tensor is None else tensor.contiguous()
+
+
+def _of_own_memory(tensors: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    """Return the tensors, copied where one shares memory with another before it, which the dispatcher does not take."""
+    first: dict[int, int] = {}
+    owners = [first.setdefault(t.untyped_storage().data_ptr(), n) for n, t in enumerate(tensors)]
+    return tuple(t if owner == n or not t.numel() else t.clone() for n, (t, owner) in enumerate(zip(tensors, owners, strict=True)))
 
 
 def _outputs(out: Tensor, saved: tuple[Tensor | None, ...]) -> Tensor | tuple[Tensor, ...]:

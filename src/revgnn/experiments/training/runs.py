@@ -5,20 +5,17 @@ Everything is read from the folders of the runs, so it does not matter which com
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from revgnn.files import write_json
+from revgnn.experiments.run_files.evaluations import key_of, read_evaluations, write_evaluations
 from revgnn.train.config import RunConfig
 from revgnn.train.inference.evaluate import evaluate_run
 from revgnn.train.inference.saved_run import LoadOptions
 from revgnn.train.run.folder import RunFolder
 from revgnn.train.sweeps import finished_result
-
-_EVALUATIONS = "evaluations.json"
 
 
 def finished_runs(runs: Sequence[tuple[RunConfig, Path]]) -> list[dict[str, Any]] | None:
@@ -42,34 +39,17 @@ def evaluate_views(path: Path, run: RunConfig, views: int, parts: int) -> dict[s
 
     They are computed once and saved in the folder of the run. One part is the whole graph, which has one view.
     """
-    known = _saved_scores(path)
-    key = _scores_key(views, parts)
+    known = read_evaluations(path)
+    key = key_of(views, parts)
     if key not in known:
         root = None if run.data is None else run.data.root
-        options = LoadOptions(views=views if parts > 1 else 1, parts=parts, root=root, device=run.device)
+        options = LoadOptions(views=key[0], parts=parts, root=root, device=run.device)
         scores = evaluate_run(path, options)
         known[key] = {name: scores[name] for name in ("train", "valid", "test")}
-        write_json(path / _EVALUATIONS, {"weights": _weights_digest(path), "scores": known})
+        write_evaluations(path, known)
     return known[key]
 
 
 def evaluated_views(path: Path, views: int, parts: int) -> dict[str, Any] | None:
     """Return the scores that `evaluate_views` has saved, or None."""
-    return _saved_scores(path).get(_scores_key(views, parts))
-
-
-def _scores_key(views: int, parts: int) -> str:
-    return f"{views if parts > 1 else 1}x{parts}"
-
-
-def _saved_scores(path: Path) -> dict[str, Any]:
-    """Return the saved scores of the present weights. After a run was trained again there are none."""
-    file = path / _EVALUATIONS
-    if not file.exists():
-        return {}
-    saved = json.loads(file.read_text(encoding="utf-8"))
-    return saved["scores"] if saved["weights"] == _weights_digest(path) else {}
-
-
-def _weights_digest(path: Path) -> str:
-    return hashlib.sha256(RunFolder(path).best_file.read_bytes()).hexdigest()
+    return read_evaluations(path).get(key_of(views, parts))

@@ -12,7 +12,7 @@ import triton.language as tl
 from torch import Tensor
 
 from revgnn.kernels.gpu.launch import jit
-from revgnn.kernels.gpu.split_rows import Rows, add_parts, divide, parts, positions, scratch_rows, share
+from revgnn.kernels.gpu.split_rows import Rows, add_parts, divide, falling_exp, parts, positions, scratch_rows, share
 from revgnn.ops.edge_softmax.contract import Inputs, Saved, Spec
 from revgnn.ops.operator import gradients
 
@@ -25,7 +25,7 @@ def finite_peak(peak):
 
 @jit
 def mass_by_destination(
-    indptr, scores, peaks, masses, part_peak, part_mass, num_rows, blocks, H,
+    indptr, scores, peaks, masses, part_peak, part_mass, num_rows, blocks, H: tl.constexpr,
     SIZE: tl.constexpr, BLOCK_E: tl.constexpr, BLOCK_C: tl.constexpr,
 ):  # fmt: skip
     """Compute the largest score of each node, and the sum of exp(score - largest)."""
@@ -40,7 +40,7 @@ def mass_by_destination(
         score = tl.load(scores + e[:, None] * H + h[None, :], mask=live, other=float("-inf"))
         top = tl.maximum(peak, tl.max(score, 0))
         shift = finite_peak(top)
-        mass = mass * tl.exp(peak - shift) + tl.sum(tl.exp(score - shift[None, :]), 0)
+        mass = mass * falling_exp(peak - shift) + tl.sum(falling_exp(score - shift[None, :]), 0)
         peak = top
         step += BLOCK_E
     if slot == -1:
@@ -53,7 +53,7 @@ def mass_by_destination(
 
 @jit
 def mass_finish(
-    indptr, part_peak, part_mass, peaks, masses, num_rows, blocks, H,
+    indptr, part_peak, part_mass, peaks, masses, num_rows, blocks, H: tl.constexpr,
     SIZE: tl.constexpr, BLOCK_E: tl.constexpr, BLOCK_C: tl.constexpr,
 ):  # fmt: skip
     row, _, start, count = parts(indptr, num_rows, blocks, SIZE)
@@ -68,8 +68,8 @@ def mass_finish(
         each = tl.load(part_peak + spot, mask=live, other=float("-inf"))
         top = tl.maximum(peak, tl.max(each, 0))
         shift = finite_peak(top)
-        added = tl.exp(each - shift[None, :]) * tl.load(part_mass + spot, mask=live, other=0)
-        mass = mass * tl.exp(peak - shift) + tl.sum(added, 0)
+        added = falling_exp(each - shift[None, :]) * tl.load(part_mass + spot, mask=live, other=0)
+        mass = mass * falling_exp(peak - shift) + tl.sum(added, 0)
         peak = top
         step += BLOCK_E
     if count > 0:
@@ -79,7 +79,7 @@ def mass_finish(
 
 @jit
 def quotients(
-    indptr, scores, peaks, masses, out, num_rows, blocks, H,
+    indptr, scores, peaks, masses, out, num_rows, blocks, H: tl.constexpr,
     SIZE: tl.constexpr, BLOCK_E: tl.constexpr, BLOCK_C: tl.constexpr,
 ):  # fmt: skip
     row, begin, head, gap, count, _slot = share(indptr, num_rows, blocks, SIZE)
@@ -92,14 +92,14 @@ def quotients(
         e, exists = positions(begin, head, gap, count, step, BLOCK_E)
         live = exists[:, None] & (h < H)[None, :]
         at = e[:, None] * H + h[None, :]
-        raised = tl.exp(tl.load(scores + at, mask=live, other=0) - shift[None, :])
+        raised = falling_exp(tl.load(scores + at, mask=live, other=0) - shift[None, :])
         tl.store(out + at, divide(raised, mass[None, :]), mask=live)
         step += BLOCK_E
 
 
 @jit
 def dots_by_destination(
-    indptr, grad, out, dots, part, num_rows, blocks, H,
+    indptr, grad, out, dots, part, num_rows, blocks, H: tl.constexpr,
     SIZE: tl.constexpr, BLOCK_E: tl.constexpr, BLOCK_C: tl.constexpr,
 ):  # fmt: skip
     """Compute the sum of gradient times softmax over the edges into each node."""
@@ -122,7 +122,7 @@ def dots_by_destination(
 
 @jit
 def score_gradients(
-    indptr, grad, out, dots, grad_scores, num_rows, blocks, H,
+    indptr, grad, out, dots, grad_scores, num_rows, blocks, H: tl.constexpr,
     SIZE: tl.constexpr, BLOCK_E: tl.constexpr, BLOCK_C: tl.constexpr,
 ):  # fmt: skip
     """With s the softmax and g its gradient: s (g - sum of g s over the node's edges)."""

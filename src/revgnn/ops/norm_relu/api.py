@@ -7,11 +7,8 @@ from torch import Tensor
 
 from revgnn.kernels import backends
 from revgnn.ops.norm_relu import cpu, reference
-from revgnn.ops.norm_relu.contract import Inputs, Saved, Spec
+from revgnn.ops.norm_relu.contract import WIDEST, Inputs, Saved, Spec
 from revgnn.ops.operator import NUMBER, Kernels, Operator, Signature, check_tensors
-
-WIDEST = {"cpu": cpu.WIDEST, "gpu": 4096}
-"""Largest number of channels by backend."""
 
 
 def norm_relu(

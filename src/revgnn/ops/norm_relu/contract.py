@@ -6,6 +6,9 @@ from typing import NamedTuple
 
 from torch import Tensor
 
+WIDEST = {"cpu": 1024, "gpu": 4096}
+"""Largest number of channels by backend: a row is on the CPU's stack, or in the GPU's registers."""
+
 
 class Inputs(NamedTuple):
     """Tensors, contiguous.

@@ -16,9 +16,6 @@ from revgnn.kernels.cpu.kernel import Kernel, kernel, num_blocks, number, read, 
 from revgnn.kernels.cpu.simd import add, add_rows, fma, greater, load, mul, relu, repeat, select, splat, store, sub, total
 from revgnn.ops.norm_relu.contract import Inputs, Saved, Spec
 
-WIDEST = 1024
-"""Largest number of channels: a row is held in registers and on the stack."""
-
 
 @njit(inline="always")
 def mean_and_scale(row, eps, C, dtype):

@@ -2,7 +2,8 @@
 
 $y = \\mathrm{relu}\\left(\\frac{x - \\mu}{\\sigma} w + b\\right) \\cdot \\mathrm{mask}$ with mean and
 deviation over the channels of a row. A program keeps whole rows in registers. The gradients of weight and bias are
-sums, in a fixed order, of one partial sum for each program.
+sums, in a fixed order, of one partial sum for each program. Nothing is contracted to fused multiply-adds: in a row of equal
+numbers, which cancel, the rounding error of a product would be left, times a large factor.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import torch
 import triton.language as tl
 from torch import Tensor
 
+from revgnn.kernels.gpu.column_sums import column_sums
 from revgnn.kernels.gpu.launch import jit, launch, power_of_two
 from revgnn.ops.norm_relu.contract import Inputs, Saved, Spec
 
@@ -44,7 +46,7 @@ def norm_relu_forward(
 
 @jit
 def norm_relu_backward(
-    grad, x, means, rstds, weight, bias, mask, grad_x, partial_w, partial_b, num_rows, C, MASKED: tl.constexpr,
+    grad, x, means, rstds, weight, bias, mask, grad_x, partial, num_rows, C, MASKED: tl.constexpr,
     BLOCK_R: tl.constexpr, BLOCK_C: tl.constexpr,
 ):  # fmt: skip
     """With n the normalised row and g the gradient below ReLU, times w: rstd (g - mean(g) - n mean(g n))."""
@@ -76,8 +78,8 @@ def norm_relu_backward(
         out = rstd[:, None] * (g - mean_g[:, None] - n * mean_gn[:, None])
         tl.store(grad_x + at, out.to(grad_x.dtype.element_ty), mask=live)
         step += BLOCK_R
-    tl.store(partial_w + pid * C + c, sum_w, mask=c < C)
-    tl.store(partial_b + pid * C + c, sum_b, mask=c < C)
+    tl.store(partial + 2 * pid * C + c, sum_w, mask=c < C)
+    tl.store(partial + (2 * pid + 1) * C + c, sum_b, mask=c < C)
 
 
 def forward(inputs: Inputs, spec: Spec) -> tuple[Tensor, Saved]:
@@ -88,7 +90,7 @@ def forward(inputs: Inputs, spec: Spec) -> tuple[Tensor, Saved]:
     out, mean, rstd = torch.empty_like(x), x.new_empty(num_rows, dtype=dtype), x.new_empty(num_rows, dtype=dtype)
     launch(
         norm_relu_forward, (math.ceil(num_rows / rows),), x, warps, x, weight, bias, x if mask is None else mask, out, mean, rstd,
-        num_rows, channels, EPS=spec.eps, MASKED=mask is not None, BLOCK_R=rows, BLOCK_C=wide,
+        num_rows, channels, contract=False, EPS=spec.eps, MASKED=mask is not None, BLOCK_R=rows, BLOCK_C=wide,
     )  # fmt: skip
     return out, Saved(mean, rstd)
 
@@ -100,12 +102,12 @@ def backward(grad: Tensor, inputs: Inputs, saved: Saved, spec: Spec) -> Inputs:
     rows, wide, warps = _shape(channels)
     programs = max(1, min(512, num_rows // (2 * rows)))
     grad_x = torch.empty_like(x)
-    partial_w, partial_b = mean.new_empty(programs, channels), mean.new_empty(programs, channels)
+    partial = mean.new_empty(programs, 2, channels)
     launch(
         norm_relu_backward, (programs,), x, warps, grad, x, mean, rstd, weight, bias, x if mask is None else mask, grad_x,
-        partial_w, partial_b, num_rows, channels, MASKED=mask is not None, BLOCK_R=rows, BLOCK_C=wide,
+        partial, num_rows, channels, contract=False, MASKED=mask is not None, BLOCK_R=rows, BLOCK_C=wide,
     )  # fmt: skip
-    grad_w, grad_b = (p.sum(0, dtype=torch.float64).to(weight.dtype) for p in (partial_w, partial_b))
+    grad_w, grad_b = column_sums(partial).to(weight.dtype)
     return Inputs(grad_x, grad_w, grad_b, None)
 
 

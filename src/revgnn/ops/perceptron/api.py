@@ -23,15 +23,16 @@ def perceptron(
     eps: float = 1e-5,
     backend: str | None = None,
 ) -> Tensor:
-    r"""Linear, layer norm, ReLU, linear, some rows at a time, so that the hidden layer is never in memory.
+    r"""Linear, layer norm, ReLU, linear, without keeping the hidden layer.
 
     $\mathrm{out}_i = W_2\, \mathrm{relu}(\mathrm{LayerNorm}(W_1 x_i + b_1; \gamma, \beta)) + b_2$
 
     Differentiable once in all tensors. Beside the weights only `x`, (N, C), is kept for that: the backward pass computes the hidden
-    layer again. Sums run in a fixed order, so any number of threads gives the same bits.
+    layer again. On the CPU it is computed some rows at a time and is never in memory as a whole; on the GPU it is there while the
+    operator runs. Sums run in a fixed order, so any number of threads gives the same bits.
 
-    Products of the fused kernels have full precision, as torch's have by default. `torch.backends.cuda.matmul.allow_tf32` and
-    similar settings affect only the reference; choose it to use TF32.
+    Products have full precision by default. On the GPU cuBLAS computes them, so `torch.backends.cuda.matmul.allow_tf32` and similar
+    settings apply. Autocast does not.
 
     Args:
         x: (N, C), float32 or float64.
@@ -39,9 +40,8 @@ def perceptron(
         gamma, beta: of the norm, (H,).
         weight_out, bias_out: $W_2$ (C', H) and $b_2$ (C',).
         eps: of the norm.
-        backend: "cpu" (fused kernels, for widths that are multiples of 4, up to 1,024), "gpu" (fused kernels, for widths up to 256,
-            in float64 up to 128) or "reference" (plain torch, any device). Default: the fused kernels of the device where they
-            fit, or else the reference.
+        backend: "cpu" (fused kernels, for widths that are multiples of 4, up to 1,024), "gpu" (for widths up to 4,096) or
+            "reference" (plain torch, any device). Default: the kernels of the device where they fit, or else the reference.
 
     Returns:
         (N, C'), dtype of `x`.
@@ -53,19 +53,19 @@ def perceptron(
     tensors = (x, weight_in, bias_in, gamma, beta, weight_out, bias_out)
     _check(*tensors)
     widths = (x.shape[1], *weight_out.shape[::-1])
-    chosen = backends.choose(backend, x.device, lambda name: _obstacle(name, x.dtype, widths))
+    chosen = backends.choose(backend, x.device, lambda name: _obstacle(name, *widths))
     if chosen == "reference" or x.numel() == 0:
         return reference.perceptron(*tensors, eps)
     return OPERATOR(Inputs(*(t.contiguous() for t in tensors)), Spec(eps), chosen)
 
 
-def _obstacle(backend: str, dtype: torch.dtype, widths: tuple[int, ...]) -> str | None:
-    """Return why a backend cannot take layers of these widths, or None."""
-    widest = WIDEST[backend][dtype]
+def _obstacle(backend: str, *widths: int) -> str | None:
+    """Return why a backend cannot take layers of these widths, of input, hidden layer and result, or None."""
+    widest = WIDEST[backend]
     if backend == "cpu":
-        fits, wanted = cpu.fits(dtype, *widths), f"that are multiples of 4 up to {widest}"
+        fits, wanted = cpu.fits(*widths), f"that are multiples of 4 up to {widest}"
     else:
-        fits, wanted = min(widths) > 0 and max(widths) <= widest, f"up to {widest} in {dtype}"
+        fits, wanted = min(widths) > 0 and max(widths) <= widest, f"up to {widest}"
     return None if fits else f"the {backend} kernel takes widths {wanted}, got {widths[0]}, {widths[1]} and {widths[2]}"
 
 

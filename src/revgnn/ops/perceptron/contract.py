@@ -4,15 +4,11 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-import torch
 from torch import Tensor
 
-WIDEST = {"cpu": {torch.float32: 1024, torch.float64: 1024}, "gpu": {torch.float32: 256, torch.float64: 128}}
-"""Largest width of a layer by backend and dtype.
-
-On the CPU some rows of each layer are on the stack. On the GPU these are the widths that compile for sm_80 and sm_90 with no or few
-spilled registers, in less than 99 KB of shared memory a program.
-"""
+WIDEST = {"cpu": 1024, "gpu": 4096}
+"""Largest width of a layer by backend: some rows of each layer are on the CPU's stack, a row of the hidden layer is in the GPU's
+registers."""
 
 
 class Inputs(NamedTuple):

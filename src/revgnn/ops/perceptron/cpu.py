@@ -18,9 +18,9 @@ from revgnn.kernels.cpu.simd import add, advanced, load, opaque, scratch, splat,
 from revgnn.ops.perceptron.contract import WIDEST, Inputs, Saved, Spec
 
 
-def fits(dtype: torch.dtype, *widths: int) -> bool:
+def fits(*widths: int) -> bool:
     """Whether there are kernels for layers of these widths: multiples of 4, at most `WIDEST`."""
-    widest = WIDEST["cpu"][dtype]
+    widest = WIDEST["cpu"]
     return all(0 < width <= widest and width % 4 == 0 for width in widths)
 
 

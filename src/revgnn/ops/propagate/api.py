@@ -51,19 +51,19 @@ def propagate(
     dtype = x.dtype if x.dtype in (torch.float32, torch.float64) else torch.float32
     wide, mean = x.to(dtype), isinstance(how, Mean)
     weight = None if weight is None else weight.to(dtype)
-    if x.dim() == 2:
-        wide, weight = wide.unsqueeze(1), None if weight is None else weight.unsqueeze(1)
     if backend == "reference" or x.numel() == 0:
         out = reference.propagate(wide, graph, weight, mean=mean)
     else:
         weight = None if weight is None else weight.contiguous()
         by_source = graph.by_source if torch.is_grad_enabled() and x.requires_grad else (None, None, None)
         out = OPERATOR(Inputs(wide.contiguous(), weight, graph.indptr, graph.src, *by_source), Spec(mean), backend)
-    return out.reshape(x.shape).to(x.dtype)
+    return out.to(x.dtype)
 
 
 def _check(x: Tensor, graph: Graph, weight: Tensor | None, how: Sum | Mean) -> None:
-    check_tensors(x=x, **({} if weight is None else {"weight": weight}))
+    check_tensors(x=x)
+    if weight is not None:
+        check_tensors(weight=weight)
     check_graph(graph)
     if x.dim() not in (2, 3) or x.shape[0] != graph.num_nodes or not x.is_floating_point():
         raise ValueError(
@@ -76,9 +76,13 @@ def _check(x: Tensor, graph: Graph, weight: Tensor | None, how: Sum | Mean) -> N
         wanted = (graph.num_edges, *x.shape[1:-1])
         if weight.shape != wanted or not weight.is_floating_point():
             raise ValueError(f"weight must be floating point of shape {wanted}, got {weight.dtype} of shape {tuple(weight.shape)}.")
-    for name, tensor in (("graph", graph.src), ("weight", weight)):
-        if tensor is not None and tensor.device != x.device:
-            raise ValueError(f"x is on {x.device} but {name} is on {tensor.device}; move them to one device.")
+        _check_device("weight", weight, x)
+    _check_device("graph", graph.src, x)
+
+
+def _check_device(name: str, tensor: Tensor, x: Tensor) -> None:
+    if tensor.device != x.device:
+        raise ValueError(f"x is on {x.device} but {name} is on {tensor.device}; move them to one device.")
 
 
 # --- the operator ----------------------------------------------------------------------------------------------------------------
@@ -100,7 +104,7 @@ def _fake(inputs: Inputs, spec: Spec, backend: str) -> tuple[Tensor, Saved]:
 
 
 def _fake_gradient(grad: Tensor, kept: Inputs, name: str) -> Tensor:
-    return grad.new_empty(kept.src.shape[0], grad.shape[1]) if name == "weight" else grad
+    return grad.new_empty(kept.src.shape[0], *grad.shape[1:-1]) if name == "weight" else grad
 
 
 def _check_call(inputs: Inputs, spec: Spec, grad: Tensor | None, saved: Saved | None) -> None:
@@ -112,8 +116,8 @@ def _check_call(inputs: Inputs, spec: Spec, grad: Tensor | None, saved: Saved | 
     if grad is None or "weight" in spec.wanted:
         check_tensors(x=inputs.x)
     state = inputs.x if grad is None else grad
-    if state.dim() != 3 or state.dtype not in (torch.float32, torch.float64):
-        raise ValueError(f"x must be float32 or float64 of shape (N, H, C), got {state.dtype} of shape {tuple(state.shape)}.")
+    if state.dtype not in (torch.float32, torch.float64):
+        raise ValueError(f"x must be float32 or float64, got {state.dtype}.")
     _check(state, Graph(inputs.indptr, inputs.src, validate=False), inputs.weight, Sum())
     for name, tensor in (("x", inputs.x), ("weight", inputs.weight)):
         if tensor is not None and (tensor.dtype != state.dtype or (name == "x" and tensor.shape != state.shape)):

@@ -17,7 +17,7 @@ from revgnn.kernels.cpu.channels import pad, tile
 from revgnn.kernels.cpu.elements import ELEMENTS
 from revgnn.kernels.cpu.kernel import Kernel, kernel, num_blocks, read, size, write
 from revgnn.kernels.cpu.simd import add, div, fma, load, mul, splat, store, total
-from revgnn.ops.propagate.contract import Inputs, Saved, Spec
+from revgnn.ops.propagate.contract import Inputs, Saved, Spec, heads_and_channels
 from revgnn.ops.propagate.passes import backward_pass
 
 
@@ -105,8 +105,8 @@ def backward(grad: Tensor, inputs: Inputs, saved: Saved, spec: Spec) -> Inputs:
 
 
 def weighted_sum(x: Tensor, indptr: Tensor, neighbour: Tensor, edge: Tensor | None, weight: Tensor | None, mean: bool) -> Tensor:
-    """Return the weighted sums over the neighbours of each row, (N, H, C); `edge` numbers the weights of the entries."""
-    num_nodes, heads, channels = x.shape
+    """Return the weighted sums over the neighbours of each row, shape of `x`; `edge` numbers the weights of the entries."""
+    num_nodes, (heads, channels) = x.shape[0], heads_and_channels(x)
     lanes, padded = tile(channels)
     x = pad(x, padded)
     out = torch.empty_like(x)
@@ -127,14 +127,14 @@ def weighted_sum(x: Tensor, indptr: Tensor, neighbour: Tensor, edge: Tensor | No
         weight=weight,
         out=out,
     )
-    return out[..., :channels].contiguous()
+    return out if padded == channels else out[..., :channels].contiguous()
 
 
 def dot_products(grad: Tensor, x: Tensor, indptr: Tensor, src: Tensor) -> Tensor:
-    """Return the product of the gradient at the end of each edge with the state at its start, (E, H)."""
-    num_nodes, heads, channels = x.shape
+    """Return the product of the gradient at the end of each edge with the state at its start, (E,) or (E, H)."""
+    num_nodes, (heads, channels) = x.shape[0], heads_and_channels(x)
     lanes, padded = tile(channels)
-    out = x.new_empty(src.numel(), heads)
+    out = x.new_empty(src.numel(), *x.shape[1:-1])
     run = dot_products_kernel(lanes, ELEMENTS[x.dtype], ELEMENTS[src.dtype])
     run(
         num_blocks((src.numel() + num_nodes) * heads),

@@ -8,13 +8,13 @@ from torch import Tensor
 
 from revgnn.kernels.gpu.launch import jit
 from revgnn.kernels.gpu.split_rows import Rows, divide, parts, positions, scratch_rows, share
-from revgnn.ops.propagate.contract import Inputs, Saved, Spec
+from revgnn.ops.propagate.contract import Inputs, Saved, Spec, heads_and_channels
 from revgnn.ops.propagate.passes import backward_pass
 
 
 @jit
 def weighted_sum_kernel(
-    indptr, neighbour, edge, x, weight, out, part, num_rows, blocks, heads, C,
+    indptr, neighbour, edge, x, weight, out, part, num_rows, blocks, heads, C: tl.constexpr,
     WEIGHTED: tl.constexpr, PERMUTED: tl.constexpr, MEAN: tl.constexpr, SIZE: tl.constexpr,
     BLOCK_E: tl.constexpr, BLOCK_C: tl.constexpr,
 ):  # fmt: skip
@@ -26,14 +26,14 @@ def weighted_sum_kernel(
     step = count * 0
     while step < count:
         q, exists = positions(begin, head, gap, count, step, BLOCK_E)
-        j = tl.load(neighbour + q, mask=exists, other=0).to(tl.int64)
-        m = tl.load(x + (j * heads + h)[:, None] * C + c[None, :], mask=exists[:, None] & (c < C)[None, :], other=0)
+        j = tl.load(neighbour + q).to(tl.int64)
+        m = tl.load(x + (j * heads + h)[:, None] * C + c[None, :], mask=(c < C)[None, :], other=0)
         if WEIGHTED:
             e = q
             if PERMUTED:
-                e = tl.load(edge + q, mask=exists, other=0).to(tl.int64)
-            m *= tl.load(weight + e * heads + h, mask=exists, other=0)[:, None]
-        acc += m
+                e = tl.load(edge + q).to(tl.int64)
+            m *= tl.load(weight + e * heads + h)[:, None]
+        acc += tl.where(exists[:, None], m, 0)
         step += BLOCK_E
     total = tl.sum(acc, 0)
     if slot == -1:
@@ -46,7 +46,7 @@ def weighted_sum_kernel(
 
 @jit
 def weighted_sum_finish(
-    indptr, part, out, num_rows, blocks, heads, C,
+    indptr, part, out, num_rows, blocks, heads, C: tl.constexpr,
     MEAN: tl.constexpr, SIZE: tl.constexpr, BLOCK_E: tl.constexpr, BLOCK_C: tl.constexpr,
 ):  # fmt: skip
     row, degree, start, count = parts(indptr, num_rows, blocks, SIZE)
@@ -67,7 +67,7 @@ def weighted_sum_finish(
 
 @jit
 def dot_products_kernel(
-    indptr, src, grad, x, out, num_rows, blocks, heads, C,
+    indptr, src, grad, x, out, num_rows, blocks, heads, C: tl.constexpr,
     SIZE: tl.constexpr, BLOCK_E: tl.constexpr, BLOCK_C: tl.constexpr,
 ):  # fmt: skip
     """Compute out_e = grad[dst(e)] . x[src(e)] for each head. One program takes all channels of an edge."""
@@ -76,15 +76,13 @@ def dot_products_kernel(
     step = count * 0
     while step < count:
         e, exists = positions(begin, head, gap, count, step, BLOCK_E)
-        j = tl.load(src + e, mask=exists, other=0).to(tl.int64)
+        j = tl.load(src + e).to(tl.int64)
         acc = tl.zeros((BLOCK_E, BLOCK_C), out.dtype.element_ty)
         channel = tl.program_id(1) * BLOCK_C  # 0, as a tensor
         while channel < C:
             c = channel + tl.arange(0, BLOCK_C)
             g = tl.load(grad + (row * heads + h) * C + c, mask=c < C, other=0)
-            acc += g[None, :] * tl.load(
-                x + (j * heads + h)[:, None] * C + c[None, :], mask=exists[:, None] & (c < C)[None, :], other=0
-            )  # fmt: skip
+            acc += g[None, :] * tl.load(x + (j * heads + h)[:, None] * C + c[None, :], mask=(c < C)[None, :], other=0)
             channel += BLOCK_C
         tl.store(out + e * heads + h, tl.sum(acc, 1), mask=exists)
         step += BLOCK_E
@@ -99,8 +97,8 @@ def backward(grad: Tensor, inputs: Inputs, saved: Saved, spec: Spec) -> Inputs:
 
 
 def weighted_sum(x: Tensor, indptr: Tensor, neighbour: Tensor, edge: Tensor | None, weight: Tensor | None, mean: bool) -> Tensor:
-    """Return the weighted sums over the neighbours of each row, (N, H, C); `edge` numbers the weights of the entries."""
-    _, heads, channels = x.shape
+    """Return the weighted sums over the neighbours of each row, shape of `x`; `edge` numbers the weights of the entries."""
+    heads, channels = heads_and_channels(x)
     rows = Rows(indptr, neighbour.numel(), channels, heads=heads)
     out, part = torch.empty_like(x), rows.scratch(x.dtype, heads, channels)
     rows.run(
@@ -113,9 +111,9 @@ def weighted_sum(x: Tensor, indptr: Tensor, neighbour: Tensor, edge: Tensor | No
 
 
 def dot_products(grad: Tensor, x: Tensor, indptr: Tensor, src: Tensor) -> Tensor:
-    """Return the product of the gradient at the end of each edge with the state at its start, (E, H)."""
-    _, heads, channels = x.shape
+    """Return the product of the gradient at the end of each edge with the state at its start, (E,) or (E, H)."""
+    heads, channels = heads_and_channels(x)
     rows = Rows(indptr, src.numel(), channels, heads=heads)
-    out = x.new_empty(src.numel(), heads)
+    out = x.new_empty(src.numel(), *x.shape[1:-1])
     rows.run(dot_products_kernel, steps=1, src=src, grad=grad, x=x, out=out, heads=heads, C=channels)
     return out

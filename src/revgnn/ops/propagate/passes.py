@@ -39,7 +39,7 @@ def backward_pass(grad: Tensor, inputs: Inputs, spec: Spec, weighted_sum: Weight
     """Return the gradients of `x` and `weight`, computed by the kernels of a device."""
     x, weight, indptr, src, source_indptr, source_dst, source_edge = inputs
     if spec.mean:
-        grad = grad / indptr.diff().clamp(min=1).to(grad.dtype).view(-1, 1, 1)
+        grad = grad / indptr.diff().clamp(min=1).to(grad.dtype).view(-1, *[1] * (grad.dim() - 1))
     grad_x = grad_weight = None
     if "x" in spec.wanted:
         assert source_indptr is not None

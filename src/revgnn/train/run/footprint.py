@@ -39,6 +39,53 @@ def compare_footprint(config: RunConfig) -> Footprint:
         return _compare(prepare(config), config)
 
 
+@dataclass(frozen=True)
+class StepPeak:
+    """Peak bytes of tensors allocated in one training step at some depth, above weights and data."""
+
+    depth: int
+    gradient: str
+    peak_bytes: int
+
+
+def step_peaks(config: RunConfig) -> list[StepPeak]:
+    """Measure one training step at four depths up to the run's own, under each gradient strategy that its layers allow.
+
+    A strategy is not measured at depths for which its smaller ones predict more than half of the free memory.
+
+    Raises:
+        ValueError: for an equilibrium, which has no layers to store.
+    """
+    model = config.model
+    if model.family == "equilibrium":
+        raise ValueError("an equilibrium has no layers to store, so its memory does not depend on a depth.")
+    strategies = ("backprop", "checkpoint") if getattr(model, "is_residual", False) else ("backprop", "checkpoint", "reversible")
+    least = 4 if model.family == "revgat" else 2  # a RevGAT of two layers has no stack
+    depths = sorted({max(least, 2 * round(model.depth * share / 16)) for share in (1, 2, 4)} | {model.depth})
+    peaks: list[StepPeak] = []
+    with own_random_numbers(choose_device(config.device)):
+        session = prepare(config)
+        free = free_bytes(session.device)
+        for gradient in strategies:
+            known: list[StepPeak] = []
+            for depth in (d for d in depths if d <= model.depth):
+                if _predicted(known, depth) > free / 2:
+                    break
+                changed = model.model_copy(update={"gradient": gradient, "depth": depth})
+                peak = _step_peak(session, config.model_copy(update={"model": changed}))
+                known.append(StepPeak(depth, gradient, peak))
+            peaks += known
+    return peaks
+
+
+def _predicted(known: list[StepPeak], depth: int) -> float:
+    """Return the peak at another depth: on the line through the last two, or at most in proportion to one; 0 without any."""
+    if len(known) < 2:
+        return known[-1].peak_bytes * depth / known[-1].depth if known else 0.0
+    (a, b), gap = known[-2:], depth - known[-1].depth
+    return b.peak_bytes + (b.peak_bytes - a.peak_bytes) / (b.depth - a.depth) * gap
+
+
 def _compare(session: Session, config: RunConfig) -> Footprint:
     peak = _step_peak(session, config)
     depths = _shallower(config.model.depth, even=config.model.tied)

@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from revgnn.kernels.gpu.column_sums import column_sums
 from revgnn.kernels.gpu.launch import launch, power_of_two
 from revgnn.kernels.gpu.split_rows import Rows, add_parts
 from revgnn.ops.aggregate.contract import Inputs, Saved, Spec
@@ -24,11 +25,14 @@ from revgnn.ops.aggregate.gpu import forward as forward_kernels
 from revgnn.ops.aggregate.reducers import Max, Mean, Power, Reducer, Softmax, Sum
 from revgnn.ops.operator import gradients
 
+MANY = 2048
+"""Elements of a tile of a kernel that has few registers for each."""
+
 
 def forward(inputs: Inputs, spec: Spec) -> tuple[Tensor, Saved]:
     x = inputs.x
     assert x is not None
-    rows = _rows(inputs.indptr, inputs.src, x, spec.how)
+    rows = Rows(inputs.indptr, inputs.src.numel(), x.shape[1], elements=_elements(spec.how))
     out = torch.empty_like(x)
     message = {"src": inputs.src, "x": x, **_message(x, inputs, spec)}
     match spec.how:
@@ -87,7 +91,9 @@ def _power_forward(rows: Rows, message: dict[str, Any], out: Tensor, inputs: Inp
 def backward(grad: Tensor, inputs: Inputs, saved: Saved, spec: Spec) -> Inputs:
     features, weight = inputs.edge_attr, inputs.weight
     assert inputs.source_indptr is not None
-    rows = _rows(inputs.source_indptr, inputs.src, grad, spec.how)
+    # a maximum reads few gradients, the others compute each message again
+    elements = MANY if isinstance(spec.how, Max) else _elements(spec.how)
+    rows = Rows(inputs.source_indptr, inputs.src.numel(), grad.shape[1], elements=elements)
     parameter = grad if spec.how.parameter is None else _parameter(inputs, spec)
     arriving, node_slope = _factored(grad, parameter, inputs, saved) if isinstance(spec.how, Power) else (grad, None)
     common = _gradient_arguments(arriving, parameter, inputs, saved, spec)
@@ -104,9 +110,8 @@ def backward(grad: Tensor, inputs: Inputs, saved: Saved, spec: Spec) -> Inputs:
         x=grad + grad_x if spec.residual else grad_x,
         edge_attr=grad_features,
         weight=grad_weight,
-        bias=grad_x.sum(0, dtype=torch.float64).to(
-            grad_x.dtype
-        ),  # every edge has one source: the bias receives the sum of what the rows receive
+        # every edge has one source: the bias receives the sum of what the rows receive
+        bias=column_sums(grad_x) if "bias" in spec.wanted else None,
         parameter=grad_parameter,
     )
 
@@ -172,7 +177,7 @@ def _grad_weight(features: Tensor, weight: Tensor, common: dict[str, Any], src: 
     num_terms = len(grad) if isinstance(how, Max) else src.numel()
     programs = max(1, min(1024, num_terms // 256))
     grid, partial = (programs, math.ceil(channels / wide), math.ceil(K / deep)), weight.new_empty(programs, K, channels)
-    shape = {"BLOCK_K": deep, "BLOCK_C": wide}
+    shape: dict[str, Any] = {"BLOCK_K": deep, "BLOCK_C": wide}
     if isinstance(how, Max):
         launch(
             backward_kernels.grad_weight_of_max, grid, grad, 4, winner=winner, grad=grad, a=features, partial=partial,
@@ -183,14 +188,14 @@ def _grad_weight(features: Tensor, weight: Tensor, common: dict[str, Any], src: 
             backward_kernels.grad_weight, grid, grad, 4, src=src, partial=partial, num_edges=num_terms, BLOCK_E=16,
             **common, **shape,
         )  # fmt: skip
-    return partial.sum(0, dtype=torch.float64).to(weight.dtype)
+    return column_sums(partial)
 
 
 # --- arguments of kernels --------------------------------------------------------------------------------------------------------
 
 
-def _rows(indptr: Tensor, src: Tensor, state: Tensor, how: Reducer) -> Rows:
-    return Rows(indptr, src.numel(), state.shape[1], elements=512 if isinstance(how, Power) else 1024)
+def _elements(how: Reducer) -> int:
+    return 256 if isinstance(how, Power) else 512
 
 
 def _message(x: Tensor, inputs: Inputs, spec: Spec) -> dict[str, Any]:

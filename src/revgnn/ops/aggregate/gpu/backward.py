@@ -10,13 +10,13 @@ import triton.language as tl
 
 from revgnn.kernels.gpu.launch import jit
 from revgnn.kernels.gpu.split_rows import positions, share
-from revgnn.ops.aggregate.gpu.message import add_edges, message_gradient, source_rows
+from revgnn.ops.aggregate.gpu.message import add_edges, bias_of, few_rows, message_gradient, source_rows
 
 
 @jit
 def grad_x_by_source(
     indptr, dst, edge, x, a, w, b, parameter, destination_indptr, grad, out, winner, peaks, scales, grad_x, part, slopes,
-    num_rows, blocks, C,
+    num_rows, blocks, C: tl.constexpr,
     EPS: tl.constexpr, CLAMP: tl.constexpr, LOW: tl.constexpr, HIGH: tl.constexpr, REDUCER: tl.constexpr, SLOPE: tl.constexpr,
     K: tl.constexpr, BIAS: tl.constexpr, SIZE: tl.constexpr, BLOCK_E: tl.constexpr, BLOCK_C: tl.constexpr,
 ):  # fmt: skip
@@ -26,19 +26,18 @@ def grad_x_by_source(
     dtype = grad_x.dtype.element_ty
     start = tl.zeros((BLOCK_C,), dtype)
     if REDUCER != "max":
-        start = tl.load(x + row * C + c, mask=c < C, other=0)
-        if BIAS:
-            start += tl.load(b + c, mask=c < C, other=0)
+        start = tl.load(x + row * C + c, mask=c < C, other=0) + bias_of(x, b, c, C, BIAS)
+    weights = few_rows(w, c, C, K if REDUCER != "max" else 0)
     acc = tl.zeros((BLOCK_E, BLOCK_C), dtype)
     rise = tl.zeros((BLOCK_E, BLOCK_C), grad.dtype.element_ty)
     step = count * 0
     while step < count:
         q, exists = positions(begin, head, gap, count, step, BLOCK_E)
-        i = tl.load(dst + q, mask=exists, other=0)
-        e = tl.load(edge + q, mask=exists, other=0).to(tl.int64)
+        i = tl.load(dst + q)
+        e = tl.load(edge + q).to(tl.int64)
         before = tl.zeros((BLOCK_E, BLOCK_C), dtype) + start[None, :]
         if REDUCER != "max":
-            before = add_edges(before, a, e, exists, w, c, C, K)
+            before = add_edges(before, a, e, w, weights, c, C, K)
         g, slope = message_gradient(
             before, exists, i, e, c, C, destination_indptr, grad, out, winner, peaks, scales, parameter,
             EPS, CLAMP, LOW, HIGH, REDUCER,
@@ -60,7 +59,7 @@ def grad_x_by_source(
 @jit
 def grad_edges_by_source(
     indptr, dst, edge, x, a, w, b, parameter, destination_indptr, grad, out, winner, peaks, scales, grad_a,
-    num_rows, blocks, C,
+    num_rows, blocks, C: tl.constexpr,
     EPS: tl.constexpr, CLAMP: tl.constexpr, LOW: tl.constexpr, HIGH: tl.constexpr, REDUCER: tl.constexpr,
     K: tl.constexpr, BLOCK_K: tl.constexpr, BIAS: tl.constexpr, SIZE: tl.constexpr, BLOCK_E: tl.constexpr, BLOCK_C: tl.constexpr,
 ):  # fmt: skip
@@ -71,18 +70,16 @@ def grad_edges_by_source(
     step = count * 0
     while step < count:
         q, exists = positions(begin, head, gap, count, step, BLOCK_E)
-        i = tl.load(dst + q, mask=exists, other=0)
-        e = tl.load(edge + q, mask=exists, other=0).to(tl.int64)
+        i = tl.load(dst + q)
+        e = tl.load(edge + q).to(tl.int64)
         acc = tl.zeros((BLOCK_E, BLOCK_K), dtype)
         channel = tl.program_id(1)
         while channel < C:
             c = channel + tl.arange(0, BLOCK_C)
             before = tl.zeros((BLOCK_E, BLOCK_C), dtype)
             if REDUCER != "max":
-                before += tl.load(x + row * C + c, mask=c < C, other=0)[None, :]
-                if BIAS:
-                    before += tl.load(b + c, mask=c < C, other=0)[None, :]
-                before = add_edges(before, a, e, exists, w, c, C, K)
+                before += (tl.load(x + row * C + c, mask=c < C, other=0) + bias_of(x, b, c, C, BIAS))[None, :]
+                before = add_edges(before, a, e, w, few_rows(w, c, C, K), c, C, K)
             g, _slope = message_gradient(
                 before, exists, i, e, c, C, destination_indptr, grad, out, winner, peaks, scales, parameter,
             EPS, CLAMP, LOW, HIGH, REDUCER,
@@ -97,7 +94,8 @@ def grad_edges_by_source(
 
 @jit
 def grad_weight(
-    dst, edge, src, x, a, w, b, parameter, destination_indptr, grad, out, winner, peaks, scales, partial, num_edges, C,
+    dst, edge, src, x, a, w, b, parameter, destination_indptr, grad, out, winner, peaks, scales, partial, num_edges,
+    C: tl.constexpr,
     EPS: tl.constexpr, CLAMP: tl.constexpr, LOW: tl.constexpr, HIGH: tl.constexpr, REDUCER: tl.constexpr,
     K: tl.constexpr, BLOCK_K: tl.constexpr, BIAS: tl.constexpr, BLOCK_E: tl.constexpr, BLOCK_C: tl.constexpr,
 ):  # fmt: skip
@@ -107,14 +105,15 @@ def grad_weight(
     k = tl.program_id(2) * BLOCK_K + tl.arange(0, BLOCK_K)
     step = pid * num_edges // tl.num_programs(0)
     end = (pid + 1) * num_edges // tl.num_programs(0)
+    bias, weights = bias_of(x, b, c, C, BIAS), few_rows(w, c, C, K)
     acc = tl.zeros((BLOCK_K, BLOCK_C), partial.dtype.element_ty)
     while step < end:
         q = step + tl.arange(0, BLOCK_E)
         exists = q < end
-        i = tl.load(dst + q, mask=exists, other=0)
-        e = tl.load(edge + q, mask=exists, other=0).to(tl.int64)
-        before = source_rows(x, tl.load(src + e, mask=exists, other=0), exists, b, c, C, BIAS)
-        before = add_edges(before, a, e, exists, w, c, C, K)
+        q = tl.minimum(q, end - 1)
+        i = tl.load(dst + q)
+        e = tl.load(edge + q).to(tl.int64)
+        before = add_edges(source_rows(x, tl.load(src + e), bias, c, C), a, e, w, weights, c, C, K)
         g, _slope = message_gradient(
             before, exists, i, e, c, C, destination_indptr, grad, out, winner, peaks, scales, parameter,
             EPS, CLAMP, LOW, HIGH, REDUCER,
@@ -128,7 +127,7 @@ def grad_weight(
 
 @jit
 def grad_weight_of_max(
-    winner, grad, a, partial, num_rows, C,
+    winner, grad, a, partial, num_rows, C: tl.constexpr,
     K: tl.constexpr, BLOCK_K: tl.constexpr, BLOCK_R: tl.constexpr, BLOCK_C: tl.constexpr,
 ):  # fmt: skip
     """Compute the same from the N x C winners, over a run of nodes."""

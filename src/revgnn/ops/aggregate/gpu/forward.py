@@ -8,8 +8,8 @@ from __future__ import annotations
 import triton.language as tl
 
 from revgnn.kernels.gpu.launch import jit
-from revgnn.kernels.gpu.split_rows import divide, parts, positions, scratch_rows, share
-from revgnn.ops.aggregate.gpu.message import add_edges, clamped, relu, source_rows
+from revgnn.kernels.gpu.split_rows import divide, falling_exp, parts, position, positions, scratch_rows, share
+from revgnn.ops.aggregate.gpu.message import add_edges, bias_of, clamped, few_rows, relu, source_rows
 
 # --- max -------------------------------------------------------------------------------------------------------------------------
 
@@ -17,7 +17,7 @@ from revgnn.ops.aggregate.gpu.message import add_edges, clamped, relu, source_ro
 @jit
 def better(m, best):
     """Return the mask by which a running maximum keeps the first of equal values, and the first NaN."""
-    return (m > best) | ((m != m) & (best == best))
+    return ~(m <= best) & (best == best)
 
 
 @jit
@@ -32,31 +32,37 @@ def best_of(best, arg):
     else:
         key = tl.where(best != best, 0x7FC00000, best.to(tl.int32, bitcast=True))
     top = tl.max(key, 0)
-    first = tl.min(tl.where(key == top[None, :], arg, 0x7FFFFFFFFFFFFFFF), 0)
+    NEVER: tl.constexpr = 0x7FFFFFFFFFFFFFFF if arg.dtype == tl.int64 else 0x7FFFFFFF
+    first = tl.min(tl.where(key == top[None, :], arg, NEVER), 0)
     return top.to(best.dtype, bitcast=True), first
 
 
 @jit
 def max_forward(
-    indptr, src, x, a, w, b, out, winner, part, part_winner, num_rows, blocks, C,
+    indptr, src, x, a, w, b, out, winner, part, part_winner, num_rows, blocks, C: tl.constexpr,
     EPS: tl.constexpr, K: tl.constexpr, BIAS: tl.constexpr, SAVE: tl.constexpr, SIZE: tl.constexpr,
     BLOCK_E: tl.constexpr, BLOCK_C: tl.constexpr,
 ):  # fmt: skip
-    """A message that ReLU sets to 0 does not win: the running maximum starts at 0, and ReLU needs nothing else."""
+    """A message that ReLU sets to 0 does not win: the running maximum starts at 0, and ReLU needs nothing else.
+
+    A share of fewer edges than a tile has repeats its last edge, which cannot win a second time.
+    """
     row, begin, head, gap, count, slot = share(indptr, num_rows, blocks, SIZE)
     c = tl.program_id(1) * BLOCK_C + tl.arange(0, BLOCK_C)
+    bias, weights = bias_of(x, b, c, C, BIAS), few_rows(w, c, C, K)
     best = tl.zeros((BLOCK_E, BLOCK_C), out.dtype.element_ty)
-    arg = tl.full((BLOCK_E, BLOCK_C), -1, tl.int64)
+    arg = tl.full((BLOCK_E, BLOCK_C), -1, tl.int32)
     step = count * 0
     while step < count:
-        e, exists = positions(begin, head, gap, count, step, BLOCK_E)
-        m = source_rows(x, tl.load(src + e, mask=exists, other=0), exists, b, c, C, BIAS)
-        m = add_edges(m, a, e, exists, w, c, C, K)
-        wins = better(m, best) & exists[:, None]
+        n = tl.minimum(step + tl.arange(0, BLOCK_E), count - 1)
+        e = position(begin, head, gap, n)
+        m = add_edges(source_rows(x, tl.load(src + e), bias, c, C), a, e, w, weights, c, C, K)
+        wins = better(m, best)
         best = tl.where(wins, m, best)
-        arg = tl.where(wins, e[:, None], arg)
+        arg = tl.where(wins, n[:, None], arg)
         step += BLOCK_E
-    value, first = best_of(best, arg)
+    value, n = best_of(best, arg)
+    first = tl.where(n < 0, -1, position(begin, head, gap, n))
     if slot == -1:
         tl.store(out + row * C + c, value + tl.where(count > 0, EPS, 0.0).to(value.dtype), mask=c < C)
         if SAVE:
@@ -68,7 +74,7 @@ def max_forward(
 
 @jit
 def max_finish(
-    indptr, part, part_winner, out, winner, num_rows, blocks, C,
+    indptr, part, part_winner, out, winner, num_rows, blocks, C: tl.constexpr,
     EPS: tl.constexpr, SAVE: tl.constexpr, SIZE: tl.constexpr, BLOCK_E: tl.constexpr, BLOCK_C: tl.constexpr,
 ):  # fmt: skip
     """The ends of a row lie before and after its blocks, so the first position of equal values is searched for again."""
@@ -108,18 +114,18 @@ def summed(total, degree, EPS: tl.constexpr, MEAN: tl.constexpr):
 
 @jit
 def sum_forward(
-    indptr, src, x, a, w, b, out, part, num_rows, blocks, C,
+    indptr, src, x, a, w, b, out, part, num_rows, blocks, C: tl.constexpr,
     EPS: tl.constexpr, K: tl.constexpr, BIAS: tl.constexpr, MEAN: tl.constexpr, SIZE: tl.constexpr,
     BLOCK_E: tl.constexpr, BLOCK_C: tl.constexpr,
 ):  # fmt: skip
     row, begin, head, gap, count, slot = share(indptr, num_rows, blocks, SIZE)
     c = tl.program_id(1) * BLOCK_C + tl.arange(0, BLOCK_C)
+    bias, weights = bias_of(x, b, c, C, BIAS), few_rows(w, c, C, K)
     acc = tl.zeros((BLOCK_E, BLOCK_C), out.dtype.element_ty)
     step = count * 0
     while step < count:
         e, exists = positions(begin, head, gap, count, step, BLOCK_E)
-        m = source_rows(x, tl.load(src + e, mask=exists, other=0), exists, b, c, C, BIAS)
-        m = add_edges(m, a, e, exists, w, c, C, K)
+        m = add_edges(source_rows(x, tl.load(src + e), bias, c, C), a, e, w, weights, c, C, K)
         acc += tl.where(exists[:, None], relu(m), 0)
         step += BLOCK_E
     total = tl.sum(acc, 0)
@@ -131,7 +137,7 @@ def sum_forward(
 
 @jit
 def sum_finish(
-    indptr, part, out, num_rows, blocks, C,
+    indptr, part, out, num_rows, blocks, C: tl.constexpr,
     EPS: tl.constexpr, MEAN: tl.constexpr, SIZE: tl.constexpr, BLOCK_E: tl.constexpr, BLOCK_C: tl.constexpr,
 ):  # fmt: skip
     row, degree, start, count = parts(indptr, num_rows, blocks, SIZE)
@@ -152,15 +158,16 @@ def sum_finish(
 @jit
 def fall(peak, top, strength):
     """Return the factor that takes sums from one peak to a larger one, `top`: 0 from none."""
-    return tl.where(peak == float("-inf"), 0, tl.exp(strength * (peak - top)))
+    return tl.where(peak == float("-inf"), 0, falling_exp(strength * (peak - top)))
 
 
 @jit
 def softmax_forward(
-    indptr, src, x, a, w, b, parameter, out, peaks, scales, part, part_peak, part_mass, num_rows, blocks, C,
+    indptr, src, x, a, w, b, parameter, out, peaks, scales, part, part_peak, part_mass, num_rows, blocks, C: tl.constexpr,
     EPS: tl.constexpr, K: tl.constexpr, BIAS: tl.constexpr, SIZE: tl.constexpr, BLOCK_E: tl.constexpr, BLOCK_C: tl.constexpr,
 ):  # fmt: skip
-    """Read the edges once: if a tile has a larger score than those before, the sums so far are scaled down to it.
+    """Read the edges once. Each row of the tile has a peak and sums of its own, which are put together at the end; if a message
+    has a larger score than those before, the sums so far are scaled down to it.
 
     Messages are subtracted before they are multiplied by t: however large, the exponent of the peak itself is then 0. Inside the
     loop and in parts, the peak is multiplied by the sign of t, so that it is the largest; minus infinity if there is none.
@@ -169,21 +176,24 @@ def softmax_forward(
     c = tl.program_id(1) * BLOCK_C + tl.arange(0, BLOCK_C)
     t = tl.load(parameter).to(out.dtype.element_ty)
     sign = tl.where(t < 0, -1.0, 1.0).to(out.dtype.element_ty)
-    peak = tl.full((BLOCK_C,), float("-inf"), out.dtype.element_ty)
-    mass = tl.zeros((BLOCK_C,), out.dtype.element_ty)
-    acc = tl.zeros((BLOCK_C,), out.dtype.element_ty)
+    bias, weights = bias_of(x, b, c, C, BIAS), few_rows(w, c, C, K)
+    peaks_of = tl.full((BLOCK_E, BLOCK_C), float("-inf"), out.dtype.element_ty)
+    masses = tl.zeros((BLOCK_E, BLOCK_C), out.dtype.element_ty)
+    sums = tl.zeros((BLOCK_E, BLOCK_C), out.dtype.element_ty)
     step = count * 0
     while step < count:
         e, exists = positions(begin, head, gap, count, step, BLOCK_E)
-        m = source_rows(x, tl.load(src + e, mask=exists, other=0), exists, b, c, C, BIAS)
-        m = relu(add_edges(m, a, e, exists, w, c, C, K)) + EPS
-        top = tl.maximum(peak, tl.max(tl.where(exists[:, None], sign * m, float("-inf")), 0))
-        shrink = fall(peak, top, sign * t)
-        raised = tl.where(exists[:, None], tl.exp(t * (m - (sign * top)[None, :])), 0)
-        mass = mass * shrink + tl.sum(raised, 0)
-        acc = acc * shrink + tl.sum(tl.where(exists[:, None], raised * m, 0), 0)
-        peak = top
+        m = relu(add_edges(source_rows(x, tl.load(src + e), bias, c, C), a, e, w, weights, c, C, K)) + EPS
+        rises = ~(sign * m <= peaks_of)
+        factor = fall(tl.where(rises, peaks_of, sign * m), tl.where(rises, sign * m, peaks_of), sign * t)
+        kept, added = tl.where(rises, factor, 1), tl.where(rises, 1, factor)
+        masses = tl.where(exists[:, None], masses * kept + added, masses)
+        sums = tl.where(exists[:, None], sums * kept + added * m, sums)
+        peaks_of = tl.where(rises & exists[:, None], sign * m, peaks_of)
         step += BLOCK_E
+    peak = tl.max(peaks_of, 0)
+    kept = fall(peaks_of, peak[None, :], sign * t)
+    mass, acc = tl.sum(masses * kept, 0), tl.sum(sums * kept, 0)
     if slot == -1:
         if count == 0:
             peak = tl.zeros((BLOCK_C,), out.dtype.element_ty)
@@ -199,7 +209,7 @@ def softmax_forward(
 
 @jit
 def softmax_finish(
-    indptr, parameter, part, part_peak, part_mass, out, peaks, scales, num_rows, blocks, C,
+    indptr, parameter, part, part_peak, part_mass, out, peaks, scales, num_rows, blocks, C: tl.constexpr,
     SIZE: tl.constexpr, BLOCK_E: tl.constexpr, BLOCK_C: tl.constexpr,
 ):  # fmt: skip
     row, _, start, count = parts(indptr, num_rows, blocks, SIZE)
@@ -248,7 +258,7 @@ def store_root(total, degree, parameter, out, remainder, row, c, C):
 
 @jit
 def power_forward(
-    indptr, src, x, a, w, b, parameter, out, remainder, part, num_rows, blocks, C,
+    indptr, src, x, a, w, b, parameter, out, remainder, part, num_rows, blocks, C: tl.constexpr,
     EPS: tl.constexpr, CLAMP: tl.constexpr, LOW: tl.constexpr, HIGH: tl.constexpr,
     K: tl.constexpr, BIAS: tl.constexpr, SIZE: tl.constexpr, BLOCK_E: tl.constexpr, BLOCK_C: tl.constexpr,
 ):  # fmt: skip
@@ -257,12 +267,13 @@ def power_forward(
     row, begin, head, gap, count, slot = share(indptr, num_rows, blocks, SIZE)
     c = tl.program_id(1) * BLOCK_C + tl.arange(0, BLOCK_C)
     p = tl.load(parameter)
+    bias, weights = bias_of(x, b, c, C, BIAS), few_rows(w, c, C, K)
     acc = tl.zeros((BLOCK_E, BLOCK_C), tl.float64)
     step = count * 0
     while step < count:
         e, exists = positions(begin, head, gap, count, step, BLOCK_E)
-        m = source_rows(x, tl.load(src + e, mask=exists, other=0), exists, b, c, C, BIAS)
-        m = clamped(relu(add_edges(m, a, e, exists, w, c, C, K)) + EPS, CLAMP, LOW, HIGH)
+        m = add_edges(source_rows(x, tl.load(src + e), bias, c, C), a, e, w, weights, c, C, K)
+        m = clamped(relu(m) + EPS, CLAMP, LOW, HIGH)
         acc += tl.where(exists[:, None], tl.exp(p * tl.log(m.to(tl.float64))), 0)
         step += BLOCK_E
     total = tl.sum(acc, 0)
@@ -274,8 +285,9 @@ def power_forward(
 
 @jit
 def power_finish(
-    indptr, part, parameter, out, remainder, num_rows, blocks, C, SIZE: tl.constexpr, BLOCK_E: tl.constexpr, BLOCK_C: tl.constexpr
-):
+    indptr, part, parameter, out, remainder, num_rows, blocks, C: tl.constexpr,
+    SIZE: tl.constexpr, BLOCK_E: tl.constexpr, BLOCK_C: tl.constexpr,
+):  # fmt: skip
     row, degree, start, count = parts(indptr, num_rows, blocks, SIZE)
     c = tl.program_id(1) * BLOCK_C + tl.arange(0, BLOCK_C)
     acc = tl.zeros((BLOCK_E, BLOCK_C), tl.float64)

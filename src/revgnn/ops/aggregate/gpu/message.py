@@ -5,30 +5,48 @@ from __future__ import annotations
 import triton.language as tl
 
 from revgnn.kernels.gpu.launch import jit
+from revgnn.kernels.gpu.split_rows import falling_exp
+
+FEW = tl.constexpr(16)
+"""Features of an edge whose rows of W are kept in registers."""
 
 
 @jit
-def add_edges(start, a, e, exists, w, c, C, K: tl.constexpr):
-    """Return `start` + A_e W, for a tile of edges and channels."""
-    m = start
-    if K <= 16:
+def few_rows(w, c, C: tl.constexpr, K: tl.constexpr):
+    """Return the rows of W for some channels, to be kept in registers; nothing if they are too many for that."""
+    rows = ()
+    if K <= FEW:
         for k in tl.static_range(K):  # pyright: ignore[reportGeneralTypeIssues]
-            feature = tl.load(a + e * K + k, mask=exists, other=0)
-            m += feature[:, None] * tl.load(w + k * C + c, mask=c < C, other=0)[None, :]
+            rows = rows + (tl.load(w + k * C + c, mask=c < C, other=0)[None, :],)  # noqa: RUF005
+    return rows
+
+
+@jit
+def add_edges(start, a, e, w, rows, c, C: tl.constexpr, K: tl.constexpr):
+    """Return `start` + A_e W, for a tile of edges, all of which exist, and channels; `rows` are the `few_rows` of W."""
+    m = start
+    if K <= FEW:
+        for k in tl.static_range(K):  # pyright: ignore[reportGeneralTypeIssues]
+            m += tl.load(a + e * K + k)[:, None] * rows[k]
     else:
         for k in range(K):
-            feature = tl.load(a + e * K + k, mask=exists, other=0)
-            m += feature[:, None] * tl.load(w + k * C + c, mask=c < C, other=0)[None, :]
+            m += tl.load(a + e * K + k)[:, None] * tl.load(w + k * C + c, mask=c < C, other=0)[None, :]
     return m
 
 
 @jit
-def source_rows(x, rows, exists, b, c, C, BIAS: tl.constexpr):
-    """Return x_row + b, for a tile of rows and channels."""
-    m = tl.load(x + rows.to(tl.int64)[:, None] * C + c[None, :], mask=exists[:, None] & (c < C)[None, :], other=0)
+def bias_of(like, b, c, C: tl.constexpr, BIAS: tl.constexpr):
+    """Return the bias of some channels in the dtype of `like`, or zeros."""
+    bias = tl.zeros(c.shape, like.dtype.element_ty)
     if BIAS:
-        m += tl.load(b + c, mask=c < C, other=0)[None, :]
-    return m
+        bias += tl.load(b + c, mask=c < C, other=0)
+    return bias
+
+
+@jit
+def source_rows(x, rows, bias, c, C: tl.constexpr):
+    """Return x_row + bias, for a tile of rows, all of which exist, and channels."""
+    return tl.load(x + rows.to(tl.int64)[:, None] * C + c[None, :], mask=(c < C)[None, :], other=0) + bias[None, :]
 
 
 @jit
@@ -53,7 +71,7 @@ def softmax_gradient(m, g, at, live, out, peaks, scales, parameter, SEMI: tl.con
     """
     t = tl.load(parameter).to(m.dtype)
     peak = tl.load(peaks + at, mask=live, other=0)
-    s = tl.exp(t * (m - peak)) * tl.load(scales + at, mask=live, other=0)
+    s = falling_exp(t * (m - peak)) * tl.load(scales + at, mask=live, other=0)
     g = g * s
     slope = g
     if not SEMI:
@@ -94,7 +112,7 @@ def message_gradient(
     live = exists[:, None] & (c < C)[None, :]
     at = i.to(tl.int64)[:, None] * C + c[None, :]
     if REDUCER == "max":
-        won = tl.load(winner + at, mask=live, other=-1) == e[:, None]
+        won = tl.load(winner + at, mask=live, other=-1) == e.to(winner.dtype.element_ty)[:, None]
         g = tl.load(grad + at, mask=won & live, other=0)
         return g, g
     else:

@@ -1,0 +1,61 @@
+"""The documentation site: `make docs` builds it in docs/_build/html, and fails on any warning."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import revgnn
+
+project = "revgnn"
+version = release = revgnn.__version__
+copyright = "the authors of revgnn"
+
+extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx.ext.mathjax", "sphinx.ext.viewcode"]
+exclude_patterns = ["_build"]
+myst_enable_extensions = ["dollarmath"]
+myst_heading_anchors = 3
+myst_links_external_new_tab = False
+suppress_warnings = ["myst.header"]
+default_role = "code"
+
+html_theme = "furo"
+html_title = f"revgnn {version}"
+html_show_copyright = False
+
+autodoc_member_order = "bysource"
+autodoc_typehints = "description"
+autodoc_typehints_description_target = "documented_params"
+autodoc_default_options = {"members": True, "exclude-members": "__init__,__new__"}
+napoleon_google_docstring = True
+napoleon_numpy_docstring = False
+napoleon_use_ivar = True
+
+
+def as_restructured_text(app: object, what: str, name: str, obj: object, options: object, lines: list[str]) -> None:
+    """Turn what docstrings write as Markdown, math and blocks of code, into reStructuredText, in place."""
+    text = re.sub(r"\$([^$]+)\$", lambda found: f":math:`{' '.join(found[1].split())}`", "\n".join(lines))
+    converted, in_code = [], False
+    for line in text.split("\n"):
+        indent = line[: len(line) - len(line.lstrip())]
+        if line.strip() == "```" and in_code:
+            converted.append("")
+            in_code = False
+        elif line.strip().startswith("```"):
+            language = line.strip().strip("`") or "text"
+            converted += ["", f"{indent}.. code-block:: {language}", ""]
+            in_code = True
+        else:
+            converted.append(f"    {line}" if in_code and line.strip() else line)
+    lines[:] = converted
+
+
+def as_pages_of_the_site(app: object, name: str, source: list[str]) -> None:
+    """Give links to other pages their titles as texts, and turn links that leave the folder into the path they lead to."""
+    source[0] = re.sub(r"\[(?:docs/)?[\w-]+\.md\]\(", "[](", source[0])
+    source[0] = re.sub(r"\[[^\]]+\]\(\.\./([^)]+)\)", r"`\1`", source[0])
+
+
+def setup(app: Any) -> None:
+    app.connect("source-read", as_pages_of_the_site)
+    app.connect("autodoc-process-docstring", as_restructured_text, priority=400)  # before napoleon

@@ -1,0 +1,1 @@
+"""The pictures of a report: from what runs recorded, or what their weights say, to charts."""
