@@ -82,7 +82,7 @@ def test_hours_limit_depth_and_parts(planner: Planner) -> None:
     found = deepest(planner, run, Limits(hours=hours))
     assert found is not None
     assert found.run.model.depth == 100
-    with pytest.raises(ValueError, match="without a probe"):
+    with pytest.raises(ValueError, match="planned from a probe"):
         deepest(Planner(planner.data, CPU), run, Limits(hours=1.0))
 
 
