@@ -67,7 +67,7 @@ def test_an_equilibrium_is_planned_for_a_full_history(method: str, small: DataSi
         {"model__gradient": "backprop"},
         {"model__family": "residual", "model__depth": 15, "model__checkpoint_every": 3},
         slow({"model__segments": 3}),
-        slow({"model__gradient": "checkpoint", "model__checkpoint_every": 6}),
+        slow({"model__gradient": "checkpoint", "model__checkpoint_every": 6, "model__depth": 18}),
         slow({"model__family": "residual", "model__gradient": "backprop", "model__depth": 17}),
         slow({**ATTENTION, "model__depth": 20, "model__gradient": "backprop"}),
         slow({"model__tied": True}),
