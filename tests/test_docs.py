@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -68,6 +69,15 @@ def test_lines_of_prose_have_at_most_120_characters(page: Path) -> None:
     text = re.sub(r"```.*?```", "", page.read_text(encoding="utf-8"), flags=re.DOTALL)
     long = [line for line in text.splitlines() if len(line) > 120 and not line.startswith(("|", "!["))]
     assert not long
+
+
+@pytest.mark.slow
+def test_the_code_about_plans() -> None:
+    names: dict[str, Any] = {}
+    for code in [code for name, code in blocks("python") if name.startswith("plan.md")]:
+        exec(compile(code, "plan.md", "exec"), names)
+    assert names["planned"].run.parameters == 68_471_608
+    assert names["planned"].deepest.needed_bytes <= 11e9
 
 
 def test_the_code_about_python(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

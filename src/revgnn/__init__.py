@@ -11,7 +11,7 @@ from revgnn._lazy import lazy_names
 from revgnn._version import __version__
 
 if TYPE_CHECKING:
-    from revgnn.api import Run, fit, load
+    from revgnn.api import Run, fit, load, plan
     from revgnn.capture import CapturedStep, CaptureError
     from revgnn.graph import Graph
     from revgnn.memory import PeakMemory
@@ -62,12 +62,13 @@ __all__ = [
     "fit",
     "load",
     "num_parameters",
+    "plan",
     "run_stack",
     "shared_dropout_mask",
 ]
 
 _HOMES = {
-    "revgnn.api": ("Run", "fit", "load"),
+    "revgnn.api": ("Run", "fit", "load", "plan"),
     "revgnn.capture": ("CaptureError", "CapturedStep"),
     "revgnn.graph": ("Graph",),
     "revgnn.memory": ("PeakMemory",),

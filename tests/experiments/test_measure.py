@@ -84,7 +84,7 @@ def test_creating_moments_changes_no_weight(batch: TrainingBatch) -> None:
     model = build_for(run, batch.dataset)
     before = [p.clone() for p in model.parameters()]
     optimizer = build_optimizer(run.optim, model)
-    step._create_moments(optimizer)
+    step.create_moments(optimizer)
     assert all(torch.equal(p, q) for p, q in zip(model.parameters(), before, strict=True))
     assert all(p.grad is None and {"exp_avg", "exp_avg_sq"} <= optimizer.state[p].keys() for p in model.parameters())
 

@@ -19,7 +19,7 @@ def test_storing_every_layer_needs_memory_that_grows_with_depth(config: RunConfi
 def test_what_does_not_fit_is_extrapolated(config: RunConfig, monkeypatch: pytest.MonkeyPatch) -> None:
     deep = config.override(["model.depth=48", "parts=1"])
     measured = compare_footprint(deep)
-    monkeypatch.setattr(footprint, "_free_bytes", lambda device: 0)
+    monkeypatch.setattr(footprint, "free_bytes", lambda device: 0)
     estimated = compare_footprint(deep)
     assert not estimated.stored_is_measured
     assert estimated.stored_bytes == pytest.approx(measured.stored_bytes, rel=0.05)
@@ -41,7 +41,7 @@ def test_steps_of_four_depths_under_each_strategy(monkeypatch: pytest.MonkeyPatc
     assert peaks["backprop", 16] - peaks["backprop", 8] == pytest.approx(2 * slope, rel=0.05)
     assert peaks["reversible", 16] < peaks["checkpoint", 16] < peaks["backprop", 16]
     assert peaks["reversible", 16] - peaks["reversible", 4] < 0.2 * (peaks["backprop", 16] - peaks["backprop", 4])
-    monkeypatch.setattr(footprint, "_free_bytes", lambda device: 2.2 * peaks["backprop", 8])
+    monkeypatch.setattr(footprint, "free_bytes", lambda device: 2.2 * peaks["backprop", 8])
     assert {peak.depth for peak in step_peaks(deep) if peak.gradient == "backprop"} == {2, 4, 8}
 
 

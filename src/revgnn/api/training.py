@@ -81,7 +81,7 @@ def fit(
             changes["init"] = str(init.folder if isinstance(init, Run) else init)
         folder = temporary / "run" if out is None else Path(out)
         with naming(place_of_data):
-            config, choice = _compose(name, preset, changes)
+            config, choice = compose_run(name, preset, changes)
             _train(config, choice, folder, callbacks, progress=progress)
         if out is None:
             return Run(folder, choice=choice, temporary=temporary)
@@ -104,7 +104,7 @@ def _train(config: RunConfig, choice: Choice | None, folder: Path, callbacks: It
         train(config, folder, hooks=[*callbacks, bar])
 
 
-def _compose(name: str, preset: str | RunConfig | None, changes: Mapping[str, Any]) -> tuple[RunConfig, Choice | None]:
+def compose_run(name: str, preset: str | RunConfig | None, changes: Mapping[str, Any]) -> tuple[RunConfig, Choice | None]:
     """Return the configuration, and what preset auto chose, if it did."""
     run_of = partial(compose, name)
     config = run_of(preset=preset)

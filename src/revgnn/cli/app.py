@@ -15,6 +15,7 @@ from revgnn.cli import (
     export_official,
     import_official,
     paper,
+    plan,
     predict,
     presets,
     report,
@@ -40,6 +41,7 @@ app.command("datasets")(datasets.datasets)
 app.command("presets")(presets.presets)
 app.command("config")(config.config)
 app.command("tune")(tune.tune)
+app.command("plan")(plan.plan)
 app.command("report")(report.report)
 app.command("watch")(watch.watch)
 app.command("paper")(paper.paper)

@@ -58,15 +58,22 @@ def describe(error: Exception) -> str | None:
     """Return one line for an error that the user can correct, and None for any other error."""
     if isinstance(error, _UsageError):
         return f"{_one_line(error.format_message())} (see revgnn --help)"
-    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError" or "can't allocate memory" in str(error):
+    if is_out_of_memory(error):
         return (
-            f"out of memory; cut the graph into more parts (--set parts=N), or use fewer channels. ({_one_line(str(error))[:200]})"
+            "out of memory; cut the graph into more parts (--set parts=N), or use fewer channels; revgnn plan says what fits. "
+            f"({_one_line(str(error))[:200]})"
         )
     if isinstance(error, OSError) and error.filename is not None and error.strerror:
         return f"{error.filename}: {error.strerror}"
     if isinstance(error, ImportError) and error.name is None:  # raised by revgnn for a missing extra; Python's own has a name
         return _one_line(str(error))
     return _one_line(str(error)) if isinstance(error, _USER_ERRORS) else None
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error means that the host or a device has no memory left."""
+    is_named_so = type(error).__name__ == "OutOfMemoryError"
+    return isinstance(error, MemoryError) or is_named_so or "can't allocate memory" in str(error)
 
 
 def _one_line(text: str) -> str:

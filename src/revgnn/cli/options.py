@@ -69,6 +69,17 @@ Init = Annotated[
 ]
 Epochs = Annotated[int | None, typer.Option(help="Passes over the training nodes.")]
 
+# --- what a run needs -----------------------------------------------------------------------------------------------------
+
+Memory = Annotated[
+    str | None, typer.Option(metavar="SIZE", help="Memory that may be used, such as 11GB. Default: what is free on the device.")
+]
+Hours = Annotated[float | None, typer.Option(min=0.0, help="Hours that the whole run may take.")]
+NoProbe = Annotated[bool, typer.Option("--no-probe", help="Time no steps: plan the memory alone.")]
+Fit = Annotated[
+    bool, typer.Option("--fit", help="Change gradient strategy, parts or depth so that the run fits into --memory, and say what.")
+]
+
 # --- tables -------------------------------------------------------------------------------------------------------------
 
 Nodes = Annotated[Path | None, typer.Option(help="Table of nodes (.csv, .tsv, .jsonl, .parquet), instead of DATASET.")]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 import textwrap
 from collections.abc import Iterable, Mapping, Sequence
@@ -13,6 +14,24 @@ from revgnn._text import seconds_text as seconds_text
 
 _NARROWEST = 24
 """Characters that a column of text needs to be read with ease."""
+
+_SIZE = re.compile(r"(\d+(?:\.\d*)?|\.\d+)\s*((?:[kKmMgGtT][iI]?)?[bB]?)")
+"""A number, and a unit: B, kB, MB, GB, TB, or powers of 1024: KiB, MiB, GiB, TiB."""
+
+
+def parse_bytes(text: str) -> float:
+    """Return the bytes that a text such as "11GB", "500 MB" or "2.5GiB" means; a number alone is in bytes.
+
+    Raises:
+        ValueError: for anything else.
+    """
+    found = _SIZE.fullmatch(text.strip())
+    number, unit = found.groups() if found else ("0", "")
+    if float(number) <= 0:
+        raise ValueError(f"a size is a number above 0 and a unit, such as 11GB, 500MB or 10GiB, got {text!r}.")
+    prefix = unit[:1].upper()
+    power = " KMGT".index(prefix) if prefix and prefix != "B" else 0
+    return float(number) * (1024 if "i" in unit.lower() else 1000) ** power
 
 
 def line_width(*, err: bool = False) -> int | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import asdict
 from functools import partial
@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, TypedDict
 import typer
 
 from revgnn.cli import options
+from revgnn.cli.fit import advice_if_out_of_memory, fitted
 from revgnn.cli.phases import phases
 from revgnn.cli.progress import Display, progress
 from revgnn.cli.report import report_line
@@ -66,6 +67,8 @@ def train(
     allow_changed_data: options.AllowChangedData = False,
     compare_memory: options.CompareMemory = None,
     log: options.Log = None,
+    fit: options.Fit = False,
+    memory: options.Memory = None,
     quiet: options.Quiet = False,
     as_json: options.ResultAsJson = False,
 ) -> None:
@@ -73,43 +76,17 @@ def train(
 
     Examples: revgnn train shop/ --label plan --out runs/a; revgnn train tolokers --root DIR --preset revgnn-28 --out runs/b
     """
-    from revgnn.cli.tables import table_settings
-    from revgnn.experiments.compose import AUTO, compose, default_folder
+    given = locals()
+    from revgnn.experiments.compose import default_folder
 
     show = context.with_resource(progress(quiet=quiet, as_json=as_json))
     choose_waiting()
     loggers = [context.with_resource(logger) for logger in make_loggers(log)]
     if (data is not None or allow_changed_data) and not resume:
         raise ValueError("--data and --allow-changed-data belong to --resume; a new run names its data set: revgnn train DATASET.")
-    if resume and out is not None and dataset is preset is config is None:
-        config = _saved_config(out)
-    run_of = partial(
-        compose,
-        _data_set(dataset, nodes, pyg),
-        config_file=config,
-        root=root,
-        download=download,
-        teacher=teacher,
-        settings=settings or (),
-        changes={
-            "epochs": epochs,
-            "seed": seed,
-            "device": device,
-            "amp": amp,
-            "data.archive": None if archive is None else str(archive.absolute()),
-            "data.task": task,
-            "data.metric": metric,
-            "init": None if init is None else str(init),
-            "data.undirected": None if directed is None else not directed,
-            **table_settings(
-                edges, graph_file, label, kind, split_ratios, stratify, split_time, on_bad_rows, label_file, node_features
-            ),
-        },
-    )
-    run = run_of(preset=preset)
-    if run.preset == AUTO and config is None:
-        run = choose_run(run, run_of, show)
-    run = run.with_data_at(data, root)
+    run = composed(given, show)
+    if fit:
+        run = fitted(run, memory, show)
     # The configuration is valid. Only what follows imports torch.
     from revgnn.train.sweeps import choose_seeds, choose_splits
 
@@ -140,6 +117,48 @@ def train(
 def reading(run: RunConfig) -> str:
     """Return what a command does that loads the data of a run."""
     return f"reading {run.data.name if run.data else 'the data'}, building the network"
+
+
+def composed(given: Mapping[str, Any], show: Display) -> RunConfig:
+    """Return the run that the options of `train` describe, and print what preset auto chose.
+
+    Args:
+        given: the options by the names of its parameters.
+        show: where it is printed.
+    """
+    from revgnn.cli.tables import table_settings
+    from revgnn.experiments.compose import AUTO, compose
+
+    config = given["config"]
+    if given["resume"] and given["out"] is not None and given["dataset"] is given["preset"] is config is None:
+        config = _saved_config(given["out"])
+    directed, init, archive = given["directed"], given["init"], given["archive"]
+    of_tables = ("edges", "graph_file", "label", "kind", "split_ratios", "stratify", "split_time", "on_bad_rows", "label_file")
+    run_of = partial(
+        compose,
+        _data_set(given["dataset"], given["nodes"], given["pyg"]),
+        config_file=config,
+        root=given["root"],
+        download=given["download"],
+        teacher=given["teacher"],
+        settings=given["settings"] or (),
+        changes={
+            "epochs": given["epochs"],
+            "seed": given["seed"],
+            "device": given["device"],
+            "amp": given["amp"],
+            "data.archive": None if archive is None else str(archive.absolute()),
+            "data.task": given["task"],
+            "data.metric": given["metric"],
+            "init": None if init is None else str(init),
+            "data.undirected": None if directed is None else not directed,
+            **table_settings(*(given[name] for name in (*of_tables, "node_features"))),
+        },
+    )
+    run = run_of(preset=given["preset"])
+    if run.preset == AUTO and config is None:
+        run = choose_run(run, run_of, show)
+    return run.with_data_at(given["data"], given["root"])
 
 
 def choose_run(run: RunConfig, run_of: Callable[..., RunConfig], show: Display) -> RunConfig:
@@ -198,7 +217,7 @@ class _How(TypedDict):
 def _train_run(run: RunConfig, folder: Path, how: _How, hooks: list[Hook]) -> Result:
     from revgnn.train import train as train_run
 
-    with _stoppable(folder) as stop:
+    with advice_if_out_of_memory(run), _stoppable(folder) as stop:
         return train_run(run, folder, **how, hooks=hooks, should_stop=stop)
 
 
@@ -207,7 +226,7 @@ def _train_sweep(
 ) -> dict[str, Any]:
     from revgnn.train import sweep
 
-    with _stoppable(folder) as stop:
+    with advice_if_out_of_memory(run), _stoppable(folder) as stop:
         return sweep(run, folder, splits=splits, seeds=seeds, **how, hooks=hooks, should_stop=stop)
 
 

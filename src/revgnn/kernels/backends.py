@@ -14,6 +14,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import _get_current_dispatch_mode_stack
 
+from revgnn.memory import rehearsing
+
 NAMES = ("cpu", "gpu", "reference")
 _PLAIN = (Tensor, nn.Parameter)
 _HAS_TRITON = importlib.util.find_spec("triton") is not None  # found out once: torch.compile cannot trace it
@@ -77,11 +79,15 @@ def _check_gpu(device: torch.device) -> None:
 def needs_dispatcher(tensors: tuple[Any, ...]) -> bool:
     """Whether a compiler, a tracer, a transform, a dispatch mode or a tensor subclass has to see each operator.
 
-    A dispatch mode that only needs to see what operators are made of has an attribute `sees_through_operators`.
+    A dispatch mode that only needs to see what operators are made of has an attribute `sees_through_operators`. A rehearsal
+    needs no more.
     """
+    has_modes = torch._C._len_torch_dispatch_stack() > 0
+    if has_modes and rehearsing():
+        return False
     return (
         torch.compiler.is_compiling()
-        or (torch._C._len_torch_dispatch_stack() > 0 and not _all_see_through())
+        or (has_modes and not _all_see_through())
         or torch._C._are_functorch_transforms_active()
         or torch._C._get_tracing_state() is not None
         or any(isinstance(t, Tensor) and type(t) not in _PLAIN for t in tensors)

@@ -27,8 +27,8 @@ from revgnn.data.readers.ogb_meta import read_meta, task_and_metric
 RAW_FILES = ("raw/edge.csv.gz", "raw/data.npz")
 """One of these marks a folder in OGB's layout."""
 
-_UNDIRECTED = frozenset({"ogbn-arxiv"})
-_SELF_LOOPS = frozenset({"ogbn-arxiv", "ogbn-products"})
+UNDIRECTED = frozenset({"ogbn-arxiv"})
+SELF_LOOPS = frozenset({"ogbn-arxiv", "ogbn-products"})
 
 
 def read_ogb(
@@ -61,9 +61,9 @@ def read_ogb(
         raw.edge_index,
         raw.num_nodes,
         raw.edge_attr,
-        undirected=name in _UNDIRECTED if undirected is None else undirected,
+        undirected=name in UNDIRECTED if undirected is None else undirected,
         add_inverse=meta.add_inverse_edge,
-        self_loops=(True if name in _SELF_LOOPS else None) if self_loops is None else self_loops,
+        self_loops=(True if name in SELF_LOOPS else None) if self_loops is None else self_loops,
         edge_scale=raw.edge_scale,
     )
     species, num_species = None, 0

@@ -17,10 +17,10 @@ from revgnn.train.config import DataConfig, RunConfig
 from revgnn.train.datasets import load_dataset
 from revgnn.train.run.session import choose_device, make_batches
 
-_NUM_SPECIES = {"ogbn-proteins": 8}
+NUM_SPECIES = {"ogbn-proteins": 8}
 """Number of node categories of the data sets that have any."""
 
-_TRAIN_SHARE = {"ogbn-proteins": 86_619 / 132_534, "ogbn-arxiv": 90_941 / 169_343, "ogbn-products": 196_615 / 2_449_029}
+TRAIN_SHARE = {"ogbn-proteins": 86_619 / 132_534, "ogbn-arxiv": 90_941 / 169_343, "ogbn-products": 196_615 / 2_449_029}
 """Share of the nodes that are training nodes."""
 
 _PROTEINS = RunConfig(data=DataConfig(name="ogbn-proteins"), parts=10)
@@ -58,7 +58,7 @@ def training_batch(run: RunConfig) -> TrainingBatch:
         ValueError: if the data set is not in `data.root`, or cannot be read.
     """
     device = choose_device(run.device)
-    if run.data is not None and run.data.name in _TRAIN_SHARE and run.data.root is None and not _is_present(run.data.name):
+    if run.data is not None and run.data.name in TRAIN_SHARE and run.data.root is None and not _is_present(run.data.name):
         return generated_batch(run=run, device=device)
     dataset = load_dataset(run.data)
     batches = _make_batches(run, dataset, device)
@@ -88,8 +88,8 @@ def generated_batch(
     graph = _generated_graph(entry, num_nodes, num_edges, seed)
     generator = torch.Generator().manual_seed(seed)
     order = torch.randperm(num_nodes, generator=generator)
-    num_train = round(_TRAIN_SHARE[entry.name] * num_nodes)
-    num_species = _NUM_SPECIES.get(entry.name, 0)
+    num_train = round(TRAIN_SHARE[entry.name] * num_nodes)
+    num_species = NUM_SPECIES.get(entry.name, 0)
     dataset = NodeDataset(
         name="generated",
         graph=graph,

@@ -87,7 +87,7 @@ def _step_peak(run: RunConfig, data: TrainingBatch) -> tuple[int, nn.Module]:
     with own_random_numbers(device, run.seed), PeakMemory(device) as memory:
         model = build_for(run, data.dataset).to(device).train()
         optimizer = build_optimizer(run.optim, model)
-        _create_moments(optimizer)
+        create_moments(optimizer)
         session = Session(
             config=run,
             dataset=data.dataset,
@@ -103,7 +103,7 @@ def _step_peak(run: RunConfig, data: TrainingBatch) -> tuple[int, nn.Module]:
     return memory.peak_bytes + nbytes, model
 
 
-def _create_moments(optimizer: torch.optim.Optimizer) -> None:
+def create_moments(optimizer: torch.optim.Optimizer) -> None:
     """Make a step with zero gradients, which changes no weight. An optimiser creates its moments in its first step."""
     parameters: list[Tensor] = [p for group in optimizer.param_groups for p in group["params"]]
     for parameter in parameters:

@@ -39,6 +39,7 @@ from torch import Tensor
 from revgnn.kernels.cpu.arguments import SCHEDULE, ArgumentsType, Array, Declared, Number, number, read, size, write
 from revgnn.kernels.cpu.cache import KernelCache
 from revgnn.kernels.cpu.elements import TORCH
+from revgnn.memory import rehearsing
 
 __all__ = ["Kernel", "kernel", "num_blocks", "number", "read", "size", "write"]
 
@@ -47,7 +48,7 @@ observer: Callable[[str, float], None] | None = None
 
 
 class Kernel:
-    """A compiled kernel. Call it with the number of blocks and the declared arguments by name.
+    """A compiled kernel. Call it with the number of blocks and the declared arguments by name. In a rehearsal it does nothing.
 
     Attributes:
         name: of the body, as it is reported to `observer`.
@@ -58,11 +59,17 @@ class Kernel:
         self.name = body.__name__
         self.declared = declared
         self._pack = _packer(self.name, declared)
-        compiled: Any = CFunc(body, ((ArgumentsType(declared),), types.void), {}, {})
-        compiled._cache = KernelCache(body)  # in place of `enable_caching`, whose key does not know what is inlined
+        self._body = body
+        self._compiled: Any = None  # owns the code
+        self._address = 0
+        if not rehearsing():
+            self._compile()
+
+    def _compile(self) -> None:
+        compiled: Any = CFunc(self._body, ((ArgumentsType(self.declared),), types.void), {}, {})
+        compiled._cache = KernelCache(self._body)  # in place of `enable_caching`, whose key does not know what is inlined
         compiled.compile()
-        self._compiled = compiled  # owns the code
-        self._address: int = compiled.address
+        self._compiled, self._address = compiled, compiled.address
 
     def __call__(self, blocks: int, **arguments: Any) -> None:
         """Run the kernel over `blocks` blocks.
@@ -70,6 +77,10 @@ class Kernel:
         Raises:
             TypeError: if an argument is missing, unknown, or not what the declaration says; it is named.
         """
+        if torch._C._len_torch_dispatch_stack() > 0 and rehearsing():
+            return
+        if not self._address:  # made in a rehearsal
+            self._compile()
         record = self._pack(blocks, **arguments)
         if observer is None:
             run_on_threads(self._address, record.buffer_info()[0], blocks)
@@ -80,7 +91,10 @@ class Kernel:
 
 
 def kernel(**declared: Declared) -> Callable[[Callable[[Any], None]], Kernel]:
-    """Decorator: the function as a `Kernel` with these arguments, compiled at once or taken from the cache on disk."""
+    """Decorator: the function as a `Kernel` with these arguments, compiled at once or taken from the cache on disk.
+
+    What is made in a rehearsal is compiled when it is first run.
+    """
     return lambda body: Kernel(body, declared)
 
 

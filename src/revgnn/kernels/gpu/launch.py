@@ -9,6 +9,8 @@ import torch
 import triton
 from torch import Tensor
 
+from revgnn.memory import rehearsing
+
 jit: Any = triton.jit
 """`triton.jit`. A type checker takes its functions for objects that cannot be called, but inside kernels they can."""
 
@@ -24,7 +26,7 @@ def power_of_two(n: int) -> int:
 def launch(
     kernel: Any, grid: tuple[int, ...], like: Tensor, warps: int, *arguments: Any, contract: bool = True, **named: Any
 ) -> None:
-    """Run a Triton kernel on the device of `like`, with `warps` warps a program. An empty grid is skipped.
+    """Run a Triton kernel on the device of `like`, with `warps` warps a program. Nothing is run on an empty grid or in a rehearsal.
 
     Triton's own launch works out anew, for each argument, what the kernel is compiled for, which takes longer than most kernels
     run. Here this is one key, of less work, for a kernel that is already compiled.
@@ -32,7 +34,7 @@ def launch(
     Args:
         contract: whether a product and a sum may be computed as one, with one rounding. Without it, equal numbers cancel to 0.
     """
-    if 0 in grid:
+    if 0 in grid or (torch._C._len_torch_dispatch_stack() > 0 and rehearsing()):
         return
     options = {"num_warps": warps, "enable_fp_fusion": contract}
     if like.device.type != "cuda":

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from revgnn.data.tasks import AbstractTask
 from revgnn.train.batches import AbstractBatches, Batch
 from revgnn.train.config import EvalConfig
 from revgnn.train.inference.deviation import RunningDeviation
@@ -71,19 +72,28 @@ def _view_logits(
     model: nn.Module, batches: AbstractBatches, evaluation: EvalConfig, seed: int
 ) -> Iterator[tuple[Tensor | slice, Tensor]]:
     """Yield, for each part of each view, the rows of its nodes (a slice for the whole graph) and their logits."""
-    task = batches.dataset.objective
+    for view in range(_num_views(evaluation)):
+        for batch in batches.view(evaluation.parts, view_seed(seed, view)):
+            logits = batch_logits(model, batch, evaluation, batches.dataset.objective, batches.label_reuse)
+            rows = batch.nodes if batch.rows is None else batch.rows
+            yield slice(None) if rows is None else rows, logits
+
+
+def batch_logits(model: nn.Module, batch: Batch, evaluation: EvalConfig, task: AbstractTask, label_reuse: int) -> Tensor:
+    """Return the logits of a batch, float32 on the CPU, from a model in evaluation mode.
+
+    Args:
+        label_reuse: passes before the last one if labels are inputs.
+    """
 
     def forward(batch: Batch) -> Tensor:
         return model(batch.graph, batch.x, batch.species, **batch.targets)
 
-    for view in range(_num_views(evaluation)):
-        for batch in batches.view(evaluation.parts, view_seed(seed, view)):
-            with autocast(batches.device, evaluation.amp):
-                if batch.labels is not None:
-                    batch = reuse_labels(forward, show_all_labels(batch, task), batches.label_reuse, task)
-                logits = forward(batch)
-            rows = batch.nodes if batch.rows is None else batch.rows
-            yield slice(None) if rows is None else rows, logits.float().cpu()
+    with autocast(batch.graph.device, evaluation.amp):
+        if batch.labels is not None:
+            batch = reuse_labels(forward, show_all_labels(batch, task), label_reuse, task)
+        logits = forward(batch)
+    return logits.float().cpu()
 
 
 @contextmanager

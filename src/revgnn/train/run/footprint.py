@@ -65,7 +65,7 @@ def step_peaks(config: RunConfig) -> list[StepPeak]:
     peaks: list[StepPeak] = []
     with own_random_numbers(choose_device(config.device)):
         session = prepare(config)
-        free = _free_bytes(session.device)
+        free = free_bytes(session.device)
         for gradient in strategies:
             known: list[StepPeak] = []
             for depth in (d for d in depths if d <= model.depth):
@@ -92,7 +92,7 @@ def _compare(session: Session, config: RunConfig) -> Footprint:
     low, high = (_step_peak(session, _storing_config(config, depth)) for depth in depths)
     slope = (high - low) / max(depths[1] - depths[0], 1)
     estimate = round(high + slope * (config.model.depth - depths[1]))
-    fits = estimate < _free_bytes(session.device) / 2
+    fits = estimate < free_bytes(session.device) / 2
     stored = _step_peak(session, _storing_config(config, config.model.depth)) if fits else estimate
     return Footprint(config.model.effective_gradient, peak, stored, stored_is_measured=fits, shallower=depths)
 
@@ -123,7 +123,7 @@ def _shallower(depth: int, *, even: bool) -> tuple[int, int]:
     return (low + low % 2, high + high % 2) if even else (low, high)
 
 
-def _free_bytes(device: torch.device) -> int:
+def free_bytes(device: torch.device) -> int:
     """Return the free memory of the device, or the available memory of the machine."""
     if device.type == "cuda":
         return torch.cuda.mem_get_info(device)[0]
