@@ -13,6 +13,7 @@ import torch
 from revgnn.cli import fit as fit_module
 from revgnn.cli import plan as plan_module
 from revgnn.cli import train as train_module
+from revgnn.cli.progress import progress
 from revgnn.cli.text import parse_bytes
 from revgnn.experiments.compose import compose
 from revgnn.experiments.planner.plan import Limits, Planner
@@ -69,7 +70,8 @@ def test_the_answers_to_inverse_questions() -> None:
     assert found["inverse"]["fewest_parts"]["parts"] == 1
 
 
-def test_the_answers_as_text() -> None:
+def test_the_answers_as_text(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "160")
     text = succeed("plan", GRAPH, *SMALL, "--memory", "1MB", "--no-probe", "--set", "model.tied=true")
     row = next(row for row in text.splitlines() if row.startswith("deepest"))
     assert int(row.split()[1].replace(",", "")) > 2
@@ -112,7 +114,8 @@ def test_train_fit_changes_the_run_and_says_so(tmp_path: Path) -> None:
 
 def test_fit_leaves_a_run_that_fits(capsys: pytest.CaptureFixture[str]) -> None:
     run = compose(GRAPH, preset="revgnn-7", settings=[*NETWORK, "device=cpu"])
-    assert fit_module.fitted(run, "1GB", quiet=False) == run
+    with progress(quiet=False) as show:
+        assert fit_module.fitted(run, "1GB", show) == run
     assert "nothing had to be changed" in capsys.readouterr().out
 
 
