@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import re
+import sys
 from pathlib import Path
 from types import ModuleType
 
@@ -18,6 +19,7 @@ def example(name: str) -> ModuleType:
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # PyTorch Geometric looks up the module of a convolution
     spec.loader.exec_module(module)
     return module
 
@@ -31,6 +33,38 @@ def test_fit(capsys: pytest.CaptureFixture[str]) -> None:
     """By chance a third would be right."""
     assert example("fit").main(epochs=15) > 0.6
     assert "convolution" in capsys.readouterr().out
+
+
+def test_own_tables() -> None:
+    """By chance a third would be right."""
+    assert example("own_tables").main(customers=150, epochs=15) > 0.5
+
+
+def test_own_convolution() -> None:
+    losses = example("own_convolution").main(epochs=4, depth=8)
+    assert losses[-1] < losses[0]
+
+
+def test_deepest_network() -> None:
+    """Flat, but for the leaves of small tensors."""
+    shallow, deep = example("deepest_network").main((10, 60))
+    assert deep < 1.1 * shallow
+
+
+def test_equilibrium() -> None:
+    losses = example("equilibrium").main(epochs=4)
+    assert losses[-1] < losses[0]
+
+
+def test_distillation() -> None:
+    """By chance a quarter would be right."""
+    scores = example("distillation").main(epochs=10)
+    assert scores.keys() == {"teacher", "alone", "student"}
+    assert scores["teacher"] > 0.4
+
+
+def test_molecules() -> None:
+    assert example("molecules").main(molecules=150, epochs=12) > 0.6
 
 
 def test_plain_loop() -> None:
