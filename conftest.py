@@ -16,6 +16,8 @@ def pytest_configure(config: pytest.Config) -> None:
     # each of the processes that pytest-xdist starts gets its share of the cores
     workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
     torch.set_num_threads(max(1, (os.cpu_count() or 1) // workers))
+    # pytest-xdist gives its processes the width of its own terminal; output in a file has none
+    os.environ.pop("COLUMNS", None)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -159,7 +159,9 @@ def test_watch_follows_a_run_until_ctrl_c(tmp_path: Path) -> None:
     ours, theirs = pty.openpty()
     command = [sys.executable, "-m", "revgnn", "watch", str(tmp_path), "--every", "0.1"]
     environment = {**os.environ, "COLUMNS": "60", "LINES": "20", "TERM": "xterm"}
-    process = subprocess.Popen(command, stdout=theirs, stderr=theirs, stdin=theirs, env=environment)
+    # a shell in the background ignores Ctrl-C, and its processes inherit that
+    heeding = lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)  # noqa: E731
+    process = subprocess.Popen(command, stdout=theirs, stderr=theirs, stdin=theirs, env=environment, preexec_fn=heeding)
     os.close(theirs)
     try:
         assert "3/200" in _until(ours, "3/200")

@@ -82,12 +82,13 @@ def needs_dispatcher(tensors: tuple[Any, ...]) -> bool:
     A dispatch mode that only needs to see what operators are made of has an attribute `sees_through_operators`. A rehearsal
     needs no more.
     """
+    if torch.compiler.is_compiling():
+        return True
     has_modes = torch._C._len_torch_dispatch_stack() > 0
     if has_modes and rehearsing():
         return False
     return (
-        torch.compiler.is_compiling()
-        or (has_modes and not _all_see_through())
+        (has_modes and not _all_see_through())
         or torch._C._are_functorch_transforms_active()
         or torch._C._get_tracing_state() is not None
         or any(isinstance(t, Tensor) and type(t) not in _PLAIN for t in tensors)
