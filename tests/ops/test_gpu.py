@@ -303,3 +303,27 @@ def test_gpu_is_the_default_on_cuda() -> None:
     there, peak = grid.advance(state.mul(64).round().div(64), change, 14)
     assert torch.equal(grid.retreat(there, change, 14), state.mul(64).round().div(64))
     assert peak == there.abs().amax()
+
+
+@needs_triton
+@pytest.mark.parametrize("rows", [1, 7, 513, 1100])
+def test_column_sums_are_rounded_once(rows: int) -> None:
+    """One row, fewer than a program takes, and more than one level of sums."""
+    from revgnn.kernels.gpu.column_sums import column_sums
+
+    t = torch.randn(rows, 2, 5, generator=torch.Generator().manual_seed(0)).to(DEVICE)
+    assert torch.equal(column_sums(t), t.double().sum(0).float())
+
+
+@needs_triton
+def test_a_kernel_is_compiled_anew_for_what_it_was_not_compiled_for() -> None:
+    """Triton assumes alignment, and divisibility by 16, where the first call had them."""
+    from revgnn.kernels.gpu.launch import _trait
+
+    t = torch.zeros(64)
+    tensors = [t, t.double(), t[1:]]
+    numbers = [1, 2, 16, 2**31, 2**31 + 1]
+    assert len({_trait(value) for value in tensors}) == len(tensors)
+    assert len({_trait(value) for value in numbers}) == len(numbers)
+    assert _trait(t[4:]) == _trait(t)
+    assert _trait(3) == _trait(5)
