@@ -141,7 +141,7 @@ class Tests:
         with self.output:
             self.output.seek(0)
             printed = self.output.read()
-        print(printed[-4000:])
+        print(printed[-4000:] if status == 0 else printed)
         if status:
             raise AssertionError(f"tests marked gpu failed (pytest returned {status})")
         return printed.strip().splitlines()[-1].strip("= ")
