@@ -6,10 +6,12 @@ import copy
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import torch
 from torch import nn
 
 from revgnn.models.config import GATConfig, GCNConfig, GENConfig, GroupsConfig, ModelConfig, SAGEConfig, StackConfig
 from revgnn.nn import GATConv, GCNConv, GENBlock, GENConv, PreActivation, SAGEConv
+from revgnn.nn.base import AbstractConv
 from revgnn.nn.encoder import EdgeEncoder, NodeEncoder
 from revgnn.stack import AbstractLayer, AdditiveCoupling, Backprop, Checkpoint, Residual, Reversible, Stack
 
@@ -39,7 +41,7 @@ def make_node_encoder(config: ModelConfig, data: DataShape) -> NodeEncoder:
     return NodeEncoder(data.in_channels, config.channels, data.num_species, config.input_dropout)
 
 
-def make_conv(config: ModelConfig, edges: EdgeEncoder | None) -> nn.Module:
+def make_conv(config: ModelConfig, edges: EdgeEncoder | None) -> AbstractConv:
     """Return one convolution of the width of a group. Convolutions other than GEN take no edge features."""
     width, settings = config.block_channels, config.convolution
     match settings:
@@ -91,7 +93,18 @@ def make_attention(
     )
 
 
-def make_layer(config: StackConfig, conv: Callable[[], nn.Module]) -> AbstractLayer:
+@torch.no_grad()
+def scale_output(conv: AbstractConv, factor: float) -> None:
+    """Multiply the output of a convolution by a factor, by its weights.
+
+    The more layers, the larger the state of a stack whose blocks all start alike; with blocks of 0 it starts as the identity (for
+    residual networks Zhang et al. 2019, arXiv:1901.09321).
+    """
+    for parameter in conv.output_parameters():
+        parameter.mul_(factor)
+
+
+def make_layer(config: StackConfig, conv: Callable[[], AbstractConv]) -> AbstractLayer:
     """Return one residual or reversible layer.
 
     Args:
@@ -100,6 +113,8 @@ def make_layer(config: StackConfig, conv: Callable[[], nn.Module]) -> AbstractLa
 
     def block() -> nn.Module:
         inner = conv()
+        if config.block_factor != 1.0:
+            scale_output(inner, config.block_factor)
         if isinstance(inner, GENConv):
             return GENBlock(inner, config.norm, dropout=config.dropout)
         return PreActivation(inner, config.norm, channels=config.block_channels, dropout=config.dropout)

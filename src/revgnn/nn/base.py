@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
 from revgnn.nn.neighbours import Adjacency
 
@@ -46,6 +46,11 @@ class AbstractConv(nn.Module, ABC):
     @abstractmethod
     def reset_parameters(self) -> None:
         """Draw all learned parameters anew."""
+
+    @abstractmethod
+    def output_parameters(self) -> list[Tensor]:
+        """Return the parameters of the last maps: the output, without a norm after it, is multiplied by what they are multiplied
+        by. Of attention, the values; its scores change too."""
 
 
 def refuse_options(conv: str, options: dict[str, Any], **defaults: Any) -> None:

@@ -151,6 +151,11 @@ class GATConv(AbstractConv):
         if self.bias is not None:
             nn.init.zeros_(self.bias)
 
+    def output_parameters(self) -> list[Tensor]:
+        maps = [self.lin, self.lin_src, self.lin_dst, self.res]
+        weights = [layer.weight for layer in maps if layer is not None]
+        return weights if self.bias is None else [*weights, self.bias]
+
     def forward(  # pyright: ignore[reportIncompatibleMethodOverride]
         self,
         x: Tensor | Sequence[Tensor | None],

@@ -80,6 +80,9 @@ class GCNConv(AbstractConv):
         if self.bias is not None:
             nn.init.zeros_(self.bias)
 
+    def output_parameters(self) -> list[Tensor]:
+        return [self.lin.weight] if self.bias is None else [self.lin.weight, self.bias]
+
     def forward(self, x: Tensor, edge_index: Adjacency, edge_weight: Tensor | None = None) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
         """Map (N, C_in) to (N, C_out).
 

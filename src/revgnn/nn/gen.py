@@ -223,6 +223,9 @@ class GENConv(AbstractConv):
             if self.degree is not None:
                 self.degree.fill_(self.degree_init)
 
+    def output_parameters(self) -> list[Tensor]:
+        return list(self.mlp[-1].parameters())
+
     def forward(  # pyright: ignore[reportIncompatibleMethodOverride]
         self,
         x: Tensor | Sequence[Tensor | None],

@@ -85,6 +85,9 @@ class SAGEConv(AbstractConv):
             if layer is not None:
                 layer.reset_parameters()
 
+    def output_parameters(self) -> list[Tensor]:
+        return [*self.lin_l.parameters(), *([] if self.lin_r is None else self.lin_r.parameters())]
+
     def forward(  # pyright: ignore[reportIncompatibleMethodOverride]
         self,
         x: Tensor | Sequence[Tensor | None],

@@ -8,6 +8,7 @@ from pydantic import Field, model_validator
 
 from revgnn.models.config.base import ModelConfig
 
+BlockInit = Literal["default", "scaled", "zero"]
 Gradient = Literal["backprop", "checkpoint", "reversible"]
 State = Literal["grid", "plain", "float64"]
 
@@ -17,6 +18,11 @@ class StackConfig(ModelConfig):
 
     shared_dropout: bool = Field(
         default=True, description="One dropout mask for all layers of a step (the paper's), or one per layer."
+    )
+    block_init: BlockInit = Field(
+        default="default",
+        description="How large blocks start. default: as their convolution does; scaled: divided by sqrt(depth); zero: a layer "
+        "starts as the identity.",
     )
     gradient: Gradient | None = Field(
         default=None,
@@ -35,6 +41,11 @@ class StackConfig(ModelConfig):
         if self.is_residual and self.gradient == "reversible":
             raise ValueError("a residual model cannot be inverted: choose gradient=backprop or checkpoint, or family=reversible.")
         return self
+
+    @property
+    def block_factor(self) -> float:
+        """The factor of the outputs of all blocks at the start (`block_init`)."""
+        return {"default": 1.0, "scaled": self.depth**-0.5, "zero": 0.0}[self.block_init]
 
     @property
     def is_residual(self) -> bool:

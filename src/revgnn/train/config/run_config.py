@@ -48,6 +48,7 @@ LATER_KEYS = {
     "model.readout": "mean",
     "model.decoder": "mlp",
     "init": None,
+    "model.block_init": "default",
 }
 """Keys that were added after runs had been saved, with their defaults. At its default such a key is not part of a digest, so that
 earlier runs can be resumed."""
