@@ -137,6 +137,7 @@ def test_interrupted(bench, interrupt_after: Callable[[int], None]):
     assert [len(p.get("over_reference", [])) for p in result["depths"]] == [1, 1, 0, 0, 0]
 
 
+@pytest.mark.slow
 def test_killed(bench, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
     """The next run finds what the one before had on disk."""
     kept: list[str] = []

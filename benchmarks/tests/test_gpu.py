@@ -66,6 +66,7 @@ def test_the_whole_run_adds_one_line(bench, monkeypatch: pytest.MonkeyPatch, cap
     assert [entry["model"] for entry in printed["models"]] == ["small"]
 
 
+@pytest.mark.slow
 def test_tests_that_fail_are_reported(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     from benchmarks import gpu_checks
 

@@ -12,6 +12,7 @@ from benchmarks import memory, registry, solvers, strategies
 from benchmarks.networks import Shape
 
 
+@pytest.mark.slow
 def test_memory_of_shapes_and_rows(bench, capsys: pytest.CaptureFixture[str]):
     assert bench("memory", "--quick") == 0
     (result,) = bench.lines("memory")

@@ -108,6 +108,7 @@ def test_memory_of_storing_is_foreseen():
             assert peer.stored_bytes() < 1.6 * measured
 
 
+@pytest.mark.slow
 def test_what_was_measured_outlives_an_interruption(bench, interrupt_after: Callable[[int], None]):
     interrupt_after(4)  # two variants are tried, and two contestants have had a turn
     with pytest.raises(KeyboardInterrupt):

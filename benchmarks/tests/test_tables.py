@@ -12,6 +12,7 @@ from benchmarks import tables
 
 
 @pytest.mark.parametrize("kind", ["csv", pytest.param("parquet", marks=pytest.mark.slow)])
+@pytest.mark.slow
 def test_result_line(capsys: pytest.CaptureFixture[str], tmp_path: Path, kind: str) -> None:
     assert tables.main(["--quick", "--format", kind, "--results", str(tmp_path), "--json"]) == 0
     result = json.loads(capsys.readouterr().out)

@@ -31,6 +31,7 @@ def another_version(tmp_path: Path) -> Path:
     return tmp_path / "other"
 
 
+@pytest.mark.slow
 def test_result_line(bench, capsys: pytest.CaptureFixture[str]):
     assert bench("versions", "--quick", "--old", str(ROOT)) == 0
     (result,) = bench.lines("versions")
@@ -80,6 +81,7 @@ def test_the_version_that_goes_first_changes():
     assert command.compare(seconds["a"]) == {"median": 1.5, "low": 1.5, "high": 1.5, "fastest": 1.5}
 
 
+@pytest.mark.slow
 def test_every_case_repeats_its_bits():
     graphs = {name: cases.Inputs(**tensors) for name, tensors in command.make_inputs(60, 400).items()}
     factories = cases.make_cases({"batch": graphs["batch"]})

@@ -112,6 +112,7 @@ def test_a_system_that_does_not_tell_changes_nothing(machine: Path, monkeypatch:
         assert waiting._reason() is None
 
 
+@pytest.mark.slow
 def test_a_training_on_a_busy_machine(tmp_path: Path) -> None:
     environment = {name: value for name, value in os.environ.items() if name not in waiting._CHOSEN_BY_USER}
     network = ["--preset", "revgnn-7", "--set", "model.depth=2", "--set", "model.channels=8"]

@@ -57,6 +57,7 @@ def test_ten_times_less_than_stored_at_28_layers(graph) -> None:
 
 
 @pytest.mark.parametrize(("channels", "groups", "megabytes"), [(64, 2, 45), (224, 2, 155), (224, 4, 110)])
+@pytest.mark.slow
 def test_on_the_shape_of_an_ogbn_proteins_batch(channels: int, groups: int, megabytes: int) -> None:
     nodes, edges = 13_253, 791_225
     torch.manual_seed(0)

@@ -44,9 +44,21 @@ def _short_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr("revgnn.kernels.gpu.split_rows.SPLIT", 16)
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
+def marks_of(case: Case, dtype: torch.dtype) -> list[pytest.MarkDecorator]:
+    """Wide perceptrons in float64 compile for 10 seconds each: by default the narrow one."""
+    is_long = case.operator == "perceptron" and dtype == torch.float64 and case.variant != "widths (4, 8, 4)"
+    return [pytest.mark.slow] if is_long else []
+
+
+EVERY_CASE = [
+    pytest.param(case, dtype, marks=marks_of(case, dtype), id=f"{case}-{dtype}")
+    for case in CASES
+    for dtype in (torch.float32, torch.float64)
+]
+
+
+@pytest.mark.parametrize(("case", "dtype"), EVERY_CASE)
 @pytest.mark.parametrize("backend", BACKENDS)
-@pytest.mark.parametrize("case", CASES, ids=str)
 def test_value_and_gradients(case: Case, backend: str, dtype: torch.dtype) -> None:
     for problem in problems_of(case, backend):
         draws = [on_device(problem.draw(seed), backend) for seed in range(num_draws(backend, dtype))]

@@ -46,6 +46,7 @@ def rows(result: Result) -> list[str]:
     return [line for line in lines[start + 1 :] if line.split()[-1:] and line.rstrip().endswith(("ok", "FAILED", "not claimed"))]
 
 
+@pytest.mark.slow
 def test_everything_is_right_here() -> None:
     result = CliRunner().invoke(app, ["verify", "--device", "cpu"])
     assert result.exit_code == 0, result.output
@@ -180,7 +181,7 @@ BROKEN: list[tuple[Callable[[pytest.MonkeyPatch], None], str, str]] = [
     (sums_leave_the_grid, "112 layers, bf16", "gave other values when they were evaluated again"),
     (blocks_draw_other_numbers, "112 layers, any module", "gave other values when they were evaluated again"),
     (sums_leave_the_grid, "reconstruction", "the state before the first layer"),
-    (layers_are_stored, "flat memory", "memory grows with depth"),
+    pytest.param(layers_are_stored, "flat memory", "memory grows with depth", marks=pytest.mark.slow),
     (messages_are_built, "no edge tensor", "a tensor of edges x channels"),
     (sums_depend_on_threads, "operators, threads", "norm_relu"),
 ]
@@ -226,6 +227,7 @@ def test_what_is_not_claimed_cannot_fail(monkeypatch: pytest.MonkeyPatch) -> Non
 @pytest.mark.skipif(torch.cuda.is_available(), reason="the next test runs the kernels themselves")
 @pytest.mark.filterwarnings("ignore:.*encountered in:RuntimeWarning")  # NumPy, in the interpreter
 @pytest.mark.parametrize("name", ["aggregate max", "edge_softmax", "norm_relu", "advance, retreat"])
+@pytest.mark.slow
 def test_kernels_of_the_gpu_in_the_interpreter(name: str) -> None:
     (check,) = (check for check in checks(CPU, backend="gpu") if check.name == name)
     assert check.compared.startswith("gpu kernels")

@@ -28,6 +28,7 @@ def test_what_does_not_fit_is_extrapolated(config: RunConfig, monkeypatch: pytes
 DATA = {"name": "synthetic:nodes=200,degree=6,tasks=2"}
 
 
+@pytest.mark.slow
 def test_steps_of_four_depths_under_each_strategy(monkeypatch: pytest.MonkeyPatch) -> None:
     """Storing grows in proportion to depth, checkpoints less, reversing hardly; the run's own step is as measured alone."""
     data = {"name": "synthetic:nodes=1500,degree=4,tasks=2"}

@@ -256,7 +256,7 @@ def test_the_state_can_be_restored() -> None:
 
 
 @pytest.mark.parametrize("amp", AMP)
-@pytest.mark.parametrize("family", ["tied=true", "family=residual", "family=equilibrium"])
+@pytest.mark.parametrize("family", ["tied=true", "family=residual", pytest.param("family=equilibrium", marks=pytest.mark.slow)])
 @pytest.mark.filterwarnings("ignore:.*was not solved")
 def test_every_family_resumes_bit_for_bit(config: RunConfig, tmp_path: Path, amp: str, family: str) -> None:
     config = config.override(

@@ -28,7 +28,7 @@ FAMILIES = {
 }
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", ["reversible", *(pytest.param(f, marks=pytest.mark.slow) for f in list(FAMILIES)[1:])])
 def test_evaluations_do_not_change_the_training(config: RunConfig, tmp_path: Path, family: str) -> None:
     states = []
     for every, views in ((1, 2), (3, 2), (4, 1)):

@@ -99,7 +99,7 @@ def test_crash_while_a_file_is_written(
     assert_same_run(tmp_path / "a", unbroken)
 
 
-@pytest.mark.parametrize("amp", ["none", "bf16"])
+@pytest.mark.parametrize("amp", ["none", pytest.param("bf16", marks=pytest.mark.slow)])
 def test_rmsprop_resumes_bit_for_bit(config: RunConfig, tmp_path: Path, amp: str) -> None:
     config = config.override(["optim.name=rmsprop", "optim.weight_decay=1e-3", "optim.warmup=3", f"amp={amp}", "label_inputs=0.5"])
     config = config.override(["label_reuse=1", "epochs=3"])
