@@ -11,6 +11,7 @@ from revgnn.cli import (
     config,
     correlate,
     datasets,
+    depth,
     evaluate,
     export_official,
     import_official,
@@ -41,6 +42,7 @@ app.command("datasets")(datasets.datasets)
 app.command("presets")(presets.presets)
 app.command("config")(config.config)
 app.command("tune")(tune.tune)
+app.command("depth")(depth.depth)
 app.command("plan")(plan.plan)
 app.command("report")(report.report)
 app.command("watch")(watch.watch)

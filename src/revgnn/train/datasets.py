@@ -26,12 +26,12 @@ def load_dataset(config: DataConfig | None) -> NodeDataset:
         ConfigError: if no data set is named, or the file of node features cannot be used.
         ValueError, OSError: what `revgnn.data.load` raises.
     """
-    return _scale(_read_dataset(config), config)
+    return _scale(read_dataset(config), config)
 
 
 def load_with_fingerprint(config: DataConfig | None) -> tuple[NodeDataset, Fingerprint]:
     """Return the result of `load_dataset`, and the fingerprint of the data before their features are scaled."""
-    return scale_with_fingerprint(_read_dataset(config), config)
+    return scale_with_fingerprint(read_dataset(config), config)
 
 
 def scale_with_fingerprint(dataset: NodeDataset, config: DataConfig | None) -> tuple[NodeDataset, Fingerprint]:
@@ -39,7 +39,12 @@ def scale_with_fingerprint(dataset: NodeDataset, config: DataConfig | None) -> t
     return _scale(dataset, config), fingerprint(dataset)
 
 
-def _read_dataset(config: DataConfig | None) -> NodeDataset:
+def read_dataset(config: DataConfig | None) -> NodeDataset:
+    """Load the data set as `load_dataset` does, but leave its features as they are.
+
+    Raises:
+        As `load_dataset`.
+    """
     if config is None:
         raise ConfigError("no data set is named: revgnn train DATASET, or data.name in the configuration (see revgnn datasets).")
     dataset = load(

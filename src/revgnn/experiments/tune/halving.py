@@ -7,9 +7,11 @@ import re
 import shutil
 import time
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from pathlib import Path
 
 from revgnn._words import CONFIG, speaks_python
+from revgnn.data import NodeDataset
 from revgnn.experiments.tune.record import Record, Trial
 from revgnn.experiments.tune.space import Candidate
 from revgnn.files import replacing_folder
@@ -29,6 +31,27 @@ RUNGS = 3
 
 BEST = "best"
 """Folder with a copy of the best run."""
+
+
+@dataclass(frozen=True)
+class Terms:
+    """How a search goes about its candidates.
+
+    Attributes:
+        finalists: at least so many are trained to their end.
+        first_goes_on: whether the first candidate is trained to its end in any case, since a slow start says little about its end.
+        copy_best: whether the best run is copied to `out/best`.
+        dataset: the data of all candidates, if they are in memory, before their features are scaled; None: each run loads them.
+    """
+
+    finalists: int = 1
+    first_goes_on: bool = True
+    copy_best: bool = True
+    dataset: NodeDataset | None = None
+
+
+OF_TUNE = Terms()
+"""The terms of `revgnn tune`."""
 
 
 def seconds_of(text: str) -> float:
@@ -54,11 +77,12 @@ def tune(
     resume: bool = False,
     hooks: Iterable[Hook] = (),
     should_stop: Callable[[], bool] = lambda: False,
+    terms: Terms = OF_TUNE,
 ) -> Record:
     """Compare candidates within a budget, and keep the best run in `out/best`.
 
     All are trained for 1/9 of their epochs, the best third by validation score on to 1/3, the best third of these to their end. The
-    first candidate is trained to its end in any case.
+    first candidate is trained to its end in any case, unless `terms` say otherwise.
     Test scores are never compared. A search that is stopped, or whose budget is spent, goes on with `resume`.
 
     Args:
@@ -69,6 +93,7 @@ def tune(
         resume: go on with the search in `out`.
         hooks: called with the events of each run.
         should_stop: called after each step; True ends the search.
+        terms: see `Terms`.
 
     Raises:
         RunFolderError: if `out` holds another search, or one and `resume` is not given.
@@ -76,7 +101,7 @@ def tune(
     """
     out, chosen = Path(out), {candidate.name: config.replace(candidate.changes) for candidate in candidates}
     record = _begin(config, chosen, out, resume=resume)
-    search = _Search(out, chosen, record, budget, tuple(hooks), should_stop)
+    search = _Search(out, chosen, record, budget, tuple(hooks), should_stop, terms)
     for rung in range(RUNGS):
         for trial in search.remaining(rung):
             if not search.train(trial, rung):
@@ -118,22 +143,21 @@ class _Search:
         budget: float,
         hooks: tuple[Hook, ...],
         should_stop: Callable[[], bool],
+        terms: Terms,
     ) -> None:
-        self.out, self.configs, self.record, self.hooks = out, configs, record, hooks
+        self.out, self.configs, self.record, self.hooks, self.terms = out, configs, record, hooks, terms
         self._asked = should_stop
         self._ends = time.monotonic() + budget - record.seconds
 
     def remaining(self, rung: int) -> list[Trial]:
-        """Return the trials that a rung has still to train: of later rungs the best of the one before, and the first of all.
-
-        The first is the run that is tuned. It goes on in any case, since a slow start says little about its end.
-        """
+        """Return the trials that a rung has still to train: of later rungs the best of the one before, and by `terms` the first."""
         usable = [trial for trial in self.record.trials if trial.error is None]
         if rung > 0:
             ended = [t for t in self.record.ranked() if t.epochs >= self._target(t, rung - 1)]
-            best = ended[: max(1, math.ceil(len(self.record.trials) / KEEP**rung))]
+            best = ended[: max(self.terms.finalists, math.ceil(len(self.record.trials) / KEEP**rung))]
             first = self.record.trials[0]
-            usable = best if first in best or first.error is not None else [*best, first]
+            goes_on = self.terms.first_goes_on and first.error is None and first not in best
+            usable = [*best, first] if goes_on else best
         return [trial for trial in usable if trial.epochs < self._target(trial, rung)]
 
     def train(self, trial: Trial, rung: int) -> bool:
@@ -157,6 +181,7 @@ class _Search:
                 resume=RunFolder(folder).config_file.exists(),
                 hooks=[*self.hooks, watch],
                 should_stop=self._should_stop,
+                dataset=self.terms.dataset,
             )
             trial.epochs = result.epochs
         except _RungEnded:
@@ -175,10 +200,10 @@ class _Search:
         return True
 
     def keep_best(self) -> Record:
-        """Copy the best run to `out/best`, and return the record."""
+        """Copy the best run to `out/best`, unless the terms say otherwise, and return the record."""
         best = self.record.best()
         self.record.write(self.out)
-        if best is not None and (self.out / best.folder).is_dir():
+        if self.terms.copy_best and best is not None and (self.out / best.folder).is_dir():
             with replacing_folder(self.out / BEST) as temporary:
                 shutil.copytree(self.out / best.folder, temporary, dirs_exist_ok=True)
         return self.record
