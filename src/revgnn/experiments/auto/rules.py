@@ -87,8 +87,9 @@ def regime(p: GraphProfile) -> Regime:
 def convolution(p: GraphProfile) -> Decision:
     """Choose the graph convolution. Only GEN reads edge features."""
     if p.num_edge_features:
-        what, why = "GEN, mean", "edges have features, which only GEN reads"
-        return Decision("convolution", what, why, {"model.conv": "gen", "model.aggregation": "mean"})
+        what, why = "GEN, softmax", "edges have features, which only GEN reads; what counts among neighbours is learned"
+        changes = {"model.conv": "gen", "model.aggregation": "softmax", "model.learn_aggregation": True}
+        return Decision("convolution", what, why, changes)
     if regime(p) in ("few labels", "alike", "words"):
         why = {
             "few labels": "with few labels, the mean over a node and its neighbours has the fewest weights to fit",
@@ -123,10 +124,13 @@ def depth(p: GraphProfile) -> Decision:
         "bare": (3, "there is little to carry far"),
         "alike": (3, "neighbours are alike, and those far away are not"),
         "words": (4, f"with {p.mean_degree:.0f} neighbours a node, four steps reach most of the graph"),
-        "far": (15, f"the graph is about {p.eccentricity} steps across"),
+        "far": (32, f"the graph is about {p.eccentricity} steps across"),
         "dense": (7, "nothing says that near nodes suffice, and depth costs no memory"),
         "sparse": (7, "nothing says that near nodes suffice, and depth costs no memory"),
     }[regime(p)]
+    if regime(p) == "far":
+        changes = {"model.depth": layers, "model.block_init": "zero"}
+        return Decision("depth", f"{layers} layers that start as the identity", why, changes)
     return Decision("depth", f"{layers} layers", why, {"model.depth": layers})
 
 
@@ -148,6 +152,7 @@ def dropout(p: GraphProfile) -> Decision:
         "few labels": (0.5, 0.7 if p.feature_kind == "words" else 0.2),
         "alike": (0.5, 0.2),
         "words": (0.7, 0.0),
+        "edge features": (0.3, 0.0),
     }.get(regime(p), (0.2, 0.0))
     if p.num_features >= MANY_FEATURES:
         state = max(state, 0.5 if p.feature_kind == "words" else 0.4)
@@ -218,7 +223,7 @@ def learning_rate(p: GraphProfile) -> Decision:
 
 def epochs(p: GraphProfile) -> Decision:
     """Choose the epochs, the patience, how often to evaluate, and the parts of an epoch."""
-    count = {"few labels": 300, "edge features": 300, "alike": 150, "words": 100}.get(regime(p), 200)
+    count = {"few labels": 300, "edge features": 500, "far": 300, "alike": 150, "words": 100}.get(regime(p), 200)
     why = "small graphs take a moment an epoch"
     parts = 1
     if p.num_edges > LARGE_EDGES:

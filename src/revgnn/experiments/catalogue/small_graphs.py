@@ -19,13 +19,27 @@ QUICKSTART = Preset(
 
 TOLOKERS = Preset(
     "tolokers",
-    "RevGNN with 7 layers for Tolokers, whole graph.",
+    "RevGNN with 8 layers of GCN for Tolokers, whole graph.",
     RunConfig(
-        data=DataConfig(name="tolokers", features="standard"),
-        model=ModelConfig(depth=7, channels=64, groups=2, dropout=0.2),
+        data=DataConfig(name="tolokers", features="standard", self_loops=True),
+        model=ModelConfig(conv="gcn", depth=8, channels=128, groups=2, norm="batch", dropout=0.3),
+        optim=OptimConfig(lr=3e-3, schedule="cosine", warmup=10),
+        evaluation=EvalConfig(every=10),
+        epochs=500,
+    ),
+)
+
+MINESWEEPER = Preset(
+    "minesweeper",
+    "RevGNN with 32 layers of SAGE for Minesweeper, whose blocks start at zero.",
+    RunConfig(
+        data=DataConfig(name="minesweeper"),
+        model=ModelConfig(
+            conv="sage", aggregation="mean", depth=32, channels=64, groups=2, norm="batch", dropout=0.2, block_init="zero"
+        ),
         optim=OptimConfig(lr=1e-2, schedule="cosine", warmup=10),
-        evaluation=EvalConfig(every=5),
-        epochs=200,
+        evaluation=EvalConfig(every=10),
+        epochs=500,
     ),
 )
 
@@ -47,12 +61,12 @@ HUMANPPI = Preset(
     "RevGNN with 3 layers for the human protein interactions, 4 edge features and 112 labels, with labels as inputs.",
     RunConfig(
         data=DataConfig(name="ogbn-humanppi", features="log"),
-        model=ModelConfig(depth=3, channels=64, groups=2, aggregation="mean", dropout=0.2),
+        model=ModelConfig(depth=3, channels=64, groups=2, aggregation="softmax", learn_aggregation=True, dropout=0.3),
         optim=OptimConfig(lr=1e-2, schedule="cosine", warmup=10),
         evaluation=EvalConfig(every=10),
         label_inputs=0.5,
-        epochs=300,
+        epochs=500,
     ),
 )
 
-PRESETS = (QUICKSTART, TOLOKERS, CORA, HUMANPPI)
+PRESETS = (QUICKSTART, TOLOKERS, MINESWEEPER, CORA, HUMANPPI)
