@@ -5,6 +5,9 @@ from __future__ import annotations
 import re
 from typing import Any
 
+from pygments.lexers.special import TextLexer
+from sphinx.highlighting import lexers
+
 import revgnn
 
 project = "revgnn"
@@ -18,6 +21,7 @@ myst_heading_anchors = 3
 myst_links_external_new_tab = False
 suppress_warnings = ["myst.header"]
 default_role = "code"
+lexers["csv"] = TextLexer()  # Pygments has none
 
 html_theme = "furo"
 html_title = f"revgnn {version}"
