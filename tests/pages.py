@@ -11,6 +11,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 import shlex
 import sys
@@ -151,6 +152,8 @@ def _parse_revgnn(words: list[str]) -> None:
     if words[0].startswith("-"):
         group.make_context("revgnn", words, resilient_parsing=True)
         return
+    for key in (word.partition("=")[0] for before, word in itertools.pairwise(words) if before == "--set"):
+        assert f"| `{key}` |" in (ROOT / "docs" / "settings.md").read_text(encoding="utf-8"), f"there is no setting {key}"
     command = group.commands.get(words[0])  # type: ignore[attr-defined]
     assert command is not None, f"there is no command revgnn {words[0]}"
     try:

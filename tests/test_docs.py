@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import re
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,8 +14,10 @@ import pytest
 import torch
 import yaml
 from torch import nn
+from typer.testing import CliRunner
 
 from revgnn import Graph, ModelConfig, build_model, num_parameters
+from revgnn.cli.app import app
 from revgnn.experiments import get_preset
 from tests.pages import LANGUAGES, PAGES, ROOT, Block, blocks, check_command, commands, name_of, run_page
 
@@ -163,6 +166,23 @@ def test_commands_are_understood(block: Block) -> None:
         check_command(words)
 
 
+def instant_commands() -> list[str]:
+    """Return the commands of all pages that only tell something, each once."""
+    found = {}
+    for words in (words for page in PAGES for block in blocks(page, "bash") for words in commands(block)):
+        tells = words[:1] == ["revgnn"] and words[1] in ("config", "datasets", "paper", "presets")
+        if tells and not {"--measure", "--train"} & set(words):
+            found[shlex.join(words[1:])] = None
+    return list(found)
+
+
+@pytest.mark.parametrize("command", instant_commands())
+def test_commands_that_tell_something_run(command: str) -> None:
+    result = CliRunner().invoke(app, shlex.split(command))
+    assert result.exit_code == 0, result.output
+    assert result.stdout.strip()
+
+
 @pytest.mark.parametrize("block", [b for page in PAGES for b in blocks(page)], ids=named)
 def test_every_block_says_what_it_is(block: Block) -> None:
     assert block.language in LANGUAGES or re.match(r"\{[\w-]+\}", block.language), "the fence names no language of tests/pages.py"
@@ -195,6 +215,16 @@ def test_presets_named_exist(page: Path) -> None:
     for name in re.findall(r"--preset ([\w-]+)", page.read_text(encoding="utf-8")):
         if name != "auto":
             get_preset(name)
+
+
+def test_the_tests_that_are_named_exist() -> None:
+    """In the table of promises; and in all pages, with their folder."""
+    trust = (ROOT / "docs" / "trust.md").read_text(encoding="utf-8").split("\n## ")[0]
+    named = {f"tests/{path}" for path in re.findall(r"`((?:\w+/)*test_\w+\.py)`", trust)}
+    for page in PAGES:
+        named |= set(re.findall(r"`(tests/(?:\w+/)*test_\w+\.py)`", page.read_text(encoding="utf-8")))
+    assert len(named) > 20
+    assert sorted(path for path in named if not (ROOT / path).exists()) == []
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name_of)

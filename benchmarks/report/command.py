@@ -33,8 +33,8 @@ INTRODUCTION = """\
 Every figure here comes from a line of `benchmarks/results/`, written by the benchmark that the section names by its
 title; `python -m benchmarks` lists them. `python -m benchmarks report` made this page. Each figure is a median, with
 the 10th and 90th percentile of ten rounds or more in brackets, with the extremes of fewer. What is compared took turns
-in one run. A benchmark first checks that its results are right, and prints no figure if they are not. [](benchmarks.md)
-says what the figures mean; those of a GPU are in [](gpu.md)."""
+in one run. A benchmark first checks that its results are right, and prints no figure if they are not.
+[benchmarks.md](benchmarks.md) says what the figures mean; those of a GPU are in [gpu.md](gpu.md)."""
 
 
 def page(folder: Path = RESULTS) -> str:
