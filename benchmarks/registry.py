@@ -33,6 +33,7 @@ BENCHMARKS = {
     "depth": Benchmark("depth.command", "seconds a layer and peak memory against depth and groups, as data and plots"),
     "full-batch": Benchmark("full_batch", "one step on the whole of ogbn-proteins' shape, layer by layer"),
     "versions": Benchmark("versions.command", "sources of another checkout beside these, in turns (needs --old)", in_all=False),
+    "report": Benchmark("report.command", "the page of all committed results, docs/performance.md", in_all=False),
     "gpu": Benchmark("gpu", "checks and figures of a machine with a GPU", in_all=False),
 }
 """In the order of the list and of `all`: the longest come last."""

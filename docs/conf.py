@@ -5,6 +5,9 @@ from __future__ import annotations
 import re
 from typing import Any
 
+from pygments.lexers.special import TextLexer
+from sphinx.highlighting import lexers
+
 import revgnn
 
 project = "revgnn"
@@ -18,10 +21,13 @@ myst_heading_anchors = 3
 myst_links_external_new_tab = False
 suppress_warnings = ["myst.header"]
 default_role = "code"
+lexers["csv"] = TextLexer()  # Pygments has none
 
 html_theme = "furo"
 html_title = f"revgnn {version}"
 html_show_copyright = False
+html_static_path = ["_static"]
+html_css_files = ["site.css"]
 
 autodoc_member_order = "bysource"
 autodoc_typehints = "description"
@@ -52,8 +58,9 @@ def as_restructured_text(app: object, what: str, name: str, obj: object, options
 
 def as_pages_of_the_site(app: object, name: str, source: list[str]) -> None:
     """Give links to other pages their titles as texts, and turn links that leave the folder into the path they lead to."""
-    source[0] = re.sub(r"\[(?:docs/)?[\w-]+\.md\]\(", "[](", source[0])
-    source[0] = re.sub(r"\[[^\]]+\]\(\.\./([^)]+)\)", r"`\1`", source[0])
+    up = re.escape("../" * (name.count("/") + 1))
+    source[0] = re.sub(rf"\[[^\]]+\]\({up}([^)]+)\)", r"`\1`", source[0])
+    source[0] = re.sub(r"\[[\w/-]+\.md\]\(", "[](", source[0])
 
 
 def setup(app: Any) -> None:

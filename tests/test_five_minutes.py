@@ -1,18 +1,21 @@
-"""From two tables to predictions, by the commands of the README as they are."""
+"""From two tables to predictions, by the commands of the README and of the start page as they are."""
 
 from __future__ import annotations
 
 import csv
 import json
+import random
 import re
 import shlex
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from typer.testing import CliRunner
 
 from revgnn.cli.app import app
+from tests.pages import ROOT, blocks, commands
 
 README = Path(__file__).resolve().parents[1] / "README.md"
 PLANS = ("basic", "gold", "silver")
@@ -46,15 +49,17 @@ def write_shop(folder: Path, num_nodes: int, seed: int, *, labels: bool) -> dict
     return {customer: PLANS[p] for customer, p in zip(ids, plan, strict=True)}
 
 
+def section_of_the_readme() -> str:
+    return README.read_text(encoding="utf-8").split("## From your own tables to predictions")[1].split("\n## ")[0]
+
+
 def commands_of_the_readme() -> list[list[str]]:
-    section = README.read_text(encoding="utf-8").split("## From your own tables to predictions")[1].split("\n## ")[0]
-    block = re.findall(r"```\n(.*?)```", section, re.DOTALL)[0]
+    block = re.findall(r"```bash\n(.*?)```", section_of_the_readme(), re.DOTALL)[0]
     return [shlex.split(line, comments=True)[1:] for line in block.splitlines() if line.startswith("revgnn ")]
 
 
 def header_of_the_readme() -> str:
-    section = README.read_text(encoding="utf-8").split("## From your own tables to predictions")[1].split("\n## ")[0]
-    return re.findall(r"```\n(.*?)```", section, re.DOTALL)[1].strip()
+    return re.findall(r"```csv\n(.*?)```", section_of_the_readme(), re.DOTALL)[0].strip()
 
 
 def test_from_tables_to_predictions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -87,3 +92,40 @@ def test_from_tables_to_predictions(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     # What the run says of its own test nodes is near what it achieves on customers that it has never seen.
     own = json.loads(CliRunner().invoke(app, [*evaluate, "--json"]).stdout)
     assert own["test"] > 0.6
+
+
+START = ROOT / "docs" / "start.md"
+
+
+def test_the_start_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its tables, then its commands in their order, with fewer customers, epochs and minutes; then its Python."""
+    monkeypatch.chdir(tmp_path)
+    tables, python = (block.code for block in blocks(START, "python"))
+    random.seed(0)
+    exec(
+        compile(tables.replace('"shop", 0, 600', '"shop", 0, 200').replace('"new", 600, 200', '"new", 200, 80'), "shop.py", "exec"),
+        {},
+    )
+    for block in blocks(START, "csv"):  # the header that the page shows is that of the tables
+        name = "nodes.csv" if "plan" in block.first else "edges.csv"
+        assert (Path("shop") / name).read_text(encoding="utf-8").splitlines()[0] == block.first
+
+    shorter = {"train": ["--epochs", "12"], "tune": ["--budget", "3s"]}
+    ran = []
+    for block in blocks(START, "bash")[1:]:  # the first one installs
+        for program, name, *words in commands(block):
+            assert program == "revgnn"
+            result = CliRunner().invoke(app, [name, *words, *shorter.get(name, [])])
+            assert result.exit_code == 0, result.output
+            ran.append(name)
+    assert ran == ["train", "predict", "report", "tune"]
+    assert Path("runs/tuned/best/config.yaml").exists()
+
+    with open("predictions.csv", newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["customer"] for row in rows] == [f"c{n}" for n in range(200, 280)]
+    assert {row["predicted"] for row in rows} <= {"basic", "silver", "gold"}
+
+    names: dict[str, Any] = {}
+    exec(compile(python.replace('["plan"]}', '["plan"], "epochs": 2}'), str(START), "exec"), names)
+    assert len(names["predicted"]) == 80

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -325,16 +324,6 @@ def test_published_networks_learn(preset: str, graph: Graph) -> None:
     for name, parameter in model.named_parameters():
         assert parameter.grad is not None, name
         assert parameter.grad.isfinite().all(), name
-
-
-def test_the_guide_builds_it(graph: Graph) -> None:
-    guide = Path(__file__).parents[2] / "docs" / "guide.md"
-    blocks = re.findall(r"```python\n(.*?)```", guide.read_text(encoding="utf-8"), re.DOTALL)
-    (code,) = (block for block in blocks if 'get_preset("revgat")' in block)
-    names: dict[str, Any] = {"graph": graph, "x": torch.rand(NODES, 168)}
-    exec(compile(code, "guide.md", "exec"), names)
-    assert names["logits"].shape == (NODES, 40)
-    assert f"{num_parameters(names['model']):,} parameters" in code
 
 
 # --- configuration and state ----------------------------------------------------------------------------------------------------

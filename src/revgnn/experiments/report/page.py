@@ -32,7 +32,7 @@ _JSON = (
 
 _DIFFERENCES = (
     "`revgnn presets NAME` prints the notes of one preset as comments above its settings. Aggregations that the authors' code "
-    "computes otherwise, such as its power mean, are in no preset; the [guide](guide.md) names them."
+    "computes otherwise, such as its power mean, are in no preset; [models.md](models.md) names them."
 )
 
 

@@ -1,0 +1,1 @@
+"""docs/performance.md, made from the committed results."""
