@@ -203,11 +203,23 @@ def test_samples_are_in_the_pages() -> None:
 # --- what pages name ----------------------------------------------------------------------------------------------------
 
 
+def anchors(page: Path) -> set[str]:
+    """Return the anchors of a page's headings, as GitHub and the site make them."""
+    text = re.sub(r"^```.*?^```", "", page.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
+    headings = re.findall(r"^#+ (.+)$", text, re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
 @pytest.mark.parametrize("page", PAGES, ids=name_of)
 def test_links_lead_somewhere(page: Path) -> None:
-    for target in re.findall(r"\]\(([^)#]+)\)", page.read_text(encoding="utf-8")):
+    """Also to the heading that they name. A link has a text: without one, viewers other than the site show nothing."""
+    text = re.sub(r"^```.*?^```", "", page.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
+    for shown, target, anchor in re.findall(r"\[([^\]\[]*)\]\(([^)#\s]*)(?:#([\w-]+))?\)", text):
+        assert shown, f"{page.name} has a link to {target} without a text"
         if "://" not in target:
-            assert (page.parent / target).exists(), f"{page.name} links to {target}"
+            other = page.parent / target if target else page
+            assert other.exists(), f"{page.name} links to {target}"
+            assert not anchor or anchor in anchors(other), f"{target} has no heading {anchor}"
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name_of)

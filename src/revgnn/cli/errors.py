@@ -39,6 +39,8 @@ class Commands(TyperGroup):
         debug = "--debug" in words
         with warnings.catch_warnings(), _downloads_shown():
             warnings.showwarning = _show_warning
+            # by PyTorch Geometric, which users cannot change
+            warnings.filterwarnings("ignore", message=r"`torch\.jit\.\w+` is deprecated", category=FutureWarning)
             try:
                 with command_line():
                     code = super().main([w for w in words if w != "--debug"], *rest, standalone_mode=False, **extra)
