@@ -157,6 +157,7 @@ def test_a_budget_that_is_spent(tmp_path: Path) -> None:
     assert [path.name for path in (tmp_path / "a").iterdir()] == [NAME]
 
 
+@pytest.mark.slow
 def test_more_seeds_and_depths(finished: tuple[Path, dict[str, Any]], tmp_path: Path) -> None:
     """A study goes on with more of everything; what is there stays as it is."""
     out = tmp_path / "a"
