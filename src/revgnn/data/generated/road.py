@@ -53,7 +53,7 @@ def road(nodes: int = 6400, hops: int = 16, bits: int = 8, shift: int = 0, seed:
     rng = np.random.default_rng(seed)
     edges, count = _road_map(nodes, rng)
     roads = scipy.sparse.csr_matrix((np.ones(len(edges)), (edges[:, 0], edges[:, 1])), (count, count))
-    beacons = _place_beacons(roads, -(-7 * hops // 4), rng)
+    beacons = _place_beacons(roads, count, -(-7 * hops // 4), rng)
     part_of = cut_in_parts(len(beacons), rng)
     if np.bincount(part_of, minlength=3).min() < 4:
         raise ValueError(
@@ -111,11 +111,11 @@ def _road_map(nodes: int, rng: np.random.Generator) -> tuple[np.ndarray, int]:
     return edges[np.sort(np.concatenate([np.flatnonzero(is_in_tree), shortest]))], count
 
 
-def _place_beacons(roads: scipy.sparse.csr_matrix, apart: int, rng: np.random.Generator) -> np.ndarray:
-    """Return nodes that are at least `apart` hops from one another, as many as find room in random order."""
-    free = np.ones(roads.shape[0], bool)
+def _place_beacons(roads: scipy.sparse.csr_matrix, count: int, apart: int, rng: np.random.Generator) -> np.ndarray:
+    """Return nodes (of `count`) that are at least `apart` hops from one another, as many as find room in random order."""
+    free = np.ones(count, bool)
     beacons = []
-    for node in rng.permutation(roads.shape[0]):
+    for node in rng.permutation(count):
         if free[node]:
             beacons.append(node)
             near = np.asarray(dijkstra(roads, directed=False, unweighted=True, indices=node, limit=apart - 1))
