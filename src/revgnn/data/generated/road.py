@@ -28,7 +28,7 @@ _MARGIN = 2
 """Hops by which the nearest beacon must be nearer than the next; other nodes have no labels."""
 
 
-def road(nodes: int = 6400, hops: int = 16, bits: int = 8, shift: int = 0, seed: int = 0) -> NodeDataset:
+def road(nodes: int = 6400, hops: int = 16, bits: int = 2, shift: int = 0, seed: int = 0) -> NodeDataset:
     """Return a data set of a road map with beacons; the module describes the task.
 
     Args:
