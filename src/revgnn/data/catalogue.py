@@ -80,6 +80,9 @@ _ENTRIES = (
     Entry("ogbn-humanppi", "ogb", 12_381, 874_602, 4, 4, "multilabel", 112, "rocauc", "random 60/20/20", _PPI, "see source"),
     Entry("ogbn-tolokers", "ogb", 11_758, 1_038_000, 10, 0, "binary", 1, "rocauc", "tolokers' first", _HETERO, "MIT"),
     Entry("synthetic", "generated", 0, 0, 8, 8, "multilabel", 12, "rocauc", "60/20/20 by communities", "generated", "none needed"),
+    Entry("road-beacons", "generated", 0, 0, 4, 0, "multilabel", 2, "rocauc", "50/20/30 by beacons", "generated", "none needed"),
+    Entry("ring-transfer", "generated", 0, 0, 8, 0, "multiclass", 5, "accuracy", "50/20/30 by rings", "generated", "none needed"),
+    Entry("tree-match", "generated", 0, 0, 14, 0, "multiclass", 4, "accuracy", "50/20/30 by trees", "generated", "none needed"),
 )
 
 

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import functools
-import inspect
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, get_args
+from typing import get_args
 
 from revgnn._words import LOAD, speaks_python
 from revgnn.data.catalogue import catalogue, find_entry, nearest_names
 from revgnn.data.dataset import NodeDataset, TaskSetting
-from revgnn.data.generated.synthetic import generate
+from revgnn.data.generated.registry import generator_of, make
 from revgnn.data.links import RATIOS, make_links
 from revgnn.data.locate import default_root
 from revgnn.data.published import load_ogb, load_raw_pyg
@@ -48,8 +47,8 @@ def load(
     Args:
         name: a name of the `catalogue()`; `ogbn-NAME` for any folder `ogbn_NAME` in OGB's layout; the path of a file or folder in
             one of the formats of `revgnn.data.readers.registry`, such as an `.npz` file, tables or GraphML; `pyg:CLASS:NAME` for a
-            class of `torch_geometric.datasets`; or `synthetic`, with arguments of `generate` as in
-            `synthetic:nodes=4000,degree=30,seed=1`.
+            class of `torch_geometric.datasets`; or the name of a generator with its arguments, as in
+            `synthetic:nodes=4000,degree=30,seed=1` (`revgnn.data.generated.registry`).
         root: the data set's own folder or one at most two levels above it, in the layout of PyTorch Geometric or OGB.
             Default: `$REVGNN_DATA`, or `data`.
         split: number of the split to use. For sets without a published split it is the seed of a random one. For OGB's layout it
@@ -116,10 +115,9 @@ def _takes_task(format: Format) -> bool:
 def _load(name: str, tables: TableOptions | None, options: ReadOptions) -> NodeDataset:
     """Return the data set as its own files describe it."""
     root = options.root
-    head, _, arguments = name.partition(":")
-    if head.casefold() == "synthetic":
-        return _generate(name, arguments, options)
-    path, entry = _as_path(name, root), find_entry(head)
+    if generator_of(name) is not None:
+        return _generate(name, options)
+    path, entry = _as_path(name, root), find_entry(name.partition(":")[0])
     format = registry.find_format(path) if path is not None and path.exists() else None
     if path is not None and _is_read_as_tables(path, format):
         return _load_tables(path, tables or TableOptions(), options)
@@ -146,11 +144,10 @@ def _load(name: str, tables: TableOptions | None, options: ReadOptions) -> NodeD
     raise _unknown_name_error(name, path)
 
 
-def _generate(name: str, arguments: str, options: ReadOptions) -> NodeDataset:
+def _generate(name: str, options: ReadOptions) -> NodeDataset:
     if options.undirected is not None or options.self_loops is not None:
         raise ValueError("a generated data set takes its options in its name, as synthetic:nodes=4000,degree=30.")
-    dataset = replace(generate(**_parse_arguments(arguments)), name=name)
-    return choose_split(options.store(dataset), options.split)
+    return choose_split(options.store(make(name)), options.split)
 
 
 def _load_npz(path: Path, options: ReadOptions, task: TaskSetting | None) -> NodeDataset:
@@ -227,23 +224,6 @@ def _as_path(name: str, root: Path) -> Path | None:
         return next((path for path in candidates if path.is_dir()), None)
     # A folder with the name of a known data set is not meant, unless it holds tables or many graphs.
     return next((path for path in candidates if holds_tables(path) or tu.find_tu(path) is not None), None)
-
-
-def _parse_arguments(text: str) -> dict[str, Any]:
-    """Return `nodes=4000,degree=30` as keyword arguments of `generate`."""
-    kinds = {key.removeprefix("num_"): (key, type(p.default)) for key, p in inspect.signature(generate).parameters.items()}
-    out: dict[str, Any] = {}
-    for item in filter(None, (part.strip() for part in text.split(","))):
-        key, _, value = item.partition("=")
-        if key.strip() not in kinds:
-            raise ValueError(f"synthetic has no argument {key.strip()!r}; it has {', '.join(kinds)}, as in synthetic:nodes=4000.")
-        argument, kind = kinds[key.strip()]
-        try:
-            out[argument] = kind(value)
-        except ValueError:
-            wanted = "a whole number" if kind is int else "a number"
-            raise ValueError(f"synthetic: {key.strip()} must be {wanted}, got {value!r}.") from None
-    return out
 
 
 def _unknown_name_error(name: str, path: Path | None) -> ValueError:

@@ -71,7 +71,6 @@ def write(out: Path, base: RunConfig, plan: Plan, seconds: float) -> dict[str, A
     larger = LARGER_IS_BETTER.get(metric or "", True)
     part = "test" if results and all(run["test"] is not None for run in results) else "valid"
     families = {family: _compare(family, cells, part, larger_is_better=larger) for family in plan.families}
-    wanted = len(list(plan.pairs()))
     values = {
         "version": VERSION,
         "revgnn": __version__,
@@ -84,10 +83,10 @@ def write(out: Path, base: RunConfig, plan: Plan, seconds: float) -> dict[str, A
         "run": _without_paths(base).model_dump(mode="json"),
         "environment": _environment(out, cells),
         "seconds": round(seconds, 1),
-        "finished": all(cell["error"] is not None or len(cell["runs"]) + len(cell["failed"]) >= wanted for cell in cells),
+        "finished": all(_is_finished(out, cell, plan) for cell in plan.cells()),
         "families": families,
         "cells": cells,
-        **_reasons(out, plan),
+        "graph": _read_reasons(out, "graph"),
     }
     write_json(out / NAME, values)
     return values
@@ -116,6 +115,33 @@ def chosen(out: Path, cell: Cell, plan: Plan) -> dict[str, float] | None:
     return None if best is None else next(dict(c.changes) for c in candidates if c.name == best.name)
 
 
+def no_choice(out: Path, cell: Cell) -> bool:
+    """Return whether none of the candidates of a cell could be trained, so that nothing of it can."""
+    search = Record.read(out / CHOOSE / cell.name)
+    return failure(out / CHOOSE / cell.name) is not None or (search is not None and search.finished and search.best() is None)
+
+
+def best_run(out: Path, cell: Cell, plan: Plan) -> str | None:
+    """Return the run of a cell with the best validation score, by its folder below `out`; None before the first has ended."""
+    folders = [run_folder(out, cell, *pair) for pair in plan.pairs()]
+    results = [(folder, result) for folder in folders if (result := RunFolder(folder).result()) is not None]
+    if not results:
+        return None
+    sign = 1 if LARGER_IS_BETTER[results[0][1]["metric"]] else -1
+    return max(results, key=lambda each: sign * each[1]["valid"])[0].relative_to(out).as_posix()
+
+
+def reasons_file(out: Path, name: str) -> Path:
+    """Return the file with the reasons of a cell, or of "graph"."""
+    return out / REASONS / f"{name}.json"
+
+
+def has_reasons(out: Path, cell: Cell, plan: Plan) -> bool:
+    """Return whether the best run of a cell has been looked into, or there is none."""
+    best = best_run(out, cell, plan)
+    return best is None or (_read_reasons(out, cell.name) or {}).get("run") == best
+
+
 def _without_paths(base: RunConfig) -> RunConfig:
     """Return the run without the folders of this machine, which make no other run."""
     if base.data is None:
@@ -137,7 +163,7 @@ def _cell(out: Path, cell: Cell, plan: Plan) -> dict[str, Any]:
             failed.append({"split": split, "seed": seed, "error": error})
     error = failure(out / CHOOSE / cell.name)
     choice = chosen(out, cell, plan)
-    if search is not None and search.finished and choice is None:
+    if no_choice(out, cell) and error is None:
         error = "no candidate could be trained"
     return {
         "family": cell.family,
@@ -152,12 +178,19 @@ def _cell(out: Path, cell: Cell, plan: Plan) -> dict[str, Any]:
         "seconds_per_epoch": median(seconds) if (seconds := [s for run in runs if (s := run["seconds_per_epoch"])]) else None,
         "runs": runs,
         "failed": failed,
+        "reasons": _read_reasons(out, cell.name),
     }
 
 
 def _mean(values: list[float]) -> dict[str, Any] | None:
     mean = Mean.of(values)
     return None if mean is None else asdict(mean)
+
+
+def _is_finished(out: Path, cell: Cell, plan: Plan) -> bool:
+    folders = [run_folder(out, cell, *pair) for pair in plan.pairs()]
+    trained = all(folder.joinpath("result.json").exists() or failure(folder) is not None for folder in folders)
+    return no_choice(out, cell) or (trained and has_reasons(out, cell, plan))
 
 
 def _compare(family: str, cells: list[dict[str, Any]], part: str, *, larger_is_better: bool) -> dict[str, Any]:
@@ -184,12 +217,8 @@ def _all_runs(cells: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
     return (run for cell in cells for run in cell["runs"])
 
 
-def _reasons(out: Path, plan: Plan) -> dict[str, Any]:
-    """Return what was computed of the graph and from the weights, by the name of the cell."""
-    found = {}
-    for name in ("graph", *(cell.name for cell in plan.cells())):
-        try:
-            found[name] = json.loads((out / REASONS / f"{name}.json").read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            continue
-    return {"graph": found.pop("graph", None), "reasons": found}
+def _read_reasons(out: Path, name: str) -> dict[str, Any] | None:
+    try:
+        return json.loads(reasons_file(out, name).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None

@@ -20,6 +20,7 @@ from revgnn.data import NodeDataset
 from revgnn.experiments.depth import record
 from revgnn.experiments.depth.choosing import choose, without_test
 from revgnn.experiments.depth.plan import Cell, Plan, cell_run, on
+from revgnn.experiments.depth.reasons import describe_graph, write_reasons
 from revgnn.files import write_json
 from revgnn.train.config import RunConfig
 from revgnn.train.datasets import read_dataset
@@ -42,15 +43,16 @@ Outcome = Literal["done", "worked", "busy", "too early", "stopped"]
 
 @dataclass(frozen=True)
 class _Task:
-    """One step of a study: choosing for a cell, or (with a split and a seed) training one run."""
+    """One step of a study: choosing for a cell, training one run, or looking into the weights of the best one."""
 
+    kind: Literal["choose", "train", "reasons"]
     cell: Cell
-    split: int | str | None = None
-    seed: int | None = None
+    split: int | str = 0
+    seed: int = 0
 
     @property
     def name(self) -> str:
-        return f"{self.cell.name}{'' if self.seed is None else f'-{self.split}-{self.seed}'}"
+        return f"{self.cell.name}-{self.split}-{self.seed}" if self.kind == "train" else f"{self.cell.name}-{self.kind}"
 
 
 @speaks_python(CONFIG)
@@ -68,8 +70,9 @@ def study(
     """Compare depths, each with rates of its own, and write what is found to `out/depth.json`.
 
     Rates are chosen by validation scores, on the first split and seed, and on data from which test labels are removed. Each family
-    and depth has one run before any has its second; then come the other seeds, each over all splits. A study that is stopped, or
-    whose budget is spent, goes on with `resume`, also in several processes at once.
+    and depth has one run before any has its second; then come the other seeds, each over all splits, then a look into the weights
+    of the best run of each. A study that is stopped, or whose budget is spent, goes on with `resume`, also in several processes at
+    once.
 
     Args:
         base: the run that families, depths and rates change.
@@ -169,11 +172,13 @@ class _Laboratory:
         """Yield all tasks in the order of their use."""
         first, *others = self.plan.pairs()
         for cell in self.plan.cells():
-            yield _Task(cell)
-            yield _Task(cell, *first)
+            yield _Task("choose", cell)
+            yield _Task("train", cell, *first)
         for pair in others:
             for cell in self.plan.cells():
-                yield _Task(cell, *pair)
+                yield _Task("train", cell, *pair)
+        for cell in self.plan.cells():
+            yield _Task("reasons", cell)
 
     def _attempt(self, task: _Task) -> Outcome:
         """Do a task, unless it is done or another process is at it."""
@@ -182,7 +187,7 @@ class _Laboratory:
             return "done"
         if self._should_stop():
             return "stopped"
-        if task.seed is not None and record.chosen(self.out, task.cell, self.plan) is None:
+        if not self._is_ready(task):
             return "too early"
         with ExitStack() as stack:
             try:
@@ -191,48 +196,68 @@ class _Laboratory:
                 return "busy"
             if self._is_done(task):  # another process has just done it
                 return "done"
-            folder = self._folder(task)
             try:
-                return "worked" if self._do(task, folder) else "stopped"
+                return "worked" if self._do(task) else "stopped"
             except _CANNOT_BE_TRAINED as error:
+                folder = self._folder(task)
                 folder.mkdir(parents=True, exist_ok=True)
                 write_json(folder / record.FAILED, {"error": str(error)})
                 self.say(f"{task.name} cannot be trained: {error}")
                 return "worked"
 
     def _folder(self, task: _Task) -> Path:
-        if task.split is None or task.seed is None:
+        if task.kind == "choose":
             return self.out / record.CHOOSE / task.cell.name
         return record.run_folder(self.out, task.cell, task.split, task.seed)
 
+    def _is_ready(self, task: _Task) -> bool:
+        """Return whether what a task builds on is there."""
+        if task.kind == "choose":
+            return True
+        if task.kind == "train":
+            return record.chosen(self.out, task.cell, self.plan) is not None
+        return all(self._is_done(_Task("train", task.cell, *pair)) for pair in self.plan.pairs())
+
     def _is_done(self, task: _Task) -> bool:
         """Return whether there is nothing left to do, also since it cannot be done."""
-        folder = self._folder(task)
-        if record.failure(folder) is not None:
+        if record.no_choice(self.out, task.cell):
             return True
-        search = record.Record.read(self.out / record.CHOOSE / task.cell.name)
-        if task.split is None or task.seed is None:
+        if task.kind == "choose":
+            search = record.Record.read(self._folder(task))
             return len(self.plan.candidates()) == 1 or (search is not None and search.finished)
-        if search is not None and search.finished and search.best() is None:
-            return True
-        if record.failure(self.out / record.CHOOSE / task.cell.name) is not None:
-            return True
-        return finished_result(self.base, folder) is not None
+        if task.kind == "train":
+            return record.failure(self._folder(task)) is not None or finished_result(self.base, self._folder(task)) is not None
+        return record.has_reasons(self.out, task.cell, self.plan)
 
-    def _do(self, task: _Task, folder: Path) -> bool:
-        """Choose, or train; return False if that was stopped."""
+    def _do(self, task: _Task) -> bool:
+        """Choose, train, or compute; return False if that was stopped."""
+        if task.kind == "reasons":
+            self._look_into(task.cell)
+            return True
         run = cell_run(self.base, task.cell)
-        if task.split is None or task.seed is None:
-            return self._choose(on(run, *next(self.plan.pairs())), task.cell, folder)
+        if task.kind == "choose":
+            return self._choose(on(run, *next(self.plan.pairs())), task.cell, self._folder(task))
         rates = record.chosen(self.out, task.cell, self.plan)
-        assert rates is not None  # `_attempt` checked
-        run = on(run.replace(rates), task.split, task.seed)
+        assert rates is not None  # `_is_ready` checked
+        run, folder = on(run.replace(rates), task.split, task.seed), self._folder(task)
         resume = RunFolder(folder).config_file.exists()
         try:
             train(run, folder, resume=resume, hooks=self.hooks, should_stop=self._should_stop)
         except Interrupted:
             return False
         return True
+
+    def _look_into(self, cell: Cell) -> None:
+        """Write the reasons of the best run of a cell, and those of the graph if they are missing."""
+        graph = record.reasons_file(self.out, "graph")
+        assert self.base.data is not None
+        if not graph.exists():
+            graph.parent.mkdir(parents=True, exist_ok=True)
+            write_json(graph, describe_graph(self.base.data.model_copy(update={"split": next(self.plan.pairs())[0]})))
+        best = record.best_run(self.out, cell, self.plan)
+        if best is not None:
+            self.say(f"{cell.name}: looking into the weights of {best}")
+            write_reasons(record.reasons_file(self.out, cell.name), best, self.out / best, device=self.base.device)
 
     def _choose(self, run: RunConfig, cell: Cell, folder: Path) -> bool:
         if self._dataset is None:

@@ -14,6 +14,9 @@ Scores = Mapping[int, Mapping[tuple[int | str, int], float]]
 
 ALPHA = 1 - LEVEL
 
+FEW = 3
+"""Fewer pairs of runs than this show next to nothing."""
+
 
 @dataclass(frozen=True)
 class Difference:
@@ -76,15 +79,17 @@ def verdict(found: Sequence[Difference]) -> str:
     before = _gain_until(best, depths, tested) if gains else ""
     beyond = [d for d in tested if d.shallow == best]
     if not beyond:
-        return f"{before or f'Nothing is shown for {best} layers'}, the deepest here."
+        return f"{before or f'Nothing is shown for {layers(best)}'}, the deepest here."
     most = max(beyond, key=lambda d: d.gain)
-    text = f"Beyond {best} layers no gain is shown here: {layers(most.deep)} {numbers(most)}"
+    text = f"Beyond {layers(best)} no gain is shown here: {layers(most.deep)} {numbers(most)}"
     losses = [d for d in beyond if d.is_loss and d is not most]
     if most.is_loss:
-        text = f"Beyond {best} layers every depth loses here: {layers(most.deep)} {numbers(most)}"
+        text = f"Beyond {layers(best)} every depth loses here: {layers(most.deep)} {numbers(most)}"
     elif losses:
         worst = min(losses, key=lambda d: d.gain)
         text += f"; {layers(worst.deep)} lose, {numbers(worst)}"
+    elif most.pairs < FEW:
+        text += f" (of {most.pairs} pairs of runs, which can show little)"
     return f"{text}. {before}." if before else f"{text}."
 
 
@@ -94,7 +99,7 @@ def _gain_until(best: int, depths: Sequence[int], tested: Sequence[Difference]) 
     steps = [d for d in tested if (d.shallow, d.deep) in set(pairwise(up_to))]
     total = next(d for d in tested if d.deep == best and d.is_gain)  # the first: over the shallowest that it beats
     each = len(steps) > 1 and all(step.is_gain for step in steps)
-    start = f"Each step up to {best} layers gains" if each else f"Up to {best} layers depth gains"
+    start = f"Each step up to {layers(best)} gains" if each else f"Up to {layers(best)} depth gains"
     return f"{start}: {numbers(total)} over {layers(total.shallow)}"
 
 

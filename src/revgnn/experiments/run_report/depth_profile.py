@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 
@@ -58,10 +58,11 @@ def activation_profile(saved: SavedRun) -> tuple[DepthProfile | None, Tensor]:
 
     Memory stays that of the run's evaluation: each layer leaves two numbers.
     """
-    stack = _stack_of(saved.session.model)
+    stack = stack_of(saved.session.model)
     if stack is None:
         return None, saved.logits()
-    with _watched(stack) as sums:
+    sums = _Sums()
+    with watched(stack, sums.add):
         logits = saved.logits()
     return DepthProfile(sums.root_means(sums.state), sums.root_means(sums.update)), logits
 
@@ -72,7 +73,7 @@ def gradient_profile(saved: SavedRun, profile: DepthProfile) -> DepthProfile:
     It is made in float32: gradients of fp16 are scaled. No weight changes; the session is of no use for training afterwards.
     """
     session = saved.session
-    stack = _stack_of(session.model)
+    stack = stack_of(session.model)
     if stack is None or stack.repeats > 1 or len(set(stack.layers)) < len(stack.sequence):
         return profile
     config = session.config.model_copy(update={"amp": "none", "capture": False})
@@ -90,27 +91,31 @@ def gradient_profile(saved: SavedRun, profile: DepthProfile) -> DepthProfile:
     return replace(profile, gradient=known) if len(known) == len(gradients) else profile
 
 
-def _stack_of(model: nn.Module) -> Stack | None:
+def stack_of(model: nn.Module) -> Stack | None:
+    """Return the stack of layers of a model; None if it has none."""
     return next((module for module in model.modules() if isinstance(module, Stack)), None)
 
 
 @contextmanager
-def _watched(stack: Stack) -> Iterator[_Sums]:
-    """Yield the sums of what passes through the layers within the block."""
-    sums, place = _Sums(), 0
+def watched(stack: Stack, note: Callable[[int, list[Tensor], list[Tensor]], None]) -> Iterator[None]:
+    """Within the block, call `note(place, before, after)` with the state, in groups, around each layer of each forward pass.
+
+    A layer that stands in several places is noted in each.
+    """
+    place = 0
 
     def begin(*_: object) -> None:
         nonlocal place
         place = 0
 
-    def note(_: nn.Module, args: tuple[list[Tensor], object], after: list[Tensor]) -> None:
+    def pass_on(_: nn.Module, args: tuple[list[Tensor], object], after: list[Tensor]) -> None:
         nonlocal place
-        sums.add(place, args[0], after)
+        note(place, args[0], after)
         place += 1
 
-    hooks = [stack.register_forward_pre_hook(begin), *(layer.register_forward_hook(note) for layer in stack.layers)]
+    hooks = [stack.register_forward_pre_hook(begin), *(layer.register_forward_hook(pass_on) for layer in set(stack.layers))]
     try:
-        yield sums
+        yield
     finally:
         for hook in hooks:
             hook.remove()

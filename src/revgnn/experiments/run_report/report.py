@@ -13,10 +13,12 @@ from revgnn._text import clean
 from revgnn.experiments.run_files.evaluations import read_evaluations
 from revgnn.experiments.run_files.found import read_runs
 from revgnn.experiments.run_files.reading import RunOnDisk
+from revgnn.experiments.run_files.studies import read_study
 from revgnn.experiments.run_report.charts.chart import Chart
 from revgnn.experiments.run_report.charts.png import has_matplotlib, write_png
 from revgnn.experiments.run_report.charts.svg import svg_file
 from revgnn.experiments.run_report.compared import best_first, comparable, data_name
+from revgnn.experiments.run_report.depth_page import study_lead, study_sections, study_title
 from revgnn.experiments.run_report.markup import element
 from revgnn.experiments.run_report.measured import measure_memory, measure_views
 from revgnn.experiments.run_report.page import Section, page
@@ -81,6 +83,8 @@ def write_report(
 ) -> Report:
     """Write the page of all runs below some folders, and its pictures. An earlier report in `out` is replaced.
 
+    A folder of a depth study alone has a page of its own, made from depth.json; the page of its runs is that of its folder `runs`.
+
     Args:
         folders: see `RunsReader`.
         out: the folder to write to.
@@ -92,11 +96,16 @@ def write_report(
     """
     wishes = wishes or Wishes()
     earlier = _check_out(out)
-    runs = read_runs(folders)
-    report = Report(out / PAGE, len(runs))
-    sections = [section for section in _sections(runs, wishes, report, say) if section.body or section.charts or section.after]
-    title = _title(runs, folders)
-    lead = lead_of_one(runs[0]) if len(runs) == 1 else lead_of_many(runs)
+    study = read_study(folders[0]) if len(folders) == 1 else None
+    if study is not None:
+        report = Report(out / PAGE, sum(len(cell["runs"]) for cell in study["cells"]))
+        title, lead, sections = study_title(study), study_lead(study), study_sections(study)
+    else:
+        runs = read_runs(folders)
+        report = Report(out / PAGE, len(runs))
+        sections = [section for section in _sections(runs, wishes, report, say) if section.body or section.charts or section.after]
+        title = _title(runs, folders)
+        lead = lead_of_one(runs[0]) if len(runs) == 1 else lead_of_many(runs)
     out.mkdir(parents=True, exist_ok=True)
     charts = [chart for section in sections for chart in section.charts]
     report.pictures = _write_pictures(charts, out, report, png=wishes.png)

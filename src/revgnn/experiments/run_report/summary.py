@@ -136,7 +136,7 @@ def machine_section(runs: Sequence[RunOnDisk]) -> Section | None:
         return None
     distinct: list[dict[str, str]] = []
     for environment in each:
-        values = _facts(environment)
+        values = environment_facts(environment)
         if values not in distinct:
             distinct.append(values)
     body = [facts(distinct[0].items())]
@@ -195,7 +195,7 @@ def _is_number(runs: Sequence[RunOnDisk], key: str) -> bool:
     return bool(values) and all(isinstance(value, int | float) and not isinstance(value, bool) for value in values)
 
 
-def _facts(environment: dict[str, Any]) -> dict[str, str]:
+def environment_facts(environment: dict[str, Any]) -> dict[str, str]:
     """Return what an environment says, ready to be shown; its texts are bounded."""
     names = {"device": "device", "cpu_count": "CPU cores", "threads": "threads", "omp_wait_policy": "OMP_WAIT_POLICY"}
     names |= {"platform": "system", "python": "Python", "commit": "commit of revgnn"}

@@ -40,6 +40,7 @@ class Series:
         style: a line, points, or both.
         notes: a text for each point, shown by a browser when the pointer rests on it; empty: the name.
         spread: half the length of an error bar for each point; empty: no bars.
+        band: whether the spread is drawn as a band along the line.
     """
 
     name: str
@@ -51,6 +52,7 @@ class Series:
     labelled: bool = True
     notes: Sequence[str] = ()
     spread: Sequence[float] = ()
+    band: bool = False
 
 
 @dataclass(frozen=True)

@@ -97,7 +97,10 @@ def _draw_xy(axes: Any, chart: XYChart) -> None:
 
 def _draw_series(axes: Any, series: Series) -> Any:
     colour = _COLOURS[series.colour]
-    if series.spread:
+    if series.spread and series.band:
+        ends = [[y + sign * spread for y, spread in zip(series.y, series.spread, strict=True)] for sign in (-1, 1)]
+        axes.fill_between(series.x, *ends, color=colour, alpha=0.16, linewidth=0)
+    elif series.spread:
         axes.errorbar(series.x, series.y, yerr=series.spread, fmt="none", ecolor=colour, elinewidth=1.2)
     (line,) = axes.plot(
         series.x,

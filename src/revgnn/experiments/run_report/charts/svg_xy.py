@@ -56,8 +56,10 @@ def _mark(mark: Mark, x: Scale, y: Scale) -> Markup:
 def _series(series: Series, x: Scale, y: Scale) -> Markup:
     places = [(x(a), y(b)) for a, b in zip(series.x, series.y, strict=True)]
     parts = []
+    if series.band and len(places) > 1:
+        parts.append(_band(series, x, y))
     for (px, _), b, spread in zip(places, series.y, series.spread, strict=False):
-        if spread:
+        if spread and not series.band:
             parts.append(rule(px, y(b - spread), px, y(b + spread), f"line c{series.colour}"))
     if series.style != "points" and len(places) > 1:
         path = "M" + "L".join(f"{px:.1f} {py:.1f}" for px, py in places)
@@ -67,6 +69,14 @@ def _series(series: Series, x: Scale, y: Scale) -> Markup:
         notes = series.notes or [series.name] * len(places)
         parts += [marker(series.colour, px, py, note) for (px, py), note in zip(places, notes, strict=True)]
     return join(parts)
+
+
+def _band(series: Series, x: Scale, y: Scale) -> Markup:
+    """Return the area between the ends of the spread."""
+    triples = list(zip(series.x, series.y, series.spread, strict=True))
+    upper = [f"{x(a):.1f} {y(b + spread):.1f}" for a, b, spread in triples]
+    lower = [f"{x(a):.1f} {y(b - spread):.1f}" for a, b, spread in reversed(triples)]
+    return element("path", (), d=f"M{'L'.join([*upper, *lower])}Z", class_=f"band f{series.colour}")
 
 
 def _end_labels(series: list[Series], x: Scale, y: Scale, width: int) -> Iterator[Markup]:
