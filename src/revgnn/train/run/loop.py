@@ -26,7 +26,9 @@ from revgnn.train.run.folder import RunFolder
 from revgnn.train.run.initial_weights import check_initial_weights, load_initial_weights
 from revgnn.train.run.optimization import Diverged
 from revgnn.train.run.result import Result, summarise
-from revgnn.train.run.session import Session, check_trainable, choose_device, prepare, training_step
+from revgnn.train.run.session import Session, check_trainable, choose_device, prepare
+from revgnn.train.run.steps import EpochSteps
+from revgnn.train.run.team import ALONE
 from revgnn.train.run.tensor_file import CheckpointError
 from revgnn.train.tricks.teacher import attach_teacher, check_teacher
 
@@ -125,20 +127,18 @@ def _train(session: Session, state: State, folder: RunFolder, hooks: tuple[Hook,
 def _train_epoch(
     session: Session, state: State, folder: RunFolder, hooks: tuple[Hook, ...], should_stop: Callable[[], bool]
 ) -> None:
-    """Train the remaining steps of the current epoch, one per part."""
+    """Train the remaining steps of the current epoch."""
     epoch = state.epoch + 1
     session.model.train()
+    steps = EpochSteps(session, epoch, state.step, ALONE, ALONE.exchange(session.model), should_stop)
     with _measure_first_epoch(session, state):
-        for batch in session.batches.epoch(session.partition, epoch, start=state.step):
-            started = time.perf_counter()
-            if batch.num_labelled:
-                loss = training_step(session, batch, state.epoch + state.step / session.steps)
-                state.loss_sum += loss * batch.num_labelled
-                state.loss_count += batch.num_labelled
+        for step in steps:
+            state.loss_sum += step.loss * step.labelled
+            state.loss_count += step.labelled
             state.step += 1
-            state.seconds += time.perf_counter() - started
+            state.seconds += step.seconds
             _notify(hooks, Stepped(epoch, state.step, session.steps, state.loss_sum / max(state.loss_count, 1)))
-            if should_stop():
+            if steps.stopping:
                 raise Interrupted(folder.path, epoch, state.step)
 
 
