@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -83,8 +83,12 @@ class AbstractBatches(ABC):
         """
 
     @abstractmethod
-    def view(self, parts: int, seed: int) -> Iterator[Batch]:
-        """Yield batches in which each row occurs once, for evaluation."""
+    def view(self, parts: int, seed: int, own: Callable[[int], Sequence[int]] = range) -> Iterator[Batch]:
+        """Yield batches in which each row occurs once, for evaluation.
+
+        Args:
+            own: returns the numbers of those that are wanted, of so many; default: all.
+        """
 
 
 class Batches(AbstractBatches):
@@ -137,12 +141,12 @@ class Batches(AbstractBatches):
             for part in parts:
                 yield self._batch(part.nodes, part.graph)
 
-    def view(self, parts: int, seed: int) -> Iterator[Batch]:
+    def view(self, parts: int, seed: int, own: Callable[[int], Sequence[int]] = range) -> Iterator[Batch]:
         """Yield the parts of one partition. Nothing is cut in the background."""
         if parts == 1:
-            yield self.whole
+            yield from [self.whole] * len(own(1))
             return
-        for part in RandomPartition(self.dataset.graph, parts, seed).epoch(0):
+        for part in RandomPartition(self.dataset.graph, parts, seed).epoch(0, only=own(parts)):
             yield self._batch(part.nodes, part.graph)
 
     def _batch(self, nodes: Tensor | None, graph: Graph) -> Batch:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 import torch
@@ -55,10 +55,11 @@ class GraphBatches(AbstractBatches):
         for number in range(start, len(rows)) if only is None else only:
             yield self._batch(rows[number])
 
-    def view(self, parts: int, seed: int) -> Iterator[Batch]:
+    def view(self, parts: int, seed: int, own: Callable[[int], Sequence[int]] = range) -> Iterator[Batch]:
         """Yield all graphs in their order."""
-        for rows in torch.arange(self.dataset.num_rows).split(self._size):
-            yield self._batch(rows)
+        batches = torch.arange(self.dataset.num_rows).split(self._size)
+        for number in own(len(batches)):
+            yield self._batch(batches[number])
 
     def _batch(self, rows: Tensor) -> Batch:
         data = self.dataset

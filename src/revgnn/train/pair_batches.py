@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import cached_property
 
@@ -72,8 +72,8 @@ class PairBatches(AbstractBatches):
             targets={"targets": torch.cat([batch.targets["targets"], drawn.to(self.device)], dim=1)},
         )
 
-    def view(self, parts: int, seed: int) -> Iterator[Batch]:
-        yield self.whole
+    def view(self, parts: int, seed: int, own: Callable[[int], Sequence[int]] = range) -> Iterator[Batch]:
+        yield from [self.whole] * len(own(1))
 
     @cached_property
     def _source(self) -> NonLinks:

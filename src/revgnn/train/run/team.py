@@ -66,6 +66,9 @@ class Team:
         """Return the sum of the tensors of all processes."""
         return tensor
 
+    def check_same(self, model: nn.Module) -> None:
+        """Raise `RuntimeError` if the processes do not hold the same weights and buffers, to the last bit."""
+
     def exchange(self, model: nn.Module) -> GradientExchange:
         """Return what sums the gradients of the model over the processes."""
         return GradientExchange()
