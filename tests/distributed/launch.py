@@ -30,10 +30,12 @@ def environment() -> dict[str, str]:
     return {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(filter(None, places))}
 
 
-def launch(size: int, scenario: str, folder: Path, *, seconds: float = 200.0) -> list[Outcome]:
+def launch(
+    size: int, scenario: str, folder: Path, *, seconds: float = 200.0, module: str = "tests.distributed.scenarios"
+) -> list[Outcome]:
     """Run a scenario in so many processes that meet in a file, and return how each ended."""
     store = folder / f"store-{scenario}"
-    command = [sys.executable, "-m", "tests.distributed.scenarios", scenario, str(store), str(folder)]
+    command = [sys.executable, "-m", module, scenario, str(store), str(folder)]
     processes = [
         subprocess.Popen([*command, str(rank), str(size)], env=environment(), cwd=ROOT, stderr=subprocess.PIPE, text=True)
         for rank in range(size)
@@ -46,9 +48,9 @@ def launch(size: int, scenario: str, folder: Path, *, seconds: float = 200.0) ->
     return [Outcome(process.returncode, text) for process, text in zip(processes, errors, strict=True)]
 
 
-def succeed(size: int, scenario: str, folder: Path) -> None:
+def succeed(size: int, scenario: str, folder: Path, module: str = "tests.distributed.scenarios") -> None:
     """Run a scenario that must end well in every process."""
-    outcomes = launch(size, scenario, folder)
+    outcomes = launch(size, scenario, folder, module=module)
     assert all(outcome.code == 0 for outcome in outcomes), "\n".join(outcome.stderr[-3000:] for outcome in outcomes)
 
 

@@ -47,6 +47,8 @@ def join(timeout_seconds: float = TIMEOUT_SECONDS, place: tuple[Store, int, int]
     timeout = timedelta(seconds=timeout_seconds)
     store, rank, size = next(rendezvous("env://", timeout=timeout)) if place is None else place
     store.set_timeout(timeout)
+    # torchrun's agent keeps one store, with what processes left there before they were started again
+    store = PrefixStore(f"start-{os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}", store)
     watch = Watch(PrefixStore("watch", store), rank, size, timeout_seconds)
     dist.init_process_group(backend, store=PrefixStore("group", store), rank=rank, world_size=size, timeout=timeout)
     try:
