@@ -14,7 +14,7 @@ from revgnn.train.config import EvalConfig, RunConfig
 from revgnn.train.inference.evaluate import evaluate_run
 from revgnn.train.inference.views import infer, view_seed
 from revgnn.train.metrics import score_splits
-from revgnn.train.run import loop
+from revgnn.train.run import steps
 from revgnn.train.run.events import EpochEnded, Event, Started, Stepped
 from revgnn.train.run.folder import RunFolder, RunFolderError
 from revgnn.train.run.loop import train
@@ -113,13 +113,13 @@ def test_a_run_that_diverges_keeps_the_last_saved_state(
 ) -> None:
     train(config.override(["epochs=2"]), tmp_path / "a")
     before, _ = read_tensors(tmp_path / "a" / "last.safetensors")
-    step = loop.training_step
+    step = steps.training_step
 
     def step_with_nan(session: Session, batch: Batch, epochs_done: float) -> float:
         next(p for name, p in session.model.named_parameters() if name.startswith(weight)).data.fill_(torch.nan)
         return step(session, batch, epochs_done)
 
-    monkeypatch.setattr(loop, "training_step", step_with_nan)
+    monkeypatch.setattr(steps, "training_step", step_with_nan)
     with pytest.raises(Diverged, match=r"diverged in epoch 3, step 1: .*nan.* The last saved state stays .* smaller optim.lr"):
         train(config, tmp_path / "a", resume=True)
     after, _ = read_tensors(tmp_path / "a" / "last.safetensors")

@@ -150,6 +150,9 @@ Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace the run in
 CompareMemory = Annotated[
     bool | None, typer.Option("--compare-memory/--no-compare-memory", help="Also measure one step with every layer stored.")
 ]
+RankTimeout = Annotated[
+    float, typer.Option("--rank-timeout", min=1.0, metavar="SECONDS", help="How long processes of torchrun wait for one another.")
+]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print only the result.")]
 Log = Annotated[
     list[str] | None,

@@ -19,11 +19,15 @@ _REQUESTS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 class StopRequest:
     """A callable that returns True after a request to stop.
 
+    Args:
+        silent: print nothing.
+
     Attributes:
         exit_code: 128 plus the number of the signal, as shells report it.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, silent: bool = False) -> None:
+        self._silent = silent
         self._signal: int | None = None
         self._terminals = [number for number in (1, 2) if os.isatty(number)]
 
@@ -43,6 +47,8 @@ class StopRequest:
                 raise KeyboardInterrupt
             return
         self._signal = number
+        if self._silent:
+            return
         with suppress(OSError):
             typer.echo(
                 "\nstopping after this step; Ctrl-C again stops at once and loses the steps since the last saved state.", err=True
@@ -57,12 +63,12 @@ class StopRequest:
 
 
 @contextmanager
-def stop_on_signals() -> Iterator[StopRequest]:
+def stop_on_signals(*, silent: bool = False) -> Iterator[StopRequest]:
     """Within the block, SIGINT (Ctrl-C), SIGTERM (from schedulers) and SIGHUP (the terminal closed) are requests to stop.
 
     A signal that is ignored, such as SIGHUP under `nohup`, stays ignored.
     """
-    request = StopRequest()
+    request = StopRequest(silent=silent)
     before = {number: signal.getsignal(number) for number in _REQUESTS}
     heard = {number: handler for number, handler in before.items() if handler is not signal.SIG_IGN}
     for number in heard:

@@ -16,6 +16,7 @@ import typer
 from revgnn.cli import options
 from revgnn.cli.fit import advice_if_out_of_memory, fitted
 from revgnn.cli.phases import phases
+from revgnn.cli.processes import agree, check_options, is_restart, processes
 from revgnn.cli.progress import Display, progress
 from revgnn.cli.report import report_line
 from revgnn.cli.signals import StopRequest, resume_command, stop_on_signals
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from revgnn.train import Result, RunConfig
     from revgnn.train.loggers import Logger
     from revgnn.train.run.events import Hook
+    from revgnn.train.run.team import Team
 
 
 def train(
@@ -69,6 +71,7 @@ def train(
     log: options.Log = None,
     fit: options.Fit = False,
     memory: options.Memory = None,
+    rank_timeout: options.RankTimeout = 600.0,
     quiet: options.Quiet = False,
     as_json: options.ResultAsJson = False,
 ) -> None:
@@ -79,12 +82,20 @@ def train(
     given = locals()
     from revgnn.experiments.compose import default_folder
 
-    show = context.with_resource(progress(quiet=quiet, as_json=as_json))
+    team = context.with_resource(processes(rank_timeout))
+    leads = team is None or team.leads
+    if is_restart():
+        given["resume"], given["overwrite"] = resume, overwrite = True, False
+    show = context.with_resource(progress(quiet=quiet or not leads, as_json=as_json))
     choose_waiting()
-    loggers = [context.with_resource(logger) for logger in make_loggers(log)]
+    loggers = [context.with_resource(logger) for logger in make_loggers(log if leads else None)]
     if (data is not None or allow_changed_data) and not resume:
         raise ValueError("--data and --allow-changed-data belong to --resume; a new run names its data set: revgnn train DATASET.")
-    run = composed(given, show)
+    if team is not None:
+        check_options(team, given, sweep=seeds is not None or "," in (split or "") or split == "all")
+        run = agree(team, lambda: composed(given, show), given, show)
+    else:
+        run = composed(given, show)
     if fit:
         run = fitted(run, memory, show)
     # The configuration is valid. Only what follows imports torch.
@@ -104,8 +115,10 @@ def train(
         return
     run = run.replace({"data.split": splits[0]})
     with where as folder:
-        result = _train_run(run, folder, how, hooks)
+        result = _train_run(run, folder, how, hooks, team)
     show.close()
+    if not leads:
+        return
     if not as_json:
         typer.echo(_result_text(result, folder))
     more = {}
@@ -214,11 +227,13 @@ class _How(TypedDict):
     allow_changed_data: bool
 
 
-def _train_run(run: RunConfig, folder: Path, how: _How, hooks: list[Hook]) -> Result:
+def _train_run(run: RunConfig, folder: Path, how: _How, hooks: list[Hook], team: Team | None) -> Result:
     from revgnn.train import train as train_run
+    from revgnn.train.run.team import ALONE
 
-    with advice_if_out_of_memory(run), _stoppable(folder) as stop:
-        return train_run(run, folder, **how, hooks=hooks, should_stop=stop)
+    team = team or ALONE
+    with advice_if_out_of_memory(run), _stoppable(folder, silent=not team.leads) as stop:
+        return train_run(run, folder, **how, hooks=hooks, should_stop=stop, team=team)
 
 
 def _train_sweep(
@@ -241,15 +256,16 @@ def _json(run: RunConfig, folder: Path, result: dict[str, Any], started: float, 
 
 
 @contextmanager
-def _stoppable(folder: Path) -> Iterator[StopRequest]:
-    """Yield the request to stop. A run that stops on request prints how to continue it."""
+def _stoppable(folder: Path, *, silent: bool = False) -> Iterator[StopRequest]:
+    """Yield the request to stop. A run that stops on request prints how to continue it, unless `silent`."""
     from revgnn.train import Interrupted
 
     try:
-        with stop_on_signals() as stop:
+        with stop_on_signals(silent=silent) as stop:
             yield stop
     except Interrupted as interrupted:
-        typer.echo(f"{interrupted} Go on with: {resume_command(folder)}", err=True)
+        if not silent:
+            typer.echo(f"{interrupted} Go on with: {resume_command(folder)}", err=True)
         raise typer.Exit(stop.exit_code) from None
 
 

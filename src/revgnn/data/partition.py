@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import operator
 import os
 import threading
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -71,12 +72,24 @@ class RandomPartition:
         # What is prepared and the thread that prepares it stay in their process.
         return type(self), (self.graph, self.parts, self.seed)
 
-    def epoch(self, epoch: int, *, start: int = 0) -> Generator[Part, None, None]:
-        """Return the parts of one epoch, from part `start` on. Each is cut when it is asked for."""
+    def nodes(self, epoch: int) -> list[Tensor]:
+        """Return the nodes of each part of one epoch, int64, ascending. No part is cut."""
         _check_epoch(epoch)
-        return self._cut_on_demand(epoch, start)
+        if self.parts == 1:
+            return [torch.arange(self.graph.num_nodes)]
+        assignment = self._assign(epoch)
+        return [torch.from_numpy(assignment.nodes[a:b]) for a, b in itertools.pairwise(assignment.bounds)]
 
-    def prefetching(self, epoch: int, *, start: int = 0) -> Generator[Part, None, None]:
+    def epoch(self, epoch: int, *, start: int = 0, only: Sequence[int] | None = None) -> Generator[Part, None, None]:
+        """Return the parts of one epoch, from part `start` on. Each is cut when it is asked for.
+
+        Args:
+            only: numbers of the parts that are wanted, in this order, instead of all from `start` on.
+        """
+        _check_epoch(epoch)
+        return self._cut_on_demand(epoch, self._wanted(start, only))
+
+    def prefetching(self, epoch: int, *, start: int = 0, only: Sequence[int] | None = None) -> Generator[Part, None, None]:
         """Return the same parts. A background thread cuts each while the one before is in use, also across epochs.
 
         One part is prepared ahead, by one thread, so that a consumer waits only if its step is shorter than that preparation.
@@ -84,7 +97,8 @@ class RandomPartition:
         be abandoned or closed at any time; `close()` drops what is prepared for the next epoch.
         """
         _check_epoch(epoch)
-        return self._cut_on_demand(epoch, start) if self.parts == 1 else self._cut_ahead(epoch, start)
+        wanted = self._wanted(start, only)
+        return self._cut_on_demand(epoch, wanted) if self.parts == 1 else self._cut_ahead(epoch, wanted, min(only or [0]))
 
     def close(self) -> None:
         """Drop what was prepared and end the background thread. The partition can still be used."""
@@ -102,25 +116,32 @@ class RandomPartition:
 
     # --- one epoch ------------------------------------------------------------------------------------------------------
 
-    def _cut_on_demand(self, epoch: int, start: int) -> Generator[Part, None, None]:
+    def _wanted(self, start: int, only: Sequence[int] | None) -> list[int]:
+        """Return the numbers of the parts to cut."""
+        wanted = [_whole(index, "a part") for index in (range(start, self.parts) if only is None else only)]
+        if any(not 0 <= index < self.parts for index in wanted):
+            raise ValueError(f"the parts are numbered from 0 to {self.parts - 1}, got {wanted}.")
+        return wanted
+
+    def _cut_on_demand(self, epoch: int, wanted: list[int]) -> Generator[Part, None, None]:
         if self.parts == 1:
-            if start == 0:
+            for _ in wanted:
                 yield Part(torch.arange(self.graph.num_nodes), self.graph)
             return
         assignment = self._assign(epoch)
-        for index in range(start, self.parts):
+        for index in wanted:
             yield self._cut(assignment, index, threads=torch.get_num_threads())
 
-    def _cut_ahead(self, epoch: int, start: int) -> Generator[Part, None, None]:
-        if start >= self.parts:
+    def _cut_ahead(self, epoch: int, wanted: list[int], upcoming_first: int) -> Generator[Part, None, None]:
+        if not wanted:
             return
         self._start_anew_after_fork()
-        process = os.getpid()
+        process, first = os.getpid(), wanted[0]
         # If nothing is prepared, no training step runs meanwhile: use all threads.
-        assignment, part = self._take_prepared(epoch, start) or self._first_part(epoch, start, threads=torch.get_num_threads())
+        assignment, part = self._take_prepared(epoch, first) or self._first_part(epoch, first, threads=torch.get_num_threads())
         upcoming: Future[Any] | None = None
         try:
-            for index in range(start + 1, self.parts):
+            for index in wanted[1:]:
                 upcoming = self._submit(self._cut, assignment, index)
                 yield part
                 if process == os.getpid():
@@ -128,7 +149,7 @@ class RandomPartition:
                 else:  # forked while the part was in use: the thread that cuts the next one is the parent's
                     self._start_anew_after_fork()
                     process, upcoming, part = os.getpid(), None, self._cut(assignment, index)
-            self._prepare_epoch(epoch + 1)
+            self._prepare_epoch(epoch + 1, upcoming_first)
             yield part
         finally:
             if upcoming is not None:
@@ -162,7 +183,7 @@ class RandomPartition:
         self._process = os.getpid()
         self._lock = threading.Lock()
         self._worker: ThreadPoolExecutor | None = None
-        self._next_epoch: tuple[int, Future[tuple[Assignment, Part]]] | None = None
+        self._next_epoch: tuple[int, int, Future[tuple[Assignment, Part]]] | None = None
 
     def _start_anew_after_fork(self) -> None:
         """Forget the parent's thread, which does not exist in a forked process, and its lock, which nothing would release there."""
@@ -175,21 +196,21 @@ class RandomPartition:
                 self._worker = ThreadPoolExecutor(1, thread_name_prefix="revgnn-partition")
             return self._worker.submit(work, *arguments)
 
-    def _prepare_epoch(self, epoch: int) -> None:
-        prepared = (epoch, self._submit(self._first_part, epoch))
+    def _prepare_epoch(self, epoch: int, first: int) -> None:
+        prepared = (epoch, first, self._submit(self._first_part, epoch, first))
         with self._lock:
             self._next_epoch = prepared
 
-    def _take_prepared(self, epoch: int, start: int) -> tuple[Assignment, Part] | None:
+    def _take_prepared(self, epoch: int, first: int) -> tuple[Assignment, Part] | None:
         """Return the assignment and first part prepared for this epoch, or None."""
         with self._lock:
             prepared, self._next_epoch = self._next_epoch, None
         if prepared is None:
             return None
-        if prepared[0] != epoch or start != 0:
-            prepared[1].cancel()
+        if prepared[:2] != (epoch, first):
+            prepared[2].cancel()
             return None
-        return prepared[1].result()
+        return prepared[2].result()
 
 
 def _as_numpy(features: Tensor) -> np.ndarray:

@@ -45,7 +45,7 @@ class GENBlock(nn.Module):
             edge_attr: edge features (E, K), an `EdgeEncoding`, or None.
             mask: (N, in_channels), the factors of a dropout mask that all layers share (see `shared_dropout_mask`), or None.
         """
-        given = Neighbours(graph, x.shape[0], graph) if type(graph) is Graph else neighbours(graph, x.shape[0])
+        given = Neighbours(graph, x.shape[0], graph) if isinstance(graph, Graph) else neighbours(graph, x.shape[0])
         edges = self.conv.edge_map(given, edge_attr)
         fused = self._fused_inputs(x, given.graph, edges, mask)
         if fused is not None:

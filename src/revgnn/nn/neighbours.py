@@ -85,7 +85,7 @@ def neighbours(adjacency: Adjacency, num_nodes: int) -> Neighbours:
         TypeError: if `adjacency` is nothing that edges are read from.
         ValueError: if an index is out of range, or a size does not fit.
     """
-    if type(adjacency) is Graph:
+    if isinstance(adjacency, Graph):
         return Neighbours(adjacency, num_nodes, adjacency)
     return Neighbours(graph_of(adjacency, num_nodes, num_nodes), num_nodes, adjacency)
 
@@ -115,7 +115,7 @@ def bipartite_neighbours(
         num_dst = _num_destinations(adjacency, num_src)
     if sizes[0] not in (None, num_src) or sizes[1] not in (None, num_dst):
         raise ValueError(f"size={size} does not fit x, which has {num_src} sources and {num_dst} destinations.")
-    if type(adjacency) is not Graph:
+    if not isinstance(adjacency, Graph):
         return Neighbours(graph_of(adjacency, num_src, num_dst), num_dst, adjacency)
     if num_src != num_dst or num_src != adjacency.num_nodes:
         raise ValueError(
@@ -186,7 +186,7 @@ def _checked_size(size: Sequence[int] | None, conv: str) -> tuple[int | None, in
 def _num_destinations(adjacency: Adjacency, num_src: int) -> int:
     if conversions.is_sparse(adjacency):
         return conversions.shape_of(adjacency)[0]
-    if type(adjacency) is not Graph and isinstance(adjacency, Tensor):
+    if not isinstance(adjacency, Graph) and isinstance(adjacency, Tensor):
         known = conversions.sparse_size(adjacency)[1]
         return num_src if known is None else known
     return num_src

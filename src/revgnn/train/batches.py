@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -69,12 +69,26 @@ class AbstractBatches(ABC):
         """Return the number of batches of an epoch."""
 
     @abstractmethod
-    def epoch(self, partition: RandomPartition, epoch: int, start: int = 0) -> Iterator[Batch]:
-        """Yield the batches of one epoch from batch `start` on. They depend only on the seed and on `epoch`."""
+    def rows(self, partition: RandomPartition, epoch: int) -> list[Tensor]:
+        """Return the rows of `dataset.y` in each batch of one epoch, int64. No graph is cut."""
 
     @abstractmethod
-    def view(self, parts: int, seed: int) -> Iterator[Batch]:
-        """Yield batches in which each row occurs once, for evaluation."""
+    def epoch(
+        self, partition: RandomPartition, epoch: int, start: int = 0, *, only: Sequence[int] | None = None
+    ) -> Iterator[Batch]:
+        """Yield the batches of one epoch from batch `start` on. They depend only on the seed and on `epoch`.
+
+        Args:
+            only: numbers of the batches that are wanted, in this order, instead of all from `start` on.
+        """
+
+    @abstractmethod
+    def view(self, parts: int, seed: int, own: Callable[[int], Sequence[int]] = range) -> Iterator[Batch]:
+        """Yield batches in which each row occurs once, for evaluation.
+
+        Args:
+            own: returns the numbers of those that are wanted, of so many; default: all.
+        """
 
 
 class Batches(AbstractBatches):
@@ -110,26 +124,29 @@ class Batches(AbstractBatches):
     def steps(self, partition: RandomPartition) -> int:
         return partition.parts
 
-    def epoch(self, partition: RandomPartition, epoch: int, start: int = 0) -> Iterator[Batch]:
+    def rows(self, partition: RandomPartition, epoch: int) -> list[Tensor]:
+        return partition.nodes(epoch)
+
+    def epoch(
+        self, partition: RandomPartition, epoch: int, start: int = 0, *, only: Sequence[int] | None = None
+    ) -> Iterator[Batch]:
         """Yield the parts of one epoch from part `start` on, while the next epoch's are cut in the background.
 
         Their order and content depend only on the partition's seed and on `epoch`.
         """
-        if start >= partition.parts:
-            return
         if partition.parts == 1:
-            yield self.whole
+            yield from [self.whole] * len(range(start, 1) if only is None else only)
             return
-        with closing(partition.prefetching(epoch, start=start)) as parts:
+        with closing(partition.prefetching(epoch, start=start, only=only)) as parts:
             for part in parts:
                 yield self._batch(part.nodes, part.graph)
 
-    def view(self, parts: int, seed: int) -> Iterator[Batch]:
+    def view(self, parts: int, seed: int, own: Callable[[int], Sequence[int]] = range) -> Iterator[Batch]:
         """Yield the parts of one partition. Nothing is cut in the background."""
         if parts == 1:
-            yield self.whole
+            yield from [self.whole] * len(own(1))
             return
-        for part in RandomPartition(self.dataset.graph, parts, seed).epoch(0):
+        for part in RandomPartition(self.dataset.graph, parts, seed).epoch(0, only=own(parts)):
             yield self._batch(part.nodes, part.graph)
 
     def _batch(self, nodes: Tensor | None, graph: Graph) -> Batch:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 import torch
@@ -42,17 +42,24 @@ class GraphBatches(AbstractBatches):
     def steps(self, partition: RandomPartition) -> int:
         return -(-len(self.dataset.split.train) // self._size)
 
-    def epoch(self, partition: RandomPartition, epoch: int, start: int = 0) -> Iterator[Batch]:
-        """Yield the training graphs of one epoch from batch `start` on, in an order that depends only on seed and epoch."""
+    def rows(self, partition: RandomPartition, epoch: int) -> list[Tensor]:
         order = np.random.default_rng([self._seed, epoch, _TAG]).permutation(len(self.dataset.split.train))
         graphs = self.dataset.split.train.sort().values[torch.from_numpy(order)]
-        for rows in list(graphs.split(self._size))[start:]:
-            yield self._batch(rows)
+        return list(graphs.split(self._size))
 
-    def view(self, parts: int, seed: int) -> Iterator[Batch]:
+    def epoch(
+        self, partition: RandomPartition, epoch: int, start: int = 0, *, only: Sequence[int] | None = None
+    ) -> Iterator[Batch]:
+        """Yield the training graphs of one epoch from batch `start` on, in an order that depends only on seed and epoch."""
+        rows = self.rows(partition, epoch)
+        for number in range(start, len(rows)) if only is None else only:
+            yield self._batch(rows[number])
+
+    def view(self, parts: int, seed: int, own: Callable[[int], Sequence[int]] = range) -> Iterator[Batch]:
         """Yield all graphs in their order."""
-        for rows in torch.arange(self.dataset.num_rows).split(self._size):
-            yield self._batch(rows)
+        batches = torch.arange(self.dataset.num_rows).split(self._size)
+        for number in own(len(batches)):
+            yield self._batch(batches[number])
 
     def _batch(self, rows: Tensor) -> Batch:
         data = self.dataset

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import cached_property
 
@@ -47,9 +47,14 @@ class PairBatches(AbstractBatches):
     def steps(self, partition: RandomPartition) -> int:
         return 1
 
-    def epoch(self, partition: RandomPartition, epoch: int, start: int = 0) -> Iterator[Batch]:
+    def rows(self, partition: RandomPartition, epoch: int) -> list[Tensor]:
+        return [self.dataset.split.train.sort().values]
+
+    def epoch(
+        self, partition: RandomPartition, epoch: int, start: int = 0, *, only: Sequence[int] | None = None
+    ) -> Iterator[Batch]:
         """Yield the one batch of an epoch, which depends only on seed and epoch."""
-        if start:
+        if start or (only is not None and not only):
             return
         train = self.dataset.split.train.sort().values
         if not self._pairs.draws_negatives:
@@ -67,8 +72,8 @@ class PairBatches(AbstractBatches):
             targets={"targets": torch.cat([batch.targets["targets"], drawn.to(self.device)], dim=1)},
         )
 
-    def view(self, parts: int, seed: int) -> Iterator[Batch]:
-        yield self.whole
+    def view(self, parts: int, seed: int, own: Callable[[int], Sequence[int]] = range) -> Iterator[Batch]:
+        yield from [self.whole] * len(own(1))
 
     @cached_property
     def _source(self) -> NonLinks:

@@ -91,6 +91,17 @@ class AbstractTask(ABC):
             weights: the result of `class_weights`; the mean is then a weighted one.
         """
 
+    def loss_weight(self, y: Tensor, weights: Tensor | None = None) -> float:
+        """Return what the mean of `loss` divides by: the number of labelled entries, or the sum of their weights.
+
+        The loss of several sets of rows together is the mean of their losses with these numbers as weights.
+
+        Args:
+            y: labels of the rows, as in the data set.
+            weights: the result of `class_weights`, on the CPU.
+        """
+        return float(self.labelled(y).sum())
+
     def check_loss(self, kind: str | None, data: str) -> None:
         """Raise `ValueError` if the task does not have this loss; `data` names the data set."""
         if kind is not None and kind not in self.losses:

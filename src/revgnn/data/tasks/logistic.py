@@ -18,6 +18,13 @@ class LogisticTask(AbstractTask):
     def loss(self, logits: Tensor, y: Tensor, kind: str | None = None, weights: Tensor | None = None) -> Tensor:
         return logistic_loss(logits, y, self.labelled(y), weights)
 
+    def loss_weight(self, y: Tensor, weights: Tensor | None = None) -> float:
+        if weights is None:
+            return super().loss_weight(y)
+        rows = y.view(len(y), -1)
+        weight = torch.where(rows == 1, weights[:, 1], weights[:, 0]).double()
+        return float((weight * self.labelled(rows)).sum())
+
     def values(self, logits: Tensor) -> Tensor:
         return logits.sigmoid()
 

@@ -59,6 +59,9 @@ class Multiclass(AbstractTask):
             return (weight * each).sum() / weight.sum()
         return F.cross_entropy(logits, y, weight=weights, ignore_index=-1)
 
+    def loss_weight(self, y: Tensor, weights: Tensor | None = None) -> float:
+        return super().loss_weight(y) if weights is None else float(weights[y[y >= 0]].double().sum())
+
     def class_weights(self, given: str | Sequence[float], y: Tensor) -> Tensor:
         if not isinstance(given, str):
             return class_weight_numbers(given, self.num_outputs, "one for each class")

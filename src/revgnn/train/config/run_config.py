@@ -49,6 +49,7 @@ LATER_KEYS = {
     "model.decoder": "mlp",
     "init": None,
     "model.block_init": "default",
+    "parts_per_step": 1,
 }
 """Keys that were added after runs had been saved, with their defaults. At its default such a key is not part of a digest, so that
 earlier runs can be resumed."""
@@ -86,6 +87,12 @@ class RunConfig(Section):
     init: str | None = Field(default=None, description="Folder of a run whose best weights training starts from. Default: none.")
     parts: int = Field(
         default=1, ge=1, description="Random parts that the graph is cut into, others in each epoch; one optimiser step per part."
+    )
+    parts_per_step: int = Field(
+        default=1,
+        ge=1,
+        description="Parts (of data sets of graphs: batches) of one optimiser step: it has the loss of all their labelled nodes. "
+        "Several processes share them.",
     )
     graphs_per_batch: int = Field(default=32, ge=1, description="For data sets of graphs: graphs in one optimiser step.")
     patience: int | None = Field(default=None, ge=1, description="Stop after this many epochs without a better validation score.")

@@ -16,21 +16,25 @@ from revgnn.train.config import EvalConfig
 from revgnn.train.inference.deviation import RunningDeviation
 from revgnn.train.random_numbers import own_random_numbers
 from revgnn.train.run.optimization import autocast
+from revgnn.train.run.team import ALONE, Team
 from revgnn.train.tricks.label_inputs import reuse_labels, show_all_labels
 
 
-def infer(model: nn.Module, batches: AbstractBatches, evaluation: EvalConfig, seed: int) -> Tensor:
+def infer(model: nn.Module, batches: AbstractBatches, evaluation: EvalConfig, seed: int, team: Team = ALONE) -> Tensor:
     """Return the logits of every node in evaluation mode: the mean over `views` partitions into `parts` parts.
 
     With one part, a view is the whole graph. All views are then equal, and only one is computed.
 
+    Args:
+        team: processes that share the parts of the views; each of them gets the result.
+
     Returns:
-        float32 (N, outputs), on the CPU. It depends only on the weights, `evaluation` and `seed`. Torch's generators are left
-        unchanged, so a training does not depend on how often it is evaluated.
+        float32 (N, outputs), on the CPU. It depends only on the weights, `evaluation` and `seed`, and not on the team. Torch's
+        generators are left unchanged, so a training does not depend on how often it is evaluated.
     """
     total = torch.zeros(_logits_shape(batches))
     with _evaluation_mode(model), own_random_numbers(batches.device, seed):
-        for rows, logits in _view_logits(model, batches, evaluation, seed):
+        for rows, logits in _view_logits(model, batches, evaluation, seed, team):
             total[rows] += logits
     return total / _num_views(evaluation)
 
@@ -47,7 +51,9 @@ class ViewSpread:
     """Sample standard deviation of the views' probabilities."""
 
 
-def infer_with_spread(model: nn.Module, batches: AbstractBatches, evaluation: EvalConfig, seed: int) -> ViewSpread:
+def infer_with_spread(
+    model: nn.Module, batches: AbstractBatches, evaluation: EvalConfig, seed: int, team: Team = ALONE
+) -> ViewSpread:
     """Return the result of `infer` and the deviation over its views. Memory does not grow with the number of views.
 
     Raises:
@@ -61,7 +67,7 @@ def infer_with_spread(model: nn.Module, batches: AbstractBatches, evaluation: Ev
     shape, task = _logits_shape(batches), batches.dataset.objective
     total, of_logits, of_probabilities = torch.zeros(shape), RunningDeviation(shape), RunningDeviation(shape)
     with _evaluation_mode(model), own_random_numbers(batches.device, seed):
-        for rows, logits in _view_logits(model, batches, evaluation, seed):
+        for rows, logits in _view_logits(model, batches, evaluation, seed, team):
             total[rows] += logits
             of_logits.add(rows, logits)
             of_probabilities.add(rows, task.values(logits))
@@ -69,14 +75,34 @@ def infer_with_spread(model: nn.Module, batches: AbstractBatches, evaluation: Ev
 
 
 def _view_logits(
-    model: nn.Module, batches: AbstractBatches, evaluation: EvalConfig, seed: int
+    model: nn.Module, batches: AbstractBatches, evaluation: EvalConfig, seed: int, team: Team
 ) -> Iterator[tuple[Tensor | slice, Tensor]]:
-    """Yield, for each part of each view, the rows of its nodes (a slice for the whole graph) and their logits."""
-    for view in range(_num_views(evaluation)):
-        for batch in batches.view(evaluation.parts, view_seed(seed, view)):
+    """Yield the rows and the logits of the parts of each view, view by view: a slice and all logits if processes share them."""
+
+    def parts(view: int) -> Iterator[tuple[Tensor | slice, Tensor]]:
+        """Yield those parts of a view that are this process's. They go round, over all views."""
+
+        def own(count: int) -> list[int]:
+            return [n for n in range(count) if (view * count + n) % team.size == team.rank]
+
+        for batch in batches.view(evaluation.parts, view_seed(seed, view), own):
             logits = batch_logits(model, batch, evaluation, batches.dataset.objective, batches.label_reuse)
             rows = batch.nodes if batch.rows is None else batch.rows
             yield slice(None) if rows is None else rows, logits
+
+    views = _num_views(evaluation)
+    if team.size == 1:
+        for view in range(views):
+            yield from parts(view)
+        return
+    # As many views at once as there are processes: all have work, and none holds more logits than that.
+    for first in range(0, views, team.size):
+        together = [torch.full(_logits_shape(batches), -0.0) for _ in range(first, min(first + team.size, views))]
+        for view, logits in enumerate(together, start=first):
+            for rows, found in parts(view):
+                logits[rows] = found
+        # Each row comes from one process, so that the sum is exact.
+        yield from ((slice(None), team.sum(logits)) for logits in together)
 
 
 def batch_logits(model: nn.Module, batch: Batch, evaluation: EvalConfig, task: AbstractTask, label_reuse: int) -> Tensor:

@@ -50,6 +50,11 @@ class State:
 
 def save_state(path: Path, session: Session, state: State) -> None:
     """Write the whole state to one file. The old file stays until the new one is complete."""
+    write_tensors(path, *describe_state(session, state))
+
+
+def describe_state(session: Session, state: State) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Return the whole state of a run: tensors by name, and values that JSON can hold."""
     optimizer = session.optimizer.state_dict()
     tensors: dict[str, Tensor] = {f"model.{name}": t for name, t in session.model.state_dict().items()}
     for index, moments in optimizer["state"].items():
@@ -68,7 +73,7 @@ def save_state(path: Path, session: Session, state: State) -> None:
         **scale_note(session),
         **model_state.values,
     }
-    write_tensors(path, tensors, note)
+    return tensors, note
 
 
 def load_state(path: Path, session: Session, *, allow_changed_data: bool = False) -> State:
@@ -89,6 +94,21 @@ def load_state(path: Path, session: Session, *, allow_changed_data: bool = False
     if "features" in note:
         _check_features_file(note["features"], session)
     check_same_data(note, session.fingerprint, path.parent, allow_changed=allow_changed_data)
+    progress = restore_state(tensors, note, session, path)
+    if not is_current:  # before config.yaml is written again, since the file's digest is that of the old one
+        save_state(path, session, progress)
+    return progress
+
+
+def restore_state(tensors: dict[str, Tensor], note: dict[str, Any], session: Session, path: Path) -> State:
+    """Restore a session and torch's random generators from what `describe_state` returned, and return the progress of the run.
+
+    Args:
+        path: where it was found, for messages.
+
+    Raises:
+        CheckpointError: if it does not fit the session.
+    """
     groups = _by_prefix(tensors)
     load_weights(session.model, groups["model"], path)
     restore_scale(session, note, path)
@@ -103,10 +123,7 @@ def load_state(path: Path, session: Session, *, allow_changed_data: bool = False
             torch.cuda.set_rng_state(groups["rng"]["cuda"], session.device)
     except (KeyError, RuntimeError, TypeError) as error:
         raise CheckpointError(f"{path} has no state of torch's random generators that this version can use ({error}).") from None
-    progress = _read_progress(note["state"], path)
-    if not is_current:  # before config.yaml is written again, since the file's digest is that of the old one
-        save_state(path, session, progress)
-    return progress
+    return _read_progress(note["state"], path)
 
 
 def save_weights(path: Path, model: nn.Module, note: dict[str, Any]) -> None:

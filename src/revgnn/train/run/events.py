@@ -47,7 +47,7 @@ class Started:
 
 @dataclass(frozen=True)
 class Stepped:
-    """A part has been trained on, or skipped since none of its training nodes has a label."""
+    """A step has been taken, or left out since none of its training nodes has a label."""
 
     epoch: int
     step: int

@@ -6,6 +6,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from revgnn._words import CONFIG, speaks_python
@@ -26,8 +27,11 @@ from revgnn.train.run.folder import RunFolder
 from revgnn.train.run.initial_weights import check_initial_weights, load_initial_weights
 from revgnn.train.run.optimization import Diverged
 from revgnn.train.run.result import Result, summarise
-from revgnn.train.run.session import Session, check_trainable, choose_device, prepare, training_step
+from revgnn.train.run.session import Session, check_trainable, choose_device, prepare
+from revgnn.train.run.steps import EpochSteps
+from revgnn.train.run.team import ALONE, GradientExchange, Team
 from revgnn.train.run.tensor_file import CheckpointError
+from revgnn.train.run.together import check_team, follow_leader, take_solves
 from revgnn.train.tricks.teacher import attach_teacher, check_teacher
 
 
@@ -50,6 +54,7 @@ def train(
     hooks: Iterable[Hook] = (),
     should_stop: Callable[[], bool] = lambda: False,
     dataset: NodeDataset | None = None,
+    team: Team = ALONE,
 ) -> Result:
     """Train a run and write it to a folder.
 
@@ -65,6 +70,8 @@ def train(
         hooks: called with each `Event`.
         should_stop: called after each step. If it returns True, the state is saved and `Interrupted` is raised.
         dataset: the data, if they are in memory; their features are scaled as `config.data` says. Default: they are loaded.
+        team: the processes that train the run together, each of which calls this; see `revgnn.distributed`. Only the leading one
+            writes files and calls hooks.
 
     Raises:
         ValueError: if configuration, data or folder cannot be used, if another process trains into the folder, or if the data of a
@@ -74,71 +81,99 @@ def train(
         Interrupted: see `should_stop`.
     """
     folder = RunFolder(out)
-    folder.check(config, resume=resume, overwrite=overwrite)
-    with folder.owned(), own_random_numbers(choose_device(config.device)):
-        # Again, since another process may have begun a run in the meantime.
-        folder.check(config, resume=resume, overwrite=overwrite)
-        if resume and folder.config_file.exists():
-            check_found(config, folder.config(), folder.path)
-        check_teacher(config, folder, resume=resume)
-        if not resume:
-            check_initial_weights(config)
-        session = prepare(config) if dataset is None else prepare(config, *scale_with_fingerprint(dataset, config.data))
+    hooks = tuple(hooks) if team.leads else ()
+    team.ask_leader(lambda: folder.check(config, resume=resume, overwrite=overwrite))
+    with team.held_by_leader(folder.owned), own_random_numbers(choose_device(config.device)):
+        team.ask_leader(lambda: _check_start(config, folder, resume=resume, overwrite=overwrite))
+        session = team.leader_first(
+            lambda: prepare(config) if dataset is None else prepare(config, *scale_with_fingerprint(dataset, config.data))
+        )
+        check_team(session, team)
         check_trainable(session.dataset)
-        attach_teacher(session, folder, resume=resume)
-        state = folder.begin(session, resume=resume, allow_changed_data=allow_changed_data)
-        if state.epoch == state.step == 0:
-            load_initial_weights(session)
-        return _train(session, state, folder, tuple(hooks), should_stop)
+        begun: list[State] = []
+
+        def begin() -> None:
+            attach_teacher(session, folder, resume=resume)
+            begun.append(folder.begin(session, resume=resume, allow_changed_data=allow_changed_data))
+            if begun[0].epoch == begun[0].step == 0:
+                load_initial_weights(session)
+
+        team.ask_leader(begin)
+        state = follow_leader(session, begun[0] if team.leads else None, team)
+        return _train(session, state, folder, _Together(team, hooks, should_stop, team.exchange(session.model)))
 
 
-def _train(session: Session, state: State, folder: RunFolder, hooks: tuple[Hook, ...], should_stop: Callable[[], bool]) -> Result:
-    """Train the remaining epochs of a run into a folder that this process owns."""
-    config = session.config
-    if state.best_epoch and (problem := folder.best_is_lost(session, state)) and not _will_be_repeated(folder, state, config):
-        _replace_best(session, state, folder, problem)
-    if state.epoch < config.epochs and _out_of_patience(config, state):
+def _check_start(config: RunConfig, folder: RunFolder, *, resume: bool, overwrite: bool) -> None:
+    """Check what can be checked before the data are loaded, in a folder that this process owns."""
+    # Again, since another process may have begun a run in the meantime.
+    folder.check(config, resume=resume, overwrite=overwrite)
+    if resume and folder.config_file.exists():
+        check_found(config, folder.config(), folder.path)
+    check_teacher(config, folder, resume=resume)
+    if not resume:
+        check_initial_weights(config)
+
+
+@dataclass(frozen=True)
+class _Together:
+    """Who trains the run, and who is told of it."""
+
+    team: Team
+    hooks: tuple[Hook, ...]
+    """None except in the leading process."""
+    should_stop: Callable[[], bool]
+    exchange: GradientExchange
+
+    def notify(self, event: Event) -> None:
+        for hook in self.hooks:
+            hook(event)
+
+
+def _train(session: Session, state: State, folder: RunFolder, who: _Together) -> Result:
+    """Train the remaining epochs of a run into a folder that the leading process owns."""
+    config, team = session.config, who.team
+    if problem := team.ask_leader(lambda: _lost_at_start(session, state, folder)):
+        _replace_best(session, state, folder, problem, team)
+    if state.epoch < config.epochs and _out_of_patience(config, state) and team.leads:
         warnings.warn(
             f"the run has ended: {config.patience} epochs brought no better validation score than that of epoch "
             f"{state.best_epoch}. More epochs need a larger patience.",
             stacklevel=3,
         )
-    _notify(hooks, _started(session, folder, state))
+    if team.leads:
+        who.notify(_started(session, folder, state))
     with session.partition:  # its background thread ends with the block
         while state.epoch < config.epochs and not _out_of_patience(config, state):
             try:
-                _train_epoch(session, state, folder, hooks, should_stop)
+                _train_epoch(session, state, folder, who)
             except Interrupted:
-                folder.save_last(session, state)
+                team.ask_leader(lambda: folder.save_last(session, state))
                 raise
             except (Diverged, StateRangeError) as error:
                 raise _with_advice(error, state, folder) from None
-            _notify(hooks, _end_epoch(session, state, folder, hooks))
-    if problem := folder.best_is_lost(session, state):
-        _replace_best(session, state, folder, problem)
-    result = summarise(session, state, folder.metrics(), folder.best_scores())
-    folder.save_result(result.as_dict())
-    _notify(hooks, Ended(folder.path, result))
+            _end_epoch(session, state, folder, who)
+    if problem := team.ask_leader(lambda: folder.best_is_lost(session, state)):
+        _replace_best(session, state, folder, problem, team)
+    found = team.ask_leader(lambda: summarise(session, state, folder.metrics(), folder.best_scores()).as_dict())
+    result = Result(**found)
+    team.ask_leader(lambda: folder.save_result(result.as_dict()))
+    who.notify(Ended(folder.path, result))
     return result
 
 
-def _train_epoch(
-    session: Session, state: State, folder: RunFolder, hooks: tuple[Hook, ...], should_stop: Callable[[], bool]
-) -> None:
-    """Train the remaining steps of the current epoch, one per part."""
+def _train_epoch(session: Session, state: State, folder: RunFolder, who: _Together) -> None:
+    """Train the remaining steps of the current epoch."""
     epoch = state.epoch + 1
     session.model.train()
+    steps = EpochSteps(session, epoch, state.step, who.team, who.exchange, who.should_stop)
     with _measure_first_epoch(session, state):
-        for batch in session.batches.epoch(session.partition, epoch, start=state.step):
-            started = time.perf_counter()
-            if batch.num_labelled:
-                loss = training_step(session, batch, state.epoch + state.step / session.steps)
-                state.loss_sum += loss * batch.num_labelled
-                state.loss_count += batch.num_labelled
+        for step in steps:
+            state.loss_sum += step.loss * step.labelled
+            state.loss_count += step.labelled
             state.step += 1
-            state.seconds += time.perf_counter() - started
-            _notify(hooks, Stepped(epoch, state.step, session.steps, state.loss_sum / max(state.loss_count, 1)))
-            if should_stop():
+            state.seconds += step.seconds
+            who.notify(Stepped(epoch, state.step, session.steps, state.loss_sum / max(state.loss_count, 1)))
+            if steps.stopping:
                 raise Interrupted(folder.path, epoch, state.step)
 
 
@@ -156,20 +191,23 @@ def _measure_first_epoch(session: Session, state: State) -> Iterator[None]:
         state.peak_bytes = max(state.peak_bytes, memory.peak_bytes)
 
 
-def _end_epoch(session: Session, state: State, folder: RunFolder, hooks: tuple[Hook, ...]) -> EpochEnded:
+def _end_epoch(session: Session, state: State, folder: RunFolder, who: _Together) -> None:
     """Evaluate if the configuration asks for it, save the best weights, append the epoch's metrics, and save the state."""
-    config, epoch = session.config, state.epoch + 1
+    config, epoch, team = session.config, state.epoch + 1, who.team
     started = time.perf_counter()
-    solves, evaluation_solves = session.model.take_solves(), None
+    team.check_same(session.model)
+    state.peak_bytes = max(team.gather(state.peak_bytes))
+    solves, evaluation_solves = take_solves(session.model, team), None
     scores, is_best = Scores(None, None, None), False
     if epoch % config.evaluation.every == 0 or epoch == config.epochs:
-        _notify(hooks, Evaluating(epoch))
-        scores = _evaluate(session)
-        evaluation_solves = session.model.take_solves()
+        who.notify(Evaluating(epoch))
+        scores = _evaluate(session, team)
+        evaluation_solves = take_solves(session.model, team)
         assert scores.valid is not None  # `prepare` refuses an empty validation split
         is_best = is_better(session.dataset.metric, scores.valid, state.best_score)
         if is_best:
-            folder.save_best(session, epoch, scores)
+            if team.leads:
+                folder.save_best(session, epoch, scores)
             state.best_epoch, state.best_score = epoch, scores.valid
     record = EpochEnded(
         epoch=epoch,
@@ -183,17 +221,27 @@ def _end_epoch(session: Session, state: State, folder: RunFolder, hooks: tuple[H
         solves=solves,
         evaluation_solves=evaluation_solves,
     )
-    state.metrics_bytes, line = folder.append_metrics(record)
-    state.metrics_lines.append(line)
+    if team.leads:
+        state.metrics_bytes, line = folder.append_metrics(record)
+        state.metrics_lines.append(line)
     state.epoch, state.step, state.loss_sum, state.loss_count, state.seconds = epoch, 0, 0.0, 0, 0.0
-    if epoch % config.save_every == 0 or epoch == config.epochs or _out_of_patience(config, state):
+    is_due = epoch % config.save_every == 0 or epoch == config.epochs or _out_of_patience(config, state)
+    if team.leads and is_due:
         folder.save_last(session, state)
-    return record
+    who.notify(record)
 
 
-def _evaluate(session: Session) -> Scores:
-    logits = infer(session.model, session.batches, session.config.evaluation, session.config.seed)
-    return score_splits(session.dataset, logits)
+def _evaluate(session: Session, team: Team) -> Scores:
+    """Return the scores, which the leading process computes from the logits of all."""
+    logits = infer(session.model, session.batches, session.config.evaluation, session.config.seed, team)
+    found = team.ask_leader(lambda: asdict(score_splits(session.dataset, logits)))
+    return Scores(**{**found, "thresholds": None if found["thresholds"] is None else tuple(found["thresholds"])})
+
+
+def _lost_at_start(session: Session, state: State, folder: RunFolder) -> str | None:
+    """Return what is wrong with the best weights of a run that is resumed; None if nothing is, or if it will be repeated."""
+    problem = folder.best_is_lost(session, state) if state.best_epoch else None
+    return None if problem is None or _will_be_repeated(folder, state, session.config) else problem
 
 
 def _will_be_repeated(folder: RunFolder, state: State, config: RunConfig) -> bool:
@@ -205,19 +253,21 @@ def _will_be_repeated(folder: RunFolder, state: State, config: RunConfig) -> boo
     return type(epoch) is int and state.epoch < epoch <= config.epochs
 
 
-def _replace_best(session: Session, state: State, folder: RunFolder, problem: str) -> None:
+def _replace_best(session: Session, state: State, folder: RunFolder, problem: str, team: Team) -> None:
     """Go on without the best weights so far, which are lost. In between two epochs, the present weights take their place."""
-    warnings.warn(
-        f"{problem}. The best weights are chosen anew, from epoch {state.epoch if state.step == 0 else state.epoch + 1} on.",
-        stacklevel=2,
-    )
+    if team.leads:
+        warnings.warn(
+            f"{problem}. The best weights are chosen anew, from epoch {state.epoch if state.step == 0 else state.epoch + 1} on.",
+            stacklevel=2,
+        )
     state.best_epoch, state.best_score = 0, None
     if state.step == 0:
-        scores = _evaluate(session)
+        scores = _evaluate(session, team)
         session.model.take_solves()  # not part of an epoch's record
-        folder.save_best(session, state.epoch, scores)
         state.best_epoch, state.best_score = state.epoch, scores.valid
-        folder.save_last(session, state)
+        if team.leads:
+            folder.save_best(session, state.epoch, scores)
+            folder.save_last(session, state)
 
 
 def _out_of_patience(config: RunConfig, state: State) -> bool:
@@ -255,8 +305,3 @@ def _best_so_far(state: State, folder: RunFolder) -> BestSoFar | None:
     except (OSError, CheckpointError):  # lost, and chosen anew: see `_will_be_repeated`
         note = {}
     return BestSoFar(state.best_epoch, state.best_score, note.get("test") if note.get("epoch") == state.best_epoch else None)
-
-
-def _notify(hooks: tuple[Hook, ...], event: Event) -> None:
-    for hook in hooks:
-        hook(event)

@@ -67,6 +67,10 @@ class LossScaler:
         """Whether the loss is scaled, so that steps may be skipped: only in fp16."""
         return self._scaler.is_enabled()
 
+    def prepare(self, device: torch.device) -> None:
+        """Create the scale, as a backward pass does: for a process that has none before its first update."""
+        self._scaler.scale(torch.zeros((), device=device))
+
     def differentiate(self, loss: Tensor, auxiliary: Tensor | None) -> Tensor:
         """Run the backward pass of `loss + auxiliary`, scaled. The host waits for no value.
 

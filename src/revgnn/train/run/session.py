@@ -49,7 +49,7 @@ class Session:
     captured: CapturedStep | None = None
     """`differentiate` of the whole graph as a CUDA graph, if the run replays its steps (`RunConfig.capture`)."""
     steps: int = 1
-    """Steps of an epoch: one for each batch."""
+    """Optimiser steps of an epoch: one for each `RunConfig.parts_per_step` batches."""
 
 
 def prepare(config: RunConfig, dataset: NodeDataset | None = None, known: Fingerprint | None = None) -> Session:
@@ -84,12 +84,27 @@ def prepare(config: RunConfig, dataset: NodeDataset | None = None, known: Finger
         scaler=LossScaler(device, config.amp),
         fingerprint=fingerprint(dataset) if known is None else known,
     )
-    session.steps = session.batches.steps(session.partition)
+    session.steps = _steps(session)
     if config.class_weights is not None and len(dataset.split.train):
         session.class_weights = task.class_weights(config.class_weights, dataset.y[dataset.split.train]).to(device)
     if config.capture:
         session.captured = CapturedStep(lambda: differentiate(session, session.batches.whole), model)
     return session
+
+
+def _steps(session: Session) -> int:
+    """Return the optimiser steps of an epoch.
+
+    Raises:
+        ValueError: if a step is to have more batches than an epoch.
+    """
+    batches, wanted = session.batches.steps(session.partition), session.config.parts_per_step
+    if wanted > max(1, batches):
+        raise ValueError(
+            f"parts_per_step={wanted}, but an epoch on {session.dataset.name} has {batches} part{'s' * (batches != 1)}; set "
+            f"parts_per_step to {max(1, batches)} or less{', or parts to more' if session.dataset.row == 'node' else ''}."
+        )
+    return -(-batches // wanted)
 
 
 def _check_fits_rows(config: RunConfig, dataset: NodeDataset) -> None:
@@ -122,8 +137,7 @@ def training_step(session: Session, batch: Batch, epochs_done: float = 0.0) -> f
         Diverged: before the weights change; see `LossScaler.update`.
     """
     config = session.config
-    for group in session.optimizer.param_groups:
-        group["lr"] = learning_rate(config, epochs_done, session.steps)
+    set_learning_rate(session, epochs_done)
     if session.captured is None:
         session.optimizer.zero_grad(set_to_none=True)
         loss, total = differentiate(session, batch)
@@ -133,8 +147,30 @@ def training_step(session: Session, batch: Batch, epochs_done: float = 0.0) -> f
     return session.scaler.update(session.model, session.optimizer, loss, total, config.optim.clip_norm)
 
 
-def differentiate(session: Session, batch: Batch) -> tuple[Tensor, Tensor]:
+def set_learning_rate(session: Session, epochs_done: float) -> None:
+    """Set the learning rate of the next step, after so many epochs."""
+    for group in session.optimizer.param_groups:
+        group["lr"] = learning_rate(session.config, epochs_done, session.steps)
+
+
+@dataclass(frozen=True)
+class Share:
+    """The share of one batch in a step of several: factors of its terms of the loss, each of which is a mean.
+
+    The sum over the batches is the loss of all of them together.
+    """
+
+    labels: float
+    """Of the loss, a mean over labels."""
+    rows: float
+    """Of the divergence from a teacher, and of the model's auxiliary loss: means over the rows of the batch."""
+
+
+def differentiate(session: Session, batch: Batch, share: Share | None = None) -> tuple[Tensor, Tensor]:
     """Run forward pass, loss and backward pass of a training step: the part that a CUDA graph can replay.
+
+    Args:
+        share: that of the batch in the step; None: it is the whole step.
 
     Returns:
         The loss, without and with the model's auxiliary loss.
@@ -146,10 +182,16 @@ def differentiate(session: Session, batch: Batch) -> tuple[Tensor, Tensor]:
             batch = reuse_labels(lambda b: _forward(model, b), batch, config.label_reuse, task)
         logits = _forward(model, batch)
     loss = task.loss(logits[batch.train], batch.y[batch.train], config.loss, session.class_weights)
+    if share is not None:
+        loss = loss * share.labels
     if config.distillation is not None:
         assert batch.teacher is not None  # `attach_teacher` gave the batches the teacher's logits
-        loss = mix_losses(loss, divergence(task, logits, batch.teacher, config.distillation), config.distillation)
-    return loss, session.scaler.differentiate(loss, model.auxiliary_loss)
+        from_teacher = divergence(task, logits, batch.teacher, config.distillation)
+        loss = mix_losses(loss, from_teacher if share is None else from_teacher * share.rows, config.distillation)
+    auxiliary = model.auxiliary_loss
+    if share is not None and auxiliary is not None:
+        auxiliary = auxiliary * share.rows
+    return loss, session.scaler.differentiate(loss, auxiliary)
 
 
 def _forward(model: AbstractModel, batch: Batch) -> Tensor:

@@ -1,0 +1,20 @@
+"""Many processes, one result: how a run is spread over processes on `torch.distributed`. Models and operators know no ranks."""
+
+from revgnn.distributed.assign import assign
+from revgnn.distributed.faults import RankFailed, RanksDiffer
+from revgnn.distributed.join import is_launched, join
+from revgnn.distributed.ranks import Ranks
+from revgnn.distributed.shard_model import shard_model, sum_gradients
+from revgnn.distributed.sharded_graph import ShardedGraph
+
+__all__ = [
+    "RankFailed",
+    "Ranks",
+    "RanksDiffer",
+    "ShardedGraph",
+    "assign",
+    "is_launched",
+    "join",
+    "shard_model",
+    "sum_gradients",
+]

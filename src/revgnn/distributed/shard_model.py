@@ -1,0 +1,154 @@
+"""A network on a graph that is cut over processes. Its modules are wrapped from outside, and keep their names and weights."""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.utils.weak import WeakTensorKeyDictionary
+
+from revgnn.distributed.halo import SumOverRanks
+from revgnn.distributed.ranks import Ranks
+from revgnn.distributed.sharded_graph import ShardedGraph
+from revgnn.models.equilibrium import EquilibriumGNN
+from revgnn.nn.base import AbstractConv
+from revgnn.stack import Stack
+from revgnn.stack.host_access import ImmediateHostAccess
+from revgnn.train.run.team import GradientExchange
+
+
+def shard_model(model: nn.Module, shard: ShardedGraph) -> None:
+    """Let a network compute the rows of this process, on its share of the graph.
+
+    Before each block of a stack, and before each convolution outside of one, the rows of other processes are fetched; what the
+    block returns for them is dropped. Batch norm has the statistics of all nodes, and the range of a stack's grid is checked for
+    all. The network is then called with `shard.local` and rows of `shard.own`, in all processes alike:
+
+        >>> logits = model(shard.local, x[shard.own], mask=shard.mask(channels, groups, 0.1, seed=epoch))
+        >>> loss = losses(logits, y[shard.own]).sum() / count
+        >>> loss.backward()
+        >>> sum_gradients(model, shard)
+
+    With PyTorch Geometric's convolutions inside, call the stack with `shard.local.edge_index`.
+
+    Raises:
+        ValueError: for an equilibrium, whose solver would measure the share of each process only.
+    """
+    if any(isinstance(module, EquilibriumGNN) for module in model.modules()):
+        raise ValueError("an equilibrium is solved for the whole graph by one process; cut the graph into parts instead.")
+    masks = WeakTensorKeyDictionary()
+    stacks = [m for m in model.modules() if isinstance(m, Stack)]
+    inside = {m for stack in stacks for m in stack.modules()}
+    blocks = [block for stack in stacks for layer in stack.sequence for block in layer.blocks]
+    outside = [m for m in model.modules() if isinstance(m, AbstractConv) and m not in inside]
+    for block in dict.fromkeys([*blocks, *outside]):
+        _replace_forward(block, partial(_on_rows, block, block.forward, shard, masks))
+    for norm in [m for m in model.modules() if isinstance(m, _BatchNorm)]:
+        _replace_forward(norm, partial(_normalise, norm, shard))
+    for stack in stacks:
+        stack.host_access = AgreedHostAccess(shard.ranks)
+
+
+def sum_gradients(model: nn.Module, shard: ShardedGraph) -> None:
+    """Sum the gradients of all parameters over the processes, after a backward pass in each."""
+    if model not in _exchanges:
+        _exchanges[model] = shard.ranks.exchange(model)
+    _exchanges[model].finish(torch.zeros(1))
+
+
+_exchanges: weakref.WeakKeyDictionary[nn.Module, GradientExchange] = weakref.WeakKeyDictionary()
+
+
+def _replace_forward(module: nn.Module, forward: Callable[..., Tensor]) -> None:
+    if "forward" in module.__dict__:
+        raise ValueError(f"{type(module).__name__} is already on a share of a graph; build the network anew for another one.")
+    module.forward = forward
+
+
+def _on_rows(
+    block: nn.Module,
+    forward: Callable[..., Tensor],
+    shard: ShardedGraph,
+    masks: WeakTensorKeyDictionary,
+    x: Tensor,
+    *args: Any,
+    mask: Tensor | None = None,
+    **kwargs: Any,
+) -> Tensor:
+    """Evaluate a block on the rows of this process and those that it fetches, and return the rows of this process."""
+    if block.training:
+        _refuse_draws(block, mask)
+    if mask is not None:
+        extended = masks.get(mask)
+        if extended is None:  # fetched once: a mask is that of all layers
+            extended = masks[mask] = shard.halo.extend(mask)
+        kwargs["mask"] = extended
+    return forward(shard.halo.extend(x), *args, **kwargs)[: shard.halo.num_own]
+
+
+def _refuse_draws(block: nn.Module, mask: Tensor | None) -> None:
+    """Raise `ValueError` if a block draws random numbers: they would differ for copies of one node in several processes."""
+    for module in block.modules():
+        rates = [getattr(module, "edge_dropout", 0.0), module.p if isinstance(module, nn.Dropout) else 0.0]
+        if module is not block or mask is None:
+            rates.append(getattr(module, "dropout", 0.0))
+        if any(isinstance(rate, float) and rate > 0.0 for rate in rates):
+            raise ValueError(
+                f"{type(module).__name__} draws dropout of its own, which copies of a node in several processes do not share; pass "
+                "mask=shard.mask(...), one mask for all layers, and set its own rates (attention, edges) to 0."
+            )
+
+
+def _normalise(norm: _BatchNorm, shard: ShardedGraph, x: Tensor) -> Tensor:
+    """Return batch norm of rows, of which the first are this process's, with the statistics of the rows of all processes.
+
+    Sums are taken in float64.
+    """
+    if not (norm.training or norm.running_mean is None):
+        return nn.functional.batch_norm(x, norm.running_mean, norm.running_var, norm.weight, norm.bias, False, 0.0, norm.eps)
+    own = x[: shard.halo.num_own].double()
+    sums = SumOverRanks.apply(torch.stack([own.sum(0), own.square().sum(0)]), shard.ranks)
+    mean = sums[0] / shard.num_nodes
+    variance = (sums[1] / shard.num_nodes - mean.square()).clamp(min=0.0)
+    if norm.training and norm.track_running_stats and norm.running_mean is not None:
+        _move_statistics(norm, mean.detach(), variance.detach() * (shard.num_nodes / max(shard.num_nodes - 1, 1)))
+    out = (x.double() - mean) * (variance + norm.eps).rsqrt()
+    if norm.weight is not None:
+        out = out * norm.weight + norm.bias
+    return out.to(x.dtype)
+
+
+@torch.no_grad()
+def _move_statistics(norm: _BatchNorm, mean: Tensor, variance: Tensor) -> None:
+    assert norm.running_mean is not None
+    assert norm.running_var is not None
+    assert norm.num_batches_tracked is not None
+    norm.num_batches_tracked += 1
+    momentum = 1.0 / float(norm.num_batches_tracked) if norm.momentum is None else norm.momentum
+    norm.running_mean.lerp_(mean.to(norm.running_mean.dtype), momentum)
+    norm.running_var.lerp_(variance.to(norm.running_var.dtype), momentum)
+
+
+class AgreedHostAccess(ImmediateHostAccess):
+    """Checks the state of a stack in all processes together: if one has left the grid, all move to a coarser one."""
+
+    def __init__(self, ranks: Ranks) -> None:
+        self._ranks = ranks
+
+    def check_range(self, peak: Tensor, bits: int, dtype: torch.dtype) -> None:
+        super().check_range(self._largest(torch.where(peak.isnan(), torch.inf, peak.double())), bits, dtype)
+
+    def check_repeated(self, repeated: Tensor, message: str) -> None:
+        super().check_repeated(self._largest((~repeated).double()) == 0, message)
+
+    def _largest(self, value: Tensor) -> Tensor:
+        value = value.detach().clone()
+        with self._ranks.exchanging():
+            dist.all_reduce(value, dist.ReduceOp.MAX)
+        return value
