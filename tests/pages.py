@@ -128,6 +128,8 @@ def check_command(words: list[str]) -> None:
     match words:
         case ["revgnn", *rest]:
             _parse_revgnn(rest)
+        case ["torchrun", *options] if "-m" in options and options[options.index("-m") + 1] == "revgnn":
+            _parse_revgnn(options[options.index("-m") + 2 :])
         case ["python", "-m", "benchmarks", *rest]:
             _parse_benchmark(rest)
         case ["python", "-c", code, *_]:

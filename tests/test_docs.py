@@ -24,8 +24,8 @@ from tests.pages import LANGUAGES, PAGES, ROOT, Block, blocks, check_command, co
 MARKDOWN = [*PAGES, ROOT / "CHANGELOG.md", *sorted((ROOT / "src").rglob("*.md"))]
 
 SAMPLES = {
-    "CONTRIBUTING.md: memory -> kernels -> graph -> ops -> nn, stack -> capture, equilibrium -> models -> data -> train -> distributed -> "
-    "experiments -> api -> cli",
+    "CONTRIBUTING.md: memory -> kernels -> graph -> ops -> nn, stack -> capture, equilibrium -> models -> data -> train -> "
+    "distributed -> experiments -> api -> cli",
     "auto.md: graph          11,758 nodes of mean degree 88.3, about 11 across; 10 features (mixed); binary, 5,879 training nodes; "
     "homophily 0.10",
     "extend/reader.md: 1 Basel",
