@@ -3,7 +3,7 @@
 The same commands train, measure and write it as the published tables. None of its figures are the paper's.
 
 All networks have 64 channels and one protocol: 60 epochs of 5 random parts (300 steps), mean aggregation, layer norm, dropout 0.2
-with one mask for all layers, half of the training labels as inputs in each step, Adam at 1e-2 with a linear warm-up of 10 epochs and
+with one mask for all layers, half of the training labels as inputs in each step, Adam at 1e-2 with 10 epochs of linear warm-up and
 a cosine schedule, gradient norm clipped to 1, seed 0, evaluation on the whole graph. The networks differ in their family or in
 their depth.
 """
