@@ -15,6 +15,7 @@ counts.
 | `run_files/` | runs as they lie on disk, found and read while they may be written |
 | `run_report/` | the page about runs, with its pictures |
 | `measure/` | our peak memory of one training step at the published size |
+| `auto/`, `tune/`, `depth/`, `planner/` | what fits a graph: chosen by its properties, searched for, by depth, by memory and time |
 | `training/` | training all networks of a table |
 
 Importing this package, `report` and `run_files` included, does not import torch. `measure` and `training` need it.

@@ -82,6 +82,34 @@ def test_differences_are_paired() -> None:
     assert worse.gain == -differences(table, larger_is_better=True)[0].gain
 
 
+def test_p_values_are_corrected_over_the_deeper_depths() -> None:
+    found = differences(scores({3: 0.700, 7: 0.7005, 14: 0.701, 28: 0.7012}), larger_is_better=True)
+    for shallow in (3, 7, 14):
+        mine = [d for d in found if d.shallow == shallow]
+        assert [d.p_holm for d in mine] == holm([d.p for d in mine if d.p is not None])
+
+
+def test_no_depth_is_passed_over_in_error() -> None:
+    """Where all depths are equally good, the first is named in at least 95 of 100 studies."""
+    rng = np.random.default_rng(3)
+    passed = 0
+    for _ in range(400):
+        table = {depth: dict(zip(SEEDS, rng.normal(0.8, 0.01, len(SEEDS)).tolist(), strict=True)) for depth in (3, 7, 14, 28, 56)}
+        passed += not verdict(differences(table, larger_is_better=True)).startswith("Beyond 3 layers")
+    assert passed / 400 < 0.05 + 4 * (0.05 * 0.95 / 400) ** 0.5
+
+
+def test_a_gain_that_correction_does_not_leave() -> None:
+    table = scores({3: 0.70, 7: 0.70, 14: 0.7010, 28: 0.70, 56: 0.70, 112: 0.70})
+    gain = next(d for d in differences(table, larger_is_better=True) if (d.shallow, d.deep) == (3, 14))
+    text = verdict(differences(table, larger_is_better=True))
+    assert gain.low is not None
+    assert gain.low > 0
+    assert not gain.is_gain
+    assert text.startswith("Beyond 3 layers no gain is shown here: 14 layers +0.0010")
+    assert "more seeds would tell" in text
+
+
 @pytest.mark.parametrize(
     ("means", "begins", "has"),
     [

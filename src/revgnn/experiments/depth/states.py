@@ -12,7 +12,7 @@ from revgnn.graph import Graph
 from revgnn.train.inference.saved_run import SavedRun
 from revgnn.train.inference.views import batch_logits, view_seed
 
-_EDGES = 1_000_000
+_EDGES = 200_000
 """Edges whose differences are in memory at one time."""
 
 

@@ -21,6 +21,7 @@ from revgnn.experiments.depth import record
 from revgnn.experiments.depth.choosing import choose, without_test
 from revgnn.experiments.depth.plan import Cell, Plan, cell_run, on
 from revgnn.experiments.depth.reasons import describe_graph, write_reasons
+from revgnn.experiments.tune.halving import release_gpu_memory
 from revgnn.files import write_json
 from revgnn.train.config import RunConfig
 from revgnn.train.datasets import read_dataset
@@ -204,6 +205,8 @@ class _Laboratory:
                 write_json(folder / record.FAILED, {"error": str(error)})
                 self.say(f"{task.name} cannot be trained: {error}")
                 return "worked"
+            finally:
+                release_gpu_memory()
 
     def _folder(self, task: _Task) -> Path:
         if task.kind == "choose":

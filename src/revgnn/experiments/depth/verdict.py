@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from itertools import combinations, pairwise
 from typing import Any
 
@@ -28,7 +28,7 @@ class Difference:
         low, high: the ends of its t interval, not corrected; None for fewer than two pairs.
         pairs: how many.
         p: p-value of the paired t test; None for fewer than two pairs.
-        p_holm: likewise, corrected for all pairs of depths of a family.
+        p_holm: likewise, corrected for all depths that are compared with the shallower one (Holm).
     """
 
     shallow: int
@@ -60,15 +60,18 @@ def differences(scores: Scores, *, larger_is_better: bool) -> list[Difference]:
         mean = Mean.of([sign * (scores[deep][key] - scores[shallow][key]) for key in common])
         if mean is not None:
             found.append(Difference(shallow, deep, mean.mean, mean.low, mean.high, mean.n, mean.p_value()))
-    tested = [d.p for d in found if d.p is not None]
-    adjusted = iter(holm(tested))
-    return [d if d.p is None else Difference(**{**asdict(d), "p_holm": next(adjusted)}) for d in found]
+    for shallow in sorted(scores):
+        tested = [i for i, d in enumerate(found) if d.shallow == shallow and d.p is not None]
+        for i, adjusted in zip(tested, holm([p for j in tested if (p := found[j].p) is not None]), strict=True):
+            found[i] = replace(found[i], p_holm=adjusted)
+    return found
 
 
 def verdict(found: Sequence[Difference]) -> str:
     """Return in a sentence up to which depth a network gains.
 
-    That depth is the least which no deeper one beats by a difference that Holm's correction leaves.
+    That depth is the least which no deeper one beats by a difference that Holm's correction leaves. Depths are tested in ascending
+    order, up to the first that is not beaten. So with probability `LEVEL` or more no depth is passed over in error.
     """
     tested = [d for d in found if d.p_holm is not None]
     if not tested:
@@ -88,6 +91,8 @@ def verdict(found: Sequence[Difference]) -> str:
     elif losses:
         worst = min(losses, key=lambda d: d.gain)
         text += f"; {layers(worst.deep)} lose, {numbers(worst)}"
+    elif most.low is not None and most.low > 0:
+        text += f", a gain by itself but not among {len(beyond)} depths (corrected p {most.p_holm:.2f}): more seeds would tell"
     elif most.pairs < FEW:
         text += f" (of {most.pairs} pairs of runs, which can show little)"
     return f"{text}. {before}." if before else f"{text}."

@@ -94,8 +94,8 @@ def _differences(study: Study) -> list[Markup]:
     text = (
         f"Mean difference in {metric_text(study['metric'])} ({study['compared']}) of runs with the same seed and split; positive: "
         f"the deeper network is better. Intervals are {study['level']:.0%} t intervals of each difference by itself; corrected "
-        "p-values hold for all pairs of a network together (Holm). Splits of one graph share its nodes, so intervals over splits "
-        "are somewhat too narrow."
+        "p-values hold for all depths against the same shallower one together (Holm). Splits of one graph share its nodes, so "
+        "intervals over splits are somewhat too narrow."
     )
     return [element("p", text, class_="soft"), table(names, rows, "Differences between depths")]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import math
 import re
 import shutil
@@ -9,6 +10,8 @@ import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
+
+import torch
 
 from revgnn._words import CONFIG, speaks_python
 from revgnn.data import NodeDataset
@@ -65,6 +68,13 @@ def seconds_of(text: str) -> float:
     if seconds <= 0:
         raise ConfigError(f"a budget is a time such as 30m, 2h or 1h30m, got {text!r}.")
     return seconds
+
+
+def release_gpu_memory() -> None:
+    """Free what runs that have ended still hold on a GPU: a run and its captured step refer to one another."""
+    if torch.cuda.is_available() and torch.cuda.is_initialized():
+        gc.collect()
+        torch.cuda.empty_cache()
 
 
 @speaks_python(CONFIG)
@@ -191,6 +201,7 @@ class _Search:
         except (Diverged, MetricError) as error:  # the loss, or the logits, are not finite
             trial.error = str(error)
         finally:
+            release_gpu_memory()
             self.record.seconds += time.monotonic() - began
             self.record.measure(self.out, trial)
             self.record.write(self.out)
