@@ -20,8 +20,8 @@ RUN = RunConfig.parse(
         "model": {"channels": 32, "conv": "sage", "aggregation": "mean", "norm": "batch", "dropout": 0.0},
         "optim": {"lr": 0.005, "schedule": "cosine"},
         "evaluation": {"every": 5},
-        "epochs": 150,
-        "save_every": 150,
+        "epochs": 200,
+        "save_every": 200,
         "device": "cpu",
     }
 )
