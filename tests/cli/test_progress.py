@@ -97,6 +97,22 @@ def test_every_frame_fits_and_has_both_scores(live: _LiveLines, best: BestSoFar 
     assert "peak 123.5 MB  1:06:40/epoch" in drawn
 
 
+@pytest.mark.parametrize("kind", [_LiveLines, _PlainLines])
+def test_test_scores_are_left_out_where_a_run_is_chosen(
+    kind: type[Display], narrow: None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    display = kind(err=False)
+    display.shows_test = False
+    drawn = []
+    for event in events(best=BestSoFar(1, 0.45, 0.3)):
+        display(event)
+        drawn.append(frame(display) if isinstance(display, _LiveLines) else "")
+    display.close()
+    text = "".join([*drawn, *capsys.readouterr()])
+    assert "valid 0.4000" in text
+    assert "test" not in text
+
+
 def test_a_run_on_a_terminal(tmp_path: Path) -> None:
     """What reaches the terminal, line by line; the first is there before PyTorch is."""
     import pty

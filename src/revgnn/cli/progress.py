@@ -51,6 +51,7 @@ class Display:
         heading: returns the lines that are printed when a run starts.
         brief: in a file, a run has lines only if it takes a moment.
         footer: a line below those of the run, where lines are redrawn.
+        shows_test: whether test scores are shown; not where runs are compared that one is chosen from.
     """
 
     def __init__(self, *, err: bool) -> None:
@@ -58,6 +59,7 @@ class Display:
         self.heading = heading
         self.brief = False
         self.footer = ""
+        self.shows_test = True
 
     def __call__(self, event: Event) -> None:
         """Show an event of the training."""
@@ -95,8 +97,9 @@ def heading(event: Started, width: int | None) -> str:
 class Scores:
     """The last and the best scores of a run, its time and memory."""
 
-    def __init__(self, event: Started) -> None:
+    def __init__(self, event: Started, *, shows_test: bool = True) -> None:
         self.epochs = event.config.epochs
+        self._shows_test = shows_test
         self.epoch = event.epoch
         self.last: EpochEnded | None = None
         self._evaluated: EpochEnded | None = None
@@ -129,7 +132,8 @@ class Scores:
         if self.last is None:
             return ["no epoch yet"]
         loss = "-" if self.last.loss is None else f"{self.last.loss:.4f}"
-        scores = [f"{name} {score_text(getattr(self._evaluated, name, None))}" for name in ("train", "valid", "test")]
+        names = ("train", "valid", "test") if self._shows_test else ("train", "valid")
+        scores = [f"{name} {score_text(getattr(self._evaluated, name, None))}" for name in names]
         return [f"loss {loss}", *scores]
 
     def best_fields(self) -> list[str]:
@@ -137,7 +141,8 @@ class Scores:
         if self._best is None:
             return ["best", "valid -"]
         epoch, valid, test = self._best
-        return ["best", f"valid {score_text(valid)}", f"test {score_text(test)}", f"epoch {epoch}"]
+        scores = [f"valid {score_text(valid)}", *([f"test {score_text(test)}"] if self._shows_test else [])]
+        return ["best", *scores, f"epoch {epoch}"]
 
 
 def cost_fields(event: EpochEnded | None) -> list[str]:
@@ -167,7 +172,7 @@ class _PlainLines(Display):
         from revgnn.train.run.events import Ended, EpochEnded, Evaluating, Started
 
         if isinstance(event, Started):
-            self._scores = Scores(event)
+            self._scores = Scores(event, shows_test=self.shows_test)
             self._start = time.monotonic()
             self._last_line = self._start if self.brief else float("-inf")
             self._print(self.heading(event, self._width))
@@ -251,7 +256,7 @@ class _LiveLines(Display):
             self._left_text = ""
             self._print(self.heading(event, self._console.width))
             self._bar.update(self._task, total=event.config.epochs, completed=event.epoch, note="")
-            self._scores = Scores(event)
+            self._scores = Scores(event, shows_test=self.shows_test)
             self.phase(FIRST_STEP)
         elif isinstance(event, Stepped):
             self._phase = ""

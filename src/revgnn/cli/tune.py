@@ -94,6 +94,7 @@ class Trials:
 
         self._show, self._names = show, names
         show.brief = True
+        show.shows_test = False
         show.heading = self._heading
         earlier = Record.read(folder)
         best = None if earlier is None else earlier.best()
