@@ -35,6 +35,7 @@ BENCHMARKS = {
     "full-batch": Benchmark("full_batch", "one step on the whole of ogbn-proteins' shape, layer by layer"),
     "versions": Benchmark("versions.command", "sources of another checkout beside these, in turns (needs --old)", in_all=False),
     "report": Benchmark("report.command", "the page of all committed results, docs/performance.md", in_all=False),
+    "studies": Benchmark("report.studies", "the page of all committed depth studies, docs/studies.md", in_all=False),
     "gpu": Benchmark("gpu", "checks and figures of a machine with a GPU", in_all=False),
 }
 """In the order of the list and of `all`: the longest come last."""

@@ -6,12 +6,12 @@ python -m benchmarks report > docs/performance.md
 from __future__ import annotations
 
 import argparse
-import textwrap
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from benchmarks.harness import RESULTS
 from benchmarks.report import networks, parts
+from benchmarks.report.records import filled
 
 SECTIONS: tuple[Callable[[Path], list[str]], ...] = (
     networks.step,
@@ -46,12 +46,7 @@ def page(folder: Path = RESULTS) -> str:
     blocks = ["# Performance", INTRODUCTION]
     for section in SECTIONS:
         blocks += section(folder)
-    return (
-        "\n\n".join(
-            block if block.startswith(("|", "#", "!")) else textwrap.fill(block, 120, break_on_hyphens=False) for block in blocks
-        )
-        + "\n"
-    )
+    return filled(blocks)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

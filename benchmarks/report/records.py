@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import textwrap
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -52,6 +53,12 @@ def origin(record: Record) -> str:
         f"commit {commit[:7]}{' with changes' if dirty else ''}",
     ]
     return f"*{'; '.join(words)}*"
+
+
+def filled(blocks: Iterable[str]) -> str:
+    """Return a page of blocks, its prose in lines of at most 120 characters."""
+    lines = [b if b.startswith(("|", "#", "!")) else textwrap.fill(b, 120, break_on_hyphens=False) for b in blocks]
+    return "\n\n".join(lines) + "\n"
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:

@@ -9,6 +9,7 @@ import pytest
 
 from benchmarks.__main__ import main
 from benchmarks.harness import RESULTS
+from benchmarks.report import studies
 from benchmarks.report.command import page
 from benchmarks.report.records import last_of_each, number, origin, read, spread
 
@@ -21,11 +22,26 @@ def test_the_page_is_up_to_date(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().out == PAGE.read_text(encoding="utf-8")
 
 
+def test_the_page_of_studies_is_up_to_date(capsys: pytest.CaptureFixture[str]) -> None:
+    """If this fails: python -m benchmarks studies > docs/studies.md"""
+    assert main(["studies"]) == 0
+    assert capsys.readouterr().out == PAGE.with_name("studies.md").read_text(encoding="utf-8")
+
+
+def test_missing_and_damaged_studies_are_named(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="there are no studies in"):
+        studies.page(tmp_path)
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "depth.json").write_text("{")
+    with pytest.raises(ValueError, match=r"depth\.json cannot be read"):
+        studies.page(tmp_path)
+
+
 def test_every_file_of_results_is_on_the_page() -> None:
-    """By the origin of its last line. Two versions of revgnn are compared for a change, not for users."""
+    """By the origin of its last line. Two versions of revgnn are compared for a change, not for users; docs/gpu.md has the GPU."""
     text = " ".join(PAGE.read_text(encoding="utf-8").split())
     for path in sorted(RESULTS.glob("*.jsonl")):
-        if path.stem != "versions":
+        if path.stem not in ("versions", "gpu"):
             assert origin(read(path.stem, RESULTS)[-1]) in text
 
 

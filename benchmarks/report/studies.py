@@ -1,0 +1,106 @@
+"""The page of all committed depth studies, docs/studies.md, as Markdown.
+
+python -m benchmarks studies > docs/studies.md
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+from benchmarks.report.records import Record, filled, megabytes, number, table
+from revgnn.experiments.run_files.studies import read_study
+
+FOLDER = Path(__file__).resolve().parents[2] / "docs" / "studies"
+
+INTRODUCTION = """\
+Studies by `revgnn depth` ([depth.md](depth.md)), made by `python -m benchmarks studies` from the files
+`docs/studies/*/depth.json`, which hold every run; `revgnn report docs/studies/NAME` draws one. Learning rate and
+dropout of each depth were chosen by validation scores, on data without test labels. Scores are those of the test nodes
+in the epoch with the best validation score: mean and 95 % t interval over runs. Reach is the number of hops that hold
+90 % of the influence on a node's outputs, in the best run."""
+
+
+def page(folder: Path = FOLDER) -> str:
+    """Return the page.
+
+    Raises:
+        ValueError: if there is no study, or one is damaged.
+    """
+    files = sorted(folder.glob("*/depth.json"))
+    if not files:
+        raise ValueError(f"there are no studies in {folder}; run `revgnn depth` first.")
+    blocks = ["# Depth studies", INTRODUCTION]
+    for file in files:
+        blocks += section(file)
+    return filled(blocks)
+
+
+def section(file: Path) -> list[str]:
+    """Return the section on one study."""
+    study = read_study(file.parent)
+    assert study is not None
+    plan = study["plan"]
+    model = study["run"]["model"]
+    about = (
+        f"`{study['data']}`: {model['conv']}{_aggregation(model)}, {model['norm']} norm, {model['channels']} channels, "
+        f"{study['run']['epochs']} epochs; splits {_listed(plan['splits'])}, seeds {_listed(plan['seeds'])}."
+    )
+    blocks = [f"## {study['data'].partition(':')[0]}", about, _table(study)]
+    for family, found in study["families"].items():
+        blocks.append(f"{'**' + family + '.** ' if len(study['families']) > 1 else ''}{found['verdict']}")
+    return [*blocks, _origin(study)]
+
+
+def _aggregation(model: Record) -> str:
+    return f" ({model['aggregation']})" if model["conv"] in ("gen", "sage") else ""
+
+
+def _listed(values: Sequence[object]) -> str:
+    return ", ".join(map(str, values))
+
+
+def _table(study: Record) -> str:
+    rows = []
+    for cell in study["cells"]:
+        mean, chosen, reasons = cell[study["compared"]], cell["chosen"] or {}, cell["reasons"] or {}
+        score = "none" if mean is None else f"{mean['mean']:.4f}"
+        interval = "" if mean is None or mean["low"] is None else f"{mean['low']:.4f} to {mean['high']:.4f}"
+        influence = reasons.get("influence")
+        rows.append(
+            [
+                cell["family"],
+                cell["depth"],
+                f"{chosen.get('optim.lr', '')}, {chosen.get('model.dropout', '')}",
+                len(cell["runs"]),
+                score,
+                interval,
+                "" if cell["peak_bytes"] is None else megabytes(cell["peak_bytes"]),
+                "" if cell["seconds_per_epoch"] is None else f"{number(cell['seconds_per_epoch'])} s",
+                "" if influence is None else influence["hops_of_most"],
+            ]
+        )
+    head = ["network", "layers", "rate, dropout", "runs", study["metric"], "interval", "peak", "an epoch", "reach, hops"]
+    return table(head, rows)
+
+
+def _origin(study: Record) -> str:
+    machine = study["environment"]
+    commit, _, dirty = machine["commit"].partition("-")
+    words = [
+        machine["date"],
+        f"{machine['device']}, {machine['threads']} thread{'s' if machine['threads'] > 1 else ''}",
+        f"Python {machine['python']}, torch {machine['packages']['torch']}",
+        f"commit {commit[:7]}{' with changes' if dirty else ''}",
+        f"{study['seconds'] / 60:.0f} minutes{'' if study['finished'] else '; not finished'}",
+    ]
+    return f"*{'; '.join(words)}*"
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Print the page."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks studies", description=(__doc__ or "").split("\n")[0])
+    parser.add_argument("--studies", type=Path, default=FOLDER, help="folder of the studies")
+    print(page(parser.parse_args(argv).studies), end="")
+    return 0
