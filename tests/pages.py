@@ -99,7 +99,7 @@ def run_page(
 
 def commands(block: Block) -> Iterator[list[str]]:
     """Yield the words of each command: without comments, of pipelines one by one, without redirections."""
-    for line in block.code.splitlines():
+    for line in block.code.replace("\\\n", " ").splitlines():
         lexer = shlex.shlex(line, posix=True, punctuation_chars="|&;<>")
         lexer.whitespace_split = True
         words: list[str] = []
