@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -10,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch_geometric.nn import SAGEConv as PyGSAGEConv
 
-from revgnn.distributed import Ranks, ShardedGraph, shard_model, sum_gradients
+from revgnn.distributed import RankFailed, Ranks, ShardedGraph, shard_model, sum_gradients
 from revgnn.graph import Graph
 from revgnn.models import ModelConfig, build_model
 from revgnn.nn import PreActivation
@@ -221,6 +223,23 @@ def refusals(team: Ranks) -> None:
         else:
             found = "nothing"
         assert message in found, found
+
+
+def killed(team: Ranks, folder: Path) -> None:
+    """The last process is killed before the second step; the others say which it was."""
+    graph = graph_with_features()
+    shard = ShardedGraph(graph, team, "random")
+    outcome(REVERSIBLE, graph, shard)
+    if team.rank == team.size - 1:
+        os.kill(os.getpid(), signal.SIGKILL)
+    found = ""
+    try:
+        outcome(REVERSIBLE, graph, shard)
+    except RankFailed as error:
+        found = str(error)
+    assert f"process {team.size - 1}" in found, found
+    assert "has died" in found, found
+    raise SystemExit(7)
 
 
 def main() -> None:

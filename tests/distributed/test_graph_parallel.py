@@ -9,7 +9,7 @@ import torch
 
 from revgnn.distributed import assign
 from tests.distributed.graph_scenarios import graph_with_features
-from tests.distributed.launch import succeed
+from tests.distributed.launch import launch, succeed
 
 SCENARIOS = "tests.distributed.graph_scenarios"
 
@@ -17,6 +17,12 @@ SCENARIOS = "tests.distributed.graph_scenarios"
 @pytest.mark.parametrize("size", [2, pytest.param(3, marks=pytest.mark.slow)])
 def test_every_network_on_shares_of_a_graph(tmp_path: Path, size: int) -> None:
     succeed(size, "cut", tmp_path, SCENARIOS)
+
+
+@pytest.mark.slow
+def test_a_process_that_dies_is_named(tmp_path: Path) -> None:
+    outcomes = launch(3, "killed", tmp_path, module=SCENARIOS)
+    assert [outcome.code for outcome in outcomes[:2]] == [7, 7], outcomes[0].stderr[-2000:]
 
 
 @pytest.mark.parametrize("how", ["contiguous", "random"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -110,6 +111,18 @@ def test_sigterm_to_torchrun_saves_the_run(one: Path, tmp_path: Path) -> None:
     code, _, err = finish(start([*torchrun(3), "-m", "revgnn", "train", "--resume", "--out", str(folder), "-q"]))
     assert code == 0, err
     assert_same_result(folder, one)
+
+
+@pytest.mark.slow
+def test_two_agents_on_one_machine_are_two_nodes(one: Path, tmp_path: Path) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    meet = ["--nnodes=2", "--nproc-per-node=1", "--rdzv-backend=c10d", f"--rdzv-endpoint=127.0.0.1:{port}", "--rdzv-id=t"]
+    agent = [sys.executable, "-m", "torch.distributed.run", *meet, *command(tmp_path / "run")]
+    for code, _, err in [finish(process) for process in [start(agent), start(agent)]]:
+        assert code == 0, err
+    assert_same_result(tmp_path / "run", one)
 
 
 @pytest.mark.slow

@@ -14,20 +14,20 @@ from revgnn.train.run.team import Team
 
 
 class MovingValues:
-    """The values of a model that move, through one optimiser step.
-
-    Args:
-        model: as it is before the step.
-    """
+    """The values of a model that move, through one optimiser step after the other."""
 
     def __init__(self, model: nn.Module) -> None:
         by_dtype: dict[torch.dtype, list[Tensor]] = {}
         for buffer in model.buffers():
             by_dtype.setdefault(buffer.dtype, []).append(buffer)
         self._buffers = list(by_dtype.values())
+        self._stacks = [m for m in model.modules() if isinstance(m, Stack)]
+        self.begin_step()
+
+    def begin_step(self) -> None:
+        """Note the values before a step."""
         self._before = [_flat(group) for group in self._buffers]
         self._sums: list[Tensor] | None = None
-        self._stacks = [m for m in model.modules() if isinstance(m, Stack)]
         self._bits = [stack.coarsened for stack in self._stacks]
         self._coarsest = list(self._bits)
 

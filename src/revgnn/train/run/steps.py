@@ -73,6 +73,7 @@ class EpochSteps:
     ) -> None:
         self._session, self._epoch, self._start = session, epoch, start
         self._team, self._exchange, self._should_stop = team, exchange, should_stop
+        self._moving = MovingValues(session.model)
         self._stops = False
 
     @property
@@ -114,7 +115,8 @@ class EpochSteps:
 
     def _take(self, pieces: Iterator[tuple[int, Batch, Share]], count: int, parts: int) -> float:
         """Take one step on `count` parts of this process, of `parts` in the whole team, and return the loss of the step."""
-        session, moving = self._session, MovingValues(self._session.model)
+        session, moving = self._session, self._moving
+        moving.begin_step()
         session.optimizer.zero_grad(set_to_none=True)
         sums: Tensor | None = None
         for n, (part, batch, share) in enumerate(pieces, start=1):

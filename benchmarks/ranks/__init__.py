@@ -1,0 +1,1 @@
+"""Many processes beside one: throughput and memory."""

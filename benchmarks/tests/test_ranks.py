@@ -1,0 +1,33 @@
+"""The benchmark of many processes: a record of each process of each job, in a table."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from benchmarks.ranks import command
+
+
+@pytest.mark.slow
+def test_each_job_has_a_record_of_each_of_its_processes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert command.main(["--quick", "--mode", "graph", "--results", str(tmp_path)]) == 0
+    (line,) = (tmp_path / "quick" / "ranks.jsonl").read_text().splitlines()
+    jobs = json.loads(line)["graph"]["jobs"]
+    assert [len(processes) for processes in jobs.values()] == [1, 2, 3]
+    for processes in jobs.values():
+        assert sum(process["own"] for process in processes) == 400
+        assert sum(process["edges"] for process in processes) == 8000
+        assert all(process["peak_bytes"] > 0 for process in processes)
+    assert jobs["1 process, 1 thread"][0]["sent_bytes"] == 0
+    assert "400 nodes, 8,000 edges" in capsys.readouterr().out
+
+
+def test_nothing_is_timed_if_two_processes_differ(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def differ() -> None:
+        raise AssertionError("head.weight differs")
+
+    monkeypatch.setattr(command, "check_equal", differ)
+    assert command.main(["--quick", "--results", str(tmp_path)]) == 1
+    assert not list(tmp_path.rglob("*.jsonl"))
