@@ -36,7 +36,10 @@ SAMPLES = {
 }
 """Blocks of `text` by page and first line: output and drawings. Nothing runs them, so a new one must be named here."""
 
-NOT_RUN = {"data.md": "converts objects of libraries that are not installed"}
+NOT_RUN = {
+    "data.md": "converts objects of libraries that are not installed",
+    "many-processes.md": "runs in the processes of torchrun; tests/distributed does the same",
+}
 """Pages whose Python is only compiled, and why."""
 
 SLOW = {"plan.md"}
