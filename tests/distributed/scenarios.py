@@ -168,11 +168,9 @@ def leading(team: Ranks, folder: Path) -> None:
 
 def _expect(team: Ranks, folder: Path, should_stop: Callable[[], bool], message: str) -> None:
     error = caught(lambda: train(run_of("reversible", parts_per_step=2), folder, team=team, should_stop=should_stop))
-    if isinstance(error, RankFailed):
-        assert f"process {team.size - 1}" in str(error), error
-        assert message in str(error), error
-        raise SystemExit(7) from None
     if error is not None:
+        if isinstance(error, RankFailed) and f"process {team.size - 1} " in str(error) and message in str(error):
+            sys.exit(7)
         raise error
 
 

@@ -23,12 +23,12 @@ def processes(timeout_seconds: float) -> Iterator[Team | None]:
         return
     from revgnn.distributed import RankFailed, join
 
-    # Not a context: an error must leave through `join`, which tells the others.
-    with warnings.catch_warnings(), join(timeout_seconds) as team:
-        if not team.leads:
-            warnings.simplefilter("ignore")
+    with warnings.catch_warnings():
         try:
-            yield team
+            with join(timeout_seconds) as team:
+                if not team.leads:
+                    warnings.simplefilter("ignore")
+                yield team
         except RankFailed as error:
             if error.is_told:
                 raise SystemExit(1) from None

@@ -50,30 +50,43 @@ class Watch:
         self._store.set(f"revgnn/begun/{self._rank}", str(self._begun))
 
     def note_failure(self, error: BaseException) -> None:
-        """Tell the others why this process ends, unless it is because of another one."""
-        if not isinstance(error, RankFailed):
-            text = " ".join(str(error).split()) or type(error).__name__
-            try:
-                self._store.set(f"revgnn/failed/{self._rank}", text[:2000])
-            except (RuntimeError, OSError):  # the store is gone, and with it the job
-                return
+        """Tell the others why this process ends."""
+        cause = error.__context__ if isinstance(error, SystemExit) else error
+        if isinstance(cause, RankFailed):
+            kind, text = "lost", str(cause)
+        elif isinstance(cause, Exception | KeyboardInterrupt):
+            kind, text = "failed", " ".join(str(cause).split()) or type(cause).__name__
+        else:
+            return
+        try:
+            self._store.set(f"revgnn/{kind}/{self._rank}", text[:2000])
+        except (RuntimeError, OSError):  # the store is gone, and with it the job
+            return
 
     def blame(self, error: BaseException) -> RankFailed:
         """Return an error that names the process to blame for a failed exchange."""
-        others = [rank for rank in range(self._size) if rank != self._rank]
         try:
-            for rank in others:
-                if (text := self._read(f"failed/{rank}")) is not None:
-                    return RankFailed(f"process {rank} has failed: {text}", is_told=True)
-            for rank in others:
-                if not self._is_alive(rank):
-                    return RankFailed(f"process {rank}{self._who(rank)} has died; {_ADVICE}")
-            behind = [rank for rank in others if int(self._read(f"begun/{rank}") or 0) < self._begun]
-            if behind:
-                names = ", ".join(f"{rank}{self._who(rank)}" for rank in behind)
-                return RankFailed(f"process {names} did not answer within {self._seconds:g} s: it hangs or has died; {_ADVICE}")
+            return self._blame(error)
         except (RuntimeError, OSError):
             return RankFailed(f"the other processes of the job are gone; {_ADVICE} ({_first_line(error)})")
+
+    def _blame(self, error: BaseException) -> RankFailed:
+        others = [rank for rank in range(self._size) if rank != self._rank]
+        for rank in others:
+            if (text := self._read(f"failed/{rank}")) is not None:
+                return RankFailed(f"process {rank} has failed: {text}", is_told=True)
+        # those that ended since they had lost another one are not to blame
+        lost = {rank: text for rank in others if (text := self._read(f"lost/{rank}")) is not None}
+        suspects = [rank for rank in others if rank not in lost]
+        for rank in suspects:
+            if not self._is_alive(rank):
+                return RankFailed(f"process {rank}{self._who(rank)} has died; {_ADVICE}")
+        behind = [rank for rank in suspects if int(self._read(f"begun/{rank}") or 0) < self._begun]
+        if behind and not lost:
+            names = ", ".join(f"{rank}{self._who(rank)}" for rank in behind)
+            return RankFailed(f"process {names} did not answer within {self._seconds:g} s: it hangs or has died; {_ADVICE}")
+        if lost:
+            return RankFailed(next(iter(lost.values())))
         return RankFailed(f"the processes lost one another: {_first_line(error)}; {_ADVICE}")
 
     def _read(self, key: str) -> str | None:
