@@ -151,7 +151,7 @@ def dropout(p: GraphProfile) -> Decision:
     state, features = {
         "few labels": (0.5, 0.7 if p.feature_kind == "words" else 0.2),
         "alike": (0.5, 0.2),
-        "words": (0.7, 0.0),
+        "words": (0.7, 0.5),
         "edge features": (0.3, 0.0),
     }.get(regime(p), (0.2, 0.0))
     if p.num_features >= MANY_FEATURES:
