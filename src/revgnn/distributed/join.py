@@ -39,7 +39,7 @@ def join(timeout_seconds: float = TIMEOUT_SECONDS, place: tuple[Store, int, int]
         RankFailed: if another process fails, dies or hangs.
     """
     if place is None and ("RANK" not in os.environ or "WORLD_SIZE" not in os.environ):
-        raise ValueError("this process is not one of a job; start it with torchrun --nproc-per-node N -m revgnn train ...")
+        raise ValueError("this process is not one of a job; start it by torchrun, several processes at once")
     backend = "gloo"
     if torch.cuda.is_available():
         torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")) % torch.cuda.device_count())
