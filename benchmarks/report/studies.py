@@ -87,12 +87,12 @@ def _table(study: Record) -> str:
 
 def _origin(study: Record) -> str:
     machine = study["environment"]
-    commit, _, dirty = machine["commit"].partition("-")
+    commit, _, dirty = (machine["commit"] or "").partition("-")
     words = [
         machine["date"],
         f"{machine['device']}, {machine['threads']} thread{'s' if machine['threads'] > 1 else ''}",
         f"Python {machine['python']}, torch {machine['packages']['torch']}",
-        f"commit {commit[:7]}{' with changes' if dirty else ''}",
+        f"commit {commit[:7]}{' with changes' if dirty else ''}" if commit else f"revgnn {study['revgnn']}",
         f"{study['seconds'] / 60:.0f} minutes{'' if study['finished'] else '; not finished'}",
     ]
     return f"*{'; '.join(words)}*"
