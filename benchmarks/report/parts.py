@@ -121,3 +121,30 @@ def plan(folder: Path) -> list[str]:
     )
     head = ["network", "measured peak", "plan of a step", "plan of an evaluation", "seconds a step: planned, measured"]
     return ["## Plans", text, table(head, rows), origin(r)]
+
+
+def students(folder: Path) -> list[str]:
+    """Return the section on shallow students of deep teachers."""
+    blocks = [
+        "## A shallow student of a deep teacher",
+        "Test score, mean and 95 % t interval over runs of the same splits and seeds, and seconds to predict on the whole graph.",
+    ]
+    for r in last_of_each(read("students", folder), lambda r: (r["data"], r["preset"], r["deep"], r["shallow"])):
+        layers = {name: r["deep"] if name == "teacher" else r["shallow"] for name in r["scores"]}
+        rows = [
+            [name, layers[name], f"{mean['mean']:.4f} ({mean['low']:.4f} to {mean['high']:.4f})", spread(r["seconds"][name])]
+            for name, mean in r["scores"].items()
+        ]
+        gain, runs = r["gain"], r["scores"]["teacher"]["n"]
+        blocks += [
+            f"### {r['data']}, preset {r['preset']}, {r['epochs']} epochs",
+            table(["network", "layers", r["metric"], "seconds"], rows),
+            f"By its teacher the student gains {gain['gain']:+.4f}, interval {gain['low']:+.4f} to {gain['high']:+.4f}, over "
+            f"{runs} pairs of runs; it predicts {_median_ratio(r['seconds']['teacher'], r['seconds']['student'])} times as fast.",
+            origin(r),
+        ]
+    return blocks
+
+
+def _median_ratio(slow: list[float], fast: list[float]) -> str:
+    return number(statistics.median(a / b for a, b in zip(slow, fast, strict=True)))

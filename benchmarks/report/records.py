@@ -43,14 +43,14 @@ def last_of_each(records: Iterable[Record], kind: Callable[[Record], object]) ->
 
 def origin(record: Record) -> str:
     """Return date, machine, versions and commit of a result, as a line of small print."""
-    commit, _, dirty = record["commit"].partition("-")
+    commit, _, dirty = (record["commit"] or "").partition("-")
     packages = record["packages"]
     threads = f"{record['threads']} thread{'s' if record['threads'] > 1 else ''}"
     words = [
         record["time"][:10],
         f"{record.get('cpu', record['device'])}, {threads}, load {record['load_average']:.1f} at the start",
         f"Python {record['python']}, torch {packages['torch']}, torch-geometric {packages['torch-geometric']}",
-        f"commit {commit[:7]}{' with changes' if dirty else ''}",
+        f"commit {commit[:7]}{' with changes' if dirty else ''}" if commit else f"revgnn {packages['revgnn']}",
     ]
     return f"*{'; '.join(words)}*"
 
