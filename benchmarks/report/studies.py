@@ -16,7 +16,8 @@ FOLDER = Path(__file__).resolve().parents[2] / "docs" / "studies"
 
 INTRODUCTION = """\
 Studies by `revgnn depth` ([depth.md](depth.md)), made by `python -m benchmarks studies` from the files
-`docs/studies/*/depth.json`, which hold every run; `revgnn report docs/studies/NAME` draws one. Learning rate and
+`docs/studies/*/depth.json`, which hold every run; `revgnn report docs/studies/NAME` draws one, and the curve here is
+the `score-by-depth.svg` of its pictures. Learning rate and
 dropout of each depth were chosen by validation scores, on data without test labels. Scores are those of the test nodes
 in the epoch with the best validation score: mean and 95 % t interval over runs. Reach is the number of hops that hold
 90 % of the influence on a node's outputs, in the best run."""
@@ -47,7 +48,8 @@ def section(file: Path) -> list[str]:
         f"`{study['data']}`: {model['conv']}{_aggregation(model)}, {model['norm']} norm, {model['channels']} channels, "
         f"{study['run']['epochs']} epochs; splits {_listed(plan['splits'])}, seeds {_listed(plan['seeds'])}."
     )
-    blocks = [f"## {study['data'].partition(':')[0]}", about, _table(study)]
+    name = file.parent.name
+    blocks = [f"## {name}", about, f"![{name}: {study['metric']} by depth](figures/{name}.svg)", _table(study)]
     for family, found in study["families"].items():
         blocks.append(f"{'**' + family + '.** ' if len(study['families']) > 1 else ''}{found['verdict']}")
     return [*blocks, _origin(study)]
