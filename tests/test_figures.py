@@ -1,4 +1,4 @@
-"""The figures of docs/how-it-works.md are those that the script draws."""
+"""The figures of docs/how-it-works.md are those that the script draws, and those of depth studies are made from the studies."""
 
 from __future__ import annotations
 
@@ -10,6 +10,9 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
+from typer.testing import CliRunner
+
+from revgnn.cli.app import app
 
 FOLDER = Path(__file__).resolve().parents[1] / "docs" / "figures"
 
@@ -36,8 +39,18 @@ def test_figures_are_up_to_date(draw: ModuleType, name: str) -> None:
     assert (FOLDER / f"{name}.svg").read_text(encoding="utf-8") == draw.FIXED[name]()
 
 
-def test_every_figure_is_drawn_by_the_script_or_a_benchmark(draw: ModuleType) -> None:
-    assert {path.stem for path in FOLDER.glob("*.svg")} == {*draw.FIXED, *draw.COMPUTED, "depth", "groups"}
+def test_every_figure_is_drawn_by_the_script_or_a_benchmark_or_from_a_study(draw: ModuleType) -> None:
+    studies = {path.parent.name for path in (FOLDER.parent / "studies").glob("*/depth.json")}
+    of_studies = {*studies, "ring-transfer-influence"}
+    assert {path.stem for path in FOLDER.glob("*.svg")} == {*draw.FIXED, *draw.COMPUTED, "depth", "groups", *of_studies}
+
+
+@pytest.mark.parametrize("name", ["minesweeper", "ring-transfer", "tolokers"])
+def test_the_curve_of_a_study_is_the_picture_of_its_report(name: str, tmp_path: Path) -> None:
+    words = ["report", str(FOLDER.parent / "studies" / name), "--out", str(tmp_path / "page")]
+    assert CliRunner().invoke(app, words).exit_code == 0
+    drawn = (tmp_path / "page" / "score-by-depth.svg").read_text(encoding="utf-8")
+    assert drawn == (FOLDER / f"{name}.svg").read_text(encoding="utf-8")
 
 
 def test_a_state_on_the_grid_does_not_drift(draw: ModuleType) -> None:
