@@ -257,13 +257,13 @@ class _LiveLines(Display):
             self._print(self.heading(event, self._console.width))
             self._bar.update(self._task, total=event.config.epochs, completed=event.epoch, note="")
             self._scores = Scores(event, shows_test=self.shows_test)
-            self.phase(FIRST_STEP)
+            self._begin_phase(FIRST_STEP)
         elif isinstance(event, Stepped):
             self._phase = ""
             step = f"step {event.step}/{event.steps}" if event.steps > 1 else ""
             self._bar.update(self._task, note=f"{step}  {self._left_text}".strip())
         elif isinstance(event, Evaluating):
-            self.phase(f"evaluating  {self._left_text}".strip())
+            self._begin_phase(f"evaluating  {self._left_text}".strip())
         elif isinstance(event, EpochEnded):
             assert self._scores is not None  # every run starts with `Started`
             self._phase = ""
@@ -274,6 +274,11 @@ class _LiveLines(Display):
             self._phase = ""
 
     def phase(self, text: str) -> None:
+        self._begin_phase(text)
+        if self._live.is_started:  # at once, since what was shown before is over
+            self._live.refresh()
+
+    def _begin_phase(self, text: str) -> None:
         self._phase, self._since = text, time.monotonic()
 
     def say(self, text: str, indent: str = "  ") -> None:
