@@ -12,6 +12,7 @@ import torch
 
 from revgnn.data import NodeDataset, catalogue, load
 from revgnn.data.generated.registry import GENERATORS, generator_of, horizon_of, make
+from revgnn.experiments.auto.for_run import choice_for
 from revgnn.train import RunConfig
 from revgnn.train.run.session import prepare
 
@@ -175,6 +176,16 @@ def test_seeds(name: str) -> None:
     assert torch.equal(one.y.nan_to_num(nan=-1), same.y.nan_to_num(nan=-1))
     assert other.x is None or other.x.shape != one.x.shape or not torch.equal(one.x, other.x)
     assert same.name == name
+
+
+def test_a_generated_graph_without_edge_features_takes_self_loops() -> None:
+    """As preset auto wants them where neighbours are alike."""
+    plain, looped = load("ring-transfer:rings=20,hops=3"), load("ring-transfer:rings=20,hops=3", self_loops=True)
+    assert looped.graph.num_edges == plain.graph.num_edges + plain.graph.num_nodes
+    run = RunConfig().replace({"data.name": "ring-transfer:rings=20,hops=3"})
+    chosen = choice_for(run)
+    assert chosen.changes["data.self_loops"] is True
+    assert prepare(run.replace(chosen.changes)).dataset.graph.num_edges == looped.graph.num_edges
 
 
 def test_every_generator_is_in_the_catalogue() -> None:

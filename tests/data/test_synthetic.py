@@ -88,6 +88,8 @@ def test_bad_arguments(name, message):
 
 def test_options_of_files_are_refused():
     with pytest.raises(ValueError, match="takes its options in its name"):
+        load("synthetic", undirected=True)
+    with pytest.raises(ValueError, match="self-loops would have no edge features"):
         load("synthetic", self_loops=True)
 
 

@@ -145,9 +145,14 @@ def _load(name: str, tables: TableOptions | None, options: ReadOptions) -> NodeD
 
 
 def _generate(name: str, options: ReadOptions) -> NodeDataset:
-    if options.undirected is not None or options.self_loops is not None:
+    if options.undirected is not None or options.self_loops is False:
         raise ValueError("a generated data set takes its options in its name, as synthetic:nodes=4000,degree=30.")
-    return choose_split(options.store(make(name)), options.split)
+    dataset = make(name)
+    if options.self_loops:
+        if dataset.graph.edge_attr is not None:
+            raise ValueError("self-loops would have no edge features: leave self_loops out for a graph with edge features.")
+        dataset = replace(dataset, graph=dataset.graph.with_self_loops())
+    return choose_split(options.store(dataset), options.split)
 
 
 def _load_npz(path: Path, options: ReadOptions, task: TaskSetting | None) -> NodeDataset:
