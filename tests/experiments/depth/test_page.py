@@ -8,8 +8,7 @@ from typing import Any
 
 import pytest
 
-from revgnn.experiments.depth.record import NAME, VERSION
-from revgnn.experiments.run_files import studies
+from revgnn.experiments.run_files.studies import NAME
 from revgnn.experiments.run_report.report import Wishes, write_report
 from revgnn.train.config.errors import ConfigError
 from tests.experiments.run_report.browser import browser, find_browser
@@ -22,10 +21,6 @@ def alone(values: dict[str, Any], folder: Path) -> Path:
     folder.mkdir()
     (folder / NAME).write_text(json.dumps(values))
     return folder
-
-
-def test_names_and_versions_agree() -> None:
-    assert (studies.NAME, studies.VERSION) == (NAME, VERSION)
 
 
 def test_the_page(finished: tuple[Path, dict[str, Any]], tmp_path: Path) -> None:

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from revgnn.data.dataset import Split
+from revgnn.data.build_graph import build_graph
+from revgnn.data.dataset import NodeDataset, Split
 
 PARTS = (0.5, 0.2, 0.3)
 """Shares of rings, trees or beacons for training, validation and test."""
@@ -41,3 +42,25 @@ def cut_in_parts(count: int, rng: np.random.Generator) -> np.ndarray:
 def split_of(part: np.ndarray) -> Split:
     """Return the split that an array with the part of each node describes; -1 is in none."""
     return Split(*(torch.from_numpy(np.flatnonzero(part == number)) for number in range(3)))
+
+
+def classes_of_nodes(name: str, edges: np.ndarray, x: np.ndarray, y: np.ndarray, part: np.ndarray, classes: int) -> NodeDataset:
+    """Return a data set whose nodes have one of some classes.
+
+    Args:
+        edges: (2, E), each pair of neighbours once.
+        x, y: features (N, F) and classes (N,), -1 where there is none.
+        part: (N,), see `split_of`.
+    """
+    return NodeDataset(
+        name=name,
+        graph=build_graph(edges, len(x), undirected=True),
+        x=torch.from_numpy(x),
+        y=torch.from_numpy(y),
+        task="multiclass",
+        num_outputs=classes,
+        metric="accuracy",
+        splits=(split_of(part),),
+        source="generated",
+        licence="none needed",
+    )

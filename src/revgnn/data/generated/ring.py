@@ -9,11 +9,9 @@ Validation and test nodes are targets. The task is that of Bodnar et al. 2021 (a
 from __future__ import annotations
 
 import numpy as np
-import torch
 
-from revgnn.data.build_graph import build_graph
 from revgnn.data.dataset import NodeDataset
-from revgnn.data.generated.horizon import Horizon, cut_in_parts, split_of
+from revgnn.data.generated.horizon import Horizon, classes_of_nodes, cut_in_parts
 
 
 def ring(rings: int = 100, hops: int = 16, classes: int = 5, near: int = 1, shift: int = 0, seed: int = 0) -> NodeDataset:
@@ -54,18 +52,7 @@ def ring(rings: int = 100, hops: int = 16, classes: int = 5, near: int = 1, shif
     part = part_of[own]
     labelled = target | ((part == 0) & (near == 1))
     part = np.where(labelled, part, -1)
-    return NodeDataset(
-        name="ring-transfer",
-        graph=build_graph(edges, len(nodes), undirected=True),
-        x=torch.from_numpy(x),
-        y=torch.from_numpy(np.where(labelled, label[own], -1)),
-        task="multiclass",
-        num_outputs=classes,
-        metric="accuracy",
-        splits=(split_of(part),),
-        source="generated",
-        licence="none needed",
-    )
+    return classes_of_nodes("ring-transfer", edges, x, np.where(labelled, label[own], -1), part, classes)
 
 
 def ring_horizon(hops: int = 16, classes: int = 5, **_: int) -> Horizon:

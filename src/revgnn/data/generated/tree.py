@@ -9,11 +9,9 @@ can be known, beside its depth (Alon and Yahav 2021, arXiv:2006.05205). Deviatio
 from __future__ import annotations
 
 import numpy as np
-import torch
 
-from revgnn.data.build_graph import build_graph
 from revgnn.data.dataset import NodeDataset
-from revgnn.data.generated.horizon import Horizon, cut_in_parts, split_of
+from revgnn.data.generated.horizon import Horizon, classes_of_nodes, cut_in_parts
 
 
 def tree(trees: int = 400, hops: int = 3, classes: int = 4, shift: int = 0, seed: int = 0) -> NodeDataset:
@@ -58,18 +56,7 @@ def tree(trees: int = 400, hops: int = 3, classes: int = 4, shift: int = 0, seed
     x[root, -2], x[:, -1] = 1, 1
     part, y = np.full(len(x), -1), np.full(len(x), -1)
     part[root], y[root] = part_of, label
-    return NodeDataset(
-        name="tree-match",
-        graph=build_graph(edges, len(x), undirected=True),
-        x=torch.from_numpy(x),
-        y=torch.from_numpy(y),
-        task="multiclass",
-        num_outputs=classes,
-        metric="accuracy",
-        splits=(split_of(part),),
-        source="generated",
-        licence="none needed",
-    )
+    return classes_of_nodes("tree-match", edges, x, y, part, classes)
 
 
 def tree_horizon(hops: int = 3, classes: int = 4, **_: int) -> Horizon:

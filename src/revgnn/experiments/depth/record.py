@@ -17,13 +17,12 @@ from revgnn.data.tasks import LARGER_IS_BETTER
 from revgnn.experiments.depth.plan import Cell, Plan
 from revgnn.experiments.depth.statistics import LEVEL, Mean
 from revgnn.experiments.depth.verdict import differences, verdict
+from revgnn.experiments.run_files.studies import NAME, VERSION, read_study
 from revgnn.experiments.tune.record import Record
 from revgnn.files import write_json
 from revgnn.train.config import RunConfig
+from revgnn.train.config.errors import ConfigError
 from revgnn.train.run.folder import RunFolder, RunFolderError
-
-NAME = "depth.json"
-VERSION = 1
 
 CHOOSE, RUNS, REASONS, LOCKS = "choose", "runs", "reasons", "locks"
 """Folders of a study: searches, runs that are compared, what is computed from their weights, and locks of what is going on."""
@@ -38,19 +37,18 @@ def read(out: Path) -> dict[str, Any] | None:
     Raises:
         RunFolderError: if it is damaged, or of another version.
     """
-    path = out / NAME
-    if not path.is_file():
+    try:
+        values = read_study(out)
+    except ConfigError as error:
+        raise RunFolderError(str(error)) from None
+    if values is None:
         return None
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-        version = values["version"]
         RunConfig.parse(values["run"])
         plan_of(values)
         float(values["seconds"])
     except (ValueError, TypeError, KeyError, AttributeError) as error:
-        raise RunFolderError(f"{path} is damaged ({error}); make the study in another folder.") from None
-    if version != VERSION:
-        raise RunFolderError(f"{path} has version {version!r}; this revgnn reads version {VERSION}.")
+        raise RunFolderError(f"{out / NAME} is damaged ({error}); make the study in another folder.") from None
     return values
 
 

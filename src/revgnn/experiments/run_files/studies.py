@@ -1,4 +1,4 @@
-"""A depth study on disk: depth.json, as `revgnn depth` wrote it."""
+"""A depth study on disk: depth.json, as `revgnn depth` wrote it. Reading it needs no torch."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from typing import Any
 from revgnn.train.config.errors import ConfigError
 
 NAME = "depth.json"
-"""As `revgnn.experiments.depth.record.NAME`, which cannot be imported without torch."""
 
 VERSION = 1
 
@@ -30,8 +29,12 @@ def read_study(folder: Path) -> dict[str, Any] | None:
         missing = sorted(_KEYS - values.keys())
         version = values["version"]
     except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
-        raise ConfigError(f"{path} cannot be read ({error}); revgnn depth --resume writes it again.") from None
-    if version != VERSION or missing:
-        what = f"has no {', '.join(missing)}" if version == VERSION else f"has version {version!r}; this revgnn reads {VERSION}"
-        raise ConfigError(f"{path} {what}; revgnn depth --resume writes it again.")
+        raise ConfigError(f"{path} cannot be read: it is damaged ({error}); {_ADVICE}") from None
+    if missing:
+        raise ConfigError(f"{path} is damaged: it has no {', '.join(missing)}; {_ADVICE}")
+    if version != VERSION:
+        raise ConfigError(f"{path} has version {version!r}, and this revgnn reads version {VERSION}; {_ADVICE}")
     return values
+
+
+_ADVICE = "revgnn depth with another --out writes it again."
