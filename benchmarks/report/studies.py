@@ -17,10 +17,10 @@ FOLDER = Path(__file__).resolve().parents[2] / "docs" / "studies"
 INTRODUCTION = """\
 Studies by `revgnn depth` ([depth.md](depth.md)), made by `python -m benchmarks studies` from the files
 `docs/studies/*/depth.json`, which hold every run; `revgnn report docs/studies/NAME` draws one, and the curve here is
-the `score-by-depth.svg` of its pictures. Learning rate and
-dropout of each depth were chosen by validation scores, on data without test labels. Scores are those of the test nodes
-in the epoch with the best validation score: mean and 95 % t interval over runs. Reach is the number of hops that hold
-90 % of the influence on a node's outputs, in the best run."""
+the `score-by-depth.svg` of its pictures. Learning rate and dropout of each depth were chosen by validation scores, on
+data without test labels, unless the section says otherwise. Scores are those of the test nodes in the epoch with the
+best validation score: mean and 95 % t interval over runs. Reach is the number of hops that hold 90 % of the influence
+on a node's outputs, in the best run. `docs/studies/NAME/about.txt` has what the figures do not say."""
 
 
 def page(folder: Path = FOLDER) -> str:
@@ -52,6 +52,9 @@ def section(file: Path) -> list[str]:
     blocks = [f"## {name}", about, f"![{name}: {study['metric']} by depth](figures/{name}.svg)", _table(study)]
     for family, found in study["families"].items():
         blocks.append(f"{'**' + family + '.** ' if len(study['families']) > 1 else ''}{found['verdict']}")
+    note = file.with_name("about.txt")
+    if note.exists():
+        blocks.append(note.read_text(encoding="utf-8").strip())
     return [*blocks, _origin(study)]
 
 
