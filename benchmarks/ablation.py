@@ -45,6 +45,7 @@ CHANGES: dict[str, dict[str, str]] = {
     "rate / 3": {"optim.lr": "/3"},
     "no warm-up": {"optim.warmup": "0"},
     "weight decay 5e-4": {"optim.weight_decay": "5e-4"},
+    "no weight decay": {"optim.weight_decay": "0"},
     "batch norm": {"model.norm": "batch"},
     "layer norm": {"model.norm": "layer"},
     "no norm": {"model.norm": "none"},
@@ -132,7 +133,7 @@ def state_of(folder: Path) -> tuple[float, int]:
     return largest, stack.coarsened
 
 
-def gains(cells: Sequence[Mapping[str, Any]], part: str) -> None:
+def add_gains(cells: Sequence[dict[str, Any]], part: str) -> None:
     """Add to each cell what it gains over the cell of its depth without a change, over runs of the same split and seed."""
     base = {cell["depth"]: cell for cell in cells if cell["change"] == AS_IT_IS}
     for cell in cells:
@@ -169,7 +170,7 @@ def main(argv: Sequence[str] | None = None) -> int:
                 if run is not None:
                     found = measure(run, args.out / name.replace(" ", "-").replace("/", "by") / str(depth), splits, seeds)
                     record["cells"].append({"change": name, "settings": settings, "depth": depth, **found})
-                    gains(record["cells"], record["part"])
+                    add_gains(record["cells"], record["part"])
                     write_json(args.out / "ablation.json", record)
                 tick(f"{name}, {depth} layers")
     print(show(record))
