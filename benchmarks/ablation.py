@@ -22,9 +22,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+import revgnn
 from benchmarks import harness
+from benchmarks.report.ablations import section
 from revgnn.experiments.compose import compose
-from revgnn.experiments.depth.statistics import Mean
 from revgnn.experiments.depth.verdict import differences
 from revgnn.experiments.run_files.metrics import MetricsFile, column
 from revgnn.experiments.run_report.depth_profile import stack_of, watched
@@ -153,6 +154,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     depths = [int(depth) for depth in args.depths.split(",")]
     record: dict[str, Any] = {
         "version": 1,
+        "revgnn": revgnn.__version__,
         "data": args.data,
         "command": {"preset": args.preset, "settings": args.settings or [], "epochs": args.epochs},
         "run": base.model_dump(mode="json"),
@@ -173,7 +175,7 @@ def main(argv: Sequence[str] | None = None) -> int:
                     add_gains(record["cells"], record["part"])
                     write_json(args.out / "ablation.json", record)
                 tick(f"{name}, {depth} layers")
-    print(show(record))
+    print("\n\n".join(section(args.out / "ablation.json")))
     print(f"\nall figures: {args.out / 'ablation.json'}")
     return 0
 
@@ -192,44 +194,6 @@ def chosen_changes(args: argparse.Namespace) -> dict[str, dict[str, str]]:
             raise SystemExit(f"error: there is no change {sorted(unknown)[0]!r}; choose from {', '.join(changes)}.")
         changes = {name: changes[name] for name in changes if name in (*args.only, AS_IT_IS)}
     return changes
-
-
-def show(record: Mapping[str, Any]) -> str:
-    """Return the table of an ablation."""
-    rows = []
-    for cell in record["cells"]:
-        if "diverged" in cell:
-            rows.append([cell["change"], cell["depth"], "diverged", "", "", ""])
-            continue
-        mean = Mean.of([run[record["part"]] for run in cell["runs"]])
-        assert mean is not None
-        rows.append(
-            [
-                cell["change"],
-                cell["depth"],
-                f"{mean.mean:.4f}" + ("" if mean.std is None else f" ± {mean.std:.4f}"),
-                gain_text(cell.get("gain")),
-                ", ".join(loss_text(cell["losses"], n) for n in range(len(record["shares"]))),
-                f"{cell['largest_state']:.3g}{' (coarser grid)' if cell['coarsened_bits'] else ''}",
-            ]
-        )
-    shares = ", ".join(f"{share:.0%}" for share in record["shares"])
-    metric = next((cell["metric"] for cell in record["cells"] if "metric" in cell), "score")
-    return harness.table(
-        ["change", "layers", metric, "gain (interval)", f"loss after {shares} of the epochs", "largest state"], rows
-    )
-
-
-def gain_text(gain: Mapping[str, Any] | None) -> str:
-    if gain is None:
-        return ""
-    interval = "" if gain["low"] is None else f" ({gain['low']:+.4f} to {gain['high']:+.4f})"
-    return f"{gain['gain']:+.4f}{interval}"
-
-
-def loss_text(losses: Sequence[Sequence[float | None]], n: int) -> str:
-    known = [value for each in losses if (value := each[n]) is not None]
-    return f"{sum(known) / len(known):.3f}" if known else "-"
 
 
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
