@@ -30,6 +30,7 @@ BENCHMARKS = {
     "tables": Benchmark("tables", "reading a graph of one's own from csv or Parquet"),
     "memory": Benchmark("memory", "peak memory of a step beside PyTorch Geometric's, and of the paper's rows"),
     "students": Benchmark("students", "a shallow student beside its deep teacher: score and time (needs data)", in_all=False),
+    "ablation": Benchmark("ablation", "what lets deep networks train, one change at a time (needs data)", in_all=False),
     "plan": Benchmark("plan", "memory and seconds that `revgnn plan` says, beside measured ones"),
     "depth": Benchmark("depth.command", "seconds a layer and peak memory against depth and groups, as data and plots"),
     "full-batch": Benchmark("full_batch", "one step on the whole of ogbn-proteins' shape, layer by layer"),

@@ -55,6 +55,39 @@ def origin(record: Record) -> str:
     return f"*{'; '.join(words)}*"
 
 
+def origin_of_study(study: Record) -> str:
+    """Return date, machine, versions and, if known, duration of a study or ablation, as a line of small print."""
+    machine = study["environment"]
+    commit, _, dirty = (machine["commit"] or "").partition("-")
+    words = [
+        machine["date"],
+        f"{machine['device']}, {machine['threads']} thread{'s' if machine['threads'] > 1 else ''}",
+        f"Python {machine['python']}, torch {machine['packages']['torch']}",
+        f"commit {commit[:7]}{' with changes' if dirty else ''}" if commit else f"revgnn {study['revgnn']}",
+    ]
+    if "seconds" in study:
+        words.append(f"{study['seconds'] / 60:.0f} minutes{'' if study['finished'] else '; not finished'}")
+    return f"*{'; '.join(words)}*"
+
+
+def notes_beside(file: Path) -> list[str]:
+    """Return the paragraphs of about.txt beside the file of a study or ablation."""
+    note = file.with_name("about.txt")
+    return note.read_text(encoding="utf-8").strip().split("\n\n") if note.exists() else []
+
+
+def network(run: Record) -> str:
+    """Return convolution, norm, width and epochs of a run in words."""
+    model = run["model"]
+    aggregation = f" ({model['aggregation']})" if model["conv"] in ("gen", "sage") else ""
+    return f"{model['conv']}{aggregation}, {model['norm']} norm, {model['channels']} channels, {run['epochs']} epochs"
+
+
+def listed(values: Sequence[object]) -> str:
+    """Return values with commas."""
+    return ", ".join(map(str, values))
+
+
 def filled(blocks: Iterable[str]) -> str:
     """Return a page of blocks, its prose in lines of at most 120 characters."""
     lines = [b if b.startswith(("|", "#", "!")) else textwrap.fill(b, 120, break_on_hyphens=False) for b in blocks]

@@ -1,4 +1,4 @@
-"""The page of all committed depth studies, docs/studies.md, as Markdown.
+"""The page of all committed depth studies and ablations, docs/studies.md, as Markdown.
 
 python -m benchmarks studies > docs/studies.md
 """
@@ -9,7 +9,8 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from benchmarks.report.records import Record, filled, megabytes, number, table
+from benchmarks.report import ablations
+from benchmarks.report.records import Record, filled, listed, megabytes, network, notes_beside, number, origin_of_study, table
 from revgnn.experiments.run_files.studies import read_study
 
 FOLDER = Path(__file__).resolve().parents[2] / "docs" / "studies"
@@ -35,6 +36,8 @@ def page(folder: Path = FOLDER) -> str:
     blocks = ["# Depth studies", INTRODUCTION]
     for file in files:
         blocks += section(file)
+    for file in sorted(folder.glob("*/ablation.json")):
+        blocks += ablations.section(file)
     return filled(blocks)
 
 
@@ -43,27 +46,12 @@ def section(file: Path) -> list[str]:
     study = read_study(file.parent)
     assert study is not None
     plan = study["plan"]
-    model = study["run"]["model"]
-    about = (
-        f"`{study['data']}`: {model['conv']}{_aggregation(model)}, {model['norm']} norm, {model['channels']} channels, "
-        f"{study['run']['epochs']} epochs; splits {_listed(plan['splits'])}, seeds {_listed(plan['seeds'])}."
-    )
+    about = f"`{study['data']}`: {network(study['run'])}; splits {listed(plan['splits'])}, seeds {listed(plan['seeds'])}."
     name = file.parent.name
     blocks = [f"## {name}", about, f"![{name}: {study['metric']} by depth](figures/{name}.svg)", _table(study)]
     for family, found in study["families"].items():
         blocks.append(f"{'**' + family + '.** ' if len(study['families']) > 1 else ''}{found['verdict']}")
-    note = file.with_name("about.txt")
-    if note.exists():
-        blocks.append(note.read_text(encoding="utf-8").strip())
-    return [*blocks, _origin(study)]
-
-
-def _aggregation(model: Record) -> str:
-    return f" ({model['aggregation']})" if model["conv"] in ("gen", "sage") else ""
-
-
-def _listed(values: Sequence[object]) -> str:
-    return ", ".join(map(str, values))
+    return [*blocks, *notes_beside(file), origin_of_study(study)]
 
 
 def _table(study: Record) -> str:
@@ -88,19 +76,6 @@ def _table(study: Record) -> str:
         )
     head = ["network", "layers", "rate, dropout", "runs", study["metric"], "interval", "peak", "an epoch", "reach, hops"]
     return table(head, rows)
-
-
-def _origin(study: Record) -> str:
-    machine = study["environment"]
-    commit, _, dirty = (machine["commit"] or "").partition("-")
-    words = [
-        machine["date"],
-        f"{machine['device']}, {machine['threads']} thread{'s' if machine['threads'] > 1 else ''}",
-        f"Python {machine['python']}, torch {machine['packages']['torch']}",
-        f"commit {commit[:7]}{' with changes' if dirty else ''}" if commit else f"revgnn {study['revgnn']}",
-        f"{study['seconds'] / 60:.0f} minutes{'' if study['finished'] else '; not finished'}",
-    ]
-    return f"*{'; '.join(words)}*"
 
 
 def main(argv: Sequence[str] | None = None) -> int:

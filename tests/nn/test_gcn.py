@@ -63,3 +63,25 @@ def test_half_precision_parameters(dtype: torch.dtype) -> None:
     out = conv.to(dtype)(x.to(dtype), graph)
     assert out.dtype == dtype
     torch.testing.assert_close(out.float(), expected, rtol=0.05, atol=0.05)
+
+
+@pytest.mark.parametrize("named", awkward_graphs(), ids=str)
+@pytest.mark.parametrize("bias", [True, False])
+def test_one_node_of_autograd_has_the_bits_of_the_operators_one_by_one(named: NamedGraph, *, bias: bool) -> None:
+    graph, conv = named.graph, GCNConv(5, 3, add_self_loops=False, bias=bias)
+    x, grad = torch.randn(graph.num_nodes, 5), torch.randn(graph.num_nodes, 3)
+    tensors = {"x": x, **dict(conv.named_parameters())}
+
+    def results(wanted: list[str]) -> list[torch.Tensor]:
+        for name, tensor in tensors.items():
+            tensor.requires_grad_(name in wanted)
+        out = conv(x, graph)
+        return [out.detach(), *torch.autograd.grad(out, [tensors[name] for name in wanted], grad)]
+
+    choices = [list(tensors), *([name] for name in tensors)]
+    fused = [results(wanted) for wanted in choices]
+    assert "_GCN" in type(conv(x, graph).grad_fn).__name__ or graph.num_nodes == 0
+    conv.lin.register_forward_hook(lambda *_: None)  # a hook has to see its map
+    assert "_GCN" not in type(conv(x, graph).grad_fn).__name__
+    for wanted, found in zip(choices, fused, strict=True):
+        assert all(torch.equal(one, other) for one, other in zip(found, results(wanted), strict=True)), wanted

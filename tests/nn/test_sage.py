@@ -39,3 +39,28 @@ def test_reset_draws_anew() -> None:
     before = [p.detach().clone() for p in conv.parameters()]
     conv.reset_parameters()
     assert not any(torch.equal(p, old) for p, old in zip(conv.parameters(), before, strict=True))
+
+
+@pytest.mark.parametrize("aggr", ["mean", "sum"])
+@pytest.mark.parametrize(("width", "bias"), [(3, True), (7, True), (7, False)])
+def test_one_node_of_autograd_equals_the_operators_one_by_one(aggr: str, width: int, *, bias: bool) -> None:
+    """A hub, an isolated node, a doubled edge, a self-loop; the value and every choice of gradients."""
+    graph = Graph.from_edge_index(torch.tensor([[0, 1, 2, 3, 3, 4], [1, 1, 1, 1, 1, 0]]), 6)
+    conv, x, grad = SAGEConv(5, width, aggr=aggr, bias=bias).double(), torch.randn(6, 5).double(), torch.randn(6, width).double()
+    tensors = {"x": x, **dict(conv.named_parameters())}
+
+    def results(wanted: list[str]) -> list[torch.Tensor]:
+        for name, tensor in tensors.items():
+            tensor.requires_grad_(name in wanted)
+        out = conv(x, graph)
+        return [out.detach(), *torch.autograd.grad(out, [tensors[name] for name in wanted], grad)]
+
+    choices = [list(tensors), *([name] for name in tensors)]
+    fused = [results(wanted) for wanted in choices]
+    assert "_SAGE" in type(conv(x.requires_grad_(), graph).grad_fn).__name__
+    handle = conv.lin_l.register_forward_hook(lambda *_: None)  # a hook has to see its map
+    assert "_SAGE" not in type(conv(x, graph).grad_fn).__name__
+    for wanted, found in zip(choices, fused, strict=True):
+        for one, other in zip(found, results(wanted), strict=True):
+            torch.testing.assert_close(one, other, rtol=1e-12, atol=1e-12)
+    handle.remove()

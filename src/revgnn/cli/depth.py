@@ -23,7 +23,9 @@ if TYPE_CHECKING:
     from revgnn.train.run.events import Event, Started
 
 Depths = Annotated[str | None, typer.Option(metavar="A,B,...", help="Layers. Default: 3,7,14,28,56,112.")]
-Families = Annotated[str, typer.Option(metavar="A,B,...", help="Networks: reversible, tied, residual, tied-residual, revgat.")]
+Families = Annotated[
+    str, typer.Option(metavar="A,B,...", help="Networks: reversible, tied, residual, tied-residual, revgat, equilibrium.")
+]
 Rates = Annotated[
     str | None, typer.Option(metavar="A,B,...", help="Learning rates to choose from. Default: 0.001,0.003,0.01, or --set optim.lr.")
 ]

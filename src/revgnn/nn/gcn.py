@@ -9,8 +9,10 @@ from torch import Tensor, nn
 
 from revgnn.graph import Graph
 from revgnn.nn.base import AbstractConv, refuse_options
+from revgnn.nn.fusion import has_hooks
 from revgnn.nn.linear import linear, reset_glorot
 from revgnn.nn.neighbours import Adjacency, neighbours
+from revgnn.ops import gcn
 from revgnn.ops.dropout import draws_from_own
 from revgnn.ops.propagate import propagate
 
@@ -102,6 +104,9 @@ class GCNConv(AbstractConv):
         graph, weight = edges.graph, edges.weights(edge_weight)
         if self.add_self_loops:
             graph, weight = self._with_self_loops(graph, weight, x)
+        is_plain = self.normalize and weight is None and type(self.lin) is nn.Linear and not has_hooks(self.lin)
+        if is_plain and gcn.fits(x, graph, self.lin.weight, self.bias):
+            return gcn.gcn(x, graph, self.lin.weight, self.bias)
         h = self.lin(x)
         if not self.normalize:
             h = propagate(h, graph, weight)

@@ -7,9 +7,12 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from revgnn.graph import Graph
 from revgnn.nn.base import AbstractConv, refuse_options
+from revgnn.nn.fusion import has_hooks
 from revgnn.nn.linear import linear
 from revgnn.nn.neighbours import Adjacency, bipartite_neighbours, first_rows, padded, pair
+from revgnn.ops import sage
 from revgnn.ops.aggregate.reducers import Mean, Sum
 from revgnn.ops.dropout import draws_from_own
 from revgnn.ops.propagate import propagate
@@ -113,6 +116,10 @@ class SAGEConv(AbstractConv):
         graph, weight, how = edges.graph, edges.weights(edge_weight), _REDUCERS[self.aggr]
         if self.lin is not None:
             x_src = self.lin(x_src).relu()
+        maps = self._fused_maps(x_src, x_dst, graph, weight)
+        if maps is not None:
+            h = sage.sage(x_src, graph, maps, mean=self.aggr == "mean")
+            return nn.functional.normalize(h, dim=-1) if self.normalize else h
         if self.out_channels < x_src.shape[1] and not isinstance(self.lin_l, nn.LazyLinear):
             # both are linear: move the narrower state along the edges
             h = propagate(padded(nn.functional.linear(x_src, self.lin_l.weight), graph), graph, weight, how=how)
@@ -123,6 +130,16 @@ class SAGEConv(AbstractConv):
         if self.lin_r is not None and x_dst is not None:
             h = h + self.lin_r(x_dst)
         return nn.functional.normalize(h, dim=-1) if self.normalize else h
+
+    def _fused_maps(self, x_src: Tensor, x_dst: Tensor | None, graph: Graph, weight: Tensor | None) -> sage.Maps | None:
+        """Return what the fast path is called with, or None if aggregation and maps must run one by one."""
+        left, right = self.lin_l, self.lin_r
+        if x_dst is not x_src or weight is not None or type(left) is not nn.Linear or type(right) is not nn.Linear:
+            return None
+        if has_hooks(left, right):
+            return None
+        maps = sage.Maps(left.weight, left.bias, right.weight)
+        return maps if sage.fits(x_src, graph, maps) else None
 
     def __repr__(self) -> str:
         return f"SAGEConv({self.in_channels}, {self.out_channels}, aggr={self.aggr})"

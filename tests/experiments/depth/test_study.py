@@ -19,6 +19,7 @@ from revgnn.experiments.depth.choosing import without_test
 from revgnn.experiments.depth.plan import Cell, cell_run, on
 from revgnn.experiments.depth.record import CHOOSE, LOCKS, NAME
 from revgnn.experiments.depth.study import study
+from revgnn.models.config import EquilibriumConfig, SolverConfig
 from revgnn.train import train
 from revgnn.train.config.errors import ConfigError
 from revgnn.train.datasets import read_dataset
@@ -216,7 +217,6 @@ def test_a_damaged_record(damage: str, tmp_path: Path) -> None:
     [
         ({"depths": ()}, "depths of a depth study must be one or more"),
         ({"seeds": (1, 1)}, "each once, got 1, 1"),
-        ({"families": ("equilibrium",)}, "an equilibrium has no depth"),
         ({"families": ("deep",)}, "got 'deep'"),
     ],
 )
@@ -243,6 +243,24 @@ def test_every_family_has_its_depths(family: str) -> None:
         assert run.model.depth == depth
         assert run.model.tied == family.startswith("tied")
         assert run.epochs == BASE.epochs
+
+
+def test_the_depth_of_an_equilibrium_is_its_evaluations() -> None:
+    run = cell_run(BASE.replace({"model.edge_features": False, "model.solver": None}), Cell("equilibrium", 8))
+    assert isinstance(run.model, EquilibriumConfig)
+    assert run.model.solver is not None
+    assert (run.model.solver.forward_steps, run.model.solver.evaluation_steps) == (8, 8)
+    assert run.model.solver.backward_steps == SolverConfig().backward_steps
+
+
+@pytest.mark.slow
+def test_a_study_of_equilibria(tmp_path: Path) -> None:
+    plan = replace(PLAN, families=("equilibrium",), depths=(4, 8), seeds=(0,))
+    values = study(BASE.replace({"model.edge_features": False}), plan, tmp_path / "a", budget=1000)
+    assert [(cell["depth"], len(cell["runs"])) for cell in values["cells"]] == [(4, 1), (8, 1)]
+    influence = values["cells"][1]["reasons"]["influence"]
+    assert influence["rounds"] == 8
+    assert sum(influence["by_hop"]) > 0
 
 
 # --- the command ----------------------------------------------------------------------------------------------------------

@@ -35,7 +35,7 @@ class Influence:
 
     Attributes:
         by_hop: $T_h$ for h = 0, 1, ... up to the farthest node from which anything can come, or that no layer reaches.
-        beyond: the sum over all hops after `rounds`, which is 0.
+        beyond: the sum over all hops after `rounds`, which is 0 but for an equilibrium.
         rounds: rounds of messages of the network: layers times groups.
         hops_of_half, hops_of_most: the least hops that hold 50 % and 90 % of the influence: the effective receptive field.
         mean_hops: $\sum_h h T_h / \sum_h T_h$.

@@ -25,8 +25,10 @@ FAMILIES: Mapping[str, Mapping[str, Any]] = {
     "residual": {"model.family": "residual", "model.tied": False},
     "tied-residual": {"model.family": "residual", "model.tied": True, "model.unit": "single"},
     "revgat": {"model.family": "revgat", "model.tied": False, "model.conv": "gat"},
+    "equilibrium": {"model.family": "equilibrium"},
 }
-"""The networks that have a depth, and the settings that make a run theirs. An equilibrium has no depth."""
+"""The networks of a study, and the settings that make a run theirs. The depth of an equilibrium is the most evaluations of its unit
+in a solve, in training and in evaluation, as in the paper's table of iterations."""
 
 _SAVES = 10
 """States that a run saves: often enough for a process that is killed, and rarely enough for networks of many layers."""
@@ -71,8 +73,6 @@ class Plan:
             if not values or len(set(values)) < len(values):
                 raise ConfigError(f"{name} of a depth study must be one or more, each once, got {', '.join(map(str, values))}.")
         for family in self.families:
-            if family == "equilibrium":
-                raise ConfigError("an equilibrium has no depth; families of a depth study are " + ", ".join(FAMILIES) + ".")
             if family not in FAMILIES:
                 raise ConfigError(f"families of a depth study are {', '.join(FAMILIES)}; got {family!r}.")
         object.__setattr__(self, "depths", tuple(sorted(self.depths)))
@@ -103,7 +103,11 @@ def cell_run(base: RunConfig, cell: Cell) -> RunConfig:
         ConfigError: if the network cannot have these settings, such as an odd depth of tied pairs.
     """
     saves = math.ceil(base.epochs / _SAVES)
-    changes = {**FAMILIES[cell.family], "model.depth": cell.depth, "save_every": max(base.save_every, saves)}
+    changes = {**FAMILIES[cell.family], "save_every": max(base.save_every, saves)}
+    if cell.family == "equilibrium":
+        changes |= {"model.solver.forward_steps": cell.depth, "model.solver.evaluation_steps": cell.depth}
+    else:
+        changes["model.depth"] = cell.depth
     try:
         return base.replace(changes)
     except ConfigError as error:

@@ -18,6 +18,7 @@ from revgnn.experiments.depth.states import states_of
 from revgnn.experiments.run_report.depth_profile import activation_profile, gradient_profile, stack_of
 from revgnn.files import write_json
 from revgnn.models import AbstractModel
+from revgnn.models.config import EquilibriumConfig, SolverConfig
 from revgnn.train.config import DataConfig
 from revgnn.train.datasets import read_dataset
 from revgnn.train.inference.saved_run import LoadOptions, load_run
@@ -61,8 +62,10 @@ def reasons_of(run: Path, *, device: str) -> dict[str, Any]:
 def rounds_of(model: AbstractModel) -> int:
     """Return how many times a network passes messages on: within a layer once for each group, one after the other.
 
-    No input more hops away can have an influence.
+    No input more hops away can have an influence; but on an equilibrium, whose derivative is that of the solution itself.
     """
+    if isinstance(model.config, EquilibriumConfig):
+        return (model.config.solver or SolverConfig()).evaluation_steps
     stack = stack_of(model)
     if stack is None:
         return model.config.depth
