@@ -53,7 +53,7 @@ def chosen_spread(team: Team | None, given: dict[str, Any]) -> Spread | None:
     from revgnn.distributed import ModeOptions, make_spread
 
     mode = given["parallel"]
-    spread = make_spread(mode, ModeOptions())
+    spread = make_spread(mode, ModeOptions(given["cut"]))
     if team is None and mode != "parts" and "WORLD_SIZE" not in os.environ:
         raise ValueError(
             f"--parallel {mode} needs several processes; start them by torchrun --nproc-per-node 2 -m revgnn train ..., or leave "

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from revgnn.distributed.assign import How
+from revgnn.distributed.by_graph import ByGraph
 from revgnn.train.run.spread import Spread
 
 
@@ -12,8 +14,14 @@ from revgnn.train.run.spread import Spread
 class ModeOptions:
     """What the command line says about a way of spreading a run."""
 
+    cut: How = "contiguous"
+    """Which process has which nodes, for "graph"; see `assign`."""
 
-_MODES: dict[str, Callable[[ModeOptions], Spread]] = {"parts": lambda _: Spread()}
+
+_MODES: dict[str, Callable[[ModeOptions], Spread]] = {
+    "parts": lambda _: Spread(),
+    "graph": lambda options: ByGraph(options.cut),
+}
 
 MODES = tuple(_MODES)
 """The values of --parallel."""

@@ -42,17 +42,33 @@ def shard_model(model: nn.Module, shard: ShardedGraph) -> None:
     """
     if any(isinstance(module, EquilibriumGNN) for module in model.modules()):
         raise ValueError("an equilibrium is solved for the whole graph by one process; cut the graph into parts instead.")
+    blocks = _blocks(model)
     masks = WeakTensorKeyDictionary()
+    for block in blocks:
+        _replace_forward(block, partial(_on_rows, block, block.forward, shard, masks))
+    for norm in [m for m in model.modules() if isinstance(m, _BatchNorm)]:
+        _replace_forward(norm, partial(_normalise, norm, shard))
+    for stack in [m for m in model.modules() if isinstance(m, Stack)]:
+        stack.host_access = AgreedHostAccess(shard.ranks)
+
+
+def _blocks(model: nn.Module) -> list[nn.Module]:
+    """Return what is evaluated on own and fetched rows: the blocks of stacks, and convolutions outside of them."""
     stacks = [m for m in model.modules() if isinstance(m, Stack)]
     inside = {m for stack in stacks for m in stack.modules()}
     blocks = [block for stack in stacks for layer in stack.sequence for block in layer.blocks]
     outside = [m for m in model.modules() if isinstance(m, AbstractConv) and m not in inside]
-    for block in dict.fromkeys([*blocks, *outside]):
-        _replace_forward(block, partial(_on_rows, block, block.forward, shard, masks))
-    for norm in [m for m in model.modules() if isinstance(m, _BatchNorm)]:
-        _replace_forward(norm, partial(_normalise, norm, shard))
-    for stack in stacks:
-        stack.host_access = AgreedHostAccess(shard.ranks)
+    return list(dict.fromkeys([*blocks, *outside]))
+
+
+def check_draws(model: nn.Module, *, shares_mask: bool) -> None:
+    """Raise `ValueError` if a block draws dropout of its own in training; see `shard_model`.
+
+    Args:
+        shares_mask: whether the blocks of stacks are called with a mask for all layers.
+    """
+    for block in _blocks(model):
+        _refuse_draws(block, has_mask=shares_mask and not isinstance(block, AbstractConv))
 
 
 def sum_gradients(model: nn.Module, shard: ShardedGraph) -> None:
@@ -83,7 +99,7 @@ def _on_rows(
 ) -> Tensor:
     """Evaluate a block on the rows of this process and those that it fetches, and return the rows of this process."""
     if block.training:
-        _refuse_draws(block, mask)
+        _refuse_draws(block, has_mask=mask is not None)
     if mask is not None:
         extended = masks.get(mask)
         if extended is None:  # fetched once: a mask is that of all layers
@@ -92,16 +108,17 @@ def _on_rows(
     return forward(shard.halo.extend(x), *args, **kwargs)[: shard.halo.num_own]
 
 
-def _refuse_draws(block: nn.Module, mask: Tensor | None) -> None:
+def _refuse_draws(block: nn.Module, *, has_mask: bool) -> None:
     """Raise `ValueError` if a block draws random numbers: they would differ for copies of one node in several processes."""
     for module in block.modules():
         rates = [getattr(module, "edge_dropout", 0.0), module.p if isinstance(module, nn.Dropout) else 0.0]
-        if module is not block or mask is None:
+        if module is not block or not has_mask:
             rates.append(getattr(module, "dropout", 0.0))
         if any(isinstance(rate, float) and rate > 0.0 for rate in rates):
             raise ValueError(
-                f"{type(module).__name__} draws dropout of its own, which copies of a node in several processes do not share; pass "
-                "mask=shard.mask(...), one mask for all layers, and set its own rates (attention, edges) to 0."
+                f"{type(module).__name__} draws dropout of its own, which copies of a node in several processes do not share; "
+                "share one mask between all layers (model.shared_dropout=true, or mask=shard.mask(...)), and set its own rates "
+                "(attention, edges) to 0."
             )
 
 

@@ -30,7 +30,7 @@ from revgnn.models.randomness import check_mask, shared_dropout_mask
 from revgnn.models.warm_start import WarmStart
 from revgnn.nn.encoder import EdgeEncoder, NodeEncoder
 from revgnn.nn.norm import make_norm
-from revgnn.ops.dropout import draws_from_own
+from revgnn.ops.dropout import draws_from_own, dropout
 from revgnn.stack import HostDependent
 
 _WARM_START = "warm_start."
@@ -168,7 +168,7 @@ class EquilibriumGNN(HostDependent, AbstractModel):
                 self.auxiliary_loss = self.settings.jacobian_weight * jacobian_penalty(step, z)
         if learning:
             self.trained_steps += 1
-        return self.head(nn.functional.dropout(torch.relu(z), self.config.dropout, self.training))
+        return self.head(dropout(torch.relu(z), self.config.dropout, self.training))
 
     def _drawn_mask(self, encoded: Tensor) -> Tensor | None:
         if not (self.training and self.config.dropout):
