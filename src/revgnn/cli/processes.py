@@ -44,22 +44,29 @@ def check_options(team: Team, given: dict[str, Any], *, sweep: bool) -> None:
         raise ValueError("several processes train one run; leave out --seeds, more than one --split, and --fit.")
 
 
-def chosen_spread(team: Team | None, given: dict[str, Any]) -> Spread | None:
-    """Return how the processes share the run; None for one that is alone.
+def chosen_spread(team: Team | None, parallel: str, cut: str) -> Spread | None:
+    """Return how the processes share their work; None for one that is alone.
 
     Raises:
         ValueError: for an unknown way, and for one that needs several processes.
     """
+    if team is None and parallel == "parts":
+        return None
     from revgnn.distributed import ModeOptions, make_spread
 
-    mode = given["parallel"]
-    spread = make_spread(mode, ModeOptions(given["cut"]))
-    if team is None and mode != "parts" and "WORLD_SIZE" not in os.environ:
+    spread = make_spread(parallel, ModeOptions(cut))
+    if team is None and "WORLD_SIZE" not in os.environ:
         raise ValueError(
-            f"--parallel {mode} needs several processes; start them by torchrun --nproc-per-node 2 -m revgnn train ..., or leave "
-            "it out."
+            f"--parallel {parallel} needs several processes; start them by torchrun --nproc-per-node 2 -m revgnn ..., or leave it "
+            "out."
         )
     return None if team is None else spread
+
+
+def share_options(team: Team | None, parallel: str, cut: str) -> dict[str, Any]:
+    """Return fields of `LoadOptions`: the processes that compute logits together, and how."""
+    spread = chosen_spread(team, parallel, cut)
+    return {} if team is None or spread is None else {"team": team, "parallel": spread}
 
 
 def is_restart() -> bool:

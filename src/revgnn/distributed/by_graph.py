@@ -6,6 +6,7 @@ import importlib.util
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
+from typing import cast, get_args
 
 import torch
 from torch import Tensor
@@ -42,35 +43,44 @@ class ByGraph(Spread):
 
     name = "graph"
 
-    def __init__(self, cut: How = "contiguous") -> None:
-        self.cut: How = cut
+    def __init__(self, cut: str = "contiguous") -> None:
+        if cut not in get_args(How):
+            raise ValueError(f"--cut must be one of {', '.join(get_args(How))}; got {cut!r}.")
+        self.cut: How = cast(How, cut)
 
     def check(self, session: Session, team: Team) -> None:
-        config, data = session.config, session.dataset
-        if data.row != "node":
-            raise ConfigError(
-                f"--parallel graph cuts one graph with labels of nodes, and {data.name} has labels of {data.row}s; use --parallel "
-                "parts."
-            )
-        for key, value in (("parts", config.parts), ("evaluation.parts", config.evaluation.parts)):
-            if value != 1:
-                raise ConfigError(f"--parallel graph trains on the whole graph, got {key}={value}; set {key}=1.")
+        config, model = session.config, session.config.model
+        self.check_inference(session, team)
+        if config.parts != 1:
+            raise ConfigError(f"--parallel graph trains on the whole graph, got parts={config.parts}; set parts=1.")
         if config.capture:
             raise ConfigError("several processes cannot share a step that is one CUDA graph; set capture=false.")
-        if config.model.family == "equilibrium":
-            raise ConfigError("an equilibrium is solved for the whole graph by one process; use --parallel parts.")
-        if self.cut == "metis" and importlib.util.find_spec("pymetis") is None:
-            raise ConfigError("--cut metis needs pymetis: pip install 'revgnn[metis]'; --cut contiguous needs nothing.")
-        if data.num_nodes < team.size:
-            raise ConfigError(f"{data.name} has {data.num_nodes} nodes, and each of {team.size} processes needs one; use fewer.")
-        model = config.model
         assert isinstance(model, StackConfig)
         try:
             check_draws(session.model, shares_mask=model.shared_dropout)
         except ValueError as error:
             raise ConfigError(f"--parallel graph: {error}") from None
 
-    def begin(self, session: Session, team: Team) -> None:
+    def check_inference(self, session: Session, team: Team) -> None:
+        config, data = session.config, session.dataset
+        if data.row != "node":
+            raise ConfigError(
+                f"--parallel graph cuts one graph with labels of nodes, and {data.name} has labels of {data.row}s; use --parallel "
+                "parts."
+            )
+        if config.evaluation.parts != 1:
+            raise ConfigError(
+                f"--parallel graph evaluates the whole graph, got evaluation.parts={config.evaluation.parts}; set "
+                "evaluation.parts=1 (revgnn evaluate --parts 1)."
+            )
+        if config.model.family == "equilibrium":
+            raise ConfigError("an equilibrium is solved for the whole graph by one process; use --parallel parts.")
+        if self.cut == "metis" and importlib.util.find_spec("pymetis") is None:
+            raise ConfigError("--cut metis needs pymetis: pip install 'revgnn[metis]'; --cut contiguous needs nothing.")
+        if data.num_nodes < team.size:
+            raise ConfigError(f"{data.name} has {data.num_nodes} nodes, and each of {team.size} processes needs one; use fewer.")
+
+    def begin_inference(self, session: Session, team: Team) -> None:
         assert isinstance(team, Ranks)
         self.team = team
         self.shard = ShardedGraph(session.dataset.graph, team, self.cut, device=session.device)
@@ -86,7 +96,6 @@ class ByGraph(Spread):
         # whatever still holds all rows goes
         session.dataset, session.teacher = self._batches.dataset, None
         session.partition = RandomPartition(self.shard.local, 1, session.config.seed)
-        self._exchange = team.exchange(session.model)
 
     def steps(self, session: Session, epoch: int, start: int, should_stop: Callable[[], bool] = lambda: False) -> Steps:
         return GraphSteps(session, epoch, start, self._batches, self.shard, (self._exchange, should_stop))

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from revgnn.distributed.assign import How
 from revgnn.distributed.by_graph import ByGraph
 from revgnn.train.run.spread import Spread
 
@@ -14,7 +13,7 @@ from revgnn.train.run.spread import Spread
 class ModeOptions:
     """What the command line says about a way of spreading a run."""
 
-    cut: How = "contiguous"
+    cut: str = "contiguous"
     """Which process has which nodes, for "graph"; see `assign`."""
 
 

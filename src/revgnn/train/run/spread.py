@@ -48,9 +48,16 @@ class Spread:
         check_team(session, team)
 
     def begin(self, session: Session, team: Team) -> None:
-        """Change the session for this way. All processes hold the same whole session, restored from the saved state."""
-        self.team = team
+        """Change the session for training in this way. All processes hold the same whole session, as one process restored it."""
+        self.begin_inference(session, team)
         self._exchange = team.exchange(session.model)
+
+    def check_inference(self, session: Session, team: Team) -> None:
+        """Raise `ConfigError` for a network or data whose logits cannot be computed in this way."""
+
+    def begin_inference(self, session: Session, team: Team) -> None:
+        """Change the session for `infer` alone, as `begin` does."""
+        self.team = team
 
     def steps(self, session: Session, epoch: int, start: int, should_stop: Callable[[], bool] = lambda: False) -> Steps:
         """Return the remaining optimiser steps of an epoch.
