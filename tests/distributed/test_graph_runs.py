@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import signal
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import torch
+from typer.testing import CliRunner
 
+from revgnn.cli.app import app
+from revgnn.distributed import ModeOptions, make_spread
 from revgnn.distributed.by_graph import ByGraph
 from revgnn.models import ModelConfig
 from revgnn.train import ConfigError, Interrupted, RunFolder, evaluate_run, train
@@ -18,6 +23,7 @@ from revgnn.train.run.tensor_file import read_tensors
 from tests.distributed.graph_runs import FIRST, RUNS, TEACHER, run_of
 from tests.distributed.launch import launch, succeed
 from tests.distributed.test_data_parallel import assert_same_result
+from tests.distributed.test_torchrun import command, finish, start, torchrun
 
 SCENARIOS = "tests.distributed.graph_runs"
 
@@ -112,6 +118,49 @@ def test_a_process_that_dies_is_named_and_the_run_goes_on(tmp_path: Path) -> Non
     train(run_of("labels"), tmp_path / "run", resume=True)
     train(run_of("labels"), tmp_path / "one")
     assert_near(tmp_path / "run", tmp_path / "one")
+
+
+@pytest.mark.slow
+def test_the_commands_give_what_one_process_gives(tmp_path: Path) -> None:
+    """Under torchrun: train on two processes, go on alone and on three; evaluate and predict by parts and on the cut graph."""
+    cut = ["--parallel=graph", "--cut=random"]
+
+    def succeeds(words: list[str]) -> str:
+        code, out, err = finish(start(words))
+        assert code == 0, err
+        return out
+
+    whole = ["--set=parts=1", "--set=evaluation.parts=1"]
+    alone = [sys.executable]
+    succeeds([*alone, *command(tmp_path / "one", *whole, "-q", epochs=3)])
+    out = succeeds([*torchrun(2), *command(tmp_path / "two", *whole, *cut, epochs=3)])
+    assert out.count("best valid") == 1
+    assert "parts_per_step" not in out
+    resume = ["-m", "revgnn", "train", "--resume", "--out", str(tmp_path / "two"), "-q"]
+    succeeds([*alone, *resume, "--epochs=4"])
+    succeeds([*torchrun(3), *resume, "--epochs=5", *cut])
+    succeeds([*alone, "-m", "revgnn", "train", "--resume", "--out", str(tmp_path / "one"), "-q", "--epochs=5"])
+    assert_near(tmp_path / "two", tmp_path / "one")
+    words = ["-m", "revgnn", "evaluate", str(tmp_path / "two"), "--json"]
+    views = [*words, "--views=2", "--parts=3"]
+    jobs = [[*alone, *words], [*torchrun(2), *words], [*torchrun(3), *words, *cut], [*torchrun(2), *views], [*alone, *views]]
+    found = [json.loads(succeeds(job)) for job in jobs]
+    assert found[0] == found[1] == found[2]
+    assert found[3] == found[4] != found[0]
+    for n, job in enumerate((alone, torchrun(2), torchrun(3))):
+        words = ["-m", "revgnn", "predict", str(tmp_path / "two"), "--out", str(tmp_path / f"{n}.csv"), *(cut if n == 2 else [])]
+        succeeds([*job, *words])
+    assert (tmp_path / "0.csv").read_bytes() == (tmp_path / "1.csv").read_bytes() == (tmp_path / "2.csv").read_bytes()
+
+
+def test_one_process_is_told_how_to_become_many(tmp_path: Path) -> None:
+    found = CliRunner().invoke(app, ["train", "synthetic", "--parallel", "graph", "--out", str(tmp_path / "run")])
+    assert found.exit_code != 0
+    assert "start them by torchrun --nproc-per-node 2" in " ".join(found.output.split())
+    with pytest.raises(ValueError, match=r"--parallel must be one of parts, graph.*got 'edges'"):
+        make_spread("edges")
+    with pytest.raises(ValueError, match="--cut must be one of contiguous, random, metis; got 'spectral'"):
+        make_spread("graph", ModeOptions("spectral"))
 
 
 class Pair(Team):
