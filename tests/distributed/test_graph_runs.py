@@ -16,7 +16,7 @@ from revgnn.cli.app import app
 from revgnn.distributed import ModeOptions, make_spread
 from revgnn.distributed.by_graph import ByGraph
 from revgnn.models import ModelConfig
-from revgnn.train import ConfigError, Interrupted, RunFolder, evaluate_run, train
+from revgnn.train import ConfigError, Interrupted, LoadOptions, RunFolder, evaluate_run, predict_run, train
 from revgnn.train.run.session import prepare
 from revgnn.train.run.team import Team
 from revgnn.train.run.tensor_file import read_tensors
@@ -120,37 +120,50 @@ def test_a_process_that_dies_is_named_and_the_run_goes_on(tmp_path: Path) -> Non
     assert_near(tmp_path / "run", tmp_path / "one")
 
 
-@pytest.mark.slow
-def test_the_commands_give_what_one_process_gives(tmp_path: Path) -> None:
-    """Under torchrun: train on two processes, go on alone and on three; evaluate and predict by parts and on the cut graph."""
-    cut = ["--parallel=graph", "--cut=random"]
+CUT = ("--parallel=graph", "--cut=random")
 
-    def succeeds(words: list[str]) -> str:
-        code, out, err = finish(start(words))
-        assert code == 0, err
-        return out
 
+def succeeds(words: list[str]) -> str:
+    code, out, err = finish(start(words))
+    assert code == 0, err
+    return out
+
+
+@pytest.fixture(scope="module")
+def moved(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run that two processes have begun on a cut graph, one has gone on with, and three have ended."""
+    folder = tmp_path_factory.mktemp("moved") / "run"
     whole = ["--set=parts=1", "--set=evaluation.parts=1"]
-    alone = [sys.executable]
-    succeeds([*alone, *command(tmp_path / "one", *whole, "-q", epochs=3)])
-    out = succeeds([*torchrun(2), *command(tmp_path / "two", *whole, *cut, epochs=3)])
+    out = succeeds([*torchrun(2), *command(folder, *whole, *CUT, epochs=2)])
     assert out.count("best valid") == 1
     assert "parts_per_step" not in out
-    resume = ["-m", "revgnn", "train", "--resume", "--out", str(tmp_path / "two"), "-q"]
-    succeeds([*alone, *resume, "--epochs=4"])
-    succeeds([*torchrun(3), *resume, "--epochs=5", *cut])
-    succeeds([*alone, "-m", "revgnn", "train", "--resume", "--out", str(tmp_path / "one"), "-q", "--epochs=5"])
-    assert_near(tmp_path / "two", tmp_path / "one")
-    words = ["-m", "revgnn", "evaluate", str(tmp_path / "two"), "--json"]
-    views = [*words, "--views=2", "--parts=3"]
-    jobs = [[*alone, *words], [*torchrun(2), *words], [*torchrun(3), *words, *cut], [*torchrun(2), *views], [*alone, *views]]
-    found = [json.loads(succeeds(job)) for job in jobs]
-    assert found[0] == found[1] == found[2]
-    assert found[3] == found[4] != found[0]
-    for n, job in enumerate((alone, torchrun(2), torchrun(3))):
-        words = ["-m", "revgnn", "predict", str(tmp_path / "two"), "--out", str(tmp_path / f"{n}.csv"), *(cut if n == 2 else [])]
-        succeeds([*job, *words])
-    assert (tmp_path / "0.csv").read_bytes() == (tmp_path / "1.csv").read_bytes() == (tmp_path / "2.csv").read_bytes()
+    resume = ["-m", "revgnn", "train", "--resume", "--out", str(folder), "-q"]
+    succeeds([sys.executable, *resume, "--epochs=3"])
+    succeeds([*torchrun(3), *resume, "--epochs=4", *CUT])
+    return folder
+
+
+@pytest.mark.slow
+def test_the_command_trains_on_a_cut_graph(moved: Path, tmp_path: Path) -> None:
+    train(RunFolder(moved).config(), tmp_path / "one")
+    assert_near(moved, tmp_path / "one")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("size", "words", "options"),
+    [(2, ["--views=2", "--parts=3"], LoadOptions(views=2, parts=3)), (3, CUT, LoadOptions())],
+    ids=["by parts", "cut"],
+)
+def test_processes_evaluate_and_predict_as_one(
+    moved: Path, tmp_path: Path, size: int, words: list[str], options: LoadOptions
+) -> None:
+    found = json.loads(succeeds([*torchrun(size), "-m", "revgnn", "evaluate", str(moved), "--json", *words]))
+    assert found == evaluate_run(moved, options)
+    many, one = tmp_path / "many.csv", tmp_path / "one.csv"
+    succeeds([*torchrun(size), "-m", "revgnn", "predict", str(moved), "--out", str(many), *words])
+    predict_run(moved, one, options)
+    assert many.read_bytes() == one.read_bytes()
 
 
 def test_one_process_is_told_how_to_become_many(tmp_path: Path) -> None:
@@ -175,7 +188,7 @@ class Pair(Team):
         ({"parts": 2}, "trains on the whole graph, got parts=2; set parts=1"),
         ({"evaluation.parts": 3}, "got evaluation.parts=3; set evaluation.parts=1"),
         ({"model.shared_dropout": False}, "GENBlock draws dropout of its own"),
-        ({"data.name": "synthetic:nodes=240,degree=8,tasks=3", "model": {"family": "equilibrium", "channels": 8}}, "equilibrium"),
+        ({"model": {"family": "equilibrium", "channels": 8, "solver": {"warm_start": True}}}, "warm_start keeps solutions"),
         (
             {"model": {"family": "revgat", "channels": 12, "depth": 4, "convolution": {"edge_dropout": 0.3}}},
             "GATConv draws dropout",

@@ -6,27 +6,27 @@ import pytest
 import torch
 
 from revgnn.models import shared_dropout_mask
-from revgnn.ops.dropout import dropout, rows_of_larger
+from revgnn.ops.dropout import dropout, normal_like, rows_of_larger
 
 ROWS = torch.tensor([1, 4, 5, 30, 96])
 
 
 def drawn(x: torch.Tensor, rate: float) -> list[torch.Tensor]:
-    """Return a mask, dropout of `x`, and the next number."""
+    """Return a mask, dropout of `x`, normal numbers, and the next number."""
     torch.manual_seed(3)
-    return [shared_dropout_mask((len(x), 6), rate), dropout(x, rate, training=True), torch.rand(1)]
+    return [shared_dropout_mask((len(x), 6), rate), dropout(x, rate, training=True), normal_like(x), torch.rand(1)]
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
 @pytest.mark.parametrize("rate", [0.0, 0.1, 0.5])
 def test_rows_are_those_of_the_whole(rate: float, dtype: torch.dtype) -> None:
     x = torch.randn(97, 6, dtype=dtype)
-    mask, dropped, after = drawn(x, rate)
+    *whole, after = drawn(x, rate)
     with rows_of_larger(ROWS, 97):
         found = drawn(x[ROWS], rate)
-    assert torch.equal(found[0], mask[ROWS])
-    assert torch.equal(found[1], dropped[ROWS])
-    assert torch.equal(found[2], after)
+    for rows, of_all in zip(found, whole, strict=False):
+        assert torch.equal(rows, of_all[ROWS])
+    assert torch.equal(found[-1], after)
 
 
 def test_another_tensor_is_an_error() -> None:

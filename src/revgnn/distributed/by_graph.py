@@ -55,9 +55,8 @@ class ByGraph(Spread):
             raise ConfigError(f"--parallel graph trains on the whole graph, got parts={config.parts}; set parts=1.")
         if config.capture:
             raise ConfigError("several processes cannot share a step that is one CUDA graph; set capture=false.")
-        assert isinstance(model, StackConfig)
         try:
-            check_draws(session.model, shares_mask=model.shared_dropout)
+            check_draws(session.model, shares_mask=isinstance(model, StackConfig) and model.shared_dropout)
         except ValueError as error:
             raise ConfigError(f"--parallel graph: {error}") from None
 
@@ -73,8 +72,9 @@ class ByGraph(Spread):
                 f"--parallel graph evaluates the whole graph, got evaluation.parts={config.evaluation.parts}; set "
                 "evaluation.parts=1 (revgnn evaluate --parts 1)."
             )
-        if config.model.family == "equilibrium":
-            raise ConfigError("an equilibrium is solved for the whole graph by one process; use --parallel parts.")
+        solver = getattr(config.model, "solver", None)
+        if solver is not None and solver.warm_start:
+            raise ConfigError("model.solver.warm_start keeps solutions of all nodes of a graph; set it to false.")
         if self.cut == "metis" and importlib.util.find_spec("pymetis") is None:
             raise ConfigError("--cut metis needs pymetis: pip install 'revgnn[metis]'; --cut contiguous needs nothing.")
         if data.num_nodes < team.size:

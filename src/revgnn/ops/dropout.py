@@ -85,10 +85,18 @@ def bernoulli(shape: tuple[int, ...], keep: float, device: torch.device | None =
     return torch.empty((rows.count, *shape[1:]), device=device).bernoulli_(keep).index_select(0, rows.numbers)
 
 
+def normal_like(x: Tensor) -> Tensor:
+    """Draw normal numbers of the shape and dtype of `x` from the default generator: see `rows_of_larger`."""
+    rows = _rows_of(x.shape[0])
+    if rows is None:
+        return torch.randn_like(x)
+    return torch.randn((rows.count, *x.shape[1:]), dtype=x.dtype, device=x.device).index_select(0, rows.numbers)
+
+
 def _rows_of(length: int) -> Rows | None:
     rows = None if torch.compiler.is_compiling() else current.rows
     if rows is not None and len(rows.numbers) != length:
-        raise ValueError(f"dropout is drawn for {len(rows.numbers)} rows of {rows.count}, but the tensor has {length}.")
+        raise ValueError(f"numbers are drawn for {len(rows.numbers)} rows of {rows.count}, but the tensor has {length}.")
     return rows
 
 
