@@ -190,7 +190,7 @@ def any_convolution(team: Ranks) -> None:
 
 
 def refusals(team: Ranks) -> None:
-    """Dropout that copies of a node would not share, equilibria, and graphs with fewer nodes than processes."""
+    """Dropout that copies of a node would not share, solutions of whole graphs, and graphs with fewer nodes than processes."""
     graph = graph_with_features()
     shard = ShardedGraph(graph, team)
     x, _ = inputs(graph)
@@ -200,7 +200,7 @@ def refusals(team: Ranks) -> None:
             {"family": "revgat", "depth": 3, "channels": 12, "convolution": {"heads": 3, "edge_dropout": 0.5}},
             "GATConv draws dropout",
         ),
-        ({"family": "equilibrium", "channels": 16}, "an equilibrium is solved for the whole graph"),
+        ({"family": "equilibrium", "channels": 16, "solver": {"warm_start": True}}, "warm_start keeps solutions of all nodes"),
     ):
         model = network(settings, graph)
         try:

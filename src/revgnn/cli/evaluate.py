@@ -12,22 +12,27 @@ from revgnn.cli.options import (
     AllowChangedData,
     Amp,
     AsJson,
+    Cut,
     Data,
     Device,
     Edges,
     NodeFeatures,
     OnBadRows,
+    Parallel,
     Parts,
+    RankTimeout,
     Root,
     RunOrSweep,
     Views,
 )
 from revgnn.cli.phases import phases
+from revgnn.cli.processes import processes, share_options
 from revgnn.cli.text import flow, line_width, score_text, table, wrapped
 from revgnn.cli.waiting import choose_waiting
 
 
 def evaluate(
+    context: typer.Context,
     run: RunOrSweep,
     views: Views = None,
     parts: Parts = None,
@@ -39,11 +44,16 @@ def evaluate(
     edges: Edges = None,
     on_bad_rows: OnBadRows = None,
     allow_changed_data: AllowChangedData = False,
+    parallel: Parallel = "parts",
+    cut: Cut = "contiguous",
+    rank_timeout: RankTimeout = 600.0,
     as_json: AsJson = False,
 ) -> None:
     """Score the best weights of a run, or of each run of a sweep, on its own data or on another graph with labels."""
     choose_waiting()
-    with phases() as say:
+    team = context.with_resource(processes(rank_timeout))
+    leads = team is None or team.leads
+    with phases(silent=not leads) as say:
         say("loading PyTorch")
         from revgnn.cli.tables import bad_rows
         from revgnn.train import LoadOptions, evaluate_run
@@ -59,9 +69,12 @@ def evaluate(
             device=device,
             amp=amp,
             allow_changed_data=allow_changed_data,
+            **share_options(team, parallel, cut),
         )
         say(f"reading {run} and its data, evaluating")
         scores = evaluate_run(run, options)
+    if not leads:
+        return
     if as_json:
         typer.echo(json.dumps(scores, indent=2))
         return

@@ -150,6 +150,13 @@ Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace the run in
 CompareMemory = Annotated[
     bool | None, typer.Option("--compare-memory/--no-compare-memory", help="Also measure one step with every layer stored.")
 ]
+Parallel = Annotated[
+    str,
+    typer.Option(metavar="parts|graph", help="What processes of torchrun share: parts of each step, or one graph."),
+]
+Cut = Annotated[
+    str, typer.Option(metavar="contiguous|random|metis", help="With --parallel graph: which nodes a process has, see the docs.")
+]
 RankTimeout = Annotated[
     float, typer.Option("--rank-timeout", min=1.0, metavar="SECONDS", help="How long processes of torchrun wait for one another.")
 ]

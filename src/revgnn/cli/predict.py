@@ -12,23 +12,28 @@ from revgnn.cli.options import (
     AllowChangedData,
     Amp,
     AsJson,
+    Cut,
     Data,
     Device,
     Edges,
     NodeFeatures,
     OnBadRows,
     Pairs,
+    Parallel,
     Parts,
+    RankTimeout,
     Root,
     RunOrSweep,
     Views,
 )
 from revgnn.cli.phases import phases
+from revgnn.cli.processes import processes, share_options
 from revgnn.cli.text import facts, line_width, wrapped
 from revgnn.cli.waiting import choose_waiting
 
 
 def predict(
+    context: typer.Context,
     run: RunOrSweep,
     out: Annotated[Path, typer.Option(help="The file to write: .csv, .parquet, .jsonl or .npz.")],
     data: Data = None,
@@ -47,6 +52,9 @@ def predict(
     ] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace --out if it exists.")] = False,
     allow_changed_data: AllowChangedData = False,
+    parallel: Parallel = "parts",
+    cut: Cut = "contiguous",
+    rank_timeout: RankTimeout = 600.0,
     as_json: AsJson = False,
 ) -> None:
     """Write predictions for all nodes: ids, predicted class, a probability for each class, split.
@@ -54,7 +62,9 @@ def predict(
     Example: revgnn predict runs/a --data new/ --out predictions.csv
     """
     choose_waiting()
-    with phases() as say:
+    team = context.with_resource(processes(rank_timeout))
+    leads = team is None or team.leads
+    with phases(silent=not leads) as say:
         say("loading PyTorch")
         from revgnn.cli.tables import bad_rows, read_lines
         from revgnn.train import LoadOptions, predict_run
@@ -71,9 +81,12 @@ def predict(
             device=device,
             amp=amp,
             allow_changed_data=allow_changed_data,
+            **share_options(team, parallel, cut),
         )
         say(f"reading {run} and its data, predicting")
         report = predict_run(run, out, options, spread=spread, calibrate=calibrate, overwrite=overwrite)
+    if not leads:
+        return
     if as_json:
         typer.echo(json.dumps(report, indent=2))
         return

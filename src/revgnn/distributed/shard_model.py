@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import weakref
 from collections.abc import Callable
 from functools import partial
@@ -16,6 +17,7 @@ from torch.utils.weak import WeakTensorKeyDictionary
 from revgnn.distributed.halo import SumOverRanks
 from revgnn.distributed.ranks import Ranks
 from revgnn.distributed.sharded_graph import ShardedGraph
+from revgnn.equilibrium.solvers.totals import Totals, squared_norms
 from revgnn.models.equilibrium import EquilibriumGNN
 from revgnn.nn.base import AbstractConv
 from revgnn.stack import Stack
@@ -37,22 +39,43 @@ def shard_model(model: nn.Module, shard: ShardedGraph) -> None:
 
     With PyTorch Geometric's convolutions inside, call the stack with `shard.local.edge_index`.
 
+    The processes solve together for an equilibrium, and take the same steps: norms and inner products are those of the whole state.
+
     Raises:
-        ValueError: for an equilibrium, whose solver would measure the share of each process only.
+        ValueError: for an equilibrium that starts from its last solutions, which are those of whole graphs.
     """
-    if any(isinstance(module, EquilibriumGNN) for module in model.modules()):
-        raise ValueError("an equilibrium is solved for the whole graph by one process; cut the graph into parts instead.")
+    equilibria = [module for module in model.modules() if isinstance(module, EquilibriumGNN)]
+    if any(module.warm_start is not None for module in equilibria):
+        raise ValueError("model.solver.warm_start keeps solutions of all nodes of a graph; set it to false.")
+    blocks = _blocks(model)
     masks = WeakTensorKeyDictionary()
+    for block in blocks:
+        _replace_forward(block, partial(_on_rows, block, block.forward, shard, masks))
+    for norm in [m for m in model.modules() if isinstance(m, _BatchNorm)]:
+        _replace_forward(norm, partial(_normalise, norm, shard))
+    for stack in [m for m in model.modules() if isinstance(m, Stack)]:
+        stack.host_access = AgreedHostAccess(shard.ranks)
+    for equilibrium in equilibria:
+        equilibrium.solve_together(TotalsOverRanks(shard.ranks, shard.num_nodes / len(shard.own)))
+
+
+def _blocks(model: nn.Module) -> list[nn.Module]:
+    """Return what is evaluated on own and fetched rows: the blocks of stacks, and convolutions outside of them."""
     stacks = [m for m in model.modules() if isinstance(m, Stack)]
     inside = {m for stack in stacks for m in stack.modules()}
     blocks = [block for stack in stacks for layer in stack.sequence for block in layer.blocks]
     outside = [m for m in model.modules() if isinstance(m, AbstractConv) and m not in inside]
-    for block in dict.fromkeys([*blocks, *outside]):
-        _replace_forward(block, partial(_on_rows, block, block.forward, shard, masks))
-    for norm in [m for m in model.modules() if isinstance(m, _BatchNorm)]:
-        _replace_forward(norm, partial(_normalise, norm, shard))
-    for stack in stacks:
-        stack.host_access = AgreedHostAccess(shard.ranks)
+    return list(dict.fromkeys([*blocks, *outside]))
+
+
+def check_draws(model: nn.Module, *, shares_mask: bool) -> None:
+    """Raise `ValueError` if a block draws dropout of its own in training; see `shard_model`.
+
+    Args:
+        shares_mask: whether the blocks of stacks are called with a mask for all layers.
+    """
+    for block in _blocks(model):
+        _refuse_draws(block, has_mask=shares_mask and not isinstance(block, AbstractConv))
 
 
 def sum_gradients(model: nn.Module, shard: ShardedGraph) -> None:
@@ -83,7 +106,7 @@ def _on_rows(
 ) -> Tensor:
     """Evaluate a block on the rows of this process and those that it fetches, and return the rows of this process."""
     if block.training:
-        _refuse_draws(block, mask)
+        _refuse_draws(block, has_mask=mask is not None)
     if mask is not None:
         extended = masks.get(mask)
         if extended is None:  # fetched once: a mask is that of all layers
@@ -92,16 +115,17 @@ def _on_rows(
     return forward(shard.halo.extend(x), *args, **kwargs)[: shard.halo.num_own]
 
 
-def _refuse_draws(block: nn.Module, mask: Tensor | None) -> None:
+def _refuse_draws(block: nn.Module, *, has_mask: bool) -> None:
     """Raise `ValueError` if a block draws random numbers: they would differ for copies of one node in several processes."""
     for module in block.modules():
         rates = [getattr(module, "edge_dropout", 0.0), module.p if isinstance(module, nn.Dropout) else 0.0]
-        if module is not block or mask is None:
+        if module is not block or not has_mask:
             rates.append(getattr(module, "dropout", 0.0))
         if any(isinstance(rate, float) and rate > 0.0 for rate in rates):
             raise ValueError(
-                f"{type(module).__name__} draws dropout of its own, which copies of a node in several processes do not share; pass "
-                "mask=shard.mask(...), one mask for all layers, and set its own rates (attention, edges) to 0."
+                f"{type(module).__name__} draws dropout of its own, which copies of a node in several processes do not share; "
+                "share one mask between all layers (model.shared_dropout=true, or mask=shard.mask(...)), and set its own rates "
+                "(attention, edges) to 0."
             )
 
 
@@ -133,6 +157,34 @@ def _move_statistics(norm: _BatchNorm, mean: Tensor, variance: Tensor) -> None:
     momentum = 1.0 / float(norm.num_batches_tracked) if norm.momentum is None else norm.momentum
     norm.running_mean.lerp_(mean.to(norm.running_mean.dtype), momentum)
     norm.running_var.lerp_(variance.to(norm.running_var.dtype), momentum)
+
+
+class TotalsOverRanks(Totals):
+    """Sums over a state whose rows are shared out.
+
+    Args:
+        ranks: the processes.
+        factor: elements of the whole state for each element of this process.
+    """
+
+    def __init__(self, ranks: Ranks, factor: float) -> None:
+        self._ranks, self._factor = ranks, factor
+
+    def sums(self, values: Tensor) -> Tensor:
+        return self._ranks.sum(values)
+
+    def norms(self, values: Tensor) -> Tensor:
+        return self._ranks.sum(squared_norms(values)).sqrt()
+
+    def largest(self, value: float) -> float:
+        return max(math.inf if math.isnan(other) else other for other in self._ranks.gather(value))
+
+    def count(self, elements: int) -> int:
+        return round(elements * self._factor)
+
+    def root_mean_square(self, x: Tensor) -> Tensor:
+        mean = self._ranks.sum(x.double().square().sum()) / self.count(x.numel())
+        return mean.sqrt().to(x.dtype)
 
 
 class AgreedHostAccess(ImmediateHostAccess):

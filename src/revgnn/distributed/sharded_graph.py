@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+import torch.distributed as dist
 from torch import Tensor
 
 from revgnn.distributed.assign import How, assign
@@ -42,6 +43,10 @@ class LocalGraph(Graph):
             known = self._inv_sqrt_degree[dtype] = index.inverse_sqrt_degree(indptr, dtype)
         return known
 
+    def to(self, device: torch.device | str, *, non_blocking: bool = False) -> Graph:
+        moved = super().to(device, non_blocking=non_blocking)
+        return self if moved is self else LocalGraph(moved, *(t.to(device, non_blocking=non_blocking) for t in self._whole))
+
     def looped(self, count: int | None = None) -> tuple[Graph, SelfLoops]:
         count = self.num_nodes if count is None else count
         is_new = count not in self._self_loops
@@ -62,7 +67,7 @@ class ShardedGraph:
     processes open. Nothing else of the graph is kept.
 
     Attributes:
-        own: int64: the numbers of its nodes in the whole graph, ascending. States, features and logits have a row for each.
+        own: int64, on the CPU: the numbers of its nodes in the whole graph, ascending. States and logits have a row for each.
         local: the graph to call the network with; its nodes are `own`, then `fetched`.
         fetched: int64: the numbers of the other sources of its edges, by process.
         halo: the exchange of rows.
@@ -73,12 +78,15 @@ class ShardedGraph:
         ranks: the processes.
         owner: int64 (N,), the process of each node; or how to assign them, see `assign`.
         seed: of the assignment.
+        device: where `local` and rows that are exchanged live.
 
     Raises:
         ValueError: if the owners are not those of this graph and these processes, or if one has no node.
     """
 
-    def __init__(self, graph: Graph, ranks: Ranks, owner: Tensor | How = "contiguous", *, seed: int = 0) -> None:
+    def __init__(
+        self, graph: Graph, ranks: Ranks, owner: Tensor | How = "contiguous", *, seed: int = 0, device: torch.device | None = None
+    ) -> None:
         if isinstance(owner, str):
             owner = assign(graph, ranks.size, owner, seed)
         _check_owner(owner, graph, ranks)
@@ -94,12 +102,15 @@ class ShardedGraph:
         nodes = torch.cat([self.own, self.fetched])
         number[nodes] = torch.arange(len(nodes), dtype=torch.int32)
         indptr = torch.cat([indptr, indptr[-1:].expand(len(self.fetched))])
-        edge_attr = None if graph.edge_attr is None else graph.edge_attr[edges].contiguous()
+        edge_attr = None if graph.edge_attr is None else graph.edge_attr[edges].clone()  # a view would keep those of all edges
         local = Graph(indptr, number[src], edge_attr, edge_scale=graph.edge_scale, validate=False)
         whole_out, whole_loops = ranks.sum(_count(src, self.num_nodes)), ranks.sum(loops)
         whole_in = graph.indptr.diff()
-        self.local = LocalGraph(local, whole_in[nodes], whole_out[nodes], whole_loops[nodes])
+        device = torch.device("cpu") if device is None else device
+        self.local = LocalGraph(local, whole_in[nodes], whole_out[nodes], whole_loops[nodes]).to(device)
         self.halo = self._meet(owner, number)
+        self.halo.send = self.halo.send.to(device)
+        self._counts = [int(count) for count in ranks.gather(len(self.own))]
 
     def _meet(self, owner: Tensor, number: Tensor) -> Halo:
         """Tell each process which of its rows are needed here, and return the exchange."""
@@ -127,6 +138,27 @@ class ShardedGraph:
         whole = rows.new_full((self.num_nodes, *rows.shape[1:]), -0.0 if rows.is_floating_point() else 0)
         whole[self.own] = rows.detach()
         return self.ranks.sum(whole)
+
+    def gather(self, rows: Tensor) -> Tensor:
+        """Return the rows (N, ...) of all nodes in process 0, from those (N_own, ...) of each; in the others their own.
+
+        Args:
+            rows: on the CPU, in all processes of one dtype.
+        """
+        ranks, rows = self.ranks, rows.detach().contiguous()
+        with ranks.exchanging():
+            if not ranks.leads:
+                dist.send(self.own, 0)
+                dist.send(rows, 0)
+                return rows
+            whole = rows.new_empty((self.num_nodes, *rows.shape[1:]))
+            whole[self.own] = rows
+            for rank, count in enumerate(self._counts[1:], start=1):
+                numbers, found = torch.empty(count, dtype=torch.int64), rows.new_empty((count, *rows.shape[1:]))
+                dist.recv(numbers, rank)
+                dist.recv(found, rank)
+                whole[numbers] = found
+        return whole
 
     def __repr__(self) -> str:
         return (

@@ -7,12 +7,13 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from revgnn.equilibrium.solvers import Step
+from revgnn.equilibrium.solvers import WHOLE, Step, Totals
 from revgnn.equilibrium.unroll import repeatable
+from revgnn.ops.dropout import normal_like
 from revgnn.stack.execution import Conditions
 
 
-def jacobian_penalty(step: Step, z: Tensor, *, probes: int = 1) -> Tensor:
+def jacobian_penalty(step: Step, z: Tensor, *, probes: int = 1, totals: Totals = WHOLE) -> Tensor:
     r"""Estimate $\lVert J \rVert_F^2 / n$, the mean squared singular value of $J = \partial f / \partial z$ (Bai et al. 2021,
     arXiv:2106.14342).
 
@@ -26,6 +27,7 @@ def jacobian_penalty(step: Step, z: Tensor, *, probes: int = 1) -> Tensor:
         step: f.
         z: the state, of n elements; taken as a constant.
         probes: number of draws of epsilon. Each takes one more evaluation.
+        totals: how sums over the state are taken. The result is the mean over the piece of the state that `z` is.
 
     Returns:
         A scalar in the dtype of `z`. Memory: probes + 1 evaluations of f.
@@ -35,8 +37,8 @@ def jacobian_penalty(step: Step, z: Tensor, *, probes: int = 1) -> Tensor:
     z = z.detach()
     # The rounding of autocast is larger than so small a difference.
     conditions = replace(Conditions.now(z.device), autocast=None)
-    draws = [torch.randn_like(z) for _ in range(probes)]
-    h = torch.finfo(z.dtype).eps ** 0.5 * z.square().mean().sqrt().clamp_min(1e-3)
+    draws = [normal_like(z) for _ in range(probes)]
+    h = torch.finfo(z.dtype).eps ** 0.5 * totals.root_mean_square(z).clamp_min(1e-3)
     with conditions.around_pass():
         evaluate = repeatable(step, conditions)
         f = evaluate(z)

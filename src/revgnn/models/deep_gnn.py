@@ -14,6 +14,7 @@ from revgnn.models.layers import DataShape, make_conv, make_edge_encoder, make_l
 from revgnn.models.randomness import draw_step_randomness, edge_dropout_obstacle
 from revgnn.nn.encoder import EdgeEncoder, NodeEncoder
 from revgnn.nn.norm import make_norm
+from revgnn.ops.dropout import dropout
 from revgnn.stack import AbstractLayer, Stack
 
 
@@ -74,7 +75,7 @@ class DeepGNN(AbstractModel):
             h = self.first(h, graph, *edges)
         h = self.stack(h, graph, *edges, **draw_step_randomness(self.config, self.stack, h, mask, training=self.training))
         h = torch.relu(self.norm(h))
-        return self.head(nn.functional.dropout(h, self.config.dropout, self.training))
+        return self.head(dropout(h, self.config.dropout, self.training))
 
     def capture_obstacle(self) -> str | None:
         return edge_dropout_obstacle(self.config, training=self.training)

@@ -21,7 +21,7 @@ from revgnn.equilibrium import (
     reversible_equilibrium,
     unrolled,
 )
-from revgnn.equilibrium.solvers import AbstractSolver, Anderson, Broyden, FixedPoint, ReversibleRelaxation
+from revgnn.equilibrium.solvers import AbstractSolver, Anderson, Broyden, FixedPoint, ReversibleRelaxation, Totals
 from revgnn.graph import Graph
 from revgnn.models.base import AbstractModel, TrainingState
 from revgnn.models.config import EquilibriumConfig, SolverConfig
@@ -30,7 +30,7 @@ from revgnn.models.randomness import check_mask, shared_dropout_mask
 from revgnn.models.warm_start import WarmStart
 from revgnn.nn.encoder import EdgeEncoder, NodeEncoder
 from revgnn.nn.norm import make_norm
-from revgnn.ops.dropout import draws_from_own
+from revgnn.ops.dropout import draws_from_own, dropout
 from revgnn.stack import HostDependent
 
 _WARM_START = "warm_start."
@@ -122,6 +122,13 @@ class EquilibriumGNN(HostDependent, AbstractModel):
         self._evaluation_solver = make_solver(self.settings, self.settings.evaluation_steps)
         self._gradient = make_equilibrium_gradient(self.settings)
 
+    def solve_together(self, totals: Totals) -> None:
+        """Let solves measure a state of which this process has a piece, as the processes with the other pieces do."""
+        self._forward_solver = replace(self._forward_solver, totals=totals)
+        self._evaluation_solver = replace(self._evaluation_solver, totals=totals)
+        if isinstance(self._gradient, Implicit):
+            self._gradient = replace(self._gradient, solver=replace(self._gradient.solver, totals=totals))
+
     @property
     def is_unrolled(self) -> bool:
         """Whether the block is repeated instead of solved for."""
@@ -165,10 +172,10 @@ class EquilibriumGNN(HostDependent, AbstractModel):
             if self.warm_start is not None:
                 self.warm_start.remember(nodes, z)
             if self.settings.jacobian_weight:
-                self.auxiliary_loss = self.settings.jacobian_weight * jacobian_penalty(step, z)
+                self.auxiliary_loss = self.settings.jacobian_weight * jacobian_penalty(step, z, totals=self._forward_solver.totals)
         if learning:
             self.trained_steps += 1
-        return self.head(nn.functional.dropout(torch.relu(z), self.config.dropout, self.training))
+        return self.head(dropout(torch.relu(z), self.config.dropout, self.training))
 
     def _drawn_mask(self, encoded: Tensor) -> Tensor | None:
         if not (self.training and self.config.dropout):

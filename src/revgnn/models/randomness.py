@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from revgnn.models.config import GATConfig, StackConfig
+from revgnn.ops.dropout import bernoulli
 from revgnn.stack import PerGroup, PerLayer, Stack
 
 
@@ -17,7 +18,7 @@ def shared_dropout_mask(shape: tuple[int, ...], rate: float, device: torch.devic
     It costs N x D once, where a mask for each layer would have to be stored, or drawn again.
     """
     keep = 1.0 - rate
-    return torch.empty(shape, device=device).bernoulli_(keep).div_(keep)
+    return bernoulli(shape, keep, device).div_(keep)
 
 
 def check_mask(mask: Tensor | None, h: Tensor) -> None:

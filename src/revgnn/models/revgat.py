@@ -13,6 +13,7 @@ from revgnn.models.randomness import draw_step_randomness, edge_dropout_obstacle
 from revgnn.nn import GATConv
 from revgnn.nn.encoder import one_hot
 from revgnn.nn.norm import make_norm
+from revgnn.ops.dropout import dropout
 from revgnn.stack import Stack
 
 
@@ -66,12 +67,12 @@ class RevGAT(AbstractModel):
     ) -> Tensor:
         """Return the logits (N, T); see `AbstractModel`. Edge features and `nodes` are not used."""
         config = self.config
-        inputs = nn.functional.dropout(self._inputs(x, species), config.input_dropout, self.training)
+        inputs = dropout(self._inputs(x, species), config.input_dropout, self.training)
         h = self.first(inputs, graph)
         if self.stack is not None:
             h = self.stack(h, graph, **draw_step_randomness(config, self.stack, h, mask, training=self.training))
         h = torch.relu(self.norm(h))
-        return self.last(nn.functional.dropout(h, config.dropout, self.training), graph)
+        return self.last(dropout(h, config.dropout, self.training), graph)
 
     def capture_obstacle(self) -> str | None:
         return edge_dropout_obstacle(self.config, training=self.training)

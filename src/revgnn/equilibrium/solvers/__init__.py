@@ -6,8 +6,10 @@ from revgnn.equilibrium.solvers.broyden import Broyden
 from revgnn.equilibrium.solvers.exact import ExactRelaxation
 from revgnn.equilibrium.solvers.fixed_point import FixedPoint
 from revgnn.equilibrium.solvers.reversible import EndState, ReversibleRelaxation
+from revgnn.equilibrium.solvers.totals import WHOLE, Totals
 
 __all__ = [
+    "WHOLE",
     "AbstractSolver",
     "Anderson",
     "Broyden",
@@ -18,4 +20,5 @@ __all__ = [
     "Solution",
     "Status",
     "Step",
+    "Totals",
 ]

@@ -73,7 +73,7 @@ class _Iteration:
         self.smallest = math.inf
 
     def __call__(self, z: Tensor, g: Tensor) -> Tensor:
-        gap = float(inner_products([g], g))
+        gap = float(self._products([g], g))
         if gap > self.solver.restart**2 * self.smallest:
             self.restart()
         stalled = gap > self.smallest
@@ -89,12 +89,15 @@ class _Iteration:
             out.sub_(dz, alpha=gamma).sub_(dg, alpha=gamma * beta)
         return out
 
+    def _products(self, rows: list[Tensor], vector: Tensor) -> Tensor:
+        return self.solver.totals.sums(inner_products(rows, vector))
+
     def _append(self, dz: Tensor, dg: Tensor) -> None:
         """Add a pair, drop the oldest one of a full window, and update the Gram matrix of dG by one row."""
         old = self.gram[1:, 1:] if len(self.dg) == self.solver.window else self.gram
         self.dz.append(dz)
         self.dg.append(dg)
-        row = inner_products(list(self.dg), dg).cpu()
+        row = self._products(list(self.dg), dg).cpu()
         k = len(row)
         self.gram = torch.empty(k, k, dtype=torch.float64)
         self.gram[:-1, :-1] = old
@@ -115,5 +118,5 @@ class _Iteration:
         length = torch.where(length > 0, length, 1.0)
         matrix = self.gram / torch.outer(length, length)
         matrix.diagonal().add_(self.solver.regularisation)
-        right = inner_products(list(self.dg), g).cpu() / length
+        right = self._products(list(self.dg), g).cpu() / length
         return (torch.linalg.lstsq(matrix, right.unsqueeze(1), driver="gelsd").solution.squeeze(1) / length).tolist()

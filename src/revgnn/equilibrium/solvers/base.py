@@ -5,12 +5,14 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
+
+from revgnn.equilibrium.solvers.totals import WHOLE, Totals
 
 Step = Callable[[Tensor], Tensor]
 """f: from a state to a state of the same shape and dtype. It must be deterministic during a solve."""
@@ -58,11 +60,13 @@ class AbstractSolver(ABC):
         max_steps: largest number of evaluations of f.
         rtol, atol: z is a solution if rms(f(z) - z) <= atol + rtol * rms(f(z)), where rms is the root of the mean square over
             all elements. In float32 a solve rarely reaches a rtol below 1e-6.
+        totals: how sums over the state are taken; see `Totals`.
     """
 
     max_steps: int = 30
     rtol: float = 1e-4
     atol: float = 0.0
+    totals: Totals = field(default=WHOLE, kw_only=True, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         if self.max_steps < 1:
@@ -133,14 +137,14 @@ class Progress:
 
     def judge(self, f: Tensor, g: Tensor) -> tuple[Status | None, float]:
         """Add an iterate. Return the status with which the solve ends here, or None if it goes on; and ||g|| for g = f(z) - z."""
-        size, gap = torch.stack([_norm(f), _norm(g)]).tolist()
+        size, gap = self._solver.totals.norms(torch.stack([_norm(f), _norm(g)])).tolist()
         self.residuals.append(gap / size if size else (math.inf if gap else 0.0))
         if self._bound is None:
             self._bound = OUT_OF_BOUNDS * max(size, gap)
         solver = self._solver
         if not (math.isfinite(gap) and math.isfinite(size) and gap <= self._bound):
             return Status.DIVERGED, gap
-        if gap <= solver.atol * math.sqrt(g.numel()) + solver.rtol * size:
+        if gap <= solver.atol * math.sqrt(solver.totals.count(g.numel())) + solver.rtol * size:
             return Status.CONVERGED, gap
         return Status.MAX_STEPS if len(self.residuals) == solver.max_steps else None, gap
 

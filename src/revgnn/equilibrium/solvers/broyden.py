@@ -62,17 +62,20 @@ class _Iteration:
         self.smallest = math.inf
 
     def __call__(self, z: Tensor, g: Tensor) -> Tensor:
-        gap = float(inner_products([g], g))
+        gap = float(self._products([g], g))
         if len(self.steps) == self.solver.memory or gap > self.solver.restart**2 * self.smallest:
             self.restart()
         self.smallest = min(self.smallest, gap)
         s = self._quasi_newton(g)
-        square = float(inner_products([s], s))
+        square = float(self._products([s], s))
         if square == 0.0:
             return z  # the iterate solves the equation to the last bit
         self.steps.append(s)
         self.squares.append(square)
         return z + s
+
+    def _products(self, rows: list[Tensor], vector: Tensor) -> Tensor:
+        return self.solver.totals.sums(inner_products(rows, vector))
 
     def _quasi_newton(self, g: Tensor) -> Tensor:
         """Return the step -B^{-1} g.
@@ -83,8 +86,8 @@ class _Iteration:
         if not self.steps:
             return s
         for step, next_step, square in zip(self.steps, self.steps[1:], self.squares, strict=False):
-            s.addcmul_(next_step, (inner_products([step], s) / square).to(s.dtype))
-        determinant = 1.0 - float(inner_products([self.steps[-1]], s)) / self.squares[-1]
+            s.addcmul_(next_step, (self._products([step], s) / square).to(s.dtype))
+        determinant = 1.0 - float(self._products([self.steps[-1]], s)) / self.squares[-1]
         if abs(determinant) < SINGULAR:
             self.restart()
             return g * self.solver.mixing

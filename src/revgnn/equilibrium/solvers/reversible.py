@@ -103,7 +103,7 @@ class ReversibleRelaxation(AbstractSolver):
             ValueError: see `AbstractSolver.solve`; also if `z0` is not finite or too large.
         """
         check_state(z0)
-        magnitude = _largest_magnitude(z0)
+        magnitude = self.totals.largest(_largest_magnitude(z0))
         if not magnitude <= LIMIT:
             raise ValueError(
                 f"a reversible solve starts from a finite state of magnitude up to {LIMIT:g}, got {magnitude:g}; start from zeros."
@@ -118,7 +118,7 @@ class ReversibleRelaxation(AbstractSolver):
             f = step(z)
             check_step(f, z)
             status, _ = progress.judge(f, f - z)
-            if not _largest_magnitude(f) <= LIMIT:
+            if not self.totals.largest(_largest_magnitude(f)) <= LIMIT:
                 status = Status.DIVERGED
             if status is Status.CONVERGED and n < 2:
                 # Otherwise there would be nothing to differentiate.

@@ -38,7 +38,11 @@ def evaluate_run(run: Path | str, options: LoadOptions = AS_SAVED) -> dict[str, 
         warnings.warn(message, stacklevel=2)
     if saved.dataset.objective.num_labelled(saved.dataset.y) == 0:
         raise ValueError(f"{saved.dataset.source} has no labels to compare with; `revgnn predict` needs none.")
-    scores = score_splits(saved.dataset, saved.logits(), saved.thresholds)
+    logits = saved.logits()
+
+    def scored() -> dict[str, Any]:
+        return score_splits(saved.dataset, logits, saved.thresholds).as_dict()
+
     return {
         "run": str(run),
         "dataset": saved.dataset.name,
@@ -46,7 +50,7 @@ def evaluate_run(run: Path | str, options: LoadOptions = AS_SAVED) -> dict[str, 
         "epoch": saved.epoch,
         "views": saved.evaluation.views,
         "parts": saved.evaluation.parts,
-        **scores.as_dict(),
+        **options.team.ask_leader(scored),
     }
 
 

@@ -40,6 +40,7 @@ from revgnn.data import NodeDataset
 from revgnn.train.inference.answers import Answers, check_out, write_arrays, write_table
 from revgnn.train.inference.calibration import fit_and_report
 from revgnn.train.inference.saved_run import AS_SAVED, LoadOptions, SavedRun, load_run
+from revgnn.train.inference.views import ViewSpread
 from revgnn.train.run.folder import RunFolder
 
 
@@ -71,15 +72,20 @@ def predict_run(
         ValueError, OSError: as in `evaluate_run`; also if there are too few views for a spread, or if `out` exists or cannot be
             written.
     """
-    out = Path(out)
-    check_out(out, overwrite=overwrite)
+    out, team = Path(out), options.team
+    team.ask_leader(lambda: check_out(out, overwrite=overwrite))
     if folders := RunFolder.runs_of_sweep(run):
         if calibrate:
             raise ValueError("calibrate fits temperatures of one run, and this is a sweep; leave it out, or name one of its runs.")
-        saved, arrays = _mean_of_runs(folders, options, spread=spread)
-        report = {**_report(run, out, saved), "runs": [folder.name for folder in folders]}
-        _write(saved, arrays, out, report)
-        return report
+        runs, logits = _logits_of_runs(folders, options, spread=spread)
+
+        def write_mean() -> dict[str, Any]:
+            saved, arrays = _mean_of_runs(runs, logits, spread=spread)
+            report = {**_report(run, out, saved), "runs": [folder.name for folder in folders]}
+            _write(saved, arrays, out, report)
+            return report
+
+        return team.ask_leader(write_mean)
     saved = load_run(run, options)
     if calibrate and (saved.is_new_graph or options.pairs is not None):
         what = "another graph does" if saved.is_new_graph else "pairs of your own do"
@@ -87,14 +93,19 @@ def predict_run(
     task = saved.dataset.objective
     if calibrate:
         task.calibration_columns(torch.zeros(0, task.num_outputs), task.no_labels(0))  # refused here, before anything is computed
-    logits, arrays = _predict(saved, spread=spread)
-    report = _report(run, out, saved)
-    if calibrate:
-        temperatures, report["calibration"] = fit_and_report(saved.dataset, logits)
-        calibrated = task.values(temperatures.apply(logits)).float()
-        arrays |= {"calibrated": calibrated.numpy(), "temperatures": temperatures.values.numpy()}
-    _write(saved, arrays, out, report)
-    return report
+    found = saved.logits_with_spread() if spread else saved.logits()
+
+    def write() -> dict[str, Any]:
+        logits, arrays = _arrays(saved, found)
+        report = _report(run, out, saved)
+        if calibrate:
+            temperatures, report["calibration"] = fit_and_report(saved.dataset, logits)
+            calibrated = task.values(temperatures.apply(logits)).float()
+            arrays.update(calibrated=calibrated.numpy(), temperatures=temperatures.values.numpy())
+        _write(saved, arrays, out, report)
+        return report
+
+    return team.ask_leader(write)
 
 
 def _report(run: Path | str, out: Path, saved: SavedRun) -> dict[str, Any]:
@@ -113,23 +124,29 @@ def _report(run: Path | str, out: Path, saved: SavedRun) -> dict[str, Any]:
     return report
 
 
-def _mean_of_runs(folders: Sequence[Path], options: LoadOptions, *, spread: bool) -> tuple[SavedRun, dict[str, np.ndarray]]:
-    """Return the first run of a sweep, with thresholds that are means, and all arrays to write: means over the runs.
+def _logits_of_runs(folders: Sequence[Path], options: LoadOptions, *, spread: bool) -> tuple[list[SavedRun], list[Tensor]]:
+    """Return the runs of a sweep, and the logits of each.
 
     Raises:
         ValueError: if the runs do not predict the same rows.
     """
     if spread and len(folders) < 2:
         raise ValueError("a spread needs two runs, and the sweep has one; leave it out.")
-    runs, logits, values, splits = [], [], [], []
+    runs: list[SavedRun] = []
+    logits: list[Tensor] = []
     for folder in folders:
         saved = load_run(folder, options)
         if runs and (saved.dataset.num_rows, saved.dataset.num_outputs) != (runs[0].dataset.num_rows, runs[0].dataset.num_outputs):
             raise ValueError(f"{folder} and {folders[0]} do not predict the same rows; predict with one of them.")
-        logits.append(saved.logits())
-        values.append(saved.dataset.objective.values(logits[-1]))
-        splits.append(_split_names(saved.dataset))
         runs.append(saved)
+        logits.append(saved.logits())
+    return runs, logits
+
+
+def _mean_of_runs(runs: list[SavedRun], logits: list[Tensor], *, spread: bool) -> tuple[SavedRun, dict[str, np.ndarray]]:
+    """Return the first run of a sweep, with thresholds that are means, and all arrays to write: means over the runs."""
+    values = [saved.dataset.objective.values(found) for saved, found in zip(runs, logits, strict=True)]
+    splits = [_split_names(saved.dataset) for saved in runs]
     first, name = runs[0], runs[0].dataset.objective.value_name
     arrays = {"logits": torch.stack(logits).mean(0).numpy(), name: torch.stack(values).mean(0).numpy()}
     if spread:
@@ -162,16 +179,15 @@ def _write(saved: SavedRun, arrays: dict[str, np.ndarray], out: Path, report: di
     report["columns"] = table.column_names
 
 
-def _predict(saved: SavedRun, *, spread: bool) -> tuple[Tensor, dict[str, np.ndarray]]:
+def _arrays(saved: SavedRun, found: Tensor | ViewSpread) -> tuple[Tensor, dict[str, np.ndarray]]:
     """Return the logits, and all arrays to write but the calibrated ones."""
     task = saved.dataset.objective
     arrays: dict[str, np.ndarray] = {}
-    if spread:
-        over_views = saved.logits_with_spread()
-        logits = over_views.logits
-        arrays |= {"logits_std": over_views.logits_std.numpy(), f"{task.value_name}_std": over_views.probabilities_std.numpy()}
+    if isinstance(found, ViewSpread):
+        logits = found.logits
+        arrays |= {"logits_std": found.logits_std.numpy(), f"{task.value_name}_std": found.probabilities_std.numpy()}
     else:
-        logits = saved.logits()
+        logits = found
     arrays |= {
         "logits": logits.numpy(),
         task.value_name: task.values(logits).numpy(),

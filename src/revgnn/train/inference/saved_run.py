@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +15,13 @@ from revgnn.data.readers.graph_files import find_graph_files
 from revgnn.data.tables.options import OnBadRows
 from revgnn.train.config import EvalConfig, RunConfig
 from revgnn.train.inference.pairs import with_pairs
-from revgnn.train.inference.views import ViewSpread, infer, infer_with_spread
+from revgnn.train.inference.views import ViewSpread, infer_with_spread
 from revgnn.train.random_numbers import own_random_numbers
 from revgnn.train.run.changed_data import ChangedDataError, check_found
 from revgnn.train.run.folder import RunFolder
 from revgnn.train.run.session import Session, choose_device, make_batches, prepare
+from revgnn.train.run.spread import Spread
+from revgnn.train.run.team import ALONE, Team
 from revgnn.train.run.tensor_file import CheckpointError
 
 
@@ -35,6 +37,8 @@ class SavedRun:
     """Whether the data are other tables than those of the run's configuration."""
     thresholds: tuple[float, ...] | None = None
     """Thresholds of probabilities that the run chose on its validation nodes, if its score is F1 with thresholds."""
+    team: Team = ALONE
+    parallel: Spread = field(default_factory=Spread)
 
     @property
     def dataset(self) -> NodeDataset:
@@ -46,12 +50,13 @@ class SavedRun:
         return self.session.config.evaluation
 
     def logits(self) -> Tensor:
-        """Return the logits of all nodes; see `infer`."""
-        return infer(self.session.model, self.session.batches, self.evaluation, self.session.config.seed)
+        """Return the logits of all nodes in the leading process; see `infer`. All processes call this."""
+        self.parallel.begin_inference(self.session, self.team)
+        return self.parallel.infer(self.session)
 
     def logits_with_spread(self) -> ViewSpread:
         """Return the logits of all nodes and their deviation over the views; see `infer_with_spread`."""
-        return infer_with_spread(self.session.model, self.session.batches, self.evaluation, self.session.config.seed)
+        return infer_with_spread(self.session.model, self.session.batches, self.evaluation, self.session.config.seed, self.team)
 
 
 @dataclass(frozen=True)
@@ -81,6 +86,11 @@ class LoadOptions:
     """Precision of the forward pass: "none", "bf16" or "fp16"."""
     allow_changed_data: bool = False
     """Warn, instead of raising, if the data are not those that the run was trained on."""
+    team: Team = ALONE
+    """The processes that compute logits together, each of which calls the same functions; see `revgnn.distributed`. All of them
+    read the run and its data; only the leading one writes."""
+    parallel: Spread = field(default_factory=Spread, compare=False)
+    """How they share the work."""
 
 
 AS_SAVED = LoadOptions()
@@ -110,30 +120,24 @@ def load_run(run: Path | str, options: LoadOptions = AS_SAVED) -> SavedRun:
         "evaluation.amp": options.amp,
     }
     config = config.replace({key: value for key, value in changes.items() if value is not None})
-    if is_new_graph:
-        dataset = _new_graph(folder, config, options)
-        if options.pairs is not None:
-            dataset = with_pairs(dataset, Path(options.pairs))
-        with own_random_numbers(choose_device(config.device)):
-            session = prepare(config, dataset)
-        note = folder.restore_best(session, other_data=True)
-        return SavedRun(
-            folder.path,
-            session,
-            note["epoch"],
-            is_new_graph=True,
-            thresholds=thresholds_of(note, folder.best_file, session.dataset.num_outputs),
-        )
+    team = options.team
     with own_random_numbers(choose_device(config.device)):
-        session = prepare(config)
-    _check_same_encoding(folder, session.dataset)
-    note = folder.restore_best(session, allow_changed_data=options.allow_changed_data)
-    if options.pairs is not None:
-        session.dataset = with_pairs(session.dataset, Path(options.pairs))
-        session.batches = make_batches(session.config, session.dataset, session.device)
-    return SavedRun(
-        folder.path, session, note["epoch"], thresholds=thresholds_of(note, folder.best_file, session.dataset.num_outputs)
-    )
+        if is_new_graph:
+            session = prepare(config, team.leader_first(lambda: _new_rows(folder, config, options)))
+        else:
+            session = team.leader_first(lambda: prepare(config))
+    if is_new_graph:
+        note = folder.restore_best(session, other_data=True)
+    else:
+        _check_same_encoding(folder, session.dataset)
+        note = folder.restore_best(session, allow_changed_data=options.allow_changed_data)
+        if options.pairs is not None:
+            session.dataset = with_pairs(session.dataset, Path(options.pairs))
+            session.batches = make_batches(session.config, session.dataset, session.device)
+    if team.size > 1:
+        options.parallel.check_inference(session, team)
+    thresholds = thresholds_of(note, folder.best_file, session.dataset.num_outputs)
+    return SavedRun(folder.path, session, note["epoch"], is_new_graph, thresholds, team, options.parallel)
 
 
 def thresholds_of(note: Mapping[str, Any], file: Path, num_outputs: int) -> tuple[float, ...] | None:
@@ -159,6 +163,12 @@ def _check_same_encoding(folder: RunFolder, dataset: NodeDataset) -> None:
             f"the tables of {folder.path}, or {dataset.tables.report.spec}, have changed since the run was trained; to read them "
             f"as the run did, name them as new data: --data {dataset.source}."
         )
+
+
+def _new_rows(folder: RunFolder, config: RunConfig, options: LoadOptions) -> NodeDataset:
+    """Return the tables `options.data`, with the pairs to predict."""
+    dataset = _new_graph(folder, config, options)
+    return dataset if options.pairs is None else with_pairs(dataset, Path(options.pairs))
 
 
 def _new_graph(folder: RunFolder, config: RunConfig, options: LoadOptions) -> NodeDataset:

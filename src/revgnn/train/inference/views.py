@@ -33,7 +33,7 @@ def infer(model: nn.Module, batches: AbstractBatches, evaluation: EvalConfig, se
         generators are left unchanged, so a training does not depend on how often it is evaluated.
     """
     total = torch.zeros(_logits_shape(batches))
-    with _evaluation_mode(model), own_random_numbers(batches.device, seed):
+    with evaluating(model, batches.device, seed):
         for rows, logits in _view_logits(model, batches, evaluation, seed, team):
             total[rows] += logits
     return total / _num_views(evaluation)
@@ -66,7 +66,7 @@ def infer_with_spread(
         )
     shape, task = _logits_shape(batches), batches.dataset.objective
     total, of_logits, of_probabilities = torch.zeros(shape), RunningDeviation(shape), RunningDeviation(shape)
-    with _evaluation_mode(model), own_random_numbers(batches.device, seed):
+    with evaluating(model, batches.device, seed):
         for rows, logits in _view_logits(model, batches, evaluation, seed, team):
             total[rows] += logits
             of_logits.add(rows, logits)
@@ -123,12 +123,12 @@ def batch_logits(model: nn.Module, batch: Batch, evaluation: EvalConfig, task: A
 
 
 @contextmanager
-def _evaluation_mode(model: nn.Module) -> Iterator[None]:
-    """Put the model into evaluation mode, without gradients, and restore its mode afterwards."""
+def evaluating(model: nn.Module, device: torch.device, seed: int) -> Iterator[None]:
+    """Put the model into evaluation mode, without gradients, with random numbers of a seed, and restore all afterwards."""
     was_training = model.training
     model.eval()
     try:
-        with torch.no_grad():
+        with torch.no_grad(), own_random_numbers(device, seed):
             yield
     finally:
         model.train(was_training)

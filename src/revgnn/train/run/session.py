@@ -179,11 +179,22 @@ def differentiate(session: Session, batch: Batch, share: Share | None = None) ->
     with autocast(session.device, config.amp):
         if config.label_inputs:
             batch = show_some_labels(batch, config.label_inputs, task)
-            batch = reuse_labels(lambda b: _forward(model, b), batch, config.label_reuse, task)
-        logits = _forward(model, batch)
-    loss = task.loss(logits[batch.train], batch.y[batch.train], config.loss, session.class_weights)
-    if share is not None:
-        loss = loss * share.labels
+            batch = reuse_labels(lambda b: forward(model, b), batch, config.label_reuse, task)
+        logits = forward(model, batch)
+    return differentiate_logits(session, batch, logits, share)
+
+
+def differentiate_logits(session: Session, batch: Batch, logits: Tensor, share: Share | None = None) -> tuple[Tensor, Tensor]:
+    """Run the backward pass of a training step from the logits of the batch; see `differentiate`.
+
+    A batch without labelled training nodes, whose share of the labels is 0, has a loss of 0.
+    """
+    config, task, model = session.config, session.dataset.objective, session.model
+    if share is not None and share.labels == 0.0:
+        loss = (logits * 0.0).float().sum()
+    else:
+        loss = task.loss(logits[batch.train], batch.y[batch.train], config.loss, session.class_weights)
+        loss = loss if share is None else loss * share.labels
     if config.distillation is not None:
         assert batch.teacher is not None  # `attach_teacher` gave the batches the teacher's logits
         from_teacher = divergence(task, logits, batch.teacher, config.distillation)
@@ -194,7 +205,7 @@ def differentiate(session: Session, batch: Batch, share: Share | None = None) ->
     return loss, session.scaler.differentiate(loss, auxiliary)
 
 
-def _forward(model: AbstractModel, batch: Batch) -> Tensor:
+def forward(model: AbstractModel, batch: Batch) -> Tensor:
     """Return the logits of a training step."""
     return model(batch.graph, batch.x, batch.species, nodes=batch.nodes, **batch.targets)
 

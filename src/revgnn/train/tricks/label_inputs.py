@@ -53,7 +53,18 @@ def show_some_labels(batch: Batch, share: float, task: AbstractTask | str) -> Ba
     shown = (torch.rand(len(batch.train)) < share).to(batch.train.device)
     hidden = batch.train[~shown]
     if as_task(task).num_labelled(batch.y[hidden]) == 0:
-        shown, hidden = torch.zeros_like(shown), batch.train
+        shown = torch.zeros_like(shown)
+    return show_labels(batch, shown, task)
+
+
+def show_labels(batch: Batch, shown: Tensor, task: AbstractTask | str) -> Batch:
+    """Return the batch with the labels of some training nodes as inputs; `train` holds the other training nodes.
+
+    Args:
+        shown: bool (S,), which of `batch.train`.
+    """
+    assert batch.labels is not None
+    hidden = batch.train[~shown]
     labels = batch.labels.index_fill(0, hidden, 0.0)
     return replace(
         batch,
@@ -97,7 +108,7 @@ def _labelled_mask(nodes: Tensor, batch: Batch, task: AbstractTask | str) -> Ten
     """Return bool (M,): True at those positions in `nodes` that have a label."""
     known = as_task(task).labelled(batch.y[nodes])
     known = known.any(dim=1) if known.dim() == 2 else known
-    return torch.zeros(batch.graph.num_nodes, dtype=torch.bool, device=nodes.device).index_fill(0, nodes[known], True)
+    return torch.zeros(len(batch.y), dtype=torch.bool, device=nodes.device).index_fill(0, nodes[known], True)
 
 
 def _append_columns(x: Tensor | None, labels: Tensor) -> Tensor:
