@@ -181,6 +181,13 @@ def differentiate(session: Session, batch: Batch, share: Share | None = None) ->
             batch = show_some_labels(batch, config.label_inputs, task)
             batch = reuse_labels(lambda b: _forward(model, b), batch, config.label_reuse, task)
         logits = _forward(model, batch)
+    loss, auxiliary = losses(session, batch, logits, share)
+    return loss, session.scaler.differentiate(loss, auxiliary)
+
+
+def losses(session: Session, batch: Batch, logits: Tensor, share: Share | None) -> tuple[Tensor, Tensor | None]:
+    """Return the loss of a batch and the model's auxiliary loss, each by its share of the step; see `differentiate`."""
+    config, task, model = session.config, session.dataset.objective, session.model
     loss = task.loss(logits[batch.train], batch.y[batch.train], config.loss, session.class_weights)
     if share is not None:
         loss = loss * share.labels
@@ -191,7 +198,7 @@ def differentiate(session: Session, batch: Batch, share: Share | None = None) ->
     auxiliary = model.auxiliary_loss
     if share is not None and auxiliary is not None:
         auxiliary = auxiliary * share.rows
-    return loss, session.scaler.differentiate(loss, auxiliary)
+    return loss, auxiliary
 
 
 def _forward(model: AbstractModel, batch: Batch) -> Tensor:
