@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from revgnn.distributed.pipeline.layers import Layers
 from revgnn.train.run.spread import Spread
 
 
@@ -12,8 +13,14 @@ from revgnn.train.run.spread import Spread
 class ModeOptions:
     """What the command line says about a way of spreading a run."""
 
+    pieces: int = 1
+    """Of the stack, in each process (layers)."""
 
-_MODES: dict[str, Callable[[ModeOptions], Spread]] = {"parts": lambda _: Spread()}
+
+_MODES: dict[str, Callable[[ModeOptions], Spread]] = {
+    "parts": lambda _: Spread(),
+    "layers": lambda options: Layers(options.pieces),
+}
 
 MODES = tuple(_MODES)
 """The values of --parallel."""

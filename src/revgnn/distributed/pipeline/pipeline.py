@@ -5,7 +5,6 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
-from dataclasses import replace
 
 import torch
 import torch.distributed as dist
@@ -19,7 +18,7 @@ from revgnn.distributed.ranks import Ranks
 from revgnn.graph import Graph
 from revgnn.stack import StateRangeError
 from revgnn.stack.host_access import check_range
-from revgnn.stack.stack import COARSEST
+from revgnn.stack.stack import COARSEST, GRID_BITS
 from revgnn.train.batches import Batch
 from revgnn.train.run.optimization import autocast, build_optimizer
 from revgnn.train.run.session import Session, Share, losses
@@ -101,16 +100,15 @@ class Pipeline:
 
     def _leaves_grid(self, peaks: Tensor, base: int, coarser: list[int]) -> bool:
         """Return whether a part has left the grid, in any stage, so that the step has to be taken again; note what it needs."""
-        stage = self.stages[0]
-        _, bits = self._stack.dtype_and_bits(stage.dtype)
-        if bits is None:
+        if self._stack.state == "plain":
             return False
+        dtype = self.stages[0].dtype
         with self._ranks.exchanging():
             dist.all_reduce(peaks, dist.ReduceOp.MAX)
         found = False
         for n, peak in enumerate(peaks.tolist()):
             try:
-                check_range(peak, bits + self._stack.coarsened - base - coarser[n], stage.dtype)
+                check_range(peak, GRID_BITS[dtype] - base - coarser[n], dtype)
             except StateRangeError as error:
                 if error.needed is None or error.needed < COARSEST or coarser[n]:
                     raise
@@ -148,15 +146,39 @@ class Pipeline:
             dist.broadcast(state, self.rank_of(len(self.cut.layers) - 1))
         set_random_state(self._session.device, state)
 
-    def gradient_norms(self) -> Tensor:
-        """Return the norm of the gradient of each parameter of the whole network, float32, in its order; NaN for none... """
-        raise NotImplementedError
+    def clip(self, model: nn.Module, clip_norm: float | None) -> Tensor:
+        """Scale the gradient of the whole network down to the norm `clip_norm`, and return its norm before, as one process does.
+
+        The norm of each parameter's gradient is that of one process, and so is the norm of these norms, in the order of the network.
+        """
+        number = {owned.name: n for n, owned in enumerate(self.cut.parameters)}
+        with_gradient = [(number[name], p.grad) for name, p in model.named_parameters() if p.grad is not None]
+        found = torch.full((2, len(number)), -0.0, device=self._session.device)
+        for n, grad in with_gradient:
+            found[0, n], found[1, n] = torch.linalg.vector_norm(grad), 1.0
+        norms, has_gradient = self._ranks.sum(found).unbind()
+        norm = torch.linalg.vector_norm(norms[has_gradient > 0])
+        if clip_norm is not None:
+            nn.utils.clip_grads_with_norm_(model.parameters(), clip_norm, norm)
+        return norm
 
     # --- evaluation -----------------------------------------------------------------------------------------------------
 
     def evaluator(self, outputs: int) -> nn.Module:
         """Return a network in evaluation mode whose logits are right in the process of the last stage, and 0 in the others."""
         return _Evaluator(self, outputs)
+
+    def send(self, state: Tensor, stage: int) -> None:
+        """Send a state to another stage."""
+        if state.numel():
+            with self._ranks.exchanging():
+                dist.send(state.contiguous(), self.rank_of(stage))
+
+    def receive(self, state: Tensor, stage: int) -> None:
+        """Receive a state from another stage."""
+        if state.numel():
+            with self._ranks.exchanging():
+                dist.recv(state, self.rank_of(stage))
 
 
 class _Run:
@@ -198,7 +220,7 @@ class _Run:
         if not stage.is_last:
             return out
         loss, auxiliary = losses(session, part.batch, out[0], part.share)
-        total = session.scaler.scaled_total(loss, auxiliary)
+        total = loss if auxiliary is None else loss + auxiliary
         found = torch.stack([loss.detach(), total.detach()])
         self.sums = found if self.sums is None else self.sums + found
         return (total.reshape(1),)
@@ -213,8 +235,10 @@ class _Evaluator(nn.Module):
         self.model = pipeline.stages[0].model
 
     def forward(self, graph: Graph, x: Tensor | None, species: Tensor | None = None, **targets: Tensor) -> Tensor:
-        pipeline, out = self._pipeline, None
-        batch = _batch(graph, x, species, targets)
+        pipeline = self._pipeline
+        # all that a stage needs of a batch
+        batch = Batch(None, graph, x, species, torch.zeros(0), torch.zeros(0), 0, targets=targets)
+        out = torch.zeros(_rows(graph, targets), self._outputs, device=graph.device)
         for stage in pipeline.stages:
             state = None
             if not stage.is_first:
@@ -225,4 +249,21 @@ class _Evaluator(nn.Module):
                 out = found
             else:
                 pipeline.send(found, stage.index + 1)
-        return out if out is not None else self._nothing(graph, targets)
+        return out
+
+
+def _rows(graph: Graph, targets: dict[str, Tensor]) -> int:
+    """Return how many logits a batch has: of nodes, of graphs that begin where `targets` says, or of pairs."""
+    if "targets" not in targets:
+        return graph.num_nodes
+    of = targets["targets"]
+    return len(of) - 1 if of.dim() == 1 else of.shape[1]
+
+
+def _keep_own_moments(session: Session) -> None:
+    """Give the session an optimiser of the parameters that are left, with what the old one knows of them."""
+    before = session.optimizer.state
+    session.optimizer = build_optimizer(session.config.optim, session.model)
+    for p in session.model.parameters():
+        if p in before:
+            session.optimizer.state[p] = before[p]

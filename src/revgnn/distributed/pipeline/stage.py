@@ -7,6 +7,7 @@ each block's numbers depend by its place, and the last stage goes on to the head
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -23,6 +24,7 @@ from revgnn.distributed.pipeline.sums import Entrance, Exit, Piece, SharedSums, 
 from revgnn.models.base import AbstractModel, AbstractStackModel
 from revgnn.models.randomness import draw_step_randomness
 from revgnn.models.target_model import TargetModel
+from revgnn.ops import grid
 from revgnn.stack import AbstractLayer, GradientStrategy, Reversible
 from revgnn.stack.host_access import ImmediateHostAccess
 from revgnn.stack.snapshot import frozen_statistics
@@ -30,18 +32,23 @@ from revgnn.train.batches import Batch
 
 
 class PeakOfState(ImmediateHostAccess):
-    """Notes the magnitude of the state instead of checking it: all stages together decide whether a part left its grid."""
+    """Notes the magnitude of the state of one run instead of checking it: all stages together decide whether a part left its grid.
+
+    Attributes:
+        peak: the magnitude, float64, shape (); None before it is known, and for a state on no grid.
+    """
 
     def __init__(self) -> None:
         self.peak: Tensor | None = None
+        self._limit = math.inf
 
     def check_range(self, peak: Tensor, bits: int, dtype: torch.dtype) -> None:
         self.peak = torch.where(peak.isnan(), torch.inf, peak.double())
+        self._limit = grid.limit(dtype, bits)
 
-    def take(self) -> Tensor | None:
-        """Return the magnitude that was noted last."""
-        peak, self.peak = self.peak, None
-        return peak
+    def check_repeated(self, repeated: Tensor, message: str) -> None:
+        if self.peak is None or float(self.peak) <= self._limit:  # else the step is taken again
+            super().check_repeated(repeated, message)
 
 
 class Stage:
@@ -158,7 +165,7 @@ class Stage:
         access = stack.host_access = PeakOfState()
         with frozen_statistics(stack.modules()) if frozen else nullcontext():
             h = stack(h, batch.graph, *edges, **arguments)
-        self.peak = access.take()
+        self.peak = access.peak
         return h
 
     def _pack(self, state: Tensor) -> Tensor:

@@ -1,0 +1,40 @@
+"""Small runs whose layers are cut over processes, and which one process trains alike."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from revgnn.train import RunConfig
+from tests.distributed.networks import COMMON, FAMILIES
+
+REVERSIBLE: dict[str, Any] = {"family": "reversible", "depth": 5, "channels": 8, "dropout": 0.3}
+
+NETWORKS: dict[str, dict[str, Any]] = {
+    # edge features, which all stages use; statistics of batch norm
+    "reversible": {"model": {**REVERSIBLE, "norm": "batch"}, "optim": {"lr": 0.01, "clip_norm": 0.5}},
+    "residual": FAMILIES["residual"],
+    "tied": {"model": {**REVERSIBLE, "depth": 6, "tied": True}, "parts_per_step": 5},
+    "revgat": FAMILIES["revgat"],
+    "segments": {"model": {**REVERSIBLE, "segments": 2}, "label_inputs": 0.5, "parts_per_step": 2},
+    "tied, one layer": {"model": {**REVERSIBLE, "tied": True, "unit": "single"}},
+    "tied, segments": {"model": {**REVERSIBLE, "depth": 6, "tied": True, "segments": 2}},
+    "tied, stored": {"model": {**REVERSIBLE, "depth": 6, "tied": True, "gradient": "backprop"}},
+    "tied, residual": {"model": {"family": "residual", "depth": 6, "channels": 8, "dropout": 0.3, "tied": True}},
+    "residual, one layer": {
+        "model": {"family": "residual", "depth": 6, "channels": 8, "tied": True, "unit": "single", "gradient": "backprop"}
+    },
+    "wide state": {"model": {**REVERSIBLE, "state": "float64"}},
+    "plain state": {"model": {**REVERSIBLE, "state": "plain"}},
+    "stored, batch norm": {"model": {**REVERSIBLE, "gradient": "backprop", "norm": "batch"}},
+    "own dropout": {"model": {**REVERSIBLE, "shared_dropout": False, "input_dropout": 0.2}, "amp": "bf16"},
+    "one part a step": {"model": REVERSIBLE, "parts_per_step": 1},
+    "few labels": {"model": REVERSIBLE, "parts": 80, "epochs": 1},
+}
+
+FIRST = ("reversible", "residual", "tied", "revgat")
+"""Those that the default tests train."""
+
+
+def run_of(name: str, **changes: Any) -> RunConfig:
+    """Return a small run."""
+    return RunConfig.parse({**COMMON, "parts_per_step": 3, **NETWORKS[name]}).replace(changes)
