@@ -24,7 +24,7 @@ NETWORKS: dict[str, dict[str, Any]] = {
         "model": {"family": "residual", "depth": 6, "channels": 8, "tied": True, "unit": "single", "gradient": "backprop"}
     },
     "wide state": {"model": {**REVERSIBLE, "state": "float64"}},
-    "plain state": {"model": {**REVERSIBLE, "state": "plain"}},
+    "plain state, stored": {"model": {**REVERSIBLE, "state": "plain", "gradient": "backprop"}},
     "stored, batch norm": {"model": {**REVERSIBLE, "gradient": "backprop", "norm": "batch"}},
     "own dropout": {"model": {**REVERSIBLE, "shared_dropout": False, "input_dropout": 0.2}, "amp": "bf16"},
     "one part a step": {"model": REVERSIBLE, "parts_per_step": 1},

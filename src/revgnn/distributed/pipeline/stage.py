@@ -20,7 +20,7 @@ from torch.utils import _pytree as pytree
 
 from revgnn.distributed.pipeline.cut import Cut, given_dtype, state_dtype, trunk_of
 from revgnn.distributed.pipeline.statistics import Statistics
-from revgnn.distributed.pipeline.sums import Entrance, Exit, Piece, SharedSums, begins_segment
+from revgnn.distributed.pipeline.sums import Entrance, Exit, Piece, SharedSums
 from revgnn.models.base import AbstractModel, AbstractStackModel
 from revgnn.models.randomness import draw_step_randomness
 from revgnn.models.target_model import TargetModel
@@ -102,13 +102,16 @@ class Stage:
             tied = {}
 
         def run() -> Tensor:
-            return self._through_layers(batch, state, carry, edges, sums, frozen=frozen)
-
-        h = functional_call(self._called, {f"model.{name}": t for name, t in tied.items()}, (run,)) if tied else run()
-        if self.is_last:
+            h = self._through_layers(batch, state, carry, edges, sums, frozen=frozen)
+            if not self.is_last:
+                return h
             logits = self.trunk.decode(h, batch.graph)
-            return (self.model.head(logits, **batch.targets) if isinstance(self.model, TargetModel) else logits,)
-        if sums is None:
+            return self.model.head(logits, **batch.targets) if isinstance(self.model, TargetModel) else logits
+
+        # modules are tied, not weights of different modules: to replace a weight under one of its names is enough
+        replaced = {f"model.{name}": t for name, t in tied.items()}
+        h = functional_call(self._called, replaced, (run,), tie_weights=False) if tied else run()
+        if self.is_last or sums is None:
             return (h,)
         slots = [n for n, t in enumerate(sums.tensors) if t is not None]
         carried = carry if carry is not None else self._first_carry
@@ -123,8 +126,7 @@ class Stage:
         tensors: list[Tensor | None] = [leaves[n] for n in of_edges]
         tensors += [None if owned is None else self.model.get_parameter(owned) for owned in self.tied.names]
         owned = [self.is_first] * len(of_edges) + self.tied.is_owner
-        begins = begins_segment(self.whole, len(self.stack.sequence), self.layers.start)
-        sums = SharedSums(self.sizes, tensors, owned, begins)
+        sums = SharedSums(self.sizes, tensors, owned)
         if state is None:
             return sums, edges, None, {}
         slots = [n for n, t in enumerate(tensors) if t is not None and not owned[n]]

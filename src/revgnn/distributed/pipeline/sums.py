@@ -32,13 +32,15 @@ class SharedSums:
         sizes: of the shared tensors of the whole network, numbers each.
         tensors: those that this stage uses, as it uses them; None for the others.
         owned: whether this stage is the first that uses it: there the sum ends, and becomes a gradient.
-        begins: the stage begins where a segment of the stack does, so that no stage before adds to its `partial`.
+        last_used: those that the last layers of the stage use, up to the beginning of their segment.
+        last_begins: whether that beginning is in this stage, so that nothing before it adds to what has arrived as `partial`.
     """
 
     sizes: list[int]
     tensors: list[Tensor | None]
     owned: list[bool]
-    begins: bool
+    last_used: set[int] = field(default_factory=set)
+    last_begins: bool = False
     finished: list[Tensor | None] = field(default_factory=list)
     partial: list[Tensor | None] = field(default_factory=list)
 
@@ -50,18 +52,18 @@ class SharedSums:
         """Take the sums over from the next stage."""
         both = grad[: 2 * sum(self.sizes)].split(2 * self.sizes)
         self.finished, self.partial = list(both[: len(self.sizes)]), list(both[len(self.sizes) :])
+        if self.last_begins:
+            for n in {*range(len(self.sizes))} - self.last_used:
+                self.finished[n] = both[n] + both[len(self.sizes) + n]
+                self.partial[n] = None
 
     def leave(self, like: Tensor) -> Tensor:
         """Return the sums for the stage before. -0 stands for none, since it changes no sum."""
         out = torch.full_like(like, -0.0)
         parts = out[: 2 * sum(self.sizes)].split(2 * self.sizes)
-        for n in range(len(self.sizes)):
-            finished, partial = self.finished[n], self.partial[n]
-            if self.begins and partial is not None:
-                finished, partial = partial if finished is None else finished + partial, None
-            for part, value in ((parts[n], finished), (parts[len(self.sizes) + n], partial)):
-                if value is not None:
-                    part.copy_(value)
+        for part, value in zip(parts, (*self.finished, *self.partial), strict=True):
+            if value is not None:
+                part.copy_(value)
         return out
 
     def slot(self, tensor: Tensor) -> int | None:
@@ -118,6 +120,9 @@ class ContinuedLayers(ReversedLayers):
         super().__init__(execution, layers.start, layers.stop, verify)
         self.sums = sums
         self.begins = begins
+        if sums is not None:  # the last layers of a stage are the last to come here
+            used = (sums.slot(t) for t in (*self.arguments.tensors, *self.parameters))
+            sums.last_used, sums.last_begins = {slot for slot in used if slot is not None}, begins
 
     def backward(self, saved: tuple[Tensor, ...], grad: Tensor, arguments: BlockArguments, sums: GradientSums) -> Tensor:
         used = self._shared(arguments) if self.sums is not None else []
@@ -185,7 +190,3 @@ class Piece(GradientStrategy):
     def value(self, execution: Execution, state: Tensor) -> Tensor:
         return merge(execution.advance(split(state, execution.groups), self.layers.start, self.layers.stop))
 
-
-def begins_segment(whole: GradientStrategy, depth: int, start: int) -> bool:
-    """Return whether a segment of a reversible stack begins with this layer; True for other strategies, which have no partial sums."""
-    return not isinstance(whole, Reversible) or any(layers.start == start for layers in whole.ranges(depth))
