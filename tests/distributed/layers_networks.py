@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from revgnn.train import RunConfig
@@ -11,7 +12,12 @@ REVERSIBLE: dict[str, Any] = {"family": "reversible", "depth": 5, "channels": 8,
 
 NETWORKS: dict[str, dict[str, Any]] = {
     # edge features, which all stages use; statistics of batch norm
-    "reversible": {"model": {**REVERSIBLE, "norm": "batch"}, "optim": {"lr": 0.01, "clip_norm": 0.5}},
+    "reversible": {
+        "model": {**REVERSIBLE, "norm": "batch"},
+        "optim": {"lr": 0.01, "clip_norm": 0.5},
+        "parts": 7,  # of 34 and 35 nodes
+        "parts_per_step": 4,
+    },
     "residual": FAMILIES["residual"],
     "tied": {"model": {**REVERSIBLE, "depth": 6, "tied": True}, "parts_per_step": 5},
     "revgat": FAMILIES["revgat"],
@@ -28,13 +34,28 @@ NETWORKS: dict[str, dict[str, Any]] = {
     "stored, batch norm": {"model": {**REVERSIBLE, "gradient": "backprop", "norm": "batch"}},
     "own dropout": {"model": {**REVERSIBLE, "shared_dropout": False, "input_dropout": 0.2}, "amp": "bf16"},
     "one part a step": {"model": REVERSIBLE, "parts_per_step": 1},
-    "few labels": {"model": REVERSIBLE, "parts": 80, "epochs": 1},
+    "few labels": {"model": REVERSIBLE, "parts": 120, "epochs": 1},
 }
 
-FIRST = ("reversible", "residual", "tied", "revgat")
+FIRST = ("reversible", "residual", "tied")
 """Those that the default tests train."""
+
+OTHERS = tuple(name for name in NETWORKS if name not in FIRST)
+
+THREE = tuple(name for name in NETWORKS if name not in ("residual", "revgat"))
+"""Those with enough layers and stored states for three stages."""
+
+INTERLEAVED = ("reversible", "tied", "tied, one layer", "one part a step", "few labels")
+"""Those that are trained with several pieces of the stack in each process."""
 
 
 def run_of(name: str, **changes: Any) -> RunConfig:
     """Return a small run."""
     return RunConfig.parse({**COMMON, "parts_per_step": 3, **NETWORKS[name]}).replace(changes)
+
+
+def graphs_run(data: Path) -> RunConfig:
+    """Return a small run on the many graphs that `write_tu` has written."""
+    model = {**REVERSIBLE, "norm": "batch"}
+    several = {"graphs_per_batch": 9, "parts_per_step": 2, "epochs": 2, "device": "cpu"}
+    return RunConfig.parse({"data": {"name": str(data)}, "model": model, **several})

@@ -19,7 +19,7 @@ from revgnn.train.run.session import Session, prepare
 from revgnn.train.run.spread import Spread
 from revgnn.train.run.team import ALONE
 from tests.distributed.launch import team_of
-from tests.distributed.layers_networks import FIRST, NETWORKS, run_of
+from tests.distributed.layers_networks import FIRST, INTERLEAVED, OTHERS, THREE, graphs_run, run_of
 from tests.distributed.scenarios import caught
 
 
@@ -31,7 +31,7 @@ def _train(names: Any, team: Ranks, folder: Path, pieces: int = 1) -> None:
 
 
 def networks(team: Ranks, folder: Path) -> None:
-    """Train some networks; stop a run on request in the last process; move to a coarser grid; free memory."""
+    """Train some networks; stop a run on request in the last process; move to a coarser grid; refuse what cannot be cut."""
     _train(FIRST, team, folder)
     stopped(team, folder)
     coarser_grid(team)
@@ -40,18 +40,22 @@ def networks(team: Ranks, folder: Path) -> None:
 
 def more_networks(team: Ranks, folder: Path) -> None:
     """Train the others."""
-    _train([name for name in NETWORKS if name not in FIRST], team, folder)
+    _train(OTHERS, team, folder)
 
 
 def three(team: Ranks, folder: Path) -> None:
-    """Train all that have a layer, and a stored state, for each process."""
-    _train([name for name in NETWORKS if name not in ("residual", "revgat")], team, folder)
+    """Train those that have a layer, and a stored state, for each process."""
+    _train(THREE, team, folder)
 
 
 def interleaved(team: Ranks, folder: Path) -> None:
     """Train with two pieces of the stack in each process."""
-    names = ("reversible", "tied", "tied, one layer", "one part a step", "few labels")
-    _train(names, team, folder, pieces=2)
+    _train(INTERLEAVED, team, folder, pieces=2)
+
+
+def of_graphs(team: Ranks, folder: Path) -> None:
+    """Train a network whose logits are those of graphs."""
+    train(graphs_run(folder / "TOY"), folder / "graphs", team=team, spread=Layers())
 
 
 def stopped(team: Ranks, folder: Path) -> None:
@@ -195,11 +199,6 @@ def failing(team: Ranks, folder: Path) -> None:
     if isinstance(error, RankFailed) and "has failed: no memory left" in str(error):
         raise SystemExit(7)
     raise error or AssertionError("nobody has noticed")
-
-
-def grid(team: Ranks, folder: Path) -> None:
-    coarser_grid(team)
-    refusals(team)
 
 
 def main() -> None:

@@ -2,27 +2,29 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import torch
 
+from revgnn.cli.processes import chosen_spread
 from revgnn.distributed.pipeline.cut import Cut, cut_layers
+from revgnn.distributed.pipeline.layers import Layers
 from revgnn.distributed.pipeline.schedule import bubble, waves
 from revgnn.stack import Checkpoint, Residual, ResidualStack, Reversible, ReversibleStack
-from revgnn.train import Interrupted, train
+from revgnn.train import Interrupted, RunFolder, train
 from revgnn.train.run.session import prepare
 from revgnn.train.run.steps import EpochSteps
 from revgnn.train.run.team import ALONE
+from tests.data.many import write_tu
 from tests.distributed.launch import launch, succeed
-from tests.distributed.layers_networks import FIRST, NETWORKS, run_of
+from tests.distributed.layers_networks import FIRST, INTERLEAVED, OTHERS, THREE, graphs_run, run_of
 from tests.distributed.test_data_parallel import assert_same_result
+from tests.distributed.test_torchrun import command, finish, start, torchrun
 
 SCENARIOS = "tests.distributed.layers_scenarios"
-OTHERS = [name for name in NETWORKS if name not in FIRST]
-THREE = [name for name in NETWORKS if name not in ("residual", "revgat")]
-INTERLEAVED = ["reversible", "tied", "tied, one layer", "one part a step", "few labels"]
 
 
 @pytest.fixture(autouse=True)
@@ -100,10 +102,8 @@ def test_two_pieces_in_each_process_equal_one(interleaved: Path, tmp_path: Path,
 def test_parts_without_labels_are_there() -> None:
     session = prepare(run_of("few labels"))
     labelled = [batch.num_labelled > 0 for batch in session.batches.epoch(session.partition, 1)]
-    used = {sum(labelled[n : n + 3]) for n in range(0, 80, 3)}
+    used = {sum(labelled[n : n + 3]) for n in range(0, 120, 3)}
     assert {0, 1, 2, 3} == used, "steps with no part, with fewer than stages, and with all"
-    sizes = {batch.graph.num_nodes for batch in prepare(run_of("reversible", parts=7)).batches.epoch(session.partition, 1)}
-    assert sizes
 
 
 @pytest.mark.slow
@@ -119,6 +119,14 @@ def test_three_processes_go_on_with_a_run_of_one(tmp_path: Path) -> None:
     succeed(3, "resumed", tmp_path, SCENARIOS)
     train(run_of("reversible"), tmp_path / "one")
     assert_same_result(tmp_path / "begun", tmp_path / "one")
+
+
+@pytest.mark.slow
+def test_logits_of_graphs(tmp_path: Path) -> None:
+    run = graphs_run(write_tu(tmp_path / "TOY", count=60))
+    succeed(2, "of_graphs", tmp_path, SCENARIOS)
+    train(run, tmp_path / "one")
+    assert_same_result(tmp_path / "graphs", tmp_path / "one")
 
 
 @pytest.mark.slow
@@ -143,16 +151,30 @@ def test_an_error_in_a_stage_is_told_as_it_is(tmp_path: Path) -> None:
     assert "MemoryError: no memory left" in outcomes[1].stderr
 
 
+@pytest.mark.slow
+def test_the_command_gives_the_bits_of_one_process(tmp_path: Path) -> None:
+    more = ("--set=parts_per_step=4", "--set=model.depth=4", "-q")
+    code, _, err = finish(start([*torchrun(2), *command(tmp_path / "run", *more, "--parallel=layers", "--pieces=2", epochs=2)]))
+    assert code == 0, err
+    code, _, err = finish(start([sys.executable, *command(tmp_path / "one", *more, epochs=2)]))
+    assert code == 0, err
+    assert_same_result(tmp_path / "run", tmp_path / "one")
+    results = [RunFolder(tmp_path / name).result() for name in ("run", "one")]
+    assert results[0] is not None
+    assert results[1] is not None
+    assert results[0]["parameters"] == results[1]["parameters"]
+
+
 # --- without processes --------------------------------------------------------------------------------------------------
 
 
 def test_layers_are_cut_evenly_and_at_stored_states() -> None:
     pair = [torch.nn.Linear(2, 2), torch.nn.Linear(2, 2)]
     reversible = ReversibleStack([pair] * 7, gradient=Reversible(segments=2))
-    assert cut_layers(reversible, 3) == [range(0, 2), range(2, 4), range(4, 7)]
-    assert cut_layers(ReversibleStack([pair], repeats=5), 2) == [range(0, 2), range(2, 5)]
+    assert cut_layers(reversible, 3) == [range(2), range(2, 4), range(4, 7)]
+    assert cut_layers(ReversibleStack([pair], repeats=5), 2) == [range(2), range(2, 5)]
     residual = ResidualStack([pair[0]] * 7, gradient=Checkpoint(every=3))
-    assert cut_layers(residual, 2) == [range(0, 3), range(3, 7)]
+    assert cut_layers(residual, 2) == [range(3), range(3, 7)]
     with pytest.raises(ValueError, match=r"7 layers cannot be cut into 8 stages; use at most 7 processes"):
         cut_layers(reversible, 8)
     with pytest.raises(ValueError, match=r"7 layers with 3 stored states .* set model.checkpoint_every=1 or less"):
@@ -164,8 +186,9 @@ def test_each_weight_has_one_owner_and_all_names_are_kept() -> None:
     for name in ("reversible", "tied, one layer", "tied, residual", "revgat"):
         model = prepare(run_of(name)).model
         whole, cut = dict(model.state_dict()), Cut(model, 2)
-        owned = [{o.name for o in cut.state if o.owner == stage} for stage in (0, 1)]
-        assert set(whole) == owned[0] | owned[1]
+        owned = [{o.first_name for o in cut.state if o.owner == stage} for stage in (0, 1)]
+        assert {o.name for o in cut.state} == set(whole)
+        assert not owned[0] & owned[1]
         parts = []
         for stage in (0, 1):
             part = prepare(run_of(name)).model
@@ -189,9 +212,16 @@ def test_the_bubble_is_that_of_the_schedule() -> None:
         assert bubble(stages, parts) == pytest.approx(1 - parts / (parts + stages - 1))
 
 
-def test_stages_see_parts_of_several_sizes() -> None:
+def test_parts_of_a_step_differ_in_size_and_number() -> None:
+    session = prepare(run_of("reversible", parts=7))
+    assert len({len(nodes) for nodes in session.batches.rows(session.partition, 1)}) == 2
     session = prepare(run_of("reversible"))
-    rows = [len(nodes) for nodes in session.batches.rows(session.partition, 1)]
-    assert len(rows) == 5
     steps = EpochSteps(session, 1, 0, ALONE, ALONE.exchange(session.model))
     assert len(list(steps)) == 2, "the second step has fewer parts"
+
+
+def test_pieces_belong_to_layers() -> None:
+    with pytest.raises(ValueError, match=r"--pieces belongs to --parallel layers, and this job has --parallel parts"):
+        chosen_spread(None, {"parallel": "parts", "pieces": 2})
+    with pytest.raises(ValueError, match="at least 1 piece of the stack, got 0"):
+        Layers(0)

@@ -152,7 +152,13 @@ CompareMemory = Annotated[
 ]
 Parallel = Annotated[
     str,
-    typer.Option(metavar="parts", help="What processes of torchrun share: parts of each step."),
+    typer.Option(
+        metavar="parts|layers",
+        help="What processes of torchrun share: parts of each step, or layers, which parts pass through one after the other.",
+    ),
+]
+Pieces = Annotated[
+    int, typer.Option("--pieces", min=1, metavar="N", help="With --parallel layers, pieces of the stack in each process.")
 ]
 RankTimeout = Annotated[
     float, typer.Option("--rank-timeout", min=1.0, metavar="SECONDS", help="How long processes of torchrun wait for one another.")

@@ -53,7 +53,9 @@ def chosen_spread(team: Team | None, given: dict[str, Any]) -> Spread | None:
     from revgnn.distributed import ModeOptions, make_spread
 
     mode = given["parallel"]
-    spread = make_spread(mode, ModeOptions())
+    spread = make_spread(mode, ModeOptions(pieces=given["pieces"]))
+    if mode != "layers" and given["pieces"] != 1:
+        raise ValueError(f"--pieces belongs to --parallel layers, and this job has --parallel {mode}; leave it out.")
     if team is None and mode != "parts" and "WORLD_SIZE" not in os.environ:
         raise ValueError(
             f"--parallel {mode} needs several processes; start them by torchrun --nproc-per-node 2 -m revgnn train ..., or leave "

@@ -73,6 +73,7 @@ def train(
     fit: options.Fit = False,
     memory: options.Memory = None,
     parallel: options.Parallel = "parts",
+    pieces: options.Pieces = 1,
     rank_timeout: options.RankTimeout = 600.0,
     quiet: options.Quiet = False,
     as_json: options.ResultAsJson = False,

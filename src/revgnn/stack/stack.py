@@ -259,8 +259,8 @@ def run_stack(
 def _dtypes(layers: Sequence[AbstractLayer], given: torch.dtype, device: torch.device) -> tuple[torch.dtype, torch.dtype]:
     """Return the dtype of what blocks are given, and that of the result.
 
-    Both are the given one, at least float32, except for a network that was cast to 16 bits as a whole: its blocks are given their own
-    dtype, and the result has the given one. The state itself is never kept in 16 bits.
+    Both are the given one, at least float32, except for a network that was cast to 16 bits as a whole: its blocks are given their
+    own dtype, and the result has the given one. The state itself is never kept in 16 bits.
     """
     wide = torch.promote_types(given, torch.float32)
     if torch.is_autocast_enabled(device.type):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -46,7 +47,7 @@ class Owned:
 
     name: str
     stages: tuple[int, ...]
-    """Stages that use it, ascending; the first owns it. None: each process has it, as the grid of the stack."""
+    """Stages that use it, ascending; the first owns it. Without any, each process has it, as the grid of the stack."""
     first_name: str
     """The first name of the same tensor: tied layers have several."""
 
@@ -141,9 +142,7 @@ def trunk_of(model: AbstractModel) -> AbstractStackModel:
     trunk = model.trunk if isinstance(model, TargetModel) else model
     if not isinstance(trunk, AbstractStackModel) or trunk.stack is None:
         what = f"family={model.config.family}" if not isinstance(trunk, AbstractStackModel) else f"depth={model.config.depth}"
-        raise ValueError(
-            f"a network of {what} has no stack of layers to cut over processes; train it with --parallel parts."
-        )
+        raise ValueError(f"a network of {what} has no stack of layers to cut over processes; train it with --parallel parts.")
     return trunk
 
 
@@ -165,7 +164,7 @@ def cut_layers(stack: Stack, stages: int) -> list[range]:
                 f"model.checkpoint_every={depth // stages} or less."
             )
     bounds = [*(starts[len(starts) * s // stages] for s in range(stages)), depth]
-    return [range(a, b) for a, b in zip(bounds, bounds[1:], strict=False)]
+    return [range(a, b) for a, b in pairwise(bounds)]
 
 
 def _parameters(trunk: nn.Module, names: tuple[str, ...]) -> Iterator[nn.Parameter]:

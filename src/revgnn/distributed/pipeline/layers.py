@@ -26,7 +26,7 @@ LARGEST_BUBBLE = 0.25
 
 
 class Layers(Spread):
-    """Each process has some layers of the stack, the first also the encoder and the last the head. Parts of a step pass through all.
+    """Each process has some layers of the stack, the first also the encoder, the last the head. Parts of a step pass through all.
 
     Args:
         pieces: of the stack, in each process. More than one make processes wait less and send more.
@@ -44,7 +44,11 @@ class Layers(Spread):
         for is_there, what, advice in (
             (config.capture, "a step that is one CUDA graph", "set capture=false"),
             (config.amp == "fp16", "amp=fp16, whose scale must fit all of them", "set amp=bf16 or none"),
-            (config.label_reuse > 0, "label_reuse, for which each step passes through the stages several times", "set label_reuse=0"),
+            (
+                config.label_reuse > 0,
+                "label_reuse, whose steps pass through the stages several times",
+                "set label_reuse=0",
+            ),
         ):
             if is_there:
                 raise ConfigError(f"layers that are cut over processes cannot run {what}; {advice}, or use --parallel parts.")
@@ -53,11 +57,11 @@ class Layers(Spread):
             Cut(session.model, stages)
         except ValueError as error:
             raise ConfigError(str(error)) from None
-        waiting = bubble(stages, config.parts_per_step) if self._each == 1 else bubble(team.size, config.parts_per_step * self._each)
+        waiting = bubble(team.size, config.parts_per_step * self._each)
         if team.leads and waiting > LARGEST_BUBBLE:
             warnings.warn(
-                f"with parts_per_step={config.parts_per_step} each of {team.size} processes waits for {waiting:.0%} of a step, since "
-                "parts pass through them one after the other. A new run may have more parts a step.",
+                f"with parts_per_step={config.parts_per_step} each of {team.size} processes waits for {waiting:.0%} of a step, "
+                "since parts pass through them one after the other. A new run may have more parts a step.",
                 stacklevel=3,
             )
 

@@ -149,7 +149,7 @@ class Pipeline:
     def clip(self, model: nn.Module, clip_norm: float | None) -> Tensor:
         """Scale the gradient of the whole network down to the norm `clip_norm`, and return its norm before, as one process does.
 
-        The norm of each parameter's gradient is that of one process, and so is the norm of these norms, in the order of the network.
+        The norm of each parameter's gradient is that of one process, and so is that of these norms, in the order of the network.
         """
         number = {owned.name: n for n, owned in enumerate(self.cut.parameters)}
         with_gradient = [(number[name], p.grad) for name, p in model.named_parameters() if p.grad is not None]

@@ -1,8 +1,8 @@
 """How the parts of a step pass through the stages, by `torch.distributed.pipelining`: one forward, one backward (1F1B).
 
-`PipelineStage` allocates a buffer for each part before the first one arrives, all of one shape. Here the parts have different sizes, and
-a buffer is made when its part is about to arrive, of the size of that part, and is dropped when the part has passed. So a stage keeps,
-for each part that is on its way, what its layers keep: for reversible layers their output and the mask, whatever their depth.
+`PipelineStage` allocates a buffer for each part before the first one arrives, all of one shape. Here parts have different sizes. A
+buffer is made when its part is about to arrive, of the size of that part, and is dropped when the part has passed. So for each part
+that is on its way, a stage keeps what its layers keep: of reversible layers their output and the mask, whatever their depth.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from torch.distributed.pipelining import PipelineStage, Schedule1F1B, ScheduleGP
 from revgnn.distributed.pipeline.stage import Stage
 
 RunPart = Callable[[Stage, int, tuple[Tensor, ...]], tuple[Tensor, ...]]
-"""`run(stage, n, received)` is the forward pass of part `n` of the step in a stage; the result of the last stage is its loss, (1,)."""
+"""`run(stage, n, received)` is the forward pass of part `n` of the step in a stage. The last stage returns its loss, (1,)."""
 
 
 class StageError(Exception):
@@ -113,7 +113,7 @@ class _Module(nn.Module):
     def forward(self, *received: Tensor) -> Any:
         number, self._next = self._next, self._next + 1
         out = self._run(self._stage, number, () if self._stage.is_first else received)
-        return out if len(out) > 1 else out[0]
+        return next(iter(out)) if len(out) == 1 else out
 
 
 def run_step(stages: Sequence[Stage], count: int, run: RunPart, rows: Callable[[int], int]) -> None:

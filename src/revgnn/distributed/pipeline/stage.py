@@ -1,14 +1,14 @@
 """The forward pass of one stage, for one part: what arrives, the layers of the stage, and what leaves.
 
 Random numbers do not depend on the cut. The first stage draws as one process does until the stack begins. The state of torch's
-generators then travels with the part: every stage goes on from it to draw the mask of all layers and the seed of the stack, of which
-each block's numbers depend by its place, and the last stage goes on to the head.
+generators then travels with the part. Every stage draws from it the mask of all layers and the seed of the stack, from which each
+block has numbers by its place, and the last stage goes on to the head.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
@@ -228,8 +228,3 @@ def set_random_state(device: torch.device, state: Tensor) -> None:
     torch.set_rng_state(state[:size].clone())
     if device.type == "cuda":
         torch.cuda.set_rng_state(state[size:].clone(), device)
-
-
-def replicas(stages: Sequence[int], cut: Cut) -> list[str]:
-    """Return the names of parameters that these stages use and others own."""
-    return [owned.name for owned in cut.parameters if owned.owner not in stages and set(owned.stages) & set(stages)]

@@ -1,7 +1,7 @@
 """Running statistics of batch norm in a stage, through one optimiser step: see `revgnn.train.run.moving`.
 
-Other parts are on their way while statistics are put back for the next, so nothing but them is written to, and their versions do not
-count: batch norm in training mode does not use them.
+Other parts are on their way while statistics are put back for the next part. So no other buffer is written to, and their versions
+do not count: batch norm in training mode does not use them.
 """
 
 from __future__ import annotations
@@ -31,7 +31,8 @@ class Statistics:
                 by_dtype.setdefault(buffer.dtype, []).append((buffer, norm in inside))
         self._groups = [[buffer for buffer, _ in group] for group in by_dtype.values()]
         self._inside = [
-            torch.cat([torch.full((b.numel(),), is_inside, device=b.device) for b, is_inside in group]) for group in by_dtype.values()
+            torch.cat([torch.full((b.numel(),), is_inside, device=b.device) for b, is_inside in group])
+            for group in by_dtype.values()
         ]
         self.begin_step()
 

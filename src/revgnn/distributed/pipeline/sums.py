@@ -1,10 +1,10 @@
 """Gradients of tensors that several stages use: the map of edge features, and weights of tied layers.
 
-One process sums them over its layers from last to first. Stages do the same: a sum begins in the last stage and travels back with the
+One process sums them over its layers from last to first. Stages do the same: a sum begins in the last stage, travels back with the
 gradient of the state, and each stage goes on where the next one stopped. So the bits are those of one process.
 
-There are two sums, as there are two in one process. Autograd adds up what comes out of its nodes (`finished`). A stack that reverses
-its layers is a node for each segment, and adds up its layers first (`partial`); a cut within a segment hands on that sum too.
+There are two sums, as in one process. Autograd adds up what comes out of its nodes (`finished`). A stack that reverses its layers
+has a node for each segment, which adds up its layers first (`partial`); a cut within a segment hands on that sum too.
 """
 
 from __future__ import annotations
@@ -189,4 +189,3 @@ class Piece(GradientStrategy):
 
     def value(self, execution: Execution, state: Tensor) -> Tensor:
         return merge(execution.advance(split(state, execution.groups), self.layers.start, self.layers.stop))
-
