@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from revgnn.distributed.pipeline.layers import Layers
 from revgnn.train.run.spread import Spread
 
 
@@ -17,10 +16,13 @@ class ModeOptions:
     """Of the stack, in each process (layers)."""
 
 
-_MODES: dict[str, Callable[[ModeOptions], Spread]] = {
-    "parts": lambda _: Spread(),
-    "layers": lambda options: Layers(options.pieces),
-}
+def _layers(options: ModeOptions) -> Spread:
+    from revgnn.distributed.pipeline.layers import Layers  # takes a while to import
+
+    return Layers(options.pieces)
+
+
+_MODES: dict[str, Callable[[ModeOptions], Spread]] = {"parts": lambda _: Spread(), "layers": _layers}
 
 MODES = tuple(_MODES)
 """The values of --parallel."""
