@@ -1,4 +1,4 @@
-"""Several processes beside one: parts of a step shared out, and one graph cut over them. Seconds and memory of a process.
+"""Several processes beside one: parts of a step shared out, one graph or layers cut over them. Seconds and memory of a process.
 
     python -m benchmarks ranks
     python -m benchmarks ranks --mode graph --edges 79122504 --nodes 132534
@@ -23,6 +23,7 @@ import numpy as np
 import torch
 
 from benchmarks import harness
+from benchmarks.ranks.layers import add_arguments, measure_layers, show_layers
 from revgnn.data.generated.full_size import full_size
 from revgnn.train import RunConfig, train
 from revgnn.train.run.tensor_file import read_tensors
@@ -39,6 +40,9 @@ QUICK = {
     "degree": 6,
     "part_depth": 3,
     "epochs": 1,
+    "layers_nodes": 300,
+    "layers_depth": 4,
+    "layers_channels": 16,
 }
 JOBS = {"1 process, 1 thread": (1, 1), "1 process, 2 threads": (1, 2), "2 processes": (2, 1), "3 processes": (3, 1)}
 """Processes and threads of each job."""
@@ -74,7 +78,10 @@ def _placed(module: str, words: Sequence[str], store: str, rank: int, size: int,
 
 def measure(mode: str, job: str, shape: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Return what each process of a job measures."""
-    size, threads = JOBS[job]
+    return _measure(mode, *JOBS[job], shape)
+
+
+def _measure(mode: str, size: int, threads: int, shape: Mapping[str, Any]) -> list[dict[str, Any]]:
     return json.loads(launch("benchmarks.ranks.worker", size, threads, [mode, json.dumps(shape)]))
 
 
@@ -150,7 +157,7 @@ def measure_graph(args: argparse.Namespace, result: harness.Result) -> None:
 
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = harness.make_parser("ranks", __doc__)
-    parser.add_argument("--mode", choices=["all", "parts", "graph"], default="all")
+    parser.add_argument("--mode", choices=["all", "parts", "graph", "layers"], default="all")
     parser.add_argument("--rounds", type=int, default=3, help="turns of the jobs that share parts")
     parser.add_argument("--epochs", type=int, default=2, help="timed epochs of a job")
     parser.add_argument("--part-nodes", type=int, default=12_000, help="nodes of the graph that is cut into 6 parts")
@@ -162,6 +169,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--channels", type=int, default=80)
     parser.add_argument("--steps", type=int, default=1, help="timed steps on that graph, after one that is not timed")
     parser.add_argument("--how", choices=["contiguous", "random", "metis"], default="contiguous")
+    add_arguments(parser)
     return harness.parse(parser, argv, QUICK)
 
 
@@ -174,6 +182,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             measure_parts(args, result)
         if args.mode in ("all", "graph"):
             measure_graph(args, result)
+        if args.mode in ("all", "layers"):
+            measure_layers(args, result, lambda size, shape: _measure("layers", size, 1, shape))
         if not args.json:
             print(show(result))
     return 0
@@ -210,6 +220,8 @@ def show(result: Mapping[str, Any]) -> str:
         head = ["", "s a step", "peak of tensors in a step", "resident before", "resident, most", "sent a step", "nodes"]
         sizes = "{nodes:,} nodes, {edges:,} edges, {depth} layers of {channels} channels, {how}".format(**result["graph"])
         lines += [f"\nOne graph cut over processes, {sizes}; largest of a process:", harness.table(head, rows)]
+    if "layers" in result:
+        lines += show_layers(result["layers"])
     return "\n".join(lines)
 
 

@@ -24,6 +24,17 @@ def test_each_job_has_a_record_of_each_of_its_processes(tmp_path: Path, capsys: 
     assert "400 nodes, 8,000 edges" in capsys.readouterr().out
 
 
+@pytest.mark.slow
+def test_layers_have_a_record_of_each_process(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert command.main(["--quick", "--mode", "layers", "--results", str(tmp_path)]) == 0
+    (line,) = (tmp_path / "quick" / "ranks.jsonl").read_text().splitlines()
+    jobs = json.loads(line)["layers"]["jobs"]
+    assert [len(processes) for processes in jobs.values()] == [1, 2, 2, 3]
+    held = [max(process["held_bytes"] for process in processes) for processes in jobs.values()]
+    assert held[0] > held[1] > held[3] > 0
+    assert "4 layers of 16 channels, a graph of 300 nodes in 8 parts" in capsys.readouterr().out
+
+
 def test_nothing_is_timed_if_two_processes_differ(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     def differ() -> None:
         raise AssertionError("head.weight differs")

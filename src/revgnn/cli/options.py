@@ -152,10 +152,17 @@ CompareMemory = Annotated[
 ]
 Parallel = Annotated[
     str,
-    typer.Option(metavar="parts|graph", help="What processes of torchrun share: parts of each step, or one graph."),
+    typer.Option(
+        metavar="parts|graph|layers",
+        help="What processes of torchrun share: parts of each step; one graph; or layers, which parts pass through one after the "
+        "other.",
+    ),
 ]
 Cut = Annotated[
     str, typer.Option(metavar="contiguous|random|metis", help="With --parallel graph: which nodes a process has, see the docs.")
+]
+Pieces = Annotated[
+    int, typer.Option("--pieces", min=1, metavar="N", help="With --parallel layers: pieces of the stack in each process.")
 ]
 RankTimeout = Annotated[
     float, typer.Option("--rank-timeout", min=1.0, metavar="SECONDS", help="How long processes of torchrun wait for one another.")

@@ -44,17 +44,17 @@ def check_options(team: Team, given: dict[str, Any], *, sweep: bool) -> None:
         raise ValueError("several processes train one run; leave out --seeds, more than one --split, and --fit.")
 
 
-def chosen_spread(team: Team | None, parallel: str, cut: str) -> Spread | None:
+def chosen_spread(team: Team | None, parallel: str, *, cut: str = "contiguous", pieces: int = 1) -> Spread | None:
     """Return how the processes share their work; None for one that is alone.
 
     Raises:
         ValueError: for an unknown way, and for one that needs several processes.
     """
-    if team is None and parallel == "parts":
+    if team is None and (parallel, cut, pieces) == ("parts", "contiguous", 1):
         return None
     from revgnn.distributed import ModeOptions, make_spread
 
-    spread = make_spread(parallel, ModeOptions(cut))
+    spread = make_spread(parallel, ModeOptions(cut, pieces))
     if team is None and "WORLD_SIZE" not in os.environ:
         raise ValueError(
             f"--parallel {parallel} needs several processes; start them by torchrun --nproc-per-node 2 -m revgnn ..., or leave it "
@@ -65,7 +65,7 @@ def chosen_spread(team: Team | None, parallel: str, cut: str) -> Spread | None:
 
 def share_options(team: Team | None, parallel: str, cut: str) -> dict[str, Any]:
     """Return fields of `LoadOptions`: the processes that compute logits together, and how."""
-    spread = chosen_spread(team, parallel, cut)
+    spread = chosen_spread(team, parallel, cut=cut)
     return {} if team is None or spread is None else {"team": team, "parallel": spread}
 
 

@@ -74,6 +74,7 @@ def train(
     memory: options.Memory = None,
     parallel: options.Parallel = "parts",
     cut: options.Cut = "contiguous",
+    pieces: options.Pieces = 1,
     rank_timeout: options.RankTimeout = 600.0,
     quiet: options.Quiet = False,
     as_json: options.ResultAsJson = False,
@@ -94,7 +95,7 @@ def train(
     loggers = [context.with_resource(logger) for logger in make_loggers(log if leads else None)]
     if (data is not None or allow_changed_data) and not resume:
         raise ValueError("--data and --allow-changed-data belong to --resume; a new run names its data set: revgnn train DATASET.")
-    spread = chosen_spread(team, parallel, cut)
+    spread = chosen_spread(team, parallel, cut=cut, pieces=pieces)
     if team is not None:
         check_options(team, given, sweep=seeds is not None or "," in (split or "") or split == "all")
         run = agree(team, lambda: composed(given, show), given, show)

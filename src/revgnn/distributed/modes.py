@@ -15,12 +15,24 @@ class ModeOptions:
 
     cut: str = "contiguous"
     """Which process has which nodes, for "graph"; see `assign`."""
+    pieces: int = 1
+    """Of the stack, in each process (layers)."""
+
+
+def _layers(options: ModeOptions) -> Spread:
+    from revgnn.distributed.pipeline.layers import Layers  # takes a while to import
+
+    return Layers(options.pieces)
 
 
 _MODES: dict[str, Callable[[ModeOptions], Spread]] = {
     "parts": lambda _: Spread(),
     "graph": lambda options: ByGraph(options.cut),
+    "layers": _layers,
 }
+
+_OWNERS = {"cut": "graph", "pieces": "layers"}
+"""Which way has an option."""
 
 MODES = tuple(_MODES)
 """The values of --parallel."""
@@ -30,8 +42,12 @@ def make_spread(mode: str, options: ModeOptions | None = None) -> Spread:
     """Return the way of this name.
 
     Raises:
-        ValueError: for an unknown name.
+        ValueError: for an unknown name, and for options of another way.
     """
     if mode not in _MODES:
         raise ValueError(f"--parallel must be one of {', '.join(MODES)}; got {mode!r}.")
-    return _MODES[mode](options or ModeOptions())
+    options = options or ModeOptions()
+    for name, owner in _OWNERS.items():
+        if mode != owner and getattr(options, name) != getattr(ModeOptions, name):
+            raise ValueError(f"--{name} belongs to --parallel {owner}, and this job has --parallel {mode}; leave it out.")
+    return _MODES[mode](options)

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
 from revgnn.equilibrium import SolveStatistics
 from revgnn.graph import Graph
 from revgnn.models.config import ModelConfig
+from revgnn.models.config.stack import StackConfig
+from revgnn.stack import Stack
 
 
 @dataclass(frozen=True)
@@ -72,3 +74,31 @@ class AbstractModel(nn.Module, ABC):
     def capture_obstacle(self) -> str | None:
         """Return why a training step cannot be captured as a CUDA graph; None if it can."""
         return None
+
+
+class AbstractStackModel(AbstractModel):
+    """A network that encodes nodes, takes their state through one stack, and returns logits. Its parts can be called one by one.
+
+    Attributes:
+        stack: the layers; None if there are none.
+        encoder, decoder: names of the modules that `encode` and `decode` use.
+        edge_encoder: name of the module that `edge_arguments` uses; None if there is none.
+    """
+
+    config: StackConfig
+    stack: Stack | None
+    encoder: ClassVar[tuple[str, ...]]
+    decoder: ClassVar[tuple[str, ...]]
+    edge_encoder: ClassVar[str | None] = None
+
+    def edge_arguments(self, graph: Graph) -> tuple[Any, ...]:
+        """Return what convolutions are called with after the graph."""
+        return ()
+
+    @abstractmethod
+    def encode(self, graph: Graph, x: Tensor | None, species: Tensor | None, edges: tuple[Any, ...]) -> Tensor:
+        """Return the state (N, D) before the stack. `edges` is the result of `edge_arguments`."""
+
+    @abstractmethod
+    def decode(self, h: Tensor, graph: Graph) -> Tensor:
+        """Return the logits (N, T) for the state (N, D) after the stack."""

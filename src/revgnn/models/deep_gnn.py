@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from revgnn.graph import Graph
-from revgnn.models.base import AbstractModel
+from revgnn.models.base import AbstractStackModel
 from revgnn.models.config import ResidualConfig, ReversibleConfig
 from revgnn.models.layers import DataShape, make_conv, make_edge_encoder, make_layer, make_node_encoder, make_stack
 from revgnn.models.randomness import draw_step_randomness, edge_dropout_obstacle
@@ -18,7 +18,7 @@ from revgnn.ops.dropout import dropout
 from revgnn.stack import AbstractLayer, Stack
 
 
-class DeepGNN(AbstractModel):
+class DeepGNN(AbstractStackModel):
     r"""Node classification by a deep stack (Li et al. 2021, arXiv:2106.07476).
 
     $h = \mathrm{Stack}(\mathrm{Encoder}(x))$
@@ -39,6 +39,10 @@ class DeepGNN(AbstractModel):
     """
 
     config: ResidualConfig | ReversibleConfig
+    stack: Stack
+    encoder = ("nodes", "first")
+    decoder = ("norm", "head")
+    edge_encoder = "edges"
 
     def __init__(
         self,
@@ -69,11 +73,19 @@ class DeepGNN(AbstractModel):
         mask: Tensor | None = None,
     ) -> Tensor:
         """Return the logits (N, T); see `AbstractModel`. `nodes` is not used."""
-        h = self.nodes(x, species)
-        edges: tuple[Any, ...] = () if self.edges is None else (self.edges(graph),)
-        if self.first is not None:
-            h = self.first(h, graph, *edges)
+        edges = self.edge_arguments(graph)
+        h = self.encode(graph, x, species, edges)
         h = self.stack(h, graph, *edges, **draw_step_randomness(self.config, self.stack, h, mask, training=self.training))
+        return self.decode(h, graph)
+
+    def edge_arguments(self, graph: Graph) -> tuple[Any, ...]:
+        return () if self.edges is None else (self.edges(graph),)
+
+    def encode(self, graph: Graph, x: Tensor | None, species: Tensor | None, edges: tuple[Any, ...]) -> Tensor:
+        h = self.nodes(x, species)
+        return h if self.first is None else self.first(h, graph, *edges)
+
+    def decode(self, h: Tensor, graph: Graph) -> Tensor:
         h = torch.relu(self.norm(h))
         return self.head(dropout(h, self.config.dropout, self.training))
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
 from revgnn.graph import Graph
-from revgnn.models.base import AbstractModel
+from revgnn.models.base import AbstractStackModel
 from revgnn.models.config import RevGATConfig
 from revgnn.models.layers import DataShape, make_attention, make_layer, make_stack
 from revgnn.models.randomness import draw_step_randomness, edge_dropout_obstacle
@@ -17,7 +19,7 @@ from revgnn.ops.dropout import dropout
 from revgnn.stack import Stack
 
 
-class RevGAT(AbstractModel):
+class RevGAT(AbstractStackModel):
     r"""Node classification by L attention layers, of which the inner L - 2 are reversible (arXiv:2106.07476, on ogbn-arxiv).
 
     $h = \mathrm{GAT}_1(\mathrm{Dropout}(x))$: from the features to H heads side by side, D channels
@@ -44,6 +46,8 @@ class RevGAT(AbstractModel):
     """
 
     config: RevGATConfig
+    encoder = ("first",)
+    decoder = ("norm", "last")
 
     def __init__(
         self, config: RevGATConfig, first: GATConv, stack: Stack | None, norm: nn.Module, last: GATConv, num_species: int = 0
@@ -66,13 +70,18 @@ class RevGAT(AbstractModel):
         mask: Tensor | None = None,
     ) -> Tensor:
         """Return the logits (N, T); see `AbstractModel`. Edge features and `nodes` are not used."""
-        config = self.config
-        inputs = dropout(self._inputs(x, species), config.input_dropout, self.training)
-        h = self.first(inputs, graph)
+        h = self.encode(graph, x, species, ())
         if self.stack is not None:
-            h = self.stack(h, graph, **draw_step_randomness(config, self.stack, h, mask, training=self.training))
+            h = self.stack(h, graph, **draw_step_randomness(self.config, self.stack, h, mask, training=self.training))
+        return self.decode(h, graph)
+
+    def encode(self, graph: Graph, x: Tensor | None, species: Tensor | None, edges: tuple[Any, ...]) -> Tensor:
+        inputs = dropout(self._inputs(x, species), self.config.input_dropout, self.training)
+        return self.first(inputs, graph)
+
+    def decode(self, h: Tensor, graph: Graph) -> Tensor:
         h = torch.relu(self.norm(h))
-        return self.last(dropout(h, config.dropout, self.training), graph)
+        return self.last(dropout(h, self.config.dropout, self.training), graph)
 
     def capture_obstacle(self) -> str | None:
         return edge_dropout_obstacle(self.config, training=self.training)

@@ -41,11 +41,14 @@ class Checkpoint(GradientStrategy):
     def check(self, layers: Sequence[AbstractLayer]) -> None:
         """Accept all layers."""
 
-    def run(self, execution: Execution, state: Tensor) -> Tensor:
-        depth = len(execution.layers)
+    def ranges(self, depth: int) -> list[range]:
+        """Return the layers between two stored states, from first to last."""
         every = self.every or max(1, math.isqrt(depth))
-        for start in range(0, depth, every):
-            state = CheckpointedLayers(execution, start, min(start + every, depth), self.verify).apply(state)
+        return [range(start, min(start + every, depth)) for start in range(0, depth, every)]
+
+    def run(self, execution: Execution, state: Tensor) -> Tensor:
+        for layers in self.ranges(len(execution.layers)):
+            state = CheckpointedLayers(execution, layers.start, layers.stop, self.verify).apply(state)
         return state
 
 

@@ -38,6 +38,12 @@ class GradientSums:
                 total = self.sums[n]
                 self.sums[n] = grad if total is None else total + grad
 
+    def take(self, tensor: Tensor) -> Tensor | None:
+        """Return the sum of a tensor so far, and begin it anew."""
+        n = self._index[id(tensor)]
+        total, self.sums[n] = self.sums[n], None
+        return total
+
 
 class Recomputation(ABC):
     """A function of a state that evaluates modules once in its forward and once in its backward pass.

@@ -64,11 +64,13 @@ class Reversible(GradientStrategy):
                 f"a stack of {len(layers)} layers cannot be cut into segments={self.segments}; choose {len(layers)} or less."
             )
 
+    def ranges(self, depth: int) -> list[range]:
+        """Return the layers of each segment."""
+        return [range(depth * s // self.segments, depth * (s + 1) // self.segments) for s in range(self.segments)]
+
     def run(self, execution: Execution, state: Tensor) -> Tensor:
-        depth = len(execution.layers)
-        for s in range(self.segments):
-            start, stop = depth * s // self.segments, depth * (s + 1) // self.segments
-            state = ReversedLayers(execution, start, stop, self.verify).apply(state)
+        for layers in self.ranges(len(execution.layers)):
+            state = ReversedLayers(execution, layers.start, layers.stop, self.verify).apply(state)
         return state
 
 

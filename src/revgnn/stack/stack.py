@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from revgnn.ops import grid
 from revgnn.stack.arguments import BlockArguments
 from revgnn.stack.backprop import Backprop
-from revgnn.stack.execution import Conditions, Execution, blocks_to_protect_from, merge, split
+from revgnn.stack.execution import Conditions, Execution, blocks_to_protect_from
 from revgnn.stack.host_access import HostDependent, StateRangeError
 from revgnn.stack.inverse import invert_layers
 from revgnn.stack.layers import AbstractLayer, AdditiveCoupling, Residual
@@ -225,7 +225,8 @@ def run_stack(
         StateRangeError: if the state leaves the range of its grid. It is checked once, at the end, if gradients are enabled;
             `conditions.host_access` decides when the result of the check is read.
     """
-    compute_dtype = torch.promote_types(x.dtype, torch.float32)
+    given = gradient.given or x.dtype
+    compute_dtype = torch.promote_types(given, torch.float32)
     dtype = torch.promote_types(compute_dtype, dtype or compute_dtype)
     groups = layers[0].groups
     if x.dim() != 2 or x.shape[1] % groups:
@@ -233,7 +234,7 @@ def run_stack(
     if conditions is None and not (torch.compiler.is_compiling() or is_recorded()):
         conditions = Conditions.now(x.device)
     arguments = BlockArguments(args, kwargs, groups, len(layers))
-    block_dtype, out_dtype = _dtypes(layers, x)
+    block_dtype, out_dtype = _dtypes(layers, given, x.device)
     execution = Execution(list(layers), groups, arguments, conditions, bits, block_dtype)
     state = grid.round_to_grid(x.to(dtype), bits)
     if is_recorded():
@@ -252,27 +253,26 @@ def run_stack(
         peak = torch.linalg.vector_norm(state.detach(), torch.inf)
         peak = peak if execution.peak is None else torch.maximum(peak, execution.peak)
         conditions.host_access.check_range(peak, bits, dtype)
-    return out.to(out_dtype)
+    return out if gradient.leaves_state else out.to(out_dtype)
 
 
-def _dtypes(layers: Sequence[AbstractLayer], x: Tensor) -> tuple[torch.dtype, torch.dtype]:
+def _dtypes(layers: Sequence[AbstractLayer], given: torch.dtype, device: torch.device) -> tuple[torch.dtype, torch.dtype]:
     """Return the dtype of what blocks are given, and that of the result.
 
-    Both are that of `x`, at least float32, except for a network that was cast to 16 bits as a whole: its blocks are given their own
-    dtype, and the result has that of `x`. The state itself is never kept in 16 bits.
+    Both are the given one, at least float32, except for a network that was cast to 16 bits as a whole: its blocks are given their
+    own dtype, and the result has the given one. The state itself is never kept in 16 bits.
     """
-    wide = torch.promote_types(x.dtype, torch.float32)
-    if torch.is_autocast_enabled(x.device.type):
+    wide = torch.promote_types(given, torch.float32)
+    if torch.is_autocast_enabled(device.type):
         return wide, wide
     own = next((p.dtype for layer in layers for p in layer.parameters() if p.is_floating_point()), wide)
-    return (own, x.dtype) if own in (torch.bfloat16, torch.float16) else (wide, wide)
+    return (own, given) if own in (torch.bfloat16, torch.float16) else (wide, wide)
 
 
 def _recompute(execution: Execution, gradient: GradientStrategy, state: Tensor) -> Tensor:
     """Return the state after the layers, under a strategy that evaluates blocks again if gradients are enabled."""
     if not torch.is_grad_enabled():
-        groups = split(state, execution.groups)
-        return merge(execution.advance(groups, 0, len(execution.layers)))
+        return gradient.value(execution, state)
     execution.arguments.note_versions()
     with uncached_parametrizations():
         return gradient.run(execution, state)

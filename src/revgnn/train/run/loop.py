@@ -14,7 +14,6 @@ from revgnn._words import CONFIG, speaks_python
 from revgnn.data import NodeDataset
 from revgnn.data.tasks import is_better
 from revgnn.memory import PeakMemory
-from revgnn.models import num_parameters
 from revgnn.stack import StateRangeError
 from revgnn.train.config import RunConfig
 from revgnn.train.datasets import scale_with_fingerprint
@@ -257,7 +256,7 @@ def _started(session: Session, folder: RunFolder, state: State) -> Started:
         folder=folder.path,
         dataset=session.dataset.summary(),
         metric=session.dataset.metric,
-        parameters=num_parameters(session.model),
+        parameters=session.parameters,
         device=str(session.device),
         epoch=state.epoch,
         tables=None if session.dataset.tables is None else session.dataset.tables.report,

@@ -7,7 +7,6 @@ from dataclasses import asdict, dataclass
 from statistics import median
 from typing import Any
 
-from revgnn.models import num_parameters
 from revgnn.train.run.checkpoint import State
 from revgnn.train.run.session import Session
 
@@ -69,7 +68,7 @@ def summarise(session: Session, state: State, metrics: list[dict[str, Any]], bes
         train=best["train"],
         valid=state.best_score,
         test=best["test"],
-        parameters=num_parameters(session.model),
+        parameters=session.parameters,
         seconds_per_epoch=median(seconds[1:] or seconds) if seconds else None,
         peak_bytes=state.peak_bytes,
         device=str(session.device),

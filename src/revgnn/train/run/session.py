@@ -14,7 +14,7 @@ from revgnn.capture import CapturedStep
 from revgnn.data import NodeDataset, RandomPartition
 from revgnn.data.fingerprint import Fingerprint, fingerprint
 from revgnn.data.tasks import Regression, TargetScale
-from revgnn.models import AbstractModel, build_model
+from revgnn.models import AbstractModel, build_model, num_parameters
 from revgnn.train.batches import AbstractBatches, Batch, Batches
 from revgnn.train.config import Device, RunConfig
 from revgnn.train.datasets import load_with_fingerprint
@@ -48,6 +48,8 @@ class Session:
     """Weights of classes in the loss, on the device (`RunConfig.class_weights`)."""
     captured: CapturedStep | None = None
     """`differentiate` of the whole graph as a CUDA graph, if the run replays its steps (`RunConfig.capture`)."""
+    parameters: int = 0
+    """Numbers that are learned, in all processes together."""
     steps: int = 1
     """Optimiser steps of an epoch: one for each `RunConfig.parts_per_step` batches."""
 
@@ -83,6 +85,7 @@ def prepare(config: RunConfig, dataset: NodeDataset | None = None, known: Finger
         optimizer=build_optimizer(config.optim, model),
         scaler=LossScaler(device, config.amp),
         fingerprint=fingerprint(dataset) if known is None else known,
+        parameters=num_parameters(model),
     )
     session.steps = _steps(session)
     if config.class_weights is not None and len(dataset.split.train):
@@ -185,7 +188,13 @@ def differentiate(session: Session, batch: Batch, share: Share | None = None) ->
 
 
 def differentiate_logits(session: Session, batch: Batch, logits: Tensor, share: Share | None = None) -> tuple[Tensor, Tensor]:
-    """Run the backward pass of a training step from the logits of the batch; see `differentiate`.
+    """Run the backward pass of a training step from the logits of the batch; see `differentiate`."""
+    loss, auxiliary = losses(session, batch, logits, share)
+    return loss, session.scaler.differentiate(loss, auxiliary)
+
+
+def losses(session: Session, batch: Batch, logits: Tensor, share: Share | None) -> tuple[Tensor, Tensor | None]:
+    """Return the loss of a batch and the model's auxiliary loss, each by its share of the step; see `differentiate`.
 
     A batch without labelled training nodes, whose share of the labels is 0, has a loss of 0.
     """
@@ -202,7 +211,7 @@ def differentiate_logits(session: Session, batch: Batch, logits: Tensor, share: 
     auxiliary = model.auxiliary_loss
     if share is not None and auxiliary is not None:
         auxiliary = auxiliary * share.rows
-    return loss, session.scaler.differentiate(loss, auxiliary)
+    return loss, auxiliary
 
 
 def forward(model: AbstractModel, batch: Batch) -> Tensor:
