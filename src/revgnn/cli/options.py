@@ -150,6 +150,10 @@ Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace the run in
 CompareMemory = Annotated[
     bool | None, typer.Option("--compare-memory/--no-compare-memory", help="Also measure one step with every layer stored.")
 ]
+Parallel = Annotated[
+    str,
+    typer.Option(metavar="parts", help="What processes of torchrun share: parts of each step."),
+]
 RankTimeout = Annotated[
     float, typer.Option("--rank-timeout", min=1.0, metavar="SECONDS", help="How long processes of torchrun wait for one another.")
 ]

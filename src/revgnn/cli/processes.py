@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from revgnn.cli.progress import Display
     from revgnn.train import RunConfig
+    from revgnn.train.run.spread import Spread
     from revgnn.train.run.team import Team
 
 
@@ -43,6 +44,24 @@ def check_options(team: Team, given: dict[str, Any], *, sweep: bool) -> None:
         raise ValueError("several processes train one run; leave out --seeds, more than one --split, and --fit.")
 
 
+def chosen_spread(team: Team | None, given: dict[str, Any]) -> Spread | None:
+    """Return how the processes share the run; None for one that is alone.
+
+    Raises:
+        ValueError: for an unknown way, and for one that needs several processes.
+    """
+    from revgnn.distributed import ModeOptions, make_spread
+
+    mode = given["parallel"]
+    spread = make_spread(mode, ModeOptions())
+    if team is None and mode != "parts" and "WORLD_SIZE" not in os.environ:
+        raise ValueError(
+            f"--parallel {mode} needs several processes; start them by torchrun --nproc-per-node 2 -m revgnn train ..., or leave "
+            "it out."
+        )
+    return None if team is None else spread
+
+
 def is_restart() -> bool:
     """Return whether torchrun has started the processes again after one of them had failed."""
     return int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0") or 0) > 0
@@ -51,14 +70,14 @@ def is_restart() -> bool:
 def agree(team: Team, compose: Callable[[], RunConfig], given: dict[str, Any], show: Display) -> RunConfig:
     """Return the run that the leading process composes, in all processes.
 
-    A run whose parts a step are not chosen has one for each process. A run that is resumed keeps its own.
+    With --parallel parts, a run whose parts a step are not chosen has one for each process. A run that is resumed keeps its own.
     """
     from revgnn.train import RunConfig
 
     def composed() -> dict[str, Any]:
         run = compose()
         chosen = any(setting.partition("=")[0].strip() == "parts_per_step" for setting in given["settings"] or ())
-        if not chosen and (wanted := _parts_per_step(run, team, given)) != run.parts_per_step:
+        if given["parallel"] == "parts" and not chosen and (wanted := _parts_per_step(run, team, given)) != run.parts_per_step:
             show.say(f"{team.size} processes: parts_per_step={wanted}, one part for each in a step")
             run = run.replace({"parts_per_step": wanted})
         return run.model_dump(mode="json")

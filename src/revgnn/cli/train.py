@@ -16,7 +16,7 @@ import typer
 from revgnn.cli import options
 from revgnn.cli.fit import advice_if_out_of_memory, fitted
 from revgnn.cli.phases import phases
-from revgnn.cli.processes import agree, check_options, is_restart, processes
+from revgnn.cli.processes import agree, check_options, chosen_spread, is_restart, processes
 from revgnn.cli.progress import Display, progress
 from revgnn.cli.report import report_line
 from revgnn.cli.signals import StopRequest, resume_command, stop_on_signals
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from revgnn.train import Result, RunConfig
     from revgnn.train.loggers import Logger
     from revgnn.train.run.events import Hook
+    from revgnn.train.run.spread import Spread
     from revgnn.train.run.team import Team
 
 
@@ -71,6 +72,7 @@ def train(
     log: options.Log = None,
     fit: options.Fit = False,
     memory: options.Memory = None,
+    parallel: options.Parallel = "parts",
     rank_timeout: options.RankTimeout = 600.0,
     quiet: options.Quiet = False,
     as_json: options.ResultAsJson = False,
@@ -91,6 +93,7 @@ def train(
     loggers = [context.with_resource(logger) for logger in make_loggers(log if leads else None)]
     if (data is not None or allow_changed_data) and not resume:
         raise ValueError("--data and --allow-changed-data belong to --resume; a new run names its data set: revgnn train DATASET.")
+    spread = chosen_spread(team, given) if team is not None or parallel != "parts" else None
     if team is not None:
         check_options(team, given, sweep=seeds is not None or "," in (split or "") or split == "all")
         run = agree(team, lambda: composed(given, show), given, show)
@@ -115,7 +118,7 @@ def train(
         return
     run = run.replace({"data.split": splits[0]})
     with where as folder:
-        result = _train_run(run, folder, how, hooks, team)
+        result = _train_run(run, folder, how, hooks, team, spread)
     show.close()
     if not leads:
         return
@@ -227,13 +230,13 @@ class _How(TypedDict):
     allow_changed_data: bool
 
 
-def _train_run(run: RunConfig, folder: Path, how: _How, hooks: list[Hook], team: Team | None) -> Result:
+def _train_run(run: RunConfig, folder: Path, how: _How, hooks: list[Hook], team: Team | None, spread: Spread | None) -> Result:
     from revgnn.train import train as train_run
     from revgnn.train.run.team import ALONE
 
     team = team or ALONE
     with advice_if_out_of_memory(run), _stoppable(folder, silent=not team.leads) as stop:
-        return train_run(run, folder, **how, hooks=hooks, should_stop=stop, team=team)
+        return train_run(run, folder, **how, hooks=hooks, should_stop=stop, team=team, spread=spread)
 
 
 def _train_sweep(

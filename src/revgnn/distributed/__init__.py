@@ -3,11 +3,13 @@
 from revgnn.distributed.assign import assign
 from revgnn.distributed.faults import RankFailed, RanksDiffer
 from revgnn.distributed.join import is_launched, join
+from revgnn.distributed.modes import ModeOptions, make_spread
 from revgnn.distributed.ranks import Ranks
 from revgnn.distributed.shard_model import shard_model, sum_gradients
 from revgnn.distributed.sharded_graph import ShardedGraph
 
 __all__ = [
+    "ModeOptions",
     "RankFailed",
     "Ranks",
     "RanksDiffer",
@@ -15,6 +17,7 @@ __all__ = [
     "assign",
     "is_launched",
     "join",
+    "make_spread",
     "shard_model",
     "sum_gradients",
 ]

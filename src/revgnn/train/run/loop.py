@@ -6,7 +6,8 @@ import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from revgnn._words import CONFIG, speaks_python
@@ -17,9 +18,9 @@ from revgnn.models import num_parameters
 from revgnn.stack import StateRangeError
 from revgnn.train.config import RunConfig
 from revgnn.train.datasets import scale_with_fingerprint
-from revgnn.train.inference.views import infer
-from revgnn.train.metrics import Scores, score_splits
+from revgnn.train.metrics import Scores
 from revgnn.train.random_numbers import own_random_numbers
+from revgnn.train.run.best_weights import lost_at_start, replace_best
 from revgnn.train.run.changed_data import check_found
 from revgnn.train.run.checkpoint import State
 from revgnn.train.run.events import BestSoFar, Ended, EpochEnded, Evaluating, Event, Hook, Started, Stepped
@@ -28,10 +29,10 @@ from revgnn.train.run.initial_weights import check_initial_weights, load_initial
 from revgnn.train.run.optimization import Diverged
 from revgnn.train.run.result import Result, summarise
 from revgnn.train.run.session import Session, check_trainable, choose_device, prepare
-from revgnn.train.run.steps import EpochSteps
-from revgnn.train.run.team import ALONE, GradientExchange, Team
+from revgnn.train.run.spread import Spread
+from revgnn.train.run.team import ALONE, Team
 from revgnn.train.run.tensor_file import CheckpointError
-from revgnn.train.run.together import check_team, follow_leader, take_solves
+from revgnn.train.run.together import follow_leader
 from revgnn.train.tricks.teacher import attach_teacher, check_teacher
 
 
@@ -55,6 +56,7 @@ def train(
     should_stop: Callable[[], bool] = lambda: False,
     dataset: NodeDataset | None = None,
     team: Team = ALONE,
+    spread: Spread | None = None,
 ) -> Result:
     """Train a run and write it to a folder.
 
@@ -72,6 +74,7 @@ def train(
         dataset: the data, if they are in memory; their features are scaled as `config.data` says. Default: they are loaded.
         team: the processes that train the run together, each of which calls this; see `revgnn.distributed`. Only the leading one
             writes files and calls hooks.
+        spread: how they share the work, used for this run only; default: by parts.
 
     Raises:
         ValueError: if configuration, data or folder cannot be used, if another process trains into the folder, or if the data of a
@@ -81,6 +84,7 @@ def train(
         Interrupted: see `should_stop`.
     """
     folder = RunFolder(out)
+    spread = spread or Spread()
     hooks = tuple(hooks) if team.leads else ()
     team.ask_leader(lambda: folder.check(config, resume=resume, overwrite=overwrite))
     with team.held_by_leader(folder.owned), own_random_numbers(choose_device(config.device)):
@@ -88,7 +92,7 @@ def train(
         session = team.leader_first(
             lambda: prepare(config) if dataset is None else prepare(config, *scale_with_fingerprint(dataset, config.data))
         )
-        check_team(session, team)
+        spread.check(session, team)
         check_trainable(session.dataset)
         begun: list[State] = []
 
@@ -100,7 +104,8 @@ def train(
 
         team.ask_leader(begin)
         state = follow_leader(session, begun[0] if team.leads else None, team)
-        return _train(session, state, folder, _Together(team, hooks, should_stop, team.exchange(session.model)))
+        spread.begin(session, team)
+        return _train(session, state, folder, _Together(team, hooks, should_stop, spread))
 
 
 def _check_start(config: RunConfig, folder: RunFolder, *, resume: bool, overwrite: bool) -> None:
@@ -122,7 +127,7 @@ class _Together:
     hooks: tuple[Hook, ...]
     """None except in the leading process."""
     should_stop: Callable[[], bool]
-    exchange: GradientExchange
+    spread: Spread
 
     def notify(self, event: Event) -> None:
         for hook in self.hooks:
@@ -131,9 +136,9 @@ class _Together:
 
 def _train(session: Session, state: State, folder: RunFolder, who: _Together) -> Result:
     """Train the remaining epochs of a run into a folder that the leading process owns."""
-    config, team = session.config, who.team
-    if problem := team.ask_leader(lambda: _lost_at_start(session, state, folder)):
-        _replace_best(session, state, folder, problem, team)
+    config, team, spread = session.config, who.team, who.spread
+    if problem := team.ask_leader(lambda: lost_at_start(session, state, folder)):
+        replace_best(session, state, folder, problem, spread)
     if state.epoch < config.epochs and _out_of_patience(config, state) and team.leads:
         warnings.warn(
             f"the run has ended: {config.patience} epochs brought no better validation score than that of epoch "
@@ -147,13 +152,13 @@ def _train(session: Session, state: State, folder: RunFolder, who: _Together) ->
             try:
                 _train_epoch(session, state, folder, who)
             except Interrupted:
-                team.ask_leader(lambda: folder.save_last(session, state))
+                team.ask_leader(partial(folder.save_last, spread.whole(session), state))
                 raise
             except (Diverged, StateRangeError) as error:
                 raise _with_advice(error, state, folder) from None
             _end_epoch(session, state, folder, who)
     if problem := team.ask_leader(lambda: folder.best_is_lost(session, state)):
-        _replace_best(session, state, folder, problem, team)
+        replace_best(session, state, folder, problem, spread)
     found = team.ask_leader(lambda: summarise(session, state, folder.metrics(), folder.best_scores()).as_dict())
     result = Result(**found)
     team.ask_leader(lambda: folder.save_result(result.as_dict()))
@@ -165,7 +170,7 @@ def _train_epoch(session: Session, state: State, folder: RunFolder, who: _Togeth
     """Train the remaining steps of the current epoch."""
     epoch = state.epoch + 1
     session.model.train()
-    steps = EpochSteps(session, epoch, state.step, who.team, who.exchange, who.should_stop)
+    steps = who.spread.steps(session, epoch, state.step, who.should_stop)
     with _measure_first_epoch(session, state):
         for step in steps:
             state.loss_sum += step.loss * step.labelled
@@ -193,21 +198,22 @@ def _measure_first_epoch(session: Session, state: State) -> Iterator[None]:
 
 def _end_epoch(session: Session, state: State, folder: RunFolder, who: _Together) -> None:
     """Evaluate if the configuration asks for it, save the best weights, append the epoch's metrics, and save the state."""
-    config, epoch, team = session.config, state.epoch + 1, who.team
+    config, epoch, team, spread = session.config, state.epoch + 1, who.team, who.spread
     started = time.perf_counter()
-    team.check_same(session.model)
+    spread.check_same(session)
     state.peak_bytes = max(team.gather(state.peak_bytes))
-    solves, evaluation_solves = take_solves(session.model, team), None
+    solves, evaluation_solves = spread.take_solves(session), None
     scores, is_best = Scores(None, None, None), False
     if epoch % config.evaluation.every == 0 or epoch == config.epochs:
         who.notify(Evaluating(epoch))
-        scores = _evaluate(session, team)
-        evaluation_solves = take_solves(session.model, team)
+        scores = spread.scores(session)
+        evaluation_solves = spread.take_solves(session)
         assert scores.valid is not None  # `prepare` refuses an empty validation split
         is_best = is_better(session.dataset.metric, scores.valid, state.best_score)
         if is_best:
+            whole = spread.whole(session)
             if team.leads:
-                folder.save_best(session, epoch, scores)
+                folder.save_best(whole, epoch, scores)
             state.best_epoch, state.best_score = epoch, scores.valid
     record = EpochEnded(
         epoch=epoch,
@@ -226,48 +232,11 @@ def _end_epoch(session: Session, state: State, folder: RunFolder, who: _Together
         state.metrics_lines.append(line)
     state.epoch, state.step, state.loss_sum, state.loss_count, state.seconds = epoch, 0, 0.0, 0, 0.0
     is_due = epoch % config.save_every == 0 or epoch == config.epochs or _out_of_patience(config, state)
-    if team.leads and is_due:
-        folder.save_last(session, state)
-    who.notify(record)
-
-
-def _evaluate(session: Session, team: Team) -> Scores:
-    """Return the scores, which the leading process computes from the logits of all."""
-    logits = infer(session.model, session.batches, session.config.evaluation, session.config.seed, team)
-    found = team.ask_leader(lambda: asdict(score_splits(session.dataset, logits)))
-    return Scores(**{**found, "thresholds": None if found["thresholds"] is None else tuple(found["thresholds"])})
-
-
-def _lost_at_start(session: Session, state: State, folder: RunFolder) -> str | None:
-    """Return what is wrong with the best weights of a run that is resumed; None if nothing is, or if it will be repeated."""
-    problem = folder.best_is_lost(session, state) if state.best_epoch else None
-    return None if problem is None or _will_be_repeated(folder, state, session.config) else problem
-
-
-def _will_be_repeated(folder: RunFolder, state: State, config: RunConfig) -> bool:
-    """Return whether best.safetensors is of an epoch after the saved state, which the resumed run trains again."""
-    try:
-        epoch = folder.best_scores().get("epoch")
-    except (OSError, CheckpointError):
-        return False
-    return type(epoch) is int and state.epoch < epoch <= config.epochs
-
-
-def _replace_best(session: Session, state: State, folder: RunFolder, problem: str, team: Team) -> None:
-    """Go on without the best weights so far, which are lost. In between two epochs, the present weights take their place."""
-    if team.leads:
-        warnings.warn(
-            f"{problem}. The best weights are chosen anew, from epoch {state.epoch if state.step == 0 else state.epoch + 1} on.",
-            stacklevel=2,
-        )
-    state.best_epoch, state.best_score = 0, None
-    if state.step == 0:
-        scores = _evaluate(session, team)
-        session.model.take_solves()  # not part of an epoch's record
-        state.best_epoch, state.best_score = state.epoch, scores.valid
+    if is_due:
+        whole = spread.whole(session)
         if team.leads:
-            folder.save_best(session, state.epoch, scores)
-            folder.save_last(session, state)
+            folder.save_last(whole, state)
+    who.notify(record)
 
 
 def _out_of_patience(config: RunConfig, state: State) -> bool:
@@ -302,6 +271,6 @@ def _best_so_far(state: State, folder: RunFolder) -> BestSoFar | None:
         return None
     try:
         note = folder.best_scores()
-    except (OSError, CheckpointError):  # lost, and chosen anew: see `_will_be_repeated`
+    except (OSError, CheckpointError):  # lost, and chosen anew: see `best_weights`
         note = {}
     return BestSoFar(state.best_epoch, state.best_score, note.get("test") if note.get("epoch") == state.best_epoch else None)

@@ -1,0 +1,91 @@
+"""How the work of a run is spread over the processes of a team: here by parts. `revgnn.distributed` has other ways."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import asdict
+from typing import Protocol
+
+from torch import Tensor
+
+from revgnn.equilibrium import SolveStatistics
+from revgnn.train.inference.views import infer
+from revgnn.train.metrics import Scores, score_splits
+from revgnn.train.run.session import Session
+from revgnn.train.run.steps import EpochSteps, Step
+from revgnn.train.run.team import ALONE, Team
+from revgnn.train.run.together import check_team, take_solves
+
+
+class Steps(Protocol):
+    """The remaining optimiser steps of an epoch. Iterating takes them."""
+
+    @property
+    def stopping(self) -> bool:
+        """Whether a process is asked to stop: all of them then stop after the same step."""
+        ...
+
+    def __iter__(self) -> Iterator[Step]: ...
+
+
+class Spread:
+    """Each process holds the whole run, and takes its own parts of each step and of each evaluation.
+
+    Other ways of spreading a run are subclasses. The way belongs to the job and not to the run: what is saved is the state that one
+    process would hold, from which any way can go on. All processes call the same methods in the same order: `check`, `begin`, then
+    the others.
+
+    Attributes:
+        name: the value of --parallel.
+        team: the processes, from `begin` on.
+    """
+
+    name: str = "parts"
+    team: Team = ALONE
+
+    def check(self, session: Session, team: Team) -> None:
+        """Raise `ConfigError` for a run that cannot be spread in this way. Called before anything is restored or changed."""
+        check_team(session, team)
+
+    def begin(self, session: Session, team: Team) -> None:
+        """Change the session for this way. All processes hold the same whole session, restored from the saved state."""
+        self.team = team
+        self._exchange = team.exchange(session.model)
+
+    def steps(self, session: Session, epoch: int, start: int, should_stop: Callable[[], bool] = lambda: False) -> Steps:
+        """Return the remaining optimiser steps of an epoch.
+
+        Args:
+            epoch: its number, from 1.
+            start: steps that are done already.
+            should_stop: whether this process is asked to stop.
+        """
+        return EpochSteps(session, epoch, start, self.team, self._exchange, should_stop)
+
+    def infer(self, session: Session) -> Tensor:
+        """Return the logits of all rows in evaluation mode, on the CPU, in the leading process; see `revgnn.train.infer`.
+
+        What the other processes are given is not used.
+        """
+        return infer(session.model, session.batches, session.config.evaluation, session.config.seed, self.team)
+
+    def whole(self, session: Session) -> Session:
+        """Return the session that one process would hold, in the leading process: what `RunFolder` saves.
+
+        Its weights, buffers, moments of the optimiser and random numbers are whole. What the other processes are given is not used.
+        """
+        return session
+
+    def check_same(self, session: Session) -> None:
+        """Raise `RuntimeError` if processes do not hold the same values where they should, to the last bit."""
+        self.team.check_same(session.model)
+
+    def take_solves(self, session: Session) -> SolveStatistics | None:
+        """Return statistics of the solves of all processes since the last call, in all processes."""
+        return take_solves(session.model, self.team)
+
+    def scores(self, session: Session) -> Scores:
+        """Return the scores, which the leading process computes from the logits of all."""
+        logits = self.infer(session)
+        found = self.team.ask_leader(lambda: asdict(score_splits(session.dataset, logits)))
+        return Scores(**{**found, "thresholds": None if found["thresholds"] is None else tuple(found["thresholds"])})
