@@ -152,7 +152,7 @@ CompareMemory = Annotated[
 ]
 Parallel = Annotated[
     str,
-    typer.Option(metavar="parts", help="What processes of torchrun share: parts of each step."),
+    typer.Option(metavar="parts|weights", help="What processes of torchrun share: parts of each step, or also weights."),
 ]
 RankTimeout = Annotated[
     float, typer.Option("--rank-timeout", min=1.0, metavar="SECONDS", help="How long processes of torchrun wait for one another.")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from revgnn.distributed.weights.mode import Weights
 from revgnn.train.run.spread import Spread
 
 
@@ -13,7 +14,10 @@ class ModeOptions:
     """What the command line says about a way of spreading a run."""
 
 
-_MODES: dict[str, Callable[[ModeOptions], Spread]] = {"parts": lambda _: Spread()}
+_MODES: dict[str, Callable[[ModeOptions], Spread]] = {
+    "parts": lambda _: Spread(),
+    "weights": lambda _: Weights(),
+}
 
 MODES = tuple(_MODES)
 """The values of --parallel."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
@@ -56,11 +57,15 @@ class LossScaler:
 
     Attributes:
         skipped: steps skipped since the last call of `take_skipped`.
+        clip: scales the whole gradient down; another one where processes hold parts of it. See `clip_gradient`.
     """
+
+    clip: Callable[[nn.Module, float | None], Tensor]
 
     def __init__(self, device: torch.device, amp: str) -> None:
         self._scaler = torch.amp.GradScaler(device.type, enabled=amp == "fp16")
         self.skipped = 0
+        self.clip = clip_gradient
 
     @property
     def scales(self) -> bool:
@@ -105,7 +110,7 @@ class LossScaler:
                 and the optimiser's state are unchanged.
         """
         self._scaler.unscale_(optimizer)
-        norm = _clip_gradient(model, clip_norm)
+        norm = self.clip(model, clip_norm)
         value, total_value, norm_value = torch.stack([t.detach().float() for t in (loss, total, norm)]).tolist()
         if not math.isfinite(total_value):
             raise Diverged(f"the loss is {total_value}")
@@ -137,7 +142,7 @@ class LossScaler:
             self._scaler.load_state_dict({key: value for key, value in state.items() if key != "skipped"})
 
 
-def _clip_gradient(model: nn.Module, clip_norm: float | None) -> Tensor:
+def clip_gradient(model: nn.Module, clip_norm: float | None) -> Tensor:
     """Scale the whole gradient down to the norm `clip_norm`, and return its norm before.
 
     The norm is not finite if an entry is not finite, or if the sum of squares overflows float32. Neither is a usable gradient.

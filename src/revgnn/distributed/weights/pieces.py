@@ -9,7 +9,7 @@ stack, but is no part of the network, whose modules and names stay as they are.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -46,8 +46,10 @@ class Piece(nn.Module):
         self.cut: list[tuple[nn.Module, str]] = []
         self.lacking: set[int] = set()
 
-    def forward(self, state: Tensor, run: Run) -> Tensor:
-        """Return the state after the piece. Inside, the weights are whole."""
+    def forward(self, state: Tensor, run: Run | None) -> Tensor:
+        """Return the state after the piece. Inside, the weights are whole. With no run, only other processes need them."""
+        if run is None:
+            return state
         state = _Complete.apply(state, self)
         for start, stop in self.spans:
             state = self._advance(run.execution, state, start, stop)
@@ -91,20 +93,25 @@ class Pieces(nn.Module):
         super().__init__()
         self.pieces = nn.ModuleList(pieces)
 
-    def forward(self, state: Tensor, run: Run) -> Tensor:
+    def forward(self, state: Tensor, run: Run | None) -> Tensor:
         for piece in self.pieces:
             state = piece(state, run)
         return state
 
 
 class PieceByPiece(GradientStrategy):
-    """Runs a stack by its pieces, each under the strategy that the stack was built with."""
+    """Runs a stack by its pieces, each under the strategy that the stack was built with.
+
+    Args:
+        announce: called before each run without gradients.
+    """
 
     recomputes = False  # of the run as a whole; the pieces see to it themselves
 
-    def __init__(self, pieces: Pieces, gradient: GradientStrategy) -> None:
+    def __init__(self, pieces: Pieces, gradient: GradientStrategy, announce: Callable[[], object]) -> None:
         self.pieces = pieces
         self.gradient = gradient
+        self.announce = announce
 
     def __repr__(self) -> str:
         return f"{self.gradient}, in {len(self.pieces.pieces)} pieces"
@@ -113,7 +120,9 @@ class PieceByPiece(GradientStrategy):
         self.gradient.check(layers)
 
     def run(self, execution: Execution, state: Tensor) -> Tensor:
-        if torch.is_grad_enabled() and not state.requires_grad:
+        if not torch.is_grad_enabled():
+            self.announce()
+        elif not state.requires_grad:
             state = state.detach().requires_grad_()  # FSDP2 looks for the end of a backward pass at the gradient of the input
         if not self.gradient.recomputes:
             return self.pieces(state, Run(execution))

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import torch
@@ -13,9 +12,9 @@ from torch.distributed.device_mesh import DeviceMesh
 from torch.distributed.fsdp import FSDPModule, fully_shard
 
 from revgnn.distributed.buckets import BucketedExchange
-from revgnn.distributed.pieces import Piece, PieceByPiece, cut_stack
 from revgnn.distributed.ranks import Ranks
 from revgnn.distributed.shard_model import AgreedHostAccess
+from revgnn.distributed.weights.pieces import Piece, PieceByPiece, cut_stack
 from revgnn.stack import Stack
 from revgnn.stack.host_access import ImmediateHostAccess
 from revgnn.stack.snapshot import modules_in
@@ -25,21 +24,23 @@ from revgnn.train.run.team import GradientExchange
 _gather: Any = getattr(dist, "all_gather_single", None) or dist.all_gather_into_tensor
 _reduce: Any = getattr(dist, "reduce_scatter_single", None) or dist.reduce_scatter_tensor
 
-PACKET_BYTES = 16 << 20
-"""Bytes of whole tensors that are put together at once, about."""
-
 
 class ShardedWeights(GradientExchange):
     """A network of which each process holds a share of the stack's weights. See `shard_weights`.
 
-    The first dimension of each weight of the stack is cut into pieces of equal length, as FSDP2 does. Weights outside of the stack,
-    those that it shares with a module outside, and scalars are whole in all processes.
+    The first dimension of each matrix in the stack is cut into shares of equal length, as FSDP2 does. Vectors (biases and weights of
+    norms, a few percent), what is outside of the stack, and what the stack shares with it are whole in all processes.
 
     Attributes:
         parameters: what this process holds of each parameter, in the order of `model.parameters()`: a module, for an optimiser.
             They are plain tensors in the memory of FSDP2, and have a gradient after `finish`.
         pieces: the pieces of the stack.
+        shapes: of the whole parameters.
+        everywhere: the parameters and buffers that all processes hold whole, as a module.
+        agrees_on_overflow: if a gradient is not finite in one process, `finish` makes one so in all. A `GradScaler` needs that.
     """
+
+    agrees_on_overflow: bool = False
 
     def __init__(self, model: nn.Module, ranks: Ranks, segments: int | None = None) -> None:
         stacks = [m for m in model.modules() if isinstance(m, Stack)]
@@ -54,7 +55,7 @@ class ShardedWeights(GradientExchange):
             raise ValueError("the weights of this network are cut already; build it anew.")
         names = [name for name, _ in model.named_parameters()]
         whole = {id(p): p for p in model.parameters()}
-        kept = set(_outside(model, self._stack)) | {p for p in model.parameters() if p.dim() == 0 or not p.requires_grad}
+        kept = set(_outside(model, self._stack)) | {p for p in model.parameters() if not _is_worth_cutting(p, ranks.size)}
         cut = cut_stack(self._stack, segments)
         self.pieces: list[Piece] = list(cut.pieces)  # pyright: ignore[reportAttributeAccessIssue]
         device = next(iter(whole.values())).device
@@ -64,7 +65,7 @@ class ShardedWeights(GradientExchange):
             _shard(piece, mesh, kept, ranks, prefetches=device.type != "cpu")
         _shard(cut, mesh, kept, ranks, prefetches=True)
         self._root = cut
-        self._stack.gradient = PieceByPiece(cut, self._stack.gradient)
+        self._stack.gradient = PieceByPiece(cut, self._stack.gradient, lambda: self._running(True))
         self._stack.host_access = _AgreedRange(ranks)
         self._fill(model, names)
 
@@ -88,6 +89,9 @@ class ShardedWeights(GradientExchange):
             held.append(own)
             self._sharded.append((parameter, own, *sharded[id(parameter)]))
         self.parameters = nn.ParameterList(held)
+        self.everywhere = _module_of(
+            {n: p for n, p, is_cut in zip(names, held, self._is_cut, strict=True) if not is_cut}, dict(model.named_buffers())
+        )
         self._whole = nn.ParameterList([p for p, is_cut in zip(held, self._is_cut, strict=True) if not is_cut])
         self._exchange = BucketedExchange(self._whole, self.ranks)
         self._begin_step()
@@ -98,10 +102,7 @@ class ShardedWeights(GradientExchange):
         for piece in self.pieces:
             piece.lacking = set(range(len(piece.cut)))
 
-    @contextmanager
-    def during_backward(self) -> Iterator[None]:
-        with self._exchange.during_backward():
-            yield
+    # Nothing more is sent during a backward pass: processes would not send it in one order with what FSDP2 sends.
 
     def finish(self, values: Tensor) -> Tensor:
         """Let each of `parameters` have the sum over the processes as its gradient, or none if no process has used it.
@@ -109,15 +110,34 @@ class ShardedWeights(GradientExchange):
         Gradients of the stack were summed in the backward passes, in which all processes must take part equally often.
         """
         flags = torch.tensor([float(n not in piece.lacking) for _, _, piece, n in self._sharded], device=values.device)
-        some = torch.cat([values, (len(flags) - flags.sum()).reshape(1).to(values)])
-        total = self._exchange.finish(some)
-        users = self.ranks.sum(flags).tolist() if float(total[-1]) else [1.0] * len(flags)
+        more = torch.stack([len(flags) - flags.sum(), self._overflows().to(flags)]).to(values)
+        total = self._exchange.finish(torch.cat([values, more]))
+        lacking, overflows = total[-2:].tolist()
+        users = self.ranks.sum(flags).tolist() if lacking else [1.0] * len(flags)
         for (parameter, own, _, _), used in zip(self._sharded, users, strict=True):
             grad = parameter.grad
             own.grad = None if grad is None or not used else grad.to_local()  # pyright: ignore[reportAttributeAccessIssue]
             parameter.grad = None
+        if overflows:
+            for parameter in self._whole:
+                parameter.grad = torch.full_like(parameter, torch.inf)  # seen by the scaler of every process
         self._begin_step()
-        return total[:-1]
+        return total[:-2]
+
+    def _overflows(self) -> Tensor:
+        """Return whether a gradient that this process has a share of is not finite, if that is to be agreed on."""
+        if not self.agrees_on_overflow:
+            return torch.zeros(())
+        grads = [parameter.grad for parameter, _, _, _ in self._sharded if parameter.grad is not None]
+        norms = [torch.linalg.vector_norm(g.to_local(), torch.inf) for g in grads if g.to_local().numel()]  # pyright: ignore[reportAttributeAccessIssue]
+        return ~torch.stack(norms).isfinite().all() if norms else torch.zeros(())
+
+    def clip(self, _: nn.Module, clip_norm: float | None) -> Tensor:
+        """Scale the whole gradient down to the norm `clip_norm`, and return its norm before; see `LossScaler.clip`."""
+        norm = self.norm()
+        if clip_norm is not None:
+            nn.utils.clip_grads_with_norm_(self.parameters.parameters(), clip_norm, norm)
+        return norm
 
     @torch.no_grad()
     def norm(self) -> Tensor:
@@ -137,41 +157,68 @@ class ShardedWeights(GradientExchange):
         """Return whether a parameter is cut over the processes."""
         return self._is_cut[number]
 
-    def gather(self, number: int, held: Tensor) -> Tensor | None:
-        """Return a whole tensor on the CPU in the leading process, of what each holds of it; None in the others.
+    def gather(self, held: Sequence[tuple[int, Tensor]]) -> list[Tensor]:
+        """Return whole tensors on the CPU in the leading process, of what each process holds of them; nothing in the others.
 
         Args:
-            number: of the parameter in `parameters`, or of that which a tensor of the optimiser belongs to.
-            held: its share of this process.
+            held: for each, the number of the parameter in `parameters` that it is or belongs to, and the share of this process.
         """
-        shape, ranks = self.shapes[number], self.ranks
-        rows = -(-shape[0] // ranks.size)
-        padded = torch.zeros(rows, *shape[1:], dtype=held.dtype)
-        padded[: len(held)] = held.detach().cpu()
-        found = [torch.empty_like(padded) for _ in range(ranks.size)] if ranks.leads else None
+        ranks = self.ranks
+        packet = torch.cat([_as_bytes(_padded(t, self._rows(n))) for n, t in held])
+        found = [torch.empty_like(packet) for _ in range(ranks.size)] if ranks.leads else None
         with ranks.exchanging():
-            dist.gather(padded, found)
-        return None if found is None else torch.cat(found)[: shape[0]]
+            dist.gather(packet, found)
+        if found is None:
+            return []
+        whole, start = [], 0
+        for n, t in held:
+            shape = (self._rows(n), *self.shapes[n][1:])
+            stop = start + torch.Size(shape).numel() * t.element_size()
+            whole.append(torch.cat([part[start:stop].view(t.dtype).view(shape) for part in found])[: self.shapes[n][0]])
+            start = stop
+        return whole
 
     @torch.no_grad()
-    def scatter(self, number: int, whole: Tensor | None, held: Tensor) -> None:
-        """Write its share of a whole tensor, which the leading process has, into what each process holds."""
-        shape, ranks = self.shapes[number], self.ranks
-        rows = -(-shape[0] // ranks.size)
-        own = torch.empty(rows, *shape[1:], dtype=held.dtype)
+    def scatter(self, whole: Sequence[Tensor], held: Sequence[tuple[int, Tensor]]) -> None:
+        """Write into what each process holds its share of whole tensors, which only the leading process needs to give.
+
+        Args:
+            held: see `gather`.
+        """
+        ranks = self.ranks
         given = None
         if ranks.leads:
-            assert whole is not None
-            padded = torch.zeros(rows * ranks.size, *shape[1:], dtype=held.dtype)
-            padded[: shape[0]] = whole
-            given = list(padded.chunk(ranks.size))
+            pieces = [_padded(t, self._rows(n) * ranks.size).chunk(ranks.size) for (n, _), t in zip(held, whole, strict=True)]
+            given = [torch.cat([_as_bytes(part[rank]) for part in pieces]) for rank in range(ranks.size)]
+        sizes = [self._rows(n) * self.shapes[n][1:].numel() * t.element_size() for n, t in held]
+        packet = torch.empty(sum(sizes), dtype=torch.uint8)
         with ranks.exchanging():
-            dist.scatter(own, given)
-        held.copy_(own[: len(held)])
+            dist.scatter(packet, given)
+        for (n, t), part in zip(held, packet.split(sizes), strict=True):
+            t.copy_(part.clone().view(t.dtype).view(self._rows(n), *self.shapes[n][1:])[: len(t)])
+
+    def _rows(self, number: int) -> int:
+        """Return the rows of the largest share of a parameter."""
+        return -(-self.shapes[number][0] // self.ranks.size)
+
+    # --- evaluation --------------------------------------------------------------------------------------------------------
+
+    def accompany(self) -> None:
+        """Take part in the runs of the stack without gradients in other processes until none has more.
+
+        All processes call this when they have no more of their own.
+        """
+        device = next(self.parameters.parameters()).device
+        with torch.no_grad():
+            while self._running(False):
+                self._root(torch.zeros(0, device=device), None)
+
+    def _running(self, runs: bool) -> int:
+        return int(self.ranks.sum(torch.tensor(int(runs))))
 
 
 def shard_weights(model: nn.Module, ranks: Ranks, *, segments: int | None = None) -> ShardedWeights:
-    """Cut the weights of a network over processes, which then hold a share of them, of their gradients, and of the optimiser's state.
+    """Cut the weights of a network over processes, with their gradients and the optimiser's state.
 
     The weights must be the same in all processes. In each forward and backward pass those of one piece of the stack at a time are
     whole. All processes call the network equally often, each with its own part:
@@ -191,6 +238,10 @@ def shard_weights(model: nn.Module, ranks: Ranks, *, segments: int | None = None
         ValueError: for a network without a stack, such as an equilibrium, and for segments that the stack cannot have.
     """
     return ShardedWeights(model, ranks, segments)
+
+
+def _is_worth_cutting(parameter: nn.Parameter, ranks: int) -> bool:
+    return parameter.requires_grad and parameter.dim() > 1 and parameter.shape[0] >= ranks
 
 
 def _outside(model: nn.Module, stack: Stack) -> list[nn.Parameter]:
@@ -228,6 +279,26 @@ def _shard(module: nn.Module, mesh: DeviceMesh, kept: set[nn.Parameter], ranks: 
     module.set_custom_reduce_scatter(_ReduceScatter(ranks))  # pyright: ignore[reportArgumentType]
     if not prefetches:
         module.set_modules_to_backward_prefetch([module])
+
+
+def _module_of(parameters: dict[str, nn.Parameter], buffers: dict[str, Tensor]) -> nn.Module:
+    """Return a module of these parameters and buffers. Names of parameters have no dots."""
+    module = nn.Module()
+    for name, parameter in parameters.items():
+        module.register_parameter(name.replace(".", "/"), parameter)
+    for name, buffer in buffers.items():
+        module.register_buffer(name.replace(".", "/"), buffer)
+    return module
+
+
+def _padded(tensor: Tensor, rows: int) -> Tensor:
+    """Return a tensor on the CPU with so many rows, of which the last may be anything."""
+    tensor = tensor.detach().cpu()
+    return tensor if len(tensor) == rows else torch.cat([tensor, tensor.new_zeros(rows - len(tensor), *tensor.shape[1:])])
+
+
+def _as_bytes(tensor: Tensor) -> Tensor:
+    return tensor.contiguous().view(-1).view(torch.uint8)
 
 
 class _Exchange:
