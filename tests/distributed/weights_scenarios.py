@@ -20,7 +20,7 @@ from revgnn.graph import Graph
 from revgnn.memory import PeakMemory
 from revgnn.models import ModelConfig, build_model
 from revgnn.nn import GENConv, PreActivation
-from revgnn.stack import Backprop, Checkpoint, GradientStrategy, Reversible, ReversibleStack
+from revgnn.stack import Backprop, Checkpoint, Reversible, ReversibleStack
 from revgnn.train import Interrupted, RunConfig, train
 from revgnn.train.run.session import prepare
 from tests.distributed.launch import team_of
@@ -104,11 +104,7 @@ def step_gradient(team: Ranks, folder: Path) -> None:
         session.model.train()
         next(iter(spread.steps(session, 1, 0)))
         weights: ShardedWeights = spread._weights  # pyright: ignore[reportAttributeAccessIssue]
-        found = []
-        for number, parameter in enumerate(weights.parameters):
-            grad = parameter.grad
-            assert grad is not None
-            found += weights.gather([(number, grad)]) if weights.is_cut(number) else [grad]
+        found = [_whole_gradient(weights, number) for number in range(len(weights.parameters))]
         if team.leads:
             torch.save(found, folder / f"{family}.pt")
 
@@ -137,9 +133,8 @@ def one_piece_at_a_time(team: Ranks) -> None:
         assert len(weights.pieces) == expected
         counts: list[int] = []
 
-        def look(*_: Any, pieces: Any = weights.pieces, counts: list[int] = counts) -> None:
-            whole = [type(owner._parameters[name]).__name__ == "Parameter" for piece in pieces for owner, name in piece.cut[:1]]
-            counts.append(sum(whole))
+        def look(*_: Any, weights: ShardedWeights = weights, counts: list[int] = counts) -> None:
+            counts.append(_whole(weights))
 
         for layer in model.stack.layers:
             for block in layer.blocks:
@@ -148,9 +143,14 @@ def one_piece_at_a_time(team: Ranks) -> None:
         blocks = sum(len(layer.blocks) for layer in model.stack.layers)
         assert counts == [1] * (2 * blocks), counts
         weights.finish(torch.zeros(1))
-        assert not any(
-            type(owner._parameters[name]).__name__ == "Parameter" for piece in weights.pieces for owner, name in piece.cut
-        )
+        assert _whole(weights) == 0
+
+
+def _whole(weights: ShardedWeights) -> int:
+    """Return how many pieces have whole weights now."""
+    kinds = [{type(owner._parameters[name]).__name__ for owner, name in piece.cut} for piece in weights.pieces]
+    assert all(len(kind) == 1 for kind in kinds)
+    return sum(kind == {"Parameter"} for kind in kinds)
 
 
 def memory(team: Ranks) -> None:
@@ -216,7 +216,7 @@ def lacking(team: Ranks) -> None:
         found: list[list[Tensor | None]] = []
         for cut in (False, True):
             torch.manual_seed(0)
-            stack = ReversibleStack([[_Sometimes(), _Sometimes()] for _ in range(4)], gradient=_strategy(gradient))
+            stack = ReversibleStack([[_Sometimes(), _Sometimes()] for _ in range(4)], gradient=gradient)
             model = nn.Sequential(nn.Linear(8, 8), stack)
             parts = [torch.randn(5, 8) * (100.0 if rank == 0 else 1.0) for rank in range(team.size)]
             weights = shard_weights(model, team) if cut else None
@@ -226,11 +226,7 @@ def lacking(team: Ranks) -> None:
                 found.append([p.grad for p in model.parameters()])
                 continue
             weights.finish(torch.zeros(1))
-            whole = [
-                weights.gather([(n, p.grad)])[:1] if _has(p) and weights.is_cut(n) else [p.grad]
-                for n, p in enumerate(weights.parameters)
-            ]
-            found.append([each[0] if each else None for each in whole])
+            found.append([_whole_gradient(weights, n) for n in range(len(weights.parameters))])
         if team.leads:
             names = [name for name, _ in model.named_parameters()]
             for name, expected, grad in zip(names, *found, strict=True):
@@ -240,12 +236,12 @@ def lacking(team: Ranks) -> None:
                     torch.testing.assert_close(grad, expected, rtol=0, atol=0 if team.size == 2 else atol)
 
 
-def _strategy(gradient: GradientStrategy) -> GradientStrategy:
-    return gradient
-
-
-def _has(parameter: Tensor) -> bool:
-    return parameter.grad is not None
+def _whole_gradient(weights: ShardedWeights, number: int) -> Tensor | None:
+    """Return the gradient of a parameter, in the leading process."""
+    grad = weights.parameters[number].grad
+    if grad is None or not weights.is_cut(number):
+        return grad
+    return next(iter(weights.gather([(number, grad)])), None)
 
 
 def coarser(team: Ranks) -> None:

@@ -28,8 +28,8 @@ _reduce: Any = getattr(dist, "reduce_scatter_single", None) or dist.reduce_scatt
 class ShardedWeights(GradientExchange):
     """A network of which each process holds a share of the stack's weights. See `shard_weights`.
 
-    The first dimension of each matrix in the stack is cut into shares of equal length, as FSDP2 does. Vectors (biases and weights of
-    norms, a few percent), what is outside of the stack, and what the stack shares with it are whole in all processes.
+    The first dimension of each matrix in the stack is cut into shares of equal length, as FSDP2 does. Vectors (biases, weights of
+    norms: a few percent), what is outside of the stack, and what the stack shares with it are whole in all processes.
 
     Attributes:
         parameters: what this process holds of each parameter, in the order of `model.parameters()`: a module, for an optimiser.
