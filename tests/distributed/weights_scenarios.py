@@ -299,7 +299,7 @@ def _expect(team: Ranks, folder: Path, should_stop: Callable[[], bool], message:
         raise error
 
 
-SECONDS = {"hanging": 3.0}
+SECONDS = {"hanging": 10.0}
 
 
 def main() -> None:

@@ -3,26 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 from torch.distributed.device_mesh import DeviceMesh
-from torch.distributed.fsdp import FSDPModule, fully_shard
 
 from revgnn.distributed.buckets import BucketedExchange
 from revgnn.distributed.ranks import Ranks
 from revgnn.distributed.shard_model import AgreedHostAccess
+from revgnn.distributed.weights.fsdp import cut_by_fsdp
 from revgnn.distributed.weights.pieces import Piece, PieceByPiece, cut_stack
 from revgnn.stack import Stack
 from revgnn.stack.host_access import ImmediateHostAccess
 from revgnn.stack.snapshot import modules_in
 from revgnn.train.run.team import GradientExchange
-
-# the names before torch 2.13
-_gather: Any = getattr(dist, "all_gather_single", None) or dist.all_gather_into_tensor
-_reduce: Any = getattr(dist, "reduce_scatter_single", None) or dist.reduce_scatter_tensor
 
 
 class ShardedWeights(GradientExchange):
@@ -62,8 +57,8 @@ class ShardedWeights(GradientExchange):
         mesh = DeviceMesh.from_group(dist.group.WORLD, device.type)  # pyright: ignore[reportArgumentType]
         for piece in self.pieces:
             piece.cut = _owners(piece, kept)
-            _shard(piece, mesh, kept, ranks, prefetches=device.type != "cpu")
-        _shard(cut, mesh, kept, ranks, prefetches=True)
+            cut_by_fsdp(piece, mesh, kept, ranks, prefetches=device.type != "cpu")
+        cut_by_fsdp(cut, mesh, kept, ranks, prefetches=True)
         self._root = cut
         self._stack.gradient = PieceByPiece(cut, self._stack.gradient, lambda: self._running(True))
         self._stack.host_access = _AgreedRange(ranks)
@@ -265,22 +260,6 @@ def _owners(piece: Piece, kept: set[nn.Parameter]) -> list[tuple[nn.Module, str]
     return list(found.values())
 
 
-def _shard(module: nn.Module, mesh: DeviceMesh, kept: set[nn.Parameter], ranks: Ranks, *, prefetches: bool) -> None:
-    """Let FSDP2 cut a module, sum its gradients without dividing, and name the process to blame if an exchange fails.
-
-    Args:
-        prefetches: the weights of the piece before are gathered while this one is differentiated: two are whole then.
-    """
-    fully_shard(module, mesh=mesh, reshard_after_forward=True, ignored_params=kept)
-    assert isinstance(module, FSDPModule)
-    module.set_gradient_divide_factor(1.0)
-    module.set_force_sum_reduction_for_comms(True)
-    module.set_custom_all_gather(_AllGather(ranks))  # pyright: ignore[reportArgumentType]
-    module.set_custom_reduce_scatter(_ReduceScatter(ranks))  # pyright: ignore[reportArgumentType]
-    if not prefetches:
-        module.set_modules_to_backward_prefetch([module])
-
-
 def _module_of(parameters: dict[str, nn.Parameter], buffers: dict[str, Tensor]) -> nn.Module:
     """Return a module of these parameters and buffers. Names of parameters have no dots."""
     module = nn.Module()
@@ -299,28 +278,6 @@ def _padded(tensor: Tensor, rows: int) -> Tensor:
 
 def _as_bytes(tensor: Tensor) -> Tensor:
     return tensor.contiguous().view(-1).view(torch.uint8)
-
-
-class _Exchange:
-    """An exchange of FSDP2 that names the process to blame if it fails."""
-
-    def __init__(self, ranks: Ranks) -> None:
-        self._ranks = ranks
-
-    def allocate(self, size: Any, *, dtype: torch.dtype, device: torch.device) -> Tensor:
-        return torch.empty(size, dtype=dtype, device=device)
-
-
-class _AllGather(_Exchange):
-    def __call__(self, output_tensor: Tensor, input_tensor: Tensor, group: Any, async_op: bool = False) -> Any:
-        with self._ranks.exchanging():
-            return _gather(output_tensor, input_tensor, group=group, async_op=async_op)
-
-
-class _ReduceScatter(_Exchange):
-    def __call__(self, output_tensor: Tensor, input_tensor: Tensor, group: Any, op: Any, async_op: bool = False) -> Any:
-        with self._ranks.exchanging():
-            return _reduce(output_tensor, input_tensor, group=group, op=op, async_op=async_op)
 
 
 class _AgreedRange(AgreedHostAccess):
