@@ -1,4 +1,4 @@
-"""Several processes beside one: parts of a step shared out, one graph or layers cut over them. Seconds and memory of a process.
+"""Several processes beside one: parts of a step shared out; one graph, layers or weights cut over them. Seconds and memory.
 
     python -m benchmarks ranks
     python -m benchmarks ranks --mode graph --edges 79122504 --nodes 132534
@@ -16,6 +16,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ import numpy as np
 import torch
 
 from benchmarks import harness
+from benchmarks.ranks import weights
 from benchmarks.ranks.layers import add_arguments, measure_layers, show_layers
 from revgnn.data.generated.full_size import full_size
 from revgnn.train import RunConfig, train
@@ -43,6 +45,11 @@ QUICK = {
     "layers_nodes": 300,
     "layers_depth": 4,
     "layers_channels": 16,
+    "wide_depth": 4,
+    "wide_channels": 16,
+    "wide_segments": 2,
+    "wide_nodes": 100,
+    "wide_edges": 600,
 }
 JOBS = {"1 process, 1 thread": (1, 1), "1 process, 2 threads": (1, 2), "2 processes": (2, 1), "3 processes": (3, 1)}
 """Processes and threads of each job."""
@@ -85,8 +92,11 @@ def _measure(mode: str, size: int, threads: int, shape: Mapping[str, Any]) -> li
     return json.loads(launch("benchmarks.ranks.worker", size, threads, [mode, json.dumps(shape)]))
 
 
-def check_equal() -> None:
+def check_equal(parallel: str = "parts") -> None:
     """Check that two processes train the run of one.
+
+    Args:
+        parallel: what they share.
 
     Raises:
         AssertionError: if a weight differs.
@@ -94,7 +104,8 @@ def check_equal() -> None:
     config = RunConfig.parse(
         {
             "data": {"name": "synthetic:nodes=200,degree=6,tasks=2"},
-            "model": {"depth": 3, "channels": 8, "dropout": 0.2},
+            "model": {"depth": 3, "channels": 8, "dropout": 0.2, "segments": 2},
+            "optim": {"clip_norm": None},
             "parts": 4,
             "parts_per_step": 2,
             "epochs": 1,
@@ -107,7 +118,7 @@ def check_equal() -> None:
         train(config, Path(folder) / "one")
         (Path(folder) / "run.yaml").write_text(config.to_yaml())
         words = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "-m", "revgnn", "train"]
-        command = [*words, f"--config={folder}/run.yaml", f"--out={folder}/two", "-q"]
+        command = [*words, f"--config={folder}/run.yaml", f"--out={folder}/two", f"--parallel={parallel}", "-q"]
         places = os.pathsep.join([str(ROOT / "src"), os.environ.get("PYTHONPATH", "")])
         done = subprocess.run(command, env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": places}, capture_output=True)
         if done.returncode:
@@ -155,9 +166,17 @@ def measure_graph(args: argparse.Namespace, result: harness.Result) -> None:
     result["graph"] = {**shape, "nodes": args.nodes, "edges": args.edges, "jobs": jobs}
 
 
+def measure_weights(args: argparse.Namespace, result: harness.Result) -> None:
+    """Measure a step of a network whose weights are cut over 2 and 3 processes, beside one that holds them all."""
+    shape = {name: getattr(args, f"wide_{name}") for name in ("depth", "channels", "segments", "nodes", "edges")}
+    shape["steps"] = args.steps
+    jobs = {job: measure("weights", job, shape) for job in JOBS if JOBS[job][1] == 1}
+    result["weights"] = {**shape, "jobs": jobs}
+
+
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = harness.make_parser("ranks", __doc__)
-    parser.add_argument("--mode", choices=["all", "parts", "graph", "layers"], default="all")
+    parser.add_argument("--mode", choices=["all", "parts", "graph", "layers", "weights"], default="all")
     parser.add_argument("--rounds", type=int, default=3, help="turns of the jobs that share parts")
     parser.add_argument("--epochs", type=int, default=2, help="timed epochs of a job")
     parser.add_argument("--part-nodes", type=int, default=12_000, help="nodes of the graph that is cut into 6 parts")
@@ -170,12 +189,19 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--steps", type=int, default=1, help="timed steps on that graph, after one that is not timed")
     parser.add_argument("--how", choices=["contiguous", "random", "metis"], default="contiguous")
     add_arguments(parser)
+    parser.add_argument("--wide-depth", type=int, default=448, help="layers of the network whose weights are cut")
+    parser.add_argument("--wide-channels", type=int, default=224)
+    parser.add_argument("--wide-segments", type=int, default=28)
+    parser.add_argument("--wide-nodes", type=int, default=500, help="nodes of the graph of each process")
+    parser.add_argument("--wide-edges", type=int, default=5_000)
     return harness.parse(parser, argv, QUICK)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     args = parse(argv)
     if not harness.checks_pass(check_equal):
+        return 1
+    if args.mode in ("all", "weights") and not harness.checks_pass(partial(check_equal, "weights")):
         return 1
     with harness.result_line("ranks", {"mode": args.mode}, args) as result:
         if args.mode in ("all", "parts"):
@@ -184,6 +210,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             measure_graph(args, result)
         if args.mode in ("all", "layers"):
             measure_layers(args, result, lambda size, shape: _measure("layers", size, 1, shape))
+        if args.mode in ("all", "weights"):
+            measure_weights(args, result)
         if not args.json:
             print(show(result))
     return 0
@@ -222,6 +250,8 @@ def show(result: Mapping[str, Any]) -> str:
         lines += [f"\nOne graph cut over processes, {sizes}; largest of a process:", harness.table(head, rows)]
     if "layers" in result:
         lines += show_layers(result["layers"])
+    if "weights" in result:
+        lines.append(weights.show(result["weights"]))
     return "\n".join(lines)
 
 

@@ -17,6 +17,7 @@ import torch
 from torch.distributed import FileStore  # pyright: ignore[reportPrivateImportUsage]
 
 from benchmarks.ranks.layers import layers
+from benchmarks.ranks.weights import weights
 from revgnn.distributed import Ranks, ShardedGraph, join, shard_model, sum_gradients
 from revgnn.graph import Graph
 from revgnn.memory import PeakMemory
@@ -115,7 +116,8 @@ def main() -> None:
     mode, store, rank, size, threads, text = sys.argv[1:]
     torch.set_num_threads(int(threads))
     with join(1800.0, (FileStore(store, int(size)), int(rank), int(size))) as team:
-        found = {"parts": parts, "graph": graph, "layers": layers}[mode](team, json.loads(text))
+        run = {"parts": parts, "graph": graph, "layers": layers, "weights": weights}[mode]
+        found = run(team, json.loads(text))
         found["resident_peak_bytes"] = _resident("VmHWM")
         everywhere = team.gather(found)
     if rank == "0":

@@ -35,6 +35,19 @@ def test_layers_have_a_record_of_each_process(tmp_path: Path, capsys: pytest.Cap
     assert "4 layers of 16 channels, a graph of 300 nodes in 8 parts" in capsys.readouterr().out
 
 
+@pytest.mark.slow
+def test_weights_of_a_process_are_a_share(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert command.main(["--quick", "--mode", "weights", "--results", str(tmp_path)]) == 0
+    (line,) = (tmp_path / "quick" / "ranks.jsonl").read_text().splitlines()
+    one, two, three = json.loads(line)["weights"]["jobs"].values()
+    assert one[0]["weight_bytes"] == 4 * one[0]["parameters"]
+    for processes in (two, three):
+        assert len({process["parameters"] for process in processes}) == 1
+        assert all(process["weight_bytes"] < one[0]["weight_bytes"] for process in processes)
+        assert all(process["moment_bytes"] == 2 * process["weight_bytes"] for process in processes)
+    assert "4 layers of 16 channels, 2 segments" in capsys.readouterr().out
+
+
 def test_nothing_is_timed_if_two_processes_differ(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     def differ() -> None:
         raise AssertionError("head.weight differs")

@@ -117,7 +117,7 @@ def gradients(team: Ranks, folder: Path) -> None:
         train(run_of("reversible", parts=2, parts_per_step=2), folder / "two parts", team=team)
 
 
-def _in_step(number: int, work: Callable[[], object]) -> Callable[[], bool]:
+def in_step(number: int, work: Callable[[], object]) -> Callable[[], bool]:
     """Return a `should_stop` that does something after so many steps. Every process is asked once in each step."""
     steps: list[int] = []
 
@@ -132,13 +132,13 @@ def _in_step(number: int, work: Callable[[], object]) -> Callable[[], bool]:
 
 def killed(team: Ranks, folder: Path) -> None:
     """The last process is killed in the second epoch; the others say which it was."""
-    work = _in_step(4, lambda: os.kill(os.getpid(), signal.SIGKILL)) if team.rank == team.size - 1 else lambda: False
+    work = in_step(4, lambda: os.kill(os.getpid(), signal.SIGKILL)) if team.rank == team.size - 1 else lambda: False
     _expect(team, folder / "run", work, "has died")
 
 
 def hanging(team: Ranks, folder: Path) -> None:
     """The last process hangs in the second epoch; the others say which it was, after the timeout."""
-    work = _in_step(4, lambda: time.sleep(60)) if team.rank == team.size - 1 else lambda: False
+    work = in_step(4, lambda: time.sleep(60)) if team.rank == team.size - 1 else lambda: False
     _expect(team, folder / "run", work, "did not answer within")
 
 
@@ -148,7 +148,7 @@ def failing(team: Ranks, folder: Path) -> None:
     def fail() -> None:
         raise MemoryError("no memory left")
 
-    work = _in_step(4, fail) if team.rank == team.size - 1 else lambda: False
+    work = in_step(4, fail) if team.rank == team.size - 1 else lambda: False
     _expect(team, folder / "run", work, "has failed: no memory left")
 
 

@@ -153,9 +153,9 @@ CompareMemory = Annotated[
 Parallel = Annotated[
     str,
     typer.Option(
-        metavar="parts|graph|layers",
-        help="What processes of torchrun share: parts of each step; one graph; or layers, which parts pass through one after the "
-        "other.",
+        metavar="parts|graph|layers|weights",
+        help="What processes of torchrun share: parts of each step; one graph; layers, which parts pass through one after the "
+        "other; or parts and also the weights.",
     ),
 ]
 Cut = Annotated[

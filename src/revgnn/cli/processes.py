@@ -77,14 +77,16 @@ def is_restart() -> bool:
 def agree(team: Team, compose: Callable[[], RunConfig], given: dict[str, Any], show: Display) -> RunConfig:
     """Return the run that the leading process composes, in all processes.
 
-    With --parallel parts, a run whose parts a step are not chosen has one for each process. A run that is resumed keeps its own.
+    With --parallel parts or weights, a run whose parts a step are not chosen has one for each process. A run that is resumed keeps
+    its own.
     """
     from revgnn.train import RunConfig
 
     def composed() -> dict[str, Any]:
         run = compose()
         chosen = any(setting.partition("=")[0].strip() == "parts_per_step" for setting in given["settings"] or ())
-        if given["parallel"] == "parts" and not chosen and (wanted := _parts_per_step(run, team, given)) != run.parts_per_step:
+        shares_parts = given["parallel"] in ("parts", "weights")
+        if shares_parts and not chosen and (wanted := _parts_per_step(run, team, given)) != run.parts_per_step:
             show.say(f"{team.size} processes: parts_per_step={wanted}, one part for each in a step")
             run = run.replace({"parts_per_step": wanted})
         return run.model_dump(mode="json")

@@ -7,6 +7,7 @@ from revgnn.distributed.modes import ModeOptions, make_spread
 from revgnn.distributed.ranks import Ranks
 from revgnn.distributed.shard_model import shard_model, sum_gradients
 from revgnn.distributed.sharded_graph import ShardedGraph
+from revgnn.distributed.weights.shard import ShardedWeights, shard_weights
 
 __all__ = [
     "ModeOptions",
@@ -14,10 +15,12 @@ __all__ = [
     "Ranks",
     "RanksDiffer",
     "ShardedGraph",
+    "ShardedWeights",
     "assign",
     "is_launched",
     "join",
     "make_spread",
     "shard_model",
+    "shard_weights",
     "sum_gradients",
 ]

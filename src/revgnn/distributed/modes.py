@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from revgnn.distributed.by_graph import ByGraph
+from revgnn.distributed.weights.mode import Weights
 from revgnn.train.run.spread import Spread
 
 
@@ -29,6 +30,7 @@ _MODES: dict[str, Callable[[ModeOptions], Spread]] = {
     "parts": lambda _: Spread(),
     "graph": lambda options: ByGraph(options.cut),
     "layers": _layers,
+    "weights": lambda _: Weights(),
 }
 
 _OWNERS = {"cut": "graph", "pieces": "layers"}

@@ -29,8 +29,7 @@ def _will_be_repeated(folder: RunFolder, state: State, config: RunConfig) -> boo
 
 def replace_best(session: Session, state: State, folder: RunFolder, problem: str, spread: Spread) -> None:
     """Go on without the best weights so far, which are lost. In between two epochs, the present weights take their place."""
-    leads = spread.team.leads
-    if leads:
+    if spread.team.leads:
         warnings.warn(
             f"{problem}. The best weights are chosen anew, from epoch {state.epoch if state.step == 0 else state.epoch + 1} on.",
             stacklevel=2,
@@ -40,7 +39,5 @@ def replace_best(session: Session, state: State, folder: RunFolder, problem: str
         scores = spread.scores(session)
         session.model.take_solves()  # not part of an epoch's record
         state.best_epoch, state.best_score = state.epoch, scores.valid
-        whole = spread.whole(session)
-        if leads:
-            folder.save_best(whole, state.epoch, scores)
-            folder.save_last(whole, state)
+        spread.save_best(session, folder, state.epoch, scores)
+        spread.save_last(session, folder, state)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from revgnn.train.run.tensor_file import CheckpointError, read_tensors, write_te
 
 _FORMAT = 1
 
-_MOMENTS: dict[type[torch.optim.Optimizer], tuple[str, ...]] = {
+MOMENTS: dict[type[torch.optim.Optimizer], tuple[str, ...]] = {
     torch.optim.Adam: ("exp_avg", "exp_avg_sq"),
     torch.optim.RMSprop: ("square_avg",),
 }
@@ -59,21 +60,30 @@ def describe_state(session: Session, state: State) -> tuple[dict[str, Tensor], d
     tensors: dict[str, Tensor] = {f"model.{name}": t for name, t in session.model.state_dict().items()}
     for index, moments in optimizer["state"].items():
         tensors |= {f"optimizer.{index}.{name}": t for name, t in moments.items()}
-    model_state = session.model.training_state()
-    tensors |= model_state.tensors
+    tensors |= other_tensors(session)
+    return tensors, describe_progress(session, state)
+
+
+def other_tensors(session: Session) -> dict[str, Tensor]:
+    """Return the tensors of a run's state besides its weights and the optimiser's moments."""
+    tensors = dict(session.model.training_state().tensors)
     tensors["rng.cpu"] = torch.get_rng_state()
     if session.device.type == "cuda":
         tensors["rng.cuda"] = torch.cuda.get_rng_state(session.device)
-    note = {
+    return tensors
+
+
+def describe_progress(session: Session, state: State) -> dict[str, Any]:
+    """Return the values of a run's state that JSON can hold: all that are no tensors."""
+    return {
         "format": _FORMAT,
         "config": session.config.digest,
         "state": asdict(state),
         "scaler": session.scaler.state_dict(),
         "data": dict(session.fingerprint),
         **scale_note(session),
-        **model_state.values,
+        **session.model.training_state().values,
     }
-    return tensors, note
 
 
 def load_state(path: Path, session: Session, *, allow_changed_data: bool = False) -> State:
@@ -85,6 +95,34 @@ def load_state(path: Path, session: Session, *, allow_changed_data: bool = False
         ChangedDataError: if the session's data are not those of the file; with `allow_changed_data` it is a warning.
     """
     tensors, note = read_tensors(path)
+    is_current = check_saved(note, session, path, allow_changed_data=allow_changed_data)
+    progress = restore_state(tensors, note, session, path)
+    if not is_current:  # before config.yaml is written again, since the file's digest is that of the old one
+        save_state(path, session, progress)
+    return progress
+
+
+class StateFile:
+    """How the file of a run's state is read and written when the run begins: by `load_state` and `save_state`."""
+
+    def load(self, path: Path, session: Session, *, allow_changed_data: bool = False) -> State:
+        """Restore a session; see `load_state`."""
+        return load_state(path, session, allow_changed_data=allow_changed_data)
+
+    def save(self, path: Path, session: Session, state: State) -> None:
+        """Write the state again, since the file of an earlier version or its record was repaired."""
+        save_state(path, session, state)
+
+
+def check_saved(note: dict[str, Any], session: Session, path: Path, *, allow_changed_data: bool = False) -> bool:
+    """Return whether a saved state has the digest that this version gives the run. If not, it must be saved again.
+
+    Args:
+        note: of the file at `path`.
+
+    Raises:
+        CheckpointError, ChangedDataError: see `load_state`.
+    """
     if note.get("format") != _FORMAT:
         raise CheckpointError(f"{path} has format {note.get('format')!r}, this version reads format {_FORMAT}.")
     _check_note(note, path)
@@ -94,10 +132,7 @@ def load_state(path: Path, session: Session, *, allow_changed_data: bool = False
     if "features" in note:
         _check_features_file(note["features"], session)
     check_same_data(note, session.fingerprint, path.parent, allow_changed=allow_changed_data)
-    progress = restore_state(tensors, note, session, path)
-    if not is_current:  # before config.yaml is written again, since the file's digest is that of the old one
-        save_state(path, session, progress)
-    return progress
+    return is_current
 
 
 def restore_state(tensors: dict[str, Tensor], note: dict[str, Any], session: Session, path: Path) -> State:
@@ -109,11 +144,17 @@ def restore_state(tensors: dict[str, Tensor], note: dict[str, Any], session: Ses
     Raises:
         CheckpointError: if it does not fit the session.
     """
-    groups = _by_prefix(tensors)
+    groups = by_prefix(tensors)
     load_weights(session.model, groups["model"], path)
+    _load_optimizer(session.optimizer, groups.get("optimizer", {}), path)
+    return restore_progress(tensors, note, session, path)
+
+
+def restore_progress(tensors: dict[str, Tensor], note: dict[str, Any], session: Session, path: Path) -> State:
+    """Restore what `restore_state` does besides weights and moments, from `other_tensors` and `describe_progress`."""
+    groups = by_prefix(tensors)
     restore_scale(session, note, path)
     session.model.restore_training_state(TrainingState(tensors, note))
-    _load_optimizer(session.optimizer, groups.get("optimizer", {}), path)
     session.scaler.load_state_dict(note["scaler"])
     if unknown := groups.get("rng", {}).keys() - {"cpu", "cuda"}:
         raise CheckpointError(f"rng.{min(unknown)} in {path} is no state of a random generator that this version knows.")
@@ -137,6 +178,12 @@ def load_weights(model: nn.Module, weights: dict[str, Tensor], path: Path) -> No
     Raises:
         CheckpointError: naming the first weight that is missing, unknown, or of another shape or dtype.
     """
+    check_weights(model, weights, path)
+    model.load_state_dict(weights)
+
+
+def check_weights(model: nn.Module, weights: dict[str, Tensor], path: Path) -> None:
+    """Raise `CheckpointError` for weights that are not the model's by name, shape or dtype. They may be on the meta device."""
     own = model.state_dict()
     for name in sorted(own.keys() | weights.keys()):
         if name not in weights or name not in own:
@@ -149,7 +196,6 @@ def load_weights(model: nn.Module, weights: dict[str, Tensor], path: Path) -> No
             )
         if own[name].dtype != weights[name].dtype:
             raise CheckpointError(f"weight {name} in {path} is {weights[name].dtype}, the model's is {own[name].dtype}.")
-    model.load_state_dict(weights)
 
 
 def _check_note(note: dict[str, Any], path: Path) -> None:
@@ -179,7 +225,19 @@ def _load_optimizer(optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor]
         CheckpointError: naming the first tensor that is missing, unknown, or of another shape or dtype than its parameter.
     """
     parameters: list[Tensor] = [p for group in optimizer.param_groups for p in group["params"]]
-    moments = _MOMENTS[type(optimizer)]
+    state = check_moments(optimizer, parameters, tensors, path)
+    optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
+
+
+def check_moments(
+    optimizer: torch.optim.Optimizer, parameters: Sequence[Tensor], tensors: dict[str, Tensor], path: Path
+) -> dict[int, dict[str, Tensor]]:
+    """Return the optimiser's state by number of the parameter and name. Tensors may be on the meta device.
+
+    Raises:
+        CheckpointError: as `_load_optimizer`.
+    """
+    moments = MOMENTS[type(optimizer)]
     state: dict[int, dict[str, Tensor]] = {}
     for name, tensor in tensors.items():
         index, _, moment = name.partition(".")
@@ -196,10 +254,11 @@ def _load_optimizer(optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor]
     for index, found in state.items():
         if missing := {*moments, "step"} - found.keys():
             raise CheckpointError(f"optimizer.{index}.{min(missing)} is missing from {path}; it is damaged or of another run.")
-    optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
+    return state
 
 
-def _by_prefix(tensors: dict[str, Tensor]) -> dict[str, dict[str, Tensor]]:
+def by_prefix(tensors: dict[str, Tensor]) -> dict[str, dict[str, Tensor]]:
+    """Return tensors by the first word of their names, then by the rest."""
     groups: dict[str, dict[str, Tensor]] = {}
     for name, tensor in tensors.items():
         prefix, _, rest = name.partition(".")

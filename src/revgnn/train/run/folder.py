@@ -18,7 +18,7 @@ from revgnn.files import append, is_leftover, remove_leftovers, write_json, writ
 from revgnn.train.config import ALSO_FREE_ON_RESUME, ConfigError, RunConfig
 from revgnn.train.metrics import Scores
 from revgnn.train.run.changed_data import check_same_data
-from revgnn.train.run.checkpoint import State, load_state, load_weights, save_state, save_weights
+from revgnn.train.run.checkpoint import State, StateFile, load_weights, save_state, save_weights
 from revgnn.train.run.environment import describe, with_earlier
 from revgnn.train.run.events import EpochEnded
 from revgnn.train.run.inputs import Inputs
@@ -108,10 +108,13 @@ class RunFolder:
                 f"{self.path} holds a run with another configuration: {listed}.{why} Resume it unchanged, or choose another --out."
             )
 
-    def begin(self, session: Session, *, resume: bool, allow_changed_data: bool = False) -> State:
+    def begin(self, session: Session, *, resume: bool, allow_changed_data: bool = False, file: StateFile | None = None) -> State:
         """Prepare the folder, which this process must own, and return the progress of the run.
 
         With `resume`, the session is restored from the saved state.
+
+        Args:
+            file: reads it; default: by `load_state`.
 
         Raises:
             CheckpointError: if the saved state is damaged; the message says what can still be used.
@@ -119,14 +122,14 @@ class RunFolder:
         """
         for name in (*self.FILES, self.TEACHER, self.TABLES):
             remove_leftovers(self.path / name)
-        state = State()
+        state, file = State(), file or StateFile()
         if resume and self.last_file.exists():
-            state = self._restore_last(session, allow_changed_data=allow_changed_data)
+            state = self._restore_last(session, file, allow_changed_data=allow_changed_data)
         environment = describe(session.device)
         if state.epoch == state.step == 0:
             self._remove_own_files()
         else:
-            self._restore_metrics(session, state)
+            self._restore_metrics(session, state, file)
             environment = with_earlier(environment, self.environment_file)
         self.result_file.unlink(missing_ok=True)
         if session.teacher is not None and not self.teacher_file.exists():
@@ -143,14 +146,14 @@ class RunFolder:
         if tables.report.spec_is_new:
             self.spec_file = write_spec(tables.stored.spec, Path(tables.report.spec), otherwise=self.path)
 
-    def _restore_last(self, session: Session, *, allow_changed_data: bool) -> State:
+    def _restore_last(self, session: Session, file: StateFile, *, allow_changed_data: bool) -> State:
         try:
-            return load_state(self.last_file, session, allow_changed_data=allow_changed_data)
+            return file.load(self.last_file, session, allow_changed_data=allow_changed_data)
         except CheckpointError as error:
             best = f"; the best weights so far can still be used (revgnn evaluate {self.path})" if self.best_file.exists() else ""
             raise CheckpointError(f"{error} This run cannot be resumed{best}; start it again with --overwrite.") from None
 
-    def _restore_metrics(self, session: Session, state: State) -> None:
+    def _restore_metrics(self, session: Session, state: State, file: StateFile) -> None:
         """Cut metrics.jsonl back to the epochs of the saved state. If it has lost some, keep the others and warn."""
         content = self.metrics_file.read_bytes() if self.metrics_file.exists() else b""
         known = frozenset(state.metrics_lines)
@@ -169,7 +172,7 @@ class RunFolder:
         state.metrics_lines = [zlib.crc32(line) for line in lines]
         if is_damaged:
             state.metrics_bytes = len(kept)
-            self.save_last(session, state)
+            file.save(self.last_file, session, state)
 
     def _remove_own_files(self) -> None:
         """Remove the files of a run. Other files in the folder stay."""
@@ -220,11 +223,15 @@ class RunFolder:
 
     def save_best(self, session: Session, epoch: int, scores: Scores) -> None:
         """Write best.safetensors: the present weights, with epoch, scores, thresholds, inputs and the fingerprint of the data."""
+        save_weights(self.best_file, session.model, self.best_note(session, epoch, scores))
+
+    def best_note(self, session: Session, epoch: int, scores: Scores) -> dict[str, Any]:
+        """Return the note of best.safetensors."""
         inputs = Inputs.of(session.dataset).as_dict()
         note = {"epoch": epoch, **scores.as_dict(), "data": dict(session.fingerprint), "inputs": inputs, **scale_note(session)}
         if scores.thresholds is not None:
             note["thresholds"] = list(scores.thresholds)
-        save_weights(self.best_file, session.model, note)
+        return note
 
     def best_is_lost(self, session: Session, state: State) -> str | None:
         """Return what is wrong if best.safetensors does not hold the weights that `state` reports as the best; else None."""

@@ -7,7 +7,6 @@ import warnings
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 from revgnn._words import CONFIG, speaks_python
@@ -21,7 +20,7 @@ from revgnn.train.metrics import Scores
 from revgnn.train.random_numbers import own_random_numbers
 from revgnn.train.run.best_weights import lost_at_start, replace_best
 from revgnn.train.run.changed_data import check_found
-from revgnn.train.run.checkpoint import State
+from revgnn.train.run.checkpoint import State, StateFile
 from revgnn.train.run.events import BestSoFar, Ended, EpochEnded, Evaluating, Event, Hook, Started, Stepped
 from revgnn.train.run.folder import RunFolder
 from revgnn.train.run.initial_weights import check_initial_weights, load_initial_weights
@@ -31,7 +30,6 @@ from revgnn.train.run.session import Session, check_trainable, choose_device, pr
 from revgnn.train.run.spread import Spread
 from revgnn.train.run.team import ALONE, Team
 from revgnn.train.run.tensor_file import CheckpointError
-from revgnn.train.run.together import follow_leader
 from revgnn.train.tricks.teacher import attach_teacher, check_teacher
 
 
@@ -93,16 +91,15 @@ def train(
         )
         spread.check(session, team)
         check_trainable(session.dataset)
-        begun: list[State] = []
 
-        def begin() -> None:
+        def begin(file: StateFile) -> State:
             attach_teacher(session, folder, resume=resume)
-            begun.append(folder.begin(session, resume=resume, allow_changed_data=allow_changed_data))
-            if begun[0].epoch == begun[0].step == 0:
+            state = folder.begin(session, resume=resume, allow_changed_data=allow_changed_data, file=file)
+            if state.epoch == state.step == 0:
                 load_initial_weights(session)
+            return state
 
-        team.ask_leader(begin)
-        state = follow_leader(session, begun[0] if team.leads else None, team)
+        state = spread.restore(session, team, begin)
         spread.begin(session, team)
         return _train(session, state, folder, _Together(team, hooks, should_stop, spread))
 
@@ -151,7 +148,8 @@ def _train(session: Session, state: State, folder: RunFolder, who: _Together) ->
             try:
                 _train_epoch(session, state, folder, who)
             except Interrupted:
-                team.ask_leader(partial(folder.save_last, spread.whole(session), state))
+                spread.save_last(session, folder, state)
+                team.ask_leader(lambda: None)  # all wait until it is saved: torchrun ends the others when one has ended
                 raise
             except (Diverged, StateRangeError) as error:
                 raise _with_advice(error, state, folder) from None
@@ -210,9 +208,7 @@ def _end_epoch(session: Session, state: State, folder: RunFolder, who: _Together
         assert scores.valid is not None  # `prepare` refuses an empty validation split
         is_best = is_better(session.dataset.metric, scores.valid, state.best_score)
         if is_best:
-            whole = spread.whole(session)
-            if team.leads:
-                folder.save_best(whole, epoch, scores)
+            spread.save_best(session, folder, epoch, scores)
             state.best_epoch, state.best_score = epoch, scores.valid
     record = EpochEnded(
         epoch=epoch,
@@ -232,9 +228,7 @@ def _end_epoch(session: Session, state: State, folder: RunFolder, who: _Together
     state.epoch, state.step, state.loss_sum, state.loss_count, state.seconds = epoch, 0, 0.0, 0, 0.0
     is_due = epoch % config.save_every == 0 or epoch == config.epochs or _out_of_patience(config, state)
     if is_due:
-        whole = spread.whole(session)
-        if team.leads:
-            folder.save_last(whole, state)
+        spread.save_last(session, folder, state)
     who.notify(record)
 
 

@@ -11,10 +11,12 @@ from torch import Tensor
 from revgnn.equilibrium import SolveStatistics
 from revgnn.train.inference.views import infer
 from revgnn.train.metrics import Scores, score_splits
+from revgnn.train.run.checkpoint import State, StateFile
+from revgnn.train.run.folder import RunFolder
 from revgnn.train.run.session import Session
 from revgnn.train.run.steps import EpochSteps, Step
 from revgnn.train.run.team import ALONE, Team
-from revgnn.train.run.together import check_team, take_solves
+from revgnn.train.run.together import check_team, follow_leader, take_solves
 
 
 class Steps(Protocol):
@@ -46,6 +48,16 @@ class Spread:
     def check(self, session: Session, team: Team) -> None:
         """Raise `ConfigError` for a run that cannot be spread in this way. Called before anything is restored or changed."""
         check_team(session, team)
+
+    def restore(self, session: Session, team: Team, begin: Callable[[StateFile], State]) -> State:
+        """Give all processes the session that the leading one begins or restores, and return the progress of the run.
+
+        Args:
+            begin: called in the leading process with what reads a saved state (see `RunFolder.begin`); returns the progress.
+        """
+        begun: list[State] = []
+        team.ask_leader(lambda: begun.append(begin(StateFile())))
+        return follow_leader(session, begun[0] if team.leads else None, team)
 
     def begin(self, session: Session, team: Team) -> None:
         """Change the session for training in this way. All processes hold the same whole session, as one process restored it."""
@@ -82,6 +94,18 @@ class Spread:
         Its weights, buffers, moments of the optimiser and random numbers are whole. What the other processes are given is not used.
         """
         return session
+
+    def save_last(self, session: Session, folder: RunFolder, state: State) -> None:
+        """Write the state to resume from, in the leading process."""
+        whole = self.whole(session)
+        if self.team.leads:
+            folder.save_last(whole, state)
+
+    def save_best(self, session: Session, folder: RunFolder, epoch: int, scores: Scores) -> None:
+        """Write the present weights as the best, in the leading process."""
+        whole = self.whole(session)
+        if self.team.leads:
+            folder.save_best(whole, epoch, scores)
 
     def check_same(self, session: Session) -> None:
         """Raise `RuntimeError` if processes do not hold the same values where they should, to the last bit."""

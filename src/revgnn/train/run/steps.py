@@ -11,7 +11,7 @@ of batch norm before the step. So it does not matter which process trains on it,
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
@@ -38,6 +38,10 @@ class PartSize:
     labelled: int
     """Training nodes with a label."""
     rows: int
+
+
+NOTHING = Share(0.0, 0.0)
+"""The share of a part that belongs to another process, and is only repeated since all must work equally often."""
 
 
 @dataclass(frozen=True)
@@ -98,16 +102,27 @@ class EpochSteps:
         session, per_step = self._session, self._session.config.parts_per_step
         sizes = part_sizes(session, self._epoch)
         steps = [range(n, min(n + per_step, len(sizes))) for n in range(self._start * per_step, len(sizes), per_step)]
-        own = [[parts[i] for i in self._team.own(len(parts)) if sizes[parts[i]].weight] for parts in steps]
-        batches = session.batches.epoch(session.partition, self._epoch, only=[part for parts in own for part in parts])
+        own = [self._work(parts, sizes) for parts in steps]
+        batches = session.batches.epoch(session.partition, self._epoch, only=[part for work in own for part, _ in work])
         for number, (parts, mine) in enumerate(zip(steps, own, strict=True), start=self._start):
             started = time.perf_counter()
             loss, used = 0.0, [sizes[part] for part in parts if sizes[part].weight]
             if used:
                 set_learning_rate(session, self._done(number))
-                pieces = ((part, next(batches), share_of(sizes[part], used)) for part in mine)
+                pieces = ((part, next(batches), share) for part, share in mine)
                 loss = self._take(pieces, len(mine), len(used))
             yield Step(loss, sum(size.labelled for size in used), time.perf_counter() - started)
+
+    def _work(self, parts: Sequence[int], sizes: list[PartSize]) -> list[tuple[int, Share]]:
+        """Return the parts of a step that this process works on, and the share of each. One whose share is `NOTHING` is repeated.
+
+        Args:
+            parts: numbers of all parts of the step.
+            sizes: of all parts of the epoch.
+        """
+        used = [sizes[part] for part in parts if sizes[part].weight]
+        own = (parts[i] for i in self._team.own(len(parts)))
+        return [(part, share_of(sizes[part], used)) for part in own if sizes[part].weight]
 
     def _done(self, step: int) -> float:
         """Return the epochs that are done before a step."""
@@ -123,7 +138,8 @@ class EpochSteps:
             moving.begin_part()
             with self._random_numbers(part), self._exchange.during_backward() if n == count else nullcontext():
                 found = torch.stack([t.detach() for t in differentiate(session, batch, share)])
-            moving.end_part()
+            if share != NOTHING:
+                moving.end_part()
             sums = found if sums is None else sums + found
         if sums is None:
             session.scaler.prepare(session.device)

@@ -61,16 +61,21 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         if "checksum" in header:
             expected, found = int(header["checksum"]), _checksum(tensors, text, same)
         else:  # written when checksums did not cover names, shapes, dtypes and the note
-            expected, found = int(header["crc32"]), _checksum_of_values(tensors)
+            expected, found = int(header["crc32"]), checksum_of_values(tensors)
         named_again = {name: tensors[first] for name, first in dict(same).items()}
     except (SafetensorError, KeyError, ValueError, TypeError, RuntimeError, RecursionError) as error:
         raise CheckpointError(f"{path} is damaged or was not written by revgnn ({' '.join(str(error).split())}).") from None
     if found != expected:
         raise CheckpointError(f"{path} is damaged: its checksum does not match its content.")
-    return tensors | named_again, _read_note(text, path)
+    return tensors | named_again, read_note(text, path)
 
 
-def _read_note(text: str, path: Path) -> dict[str, Any]:
+def read_note(text: str, path: Path) -> dict[str, Any]:
+    """Return the note in the header of a file.
+
+    Raises:
+        CheckpointError: if it is no JSON object.
+    """
     try:
         note = json.loads(text)
     except (ValueError, RecursionError):
@@ -112,12 +117,18 @@ def _checksum(tensors: Mapping[str, Tensor], note: str, same: Mapping[str, str])
 
     safetensors itself finds a file that was cut short, but no changed byte.
     """
+    return checksum_of_values(tensors, checksum_of_names(tensors, note, same))
+
+
+def checksum_of_names(tensors: Mapping[str, Tensor], note: str, same: Mapping[str, str]) -> int:
+    """Return the CRC-32 of everything but the values of the tensors, with which that of the values begins."""
     described: list[object] = [[name, str(tensors[name].dtype), list(tensors[name].shape)] for name in sorted(tensors)]
     text = json.dumps([note, described, same] if same else [note, described])
-    return _checksum_of_values(tensors, zlib.crc32(text.encode()))
+    return zlib.crc32(text.encode())
 
 
-def _checksum_of_values(tensors: Mapping[str, Tensor], crc: int = 0) -> int:
+def checksum_of_values(tensors: Mapping[str, Tensor], crc: int = 0) -> int:
+    """Return the CRC-32 of the values of the tensors, in the order of their names."""
     for name in sorted(tensors):
         crc = zlib.crc32(tensors[name].reshape(-1).view(uint8).numpy().data, crc)
     return crc
