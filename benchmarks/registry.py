@@ -34,6 +34,7 @@ BENCHMARKS = {
     "depth": Benchmark("depth.command", "seconds a layer and peak memory against depth and groups, as data and plots"),
     "full-batch": Benchmark("full_batch", "one step on the whole of ogbn-proteins' shape, layer by layer"),
     "ranks": Benchmark("ranks.command", "several processes beside one: parts of a step shared, one graph cut over them"),
+    "spread": Benchmark("spread.command", "what `revgnn plan --ranks` says, beside processes that run"),
     "versions": Benchmark("versions.command", "sources of another checkout beside these, in turns (needs --old)", in_all=False),
     "report": Benchmark("report.command", "the page of all committed results, docs/performance.md", in_all=False),
     "studies": Benchmark("report.studies", "the page of all committed depth studies, docs/studies.md", in_all=False),

@@ -142,7 +142,12 @@ def blend(found: Iterable[tuple[float, Rehearsed]]) -> Rehearsed:
         return max(0.0, sum(share * getattr(each.peaks[phase], part) for share, each in terms))
 
     peaks = {phase: Memory(*(mix(phase, part) for part in Memory._fields)) for phase in terms[0][1].peaks}
-    traffic = Traffic(*(sum(share * of_one for (share, _), of_one in zip(terms, each, strict=True)) for each in zip(*(t.traffic for _, t in terms), strict=True)))
+    traffic = Traffic(
+        *(
+            sum(share * of_one for (share, _), of_one in zip(terms, each, strict=True))
+            for each in zip(*(t.traffic for _, t in terms), strict=True)
+        )
+    )
     return Rehearsed(round(sum(share * each.parameters for share, each in terms)), peaks, traffic)
 
 

@@ -14,7 +14,6 @@ from typing import NamedTuple
 from revgnn.experiments.planner.cost import Cost, timed_layers
 from revgnn.experiments.planner.size import BatchSize
 from revgnn.experiments.planner.spread.job import Link
-from revgnn.experiments.planner.spread.shares import Share
 from revgnn.train.config import RunConfig
 
 

@@ -63,7 +63,7 @@ class SpreadPlan(NamedTuple):
     where: Where | None
     alone_seconds: float | None
     epoch_seconds: float | None
-    shares: list[Share] = []
+    shares: tuple[Share, ...] = ()
 
     @property
     def needed_bytes(self) -> float:
@@ -98,6 +98,10 @@ class SpreadPlan(NamedTuple):
         }
 
 
+Fewest = SpreadPlan | str | None
+"""The plan with the fewest processes that fit; None if no number does; or why the run cannot be spread."""
+
+
 @dataclass
 class SpreadPlanner:
     """Makes plans of a run on several processes.
@@ -128,6 +132,16 @@ class SpreadPlanner:
         for mode in MODES:
             try:
                 found[mode] = self.plan(run, job, mode)
+            except ValueError as error:
+                found[mode] = str(error)
+        return found
+
+    def fewest_of_all(self, run: RunConfig, memory_bytes: float) -> dict[Mode, Fewest]:
+        """Return `fewest` of each way of spreading, or why the run cannot be spread in it."""
+        found: dict[Mode, Fewest] = {}
+        for mode in MODES:
+            try:
+                found[mode] = self.fewest(run, mode, memory_bytes)
             except ValueError as error:
                 found[mode] = str(error)
         return found
@@ -171,8 +185,11 @@ class SpreadPlanner:
         parts = self._parts(run, job)
         each = math.ceil(parts.count / job.ranks)
         count = min(each, 2)  # a third is like the second
-        rehearse = partial(rehearse_parts, ranks=job.ranks, count=count) if job.ranks > 1 else rehearse_step
-        found = self._rehearsals(("parts", job.ranks, count), rehearse).of(run)
+        if parts.count == 1 and job.ranks == 1:
+            found = self._rehearsals(("step",), rehearse_step).of(run)
+        else:
+            rehearse = partial(rehearse_parts, ranks=job.ranks, count=count)
+            found = self._rehearsals(("parts", job.ranks, count), rehearse).of(run)
         gradients = self._gradients(run, found)
         where = None
         if (work := self._work(run)) is not None and job.link is not None:
@@ -253,7 +270,7 @@ class SpreadPlanner:
         sent += 2.0 * (ranks - 1) / ranks * gradients
         evaluation = max(evaluations, key=lambda memory: memory.total)
         device = self.planner.device.type
-        return SpreadPlan("graph", ranks, 1, device, memory, evaluation, 0.0, sent, where, alone, epoch, shares)
+        return SpreadPlan("graph", ranks, 1, device, memory, evaluation, 0.0, sent, where, alone, epoch, tuple(shares))
 
     def shares(self, ranks: int) -> list[Share]:
         """Return the shares of a graph that is cut over so many processes: of the graph if it is there, else expected ones.

@@ -31,12 +31,13 @@ from revgnn.train.run.optimization import autocast
 from revgnn.train.run.session import Session, differentiate
 from revgnn.train.run.session import Share as LossShare
 from revgnn.train.run.steps import EpochSteps
+from revgnn.train.run.team import ALONE, GradientExchange
 
 
 def rehearse_parts(run: RunConfig, data: DataSize, device: torch.device, ranks: int, count: int) -> Rehearsed:
     """Rehearse a step of a process that takes `count` parts, and sums its gradients with others while the last is differentiated.
 
-    Buckets of gradients are there, as after the first step.
+    Buckets of gradients are there, as after the first step. A single process has none.
     """
     run = run.model_copy(update={"parts_per_step": 1})  # a part draws from torch's generators as they stand
     size = data.training_batch(run.parts, run.graphs_per_batch)
@@ -44,10 +45,10 @@ def rehearse_parts(run: RunConfig, data: DataSize, device: torch.device, ranks: 
         session = session_of(run, data, device, rehearsal.label)
         _label_gradients(rehearsal, session)
         batch = rehearsed_batch(rehearsal, run, data, size, device)
-        exchange = team.exchange(session.model)
+        exchange = team.exchange(session.model) if ranks > 1 else GradientExchange()
         with rehearsal.label("gradients"):
             exchange.finish(torch.zeros(1))
-        steps = EpochSteps(session, 1, 0, team, exchange)
+        steps = EpochSteps(session, 1, 0, team if ranks > 1 else ALONE, exchange)
         begin, exchanges = rehearsal.time, team.exchanges
         pieces = ((0, batch, LossShare(1.0 / ranks, 1.0 / ranks)) for _ in range(count))
         steps._take(pieces, count, ranks * count)
@@ -68,7 +69,7 @@ def rehearse_graph(run: RunConfig, data: DataSize, device: torch.device, ranks: 
             sum_gradients(session.model, shard)
         begin, exchanges = rehearsal.time, team.exchanges
         session.optimizer.zero_grad(set_to_none=True)
-        loss, total = differentiate(session, _with_mask(run, batch, shard))
+        loss, total = differentiate(session, with_mask(run, batch, shard))
         sum_gradients(session.model, shard)
         session.scaler.update(session.model, session.optimizer, loss, total, run.optim.clip_norm)
         return _found(rehearsal, session, begin, _traffic(shard, share, team.exchanges - exchanges))
@@ -153,7 +154,7 @@ def _found(rehearsal: Rehearsal, session: Session, begin: int, traffic: Traffic)
     return Rehearsed(num_parameters(session.model), dict(peaks_of_step(rehearsal, begin, rehearsal.time)), traffic)
 
 
-# --- a share of the graph -----------------------------------------------------------------------------------------------------------
+# --- a share of the graph ---------------------------------------------------------------------------------------------------------
 
 
 class _ImaginedShard(ShardedGraph):
@@ -193,7 +194,7 @@ def _own_batch(run: RunConfig, data: DataSize, shard: ShardedGraph, share: Share
     return batch_of(run, data, size, device, shard.local)
 
 
-def _with_mask(run: RunConfig, batch: Batch, shard: ShardedGraph) -> Batch:
+def with_mask(run: RunConfig, batch: Batch, shard: ShardedGraph) -> Batch:
     """Return the batch with the rows of this process of one dropout mask for all layers, if the network has one."""
     model = run.model
     if not (isinstance(model, StackConfig) and model.shared_dropout and model.dropout):

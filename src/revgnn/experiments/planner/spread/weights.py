@@ -1,7 +1,7 @@
 """The memory of a step whose weights, gradients and moments are cut over processes (FSDP2), a segment of the stack at a time.
 
-What the step itself needs is rehearsed. What is cut is counted: of weights, gradients and moments a process has its share; the weights
-of one segment are whole while it is evaluated, and its gradients while they are summed, from a copy that is sent.
+What the step itself needs is rehearsed. What is cut is counted: of weights, gradients and moments a process has its share; the
+weights of one segment are whole while it is evaluated, and its gradients while they are summed, from a copy that is sent.
 """
 
 from __future__ import annotations
