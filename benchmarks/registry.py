@@ -35,6 +35,7 @@ BENCHMARKS = {
     "full-batch": Benchmark("full_batch", "one step on the whole of ogbn-proteins' shape, layer by layer"),
     "ranks": Benchmark("ranks.command", "several processes beside one: parts of a step shared, one graph cut over them"),
     "spread": Benchmark("spread.command", "what `revgnn plan --ranks` says, beside processes that run"),
+    "projections": Benchmark("projections.command", "the largest graphs on many GPUs, on paper: docs/projections.md", in_all=False),
     "versions": Benchmark("versions.command", "sources of another checkout beside these, in turns (needs --old)", in_all=False),
     "report": Benchmark("report.command", "the page of all committed results, docs/performance.md", in_all=False),
     "studies": Benchmark("report.studies", "the page of all committed depth studies, docs/studies.md", in_all=False),
