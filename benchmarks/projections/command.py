@@ -25,7 +25,7 @@ from revgnn.data.tasks import TASKS
 from revgnn.experiments.planner.plan import Planner
 from revgnn.experiments.planner.size import DataSize
 from revgnn.experiments.planner.spread.job import MODES, Job, Link
-from revgnn.experiments.planner.spread.plan import SpreadPlanner
+from revgnn.experiments.planner.spread.plan import Refused, SpreadPlanner
 from revgnn.train.config import RunConfig
 
 GRAPHS = {
@@ -77,7 +77,11 @@ def plan(name: str, network: str, ranks: int, factor: float) -> dict[str, Any]:
     spread = SpreadPlanner(Planner(data, torch.device("cpu"), count.cost_on(count.H200, run, data, factor)))
     modes: dict[str, Any] = {}
     for mode in MODES:
-        of_links = {link: spread.plan(run, Job(ranks, LINKS[link]), mode) for link in LINKS}
+        try:
+            of_links = {link: spread.plan(run, Job(ranks, LINKS[link]), mode) for link in LINKS}
+        except Refused as refusal:
+            modes[mode] = str(refusal)
+            continue
         first = next(iter(of_links.values()))
         modes[mode] = {
             "memory_bytes": {name: round(value) for name, value in first.memory._asdict().items()},

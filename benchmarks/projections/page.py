@@ -70,6 +70,8 @@ def _shares(plans: list[Mapping[str, Any]]) -> str:
 def _plan(plan: Mapping[str, Any], result: Mapping[str, Any]) -> list[str]:
     rows = []
     for mode, found in plan["modes"].items():
+        if isinstance(found, str):
+            continue
         total = _total(found)
         for link, where in found["seconds"].items():
             seconds = [seconds_text(value) for value in (sum(where.values()), *where.values())]
@@ -77,7 +79,8 @@ def _plan(plan: Mapping[str, Any], result: Mapping[str, Any]) -> list[str]:
             rows.append([mode, bytes_text(total), fits, bytes_text(found["sent_bytes"]), link, *seconds])
     head = ["spread", "memory of a GPU", "fits", "sent a step", "link", "step", "compute", "exchange", "bubble", "waiting"]
     title = f"### {plan['network']} channels, {plan['ranks']} GPUs"
-    return [title, harness.table(head, rows)]
+    refused = [f"`{mode}`: {found}" for mode, found in plan["modes"].items() if isinstance(found, str)]
+    return [title, harness.table(head, rows), *refused]
 
 
 def _findings(result: Mapping[str, Any]) -> list[str]:

@@ -8,7 +8,7 @@ from revgnn.cli.text import bytes_text, seconds_text, table, wrapped
 
 if TYPE_CHECKING:
     from revgnn.experiments.planner.plan import Planner
-    from revgnn.experiments.planner.spread.job import Job
+    from revgnn.experiments.planner.spread.job import Job, Mode
     from revgnn.experiments.planner.spread.plan import Fewest, SpreadPlan
     from revgnn.train.config import RunConfig
 
@@ -42,8 +42,8 @@ class ManyProcesses:
 
         spread = SpreadPlanner(planner)
         self.job, self.memory_bytes, self._known_graph = job, memory_bytes, planner.graph is not None
-        self.plans: dict[str, SpreadPlan | str] = {} if job is None else dict(spread.plans(run, job))
-        self.fewest: dict[str, Fewest] = {} if memory_bytes is None else dict(spread.fewest_of_all(run, memory_bytes))
+        self.plans: dict[Mode, SpreadPlan | str] = {} if job is None else spread.plans(run, job)
+        self.fewest: dict[Mode, Fewest] = {} if memory_bytes is None else spread.fewest_of_all(run, memory_bytes)
 
     def as_dict(self) -> dict[str, Any]:
         """Return what was found as JSON values."""
