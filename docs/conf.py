@@ -5,8 +5,12 @@ from __future__ import annotations
 import re
 from typing import Any
 
+from docutils.nodes import SkipNode
+from docutils.utils.math import MathError
+from docutils.utils.math.latex2mathml import tex2mathml
 from pygments.lexers.special import TextLexer
 from sphinx.highlighting import lexers
+from sphinx.util import logging
 
 import revgnn
 
@@ -14,7 +18,7 @@ project = "revgnn"
 version = release = revgnn.__version__
 copyright = "the authors of revgnn"
 
-extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx.ext.mathjax", "sphinx.ext.viewcode"]
+extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx.ext.viewcode"]
 exclude_patterns = ["_build"]
 myst_enable_extensions = ["dollarmath"]
 myst_heading_anchors = 3
@@ -24,6 +28,7 @@ default_role = "code"
 lexers["csv"] = TextLexer()  # Pygments has none
 
 html_theme = "furo"
+html_math_renderer = "mathml"
 html_title = f"revgnn {version}"
 html_show_copyright = False
 html_static_path = ["_static"]
@@ -63,6 +68,22 @@ def as_pages_of_the_site(app: object, name: str, source: list[str]) -> None:
     source[0] = re.sub(r"\[[\w/-]+\.md\]\(", "[](", source[0])
 
 
+def as_mathml(translator: Any, node: Any) -> None:
+    """Write a formula as MathML, which browsers render themselves: no script is fetched, and pages can be read offline."""
+    try:
+        mathml = tex2mathml(node.astext())
+    except MathError as error:  # a warning, which fails the build
+        logging.getLogger(__name__).warning("a formula cannot be written as MathML: %s In %s", error, node.astext(), location=node)
+        raise SkipNode from None
+    if not node.tagname.endswith("block"):
+        translator.body.append(mathml)
+    else:
+        block = mathml.replace("<math ", '<math display="block" ', 1)
+        translator.body.append(f'<div class="formula">{block}</div>')
+    raise SkipNode
+
+
 def setup(app: Any) -> None:
+    app.add_html_math_renderer("mathml", (as_mathml, None), (as_mathml, None))
     app.connect("source-read", as_pages_of_the_site)
     app.connect("autodoc-process-docstring", as_restructured_text, priority=400)  # before napoleon

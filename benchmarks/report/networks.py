@@ -62,7 +62,7 @@ def depth(folder: Path) -> list[str]:
         head = ["curve", "layers", "seconds a step", "ms a layer", "peak", "gradients"]
         title = f"### Up to {max(p['depth'] for p in r['depths']):,} layers, {r['channels']} channels"
         blocks += [title, f"{shape(r)}, {r['dtype']}, {_rounds(r)}.", table(head, rows), origin(r)]
-    return [*blocks, "![Seconds and memory against depth](figures/depth.svg)"]
+    return [*blocks, "![Time of a layer against depth](figures/depth.svg)"]
 
 
 def groups(folder: Path) -> list[str]:

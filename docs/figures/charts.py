@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import statistics
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,24 @@ def memory(results: Path = RESULTS) -> XYChart:
     x = Axis("layers", log=True, ticks=[3, 10, 100, 1000, 10_000])
     caption = "Above weights and inputs; the dashed line is the part that the gradients of the parameters take."
     return XYChart("memory", "Peak memory of a training step", caption, x, Axis("MB", log=True), series)
+
+
+def depth(results: Path = RESULTS) -> XYChart:
+    """Return the time of a layer against depth, as the last run of `python -m benchmarks depth` measured it."""
+    last: dict[str, Any] = json.loads((results / "depth.jsonl").read_text(encoding="utf-8").splitlines()[-1])
+    series = []
+    for curve, (name, colour) in CURVES.items():
+        points = [
+            (p["depth"], 1e3 * statistics.median(p["layer_seconds"]))
+            for p in last["depths"]
+            if p["curve"] == curve and p["seconds"]
+        ]
+        if points:
+            depths, times = zip(*sorted(points), strict=True)
+            series.append(Series(name, depths, times, colour=colour, style="both" if len(points) > 1 else "points"))
+    x = Axis("layers", log=True, ticks=[3, 10, 100, 1000, 10_000])
+    caption = "Forward and backward pass of a training step, without what is not in a layer."
+    return XYChart("depth", "Time of a layer", caption, x, Axis("milliseconds", log=True, ticks=[10, 30, 100, 300, 1000]), series)
 
 
 def drift(depth: int = 448, nodes: int = 300) -> XYChart:

@@ -1,4 +1,4 @@
-"""Draw the figures of docs/how-it-works.md: python docs/figures/draw.py [FOLDER]
+"""Draw the figures of the documentation: python docs/figures/draw.py [FOLDER]
 
 The charts `drift` and `solves` are computed on this machine; their last digits differ between machines.
 """
@@ -16,7 +16,12 @@ from revgnn.files import write_text
 
 FOLDER = Path(__file__).resolve().parent
 
-FIXED = {"coupling": diagrams.coupling, "aggregation": diagrams.aggregation, "memory": lambda: svg_file(charts.memory())}
+FIXED = {
+    "coupling": diagrams.coupling,
+    "aggregation": diagrams.aggregation,
+    "memory": lambda: svg_file(charts.memory()),
+    "depth": lambda: svg_file(charts.depth()),
+}
 """Figures that are the same on every machine."""
 
 COMPUTED = {"drift": lambda: svg_file(charts.drift()), "solves": lambda: svg_file(charts.solves())}

@@ -24,8 +24,22 @@ def test_data_in_memory() -> None:
     assert planned.deepest is not None
     assert planned.deepest.needed_bytes <= 2e6
     assert set(planned.strategies) == {"reversible", "checkpoint", "backprop"}
+    assert planned.spread == {}
+    assert set(planned.fewest_ranks) == {"parts", "graph", "layers", "weights"}
     with pytest.raises(ValueError, match="hours"):
         revgnn.plan(data, preset="revgnn-7", hours=1.0, probe=False)
+
+
+def test_several_processes() -> None:
+    graph = Data(x=torch.rand(200, 5), edge_index=torch.randint(0, 200, (2, 900)), y=torch.randint(0, 3, (200,)))
+    shallow = {**SETTINGS, "model.depth": 2}
+    spread = revgnn.plan(graph, preset="revgnn-7", settings=shallow, ranks=3, link="1GB/s", probe=False).spread
+    assert spread["layers"] == "2 layers cannot be shared by 3 processes."
+    assert isinstance(spread["graph"], tuple)
+    assert sum(share.own for share in spread["graph"].shares) == 200
+    for mistake in ({"link": "1GB/s"}, {"ranks": 0}, {"ranks": 2, "link": "fast"}):
+        with pytest.raises(ValueError, match=r"ranks|300GB/s"):
+            revgnn.plan(graph, preset="revgnn-7", probe=False, **mistake)  # pyright: ignore[reportArgumentType]
 
 
 @pytest.mark.parametrize(

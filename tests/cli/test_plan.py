@@ -98,6 +98,29 @@ def test_train_can_be_replaced_by_plan(tmp_path: Path) -> None:
     assert not (tmp_path / "a").exists()
 
 
+def test_several_processes() -> None:
+    words = [GRAPH, *SMALL, "--no-probe", "--ranks", 2, "--link", "1GB/s", "--latency", "5us", "--memory", "1MB"]
+    found = json.loads(succeed("plan", *words, "--json"))["many_processes"]
+    assert found["link"] == {"bytes_per_second": 1e9, "latency_seconds": 5e-6}
+    assert list(found["spread"]) == ["parts", "graph", "layers", "weights"]
+    for plan in found["spread"].values():
+        assert plan["ranks"] == 2
+        assert plan["sent_bytes"] > 0
+        assert plan["seconds"] is None  # no probe
+    assert found["fewest_ranks"]["graph"]["needed_bytes"] <= 1e6
+
+
+def test_several_processes_as_text(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+    text = succeed("plan", GRAPH, *SMALL, "--ranks", 2, "--link", "1GB/s")
+    assert "2 processes over 1.0 GB/s" in text
+    (row,) = [line for line in text.splitlines() if line.startswith("graph")]
+    assert row.count(" ms") + row.count(" s ") >= 4
+    assert "--ranks" in refuse("plan", GRAPH, *SMALL, "--no-probe", "--link", "1GB/s")
+    assert "300GB/s" in refuse("plan", GRAPH, *SMALL, "--no-probe", "--ranks", 2, "--link", "fast")
+    assert "--link" in refuse("plan", GRAPH, *SMALL, "--no-probe", "--ranks", 2, "--latency", "5us")
+
+
 def test_mistakes() -> None:
     assert "--no-probe" in refuse("plan", GRAPH, *SMALL, "--hours", 2, "--no-probe")
     assert "11GB" in refuse("plan", GRAPH, *SMALL, "--memory", "much", "--no-probe")

@@ -75,6 +75,13 @@ Memory = Annotated[
     str | None, typer.Option(metavar="SIZE", help="Memory that may be used, such as 11GB. Default: what is free on the device.")
 ]
 Hours = Annotated[float | None, typer.Option(min=0.0, help="Hours that the whole run may take.")]
+PlannedRanks = Annotated[
+    int | None, typer.Option("--ranks", min=1, metavar="K", help="Also plan so many processes, for each way of spreading a run.")
+]
+Link = Annotated[
+    str | None, typer.Option(metavar="SPEED", help="What each process can send a second, such as 300GB/s. Default: no seconds.")
+]
+Latency = Annotated[str | None, typer.Option(metavar="TIME", help="Of a message between processes, such as 5us.")]
 NoProbe = Annotated[bool, typer.Option("--no-probe", help="Time no steps: plan the memory alone.")]
 Fit = Annotated[
     bool, typer.Option("--fit", help="Change gradient strategy, parts or depth so that the run fits into --memory, and say what.")

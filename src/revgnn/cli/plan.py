@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from revgnn.cli import options
+from revgnn.cli.plan_ranks import ManyProcesses, job_of
 from revgnn.cli.progress import progress
 from revgnn.cli.text import bytes_text, facts, line_width, parse_bytes, seconds_text, table, wrapped
 from revgnn.cli.train import composed, train
@@ -38,7 +39,7 @@ def plan(**given: Any) -> None:
 
     It takes the options of `revgnn train`; those that say where a run is written have no effect.
 
-    Examples: revgnn plan ogbn-proteins --preset revgnn-wide; revgnn plan shop/ --label plan --memory 11GB --hours 2
+    Examples: revgnn plan ogbn-proteins --preset revgnn-wide --ranks 8 --link 300GB/s; revgnn plan shop/ --label plan --memory 11GB
     """
     as_json, hours = given["as_json"], given["hours"]
     show = given["context"].with_resource(progress(quiet=given["quiet"], as_json=as_json))
@@ -46,6 +47,7 @@ def plan(**given: Any) -> None:
     if hours is not None and given["no_probe"]:
         raise ValueError("--hours needs the probe that --no-probe leaves out; give one of them.")
     memory_bytes = None if given["memory"] is None else parse_bytes(given["memory"])
+    job = job_of(given["ranks"], given["link"], given["latency"])
     run = composed(given, show)
     trying = "" if given["no_probe"] else ", trying a few steps"
     show.phase(f"planning {run.data.name if run.data else 'the run'}{trying}")
@@ -60,6 +62,7 @@ def plan(**given: Any) -> None:
     answers = None if limits is None else inverse(planner, run, Limits(memory_bytes or free.memory_bytes, hours))
     found = planner.plan(run)
     others = strategies(planner, run)
+    many = ManyProcesses(planner, run, job, memory_bytes)
     show.close()
     if as_json:
         record = {
@@ -70,6 +73,7 @@ def plan(**given: Any) -> None:
             "strategies": {name: each.as_dict() for name, each in others},
             "limits": None if limits is None else limits._asdict(),
             "inverse": None if answers is None else {n: None if p is None else p.as_dict() for n, p in answers._asdict().items()},
+            "many_processes": many.as_dict(),
         }
         typer.echo(json.dumps(record))
         return
@@ -77,11 +81,16 @@ def plan(**given: Any) -> None:
     typer.echo(f"\n{_strategies_text(others)}")
     if answers is not None:
         typer.echo(f"\n{_inverse_text(answers)}")
+    if text := many.text(line_width()):
+        typer.echo(f"\n{text}")
 
 
 _OWN: dict[str, Any] = {
     "memory": options.Memory,
     "hours": options.Hours,
+    "ranks": options.PlannedRanks,
+    "link": options.Link,
+    "latency": options.Latency,
     "no_probe": options.NoProbe,
     "as_json": options.AsJson,
 }

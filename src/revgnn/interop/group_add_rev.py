@@ -26,7 +26,7 @@ class GroupAddRev(nn.Module):
     r"""A grouped reversible layer (Li et al. 2021, arXiv:2106.07476) with the interface of
     `torch_geometric.nn.GroupAddRev`: arguments, names of parameters, `inverse`.
 
-    $y_0 = x_2 + \dots + x_G$ and $y_i = x_i + f_i(y_{i-1})$ for $i = 1 \dots G$, where $f_i$ are the convolutions.
+    $y_0 = x_2 + \ldots + x_G$ and $y_i = x_i + f_i(y_{i-1})$ for $i = 1 \ldots G$, where $f_i$ are the convolutions.
 
     What is different:
 

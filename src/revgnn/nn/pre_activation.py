@@ -12,7 +12,7 @@ from revgnn.ops.dropout import draws_from_own, dropout
 
 @draws_from_own
 class PreActivation(nn.Module):
-    r"""$\mathrm{Conv}(\mathrm{Dropout}(\mathrm{ReLU}(\mathrm{Norm}(x))), \dots)$ (Li et al. 2021, arXiv:2106.07476).
+    r"""$\mathrm{Conv}(\mathrm{Dropout}(\mathrm{ReLU}(\mathrm{Norm}(x))), \ldots)$ (Li et al. 2021, arXiv:2106.07476).
 
     `GENBlock` is this block around a `GENConv`, with a fast path.
 

@@ -56,11 +56,11 @@ class AbstractReversibleLayer(AbstractLayer):
 class AdditiveCoupling(AbstractReversibleLayer):
     r"""A grouped reversible layer (Li et al. 2021, arXiv:2106.07476).
 
-    $y_0 = x_2 + \dots + x_G$ and $y_i = x_i + f_i(y_{i-1})$ for $i = 1 \dots G$, inverted by $x_i = y_i - f_i(y_{i-1})$ for
-    $i = G \dots 1$.
+    $y_0 = x_2 + \ldots + x_G$ and $y_i = x_i + f_i(y_{i-1})$ for $i = 1 \ldots G$, inverted by $x_i = y_i - f_i(y_{i-1})$ for
+    $i = G \ldots 1$.
 
     Args:
-        blocks: $f_1 \dots f_G$, G >= 2: modules from (N, D / G) to (N, D / G). They may take further arguments.
+        blocks: $f_1 \ldots f_G$, G >= 2: modules from (N, D / G) to (N, D / G). They may take further arguments.
     """
 
     def __init__(self, blocks: Iterable[nn.Module]) -> None:

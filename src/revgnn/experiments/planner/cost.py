@@ -84,12 +84,12 @@ class Cost:
         Raises:
             ValueError: for another width, if the probe had only one.
         """
-        width = self._of_width(run.model.channels)
+        width = self.of_width(run.model.channels)
         layers = timed_layers(run)
         batch = data.training_batch(run.parts, run.graphs_per_batch)
         steps = math.ceil(data.num_train / run.graphs_per_batch) if data.row == "graph" else run.parts
         step = self.step.at(layers, batch) * width
-        epoch = steps * step + self._cutting(data, run.parts)
+        epoch = steps * step + self.cutting(data, run.parts)
         evaluation = self._evaluation(run, data, layers) * width
         evaluations = math.ceil(run.epochs / run.evaluation.every)
         return Seconds(step, epoch, evaluation, run.epochs * epoch + evaluations * evaluation)
@@ -104,12 +104,18 @@ class Cost:
         if data.row == "graph":
             return math.ceil(data.num_rows / run.graphs_per_batch) * self.forward.at(layers, batch)
         views = run.evaluation.views if parts > 1 else 1
-        return views * (parts * self.forward.at(layers, batch) + self._cutting(data, parts))
+        return views * (parts * self.forward.at(layers, batch) + self.cutting(data, parts))
 
-    def _cutting(self, data: DataSize, parts: int) -> float:
+    def cutting(self, data: DataSize, parts: int) -> float:
+        """Return the seconds of cutting a graph into so many parts."""
         return self.cut_seconds_per_edge * data.num_edges if parts > 1 else 0.0
 
-    def _of_width(self, channels: int) -> float:
+    def of_width(self, channels: int) -> float:
+        """Return how many times as long as at the width of the probe a layer takes.
+
+        Raises:
+            ValueError: for another width, if the probe had only one.
+        """
         if channels == self.channels:
             return 1.0
         if self.exponent is None:

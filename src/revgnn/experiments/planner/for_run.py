@@ -11,6 +11,7 @@ from revgnn.experiments.measure.batch import TRAIN_SHARE
 from revgnn.experiments.planner.plan import Limits, Planner
 from revgnn.experiments.planner.probe import probe
 from revgnn.experiments.planner.size import DataSize
+from revgnn.graph import Graph
 from revgnn.train.config import DataConfig, RunConfig
 from revgnn.train.config.errors import ConfigError
 from revgnn.train.datasets import load_dataset
@@ -35,11 +36,14 @@ def planner_for(run: RunConfig, *, timed: bool = True, widths: bool = False, dat
         ValueError, OSError: if the data cannot be read, or the device does not exist.
     """
     device = choose_device(run.device)
-    size = None if dataset is not None else _known_size(run.data)
+    size, graph = None, None
+    if dataset is None:
+        size, graph = _known_size(run.data)
     if size is None:
         dataset = load_dataset(run.data) if dataset is None else dataset
         size = DataSize.of(dataset)
-    return Planner(size, device, probe(run, size, device, dataset, widths=widths) if timed else None)
+    cost = probe(run, size, device, dataset, widths=widths) if timed else None
+    return Planner(size, device, cost, graph if dataset is None else dataset.graph)
 
 
 def free_memory(device: torch.device) -> Limits:
@@ -47,20 +51,24 @@ def free_memory(device: torch.device) -> Limits:
     return Limits(memory_bytes=SHARE_OF_FREE * free_bytes(device))
 
 
-def _known_size(config: DataConfig | None) -> DataSize | None:
-    """Return the size from the catalogue: of data sets too large to load for a plan, and of those whose files are missing."""
+def _known_size(config: DataConfig | None) -> tuple[DataSize | None, Graph | None]:
+    """Return the size from the catalogue, of data sets too large to load for a plan and of those whose files are missing.
+
+    If the files of a small one are there, its size is that of the files, and its graph is returned too.
+    """
     if config is None:
         raise ConfigError("no data set is named: revgnn plan DATASET (see revgnn datasets).")
     entry = find_entry(config.name)
     if entry is None or not entry.num_nodes or config.node_features is not None or config.task is not None:
-        return None
+        return None, None
     usual = (entry.name in UNDIRECTED, entry.name in SELF_LOOPS)
     if any(chosen not in (None, of_set) for chosen, of_set in zip((config.undirected, config.self_loops), usual, strict=True)):
-        return None
+        return None, None
     size = DataSize.of_entry(entry, edge_bytes=4 if config.edge_storage == "float32" else 2)
     if entry.name in TRAIN_SHARE:
-        return size
+        return size, None
     try:
-        return DataSize.of(load_dataset(config))
+        dataset = load_dataset(config)
+        return DataSize.of(dataset), dataset.graph
     except (ValueError, OSError):
-        return size
+        return size, None

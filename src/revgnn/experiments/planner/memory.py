@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 import torch
 
-from revgnn.experiments.planner.rehearse import Memory, Rehearsed, rehearse_evaluation, rehearse_step
+from revgnn.experiments.planner.rehearse import Memory, Rehearsed, Traffic, rehearse_evaluation
 from revgnn.experiments.planner.size import DataSize
 from revgnn.models.config import EquilibriumConfig, ModelConfig, StackConfig
 from revgnn.train.config import EvalConfig, RunConfig
@@ -29,13 +29,19 @@ class Rehearsals:
     number. Under checkpointing it is linear in the number of stored states and in that of the layers between two of them.
 
     Attributes:
-        rehearse: `rehearse_step` or `rehearse_evaluation`.
+        rehearse: `rehearse_step`, `rehearse_evaluation`, or what one process of several does.
+        of_evaluation: whether it rehearses an evaluation, not a training step. Default: whether it is `rehearse_evaluation`.
     """
 
     rehearse: Callable[[RunConfig, DataSize, torch.device], Rehearsed]
     data: DataSize
     device: torch.device
+    of_evaluation: bool | None = None
     _made: dict[str, Rehearsed] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.of_evaluation is None:
+            self.of_evaluation = self.rehearse is rehearse_evaluation
 
     def of(self, run: RunConfig) -> Rehearsed:
         """Return what a run needs."""
@@ -50,10 +56,10 @@ class Rehearsals:
         """Return the rehearsal of a run whose network is changed."""
         # what the other kind of rehearsal depends on must not make this one again
         same: dict[str, object] = {"data": None, "notes": (), "preset": None, "epochs": 1, "seed": 0}
-        if self.rehearse is rehearse_step:
-            same["evaluation"] = EvalConfig()
-        else:
+        if self.of_evaluation:
             same |= {"parts": 1, "amp": "none"}
+        else:
+            same["evaluation"] = EvalConfig()
         model = run.model.model_copy(update=changes)
         run = run.model_copy(update={**same, "model": model})
         key = run.model_dump_json()
@@ -76,7 +82,7 @@ class Rehearsals:
 
     def _checkpointed(self, run: RunConfig, model: StackConfig, every: int, extra: int) -> Rehearsed:
         layers = model.depth - extra
-        if layers <= _EXACT or every >= layers or every == 1 or self.rehearse is rehearse_evaluation:
+        if layers <= _EXACT or every >= layers or every == 1 or self.of_evaluation:
             return self._linear_in_depth(run, model, every, extra)
         shares = _shares(layers / every, 2, 3), _shares(every, 2, 4)
         return blend(
@@ -136,7 +142,13 @@ def blend(found: Iterable[tuple[float, Rehearsed]]) -> Rehearsed:
         return max(0.0, sum(share * getattr(each.peaks[phase], part) for share, each in terms))
 
     peaks = {phase: Memory(*(mix(phase, part) for part in Memory._fields)) for phase in terms[0][1].peaks}
-    return Rehearsed(round(sum(share * each.parameters for share, each in terms)), peaks)
+    traffic = Traffic(
+        *(
+            sum(share * of_one for (share, _), of_one in zip(terms, each, strict=True))
+            for each in zip(*(t.traffic for _, t in terms), strict=True)
+        )
+    )
+    return Rehearsed(round(sum(share * each.parameters for share, each in terms)), peaks, traffic)
 
 
 def _shares(value: float, low: float, high: float) -> tuple[float, float]:

@@ -11,6 +11,7 @@ from revgnn.experiments.planner.cost import Cost, Seconds
 from revgnn.experiments.planner.memory import Rehearsals
 from revgnn.experiments.planner.rehearse import Memory, rehearse_evaluation, rehearse_step
 from revgnn.experiments.planner.size import DataSize
+from revgnn.graph import Graph
 from revgnn.train.config import RunConfig
 
 
@@ -111,11 +112,13 @@ class Planner:
         data: the sizes of the data set.
         device: where the run is to train.
         cost: seconds, fitted to a probe; None: plans have no seconds.
+        graph: of the data set, if it is loaded.
     """
 
     data: DataSize
     device: torch.device
     cost: Cost | None = None
+    graph: Graph | None = None
     _steps: Rehearsals = field(init=False, repr=False)
     _evaluations: Rehearsals = field(init=False, repr=False)
 

@@ -56,16 +56,29 @@ class Memory(NamedTuple):
         return sum(self)
 
 
+class Traffic(NamedTuple):
+    """What a process of several sends in a step, if it is linear in rows of nodes."""
+
+    per_sent_row: float = 0.0
+    """Bytes for each of its rows that another process fetches."""
+    per_fetched_row: float = 0.0
+    """Bytes for each row that it fetches, whose gradient it returns."""
+    exchanges: float = 0.0
+    """How often all processes exchange something."""
+
+
 class Rehearsed(NamedTuple):
     """What a rehearsal found.
 
     Attributes:
         parameters: numbers that are learned.
         peaks: the parts at the peak of each phase.
+        traffic: what was sent, by one process of several.
     """
 
     parameters: int
     peaks: dict[str, Memory]
+    traffic: Traffic = Traffic()
 
     @property
     def peak(self) -> Memory:
@@ -79,27 +92,27 @@ def rehearse_step(run: RunConfig, data: DataSize, device: torch.device) -> Rehea
     Nothing of the size of the data or of the weights is allocated, and no kernel is compiled or run.
     """
     size = data.training_batch(run.parts, run.graphs_per_batch)
-    with _rehearsal(device) as rehearsal:
+    with new_rehearsal(device) as rehearsal:
         session = session_of(run, data, device, rehearsal.label)
-        batch = _batch(rehearsal, run, data, size, device)
+        batch = rehearsed_batch(rehearsal, run, data, size, device)
         begin = rehearsal.time
         training_step(session, batch)
         for parameter in session.model.parameters():
             if parameter.grad is not None:
                 rehearsal.set_label(parameter.grad, "gradients")
         end, parameters = rehearsal.time, num_parameters(session.model)
-    return Rehearsed(parameters, dict(_peaks_of_step(rehearsal, begin, end)))
+    return Rehearsed(parameters, dict(peaks_of_step(rehearsal, begin, end)))
 
 
 def rehearse_evaluation(run: RunConfig, data: DataSize, device: torch.device) -> Rehearsed:
     """Rehearse one forward pass of an evaluation after a training step: gradients and moments are still there."""
     size = data.evaluation_batch(run.evaluation.parts, run.graphs_per_batch)
-    with _rehearsal(device) as rehearsal:
+    with new_rehearsal(device) as rehearsal:
         session = session_of(run, data, device, rehearsal.label)
         with rehearsal.label("gradients"):
             for parameter in session.model.parameters():
                 parameter.grad = torch.zeros_like(parameter)
-        batch = _batch(rehearsal, run, data, size, device)
+        batch = rehearsed_batch(rehearsal, run, data, size, device)
         begin = rehearsal.time
         session.model.eval()
         with torch.no_grad():
@@ -110,7 +123,8 @@ def rehearse_evaluation(run: RunConfig, data: DataSize, device: torch.device) ->
 
 
 @contextmanager
-def _rehearsal(device: torch.device) -> Iterator[Rehearsal]:
+def new_rehearsal(device: torch.device) -> Iterator[Rehearsal]:
+    """Yield a rehearsal on a device, without warnings, that draws from generators of its own."""
     with warnings.catch_warnings(), own_random_numbers(device), Rehearsal(device, is_kernel) as rehearsal:
         warnings.simplefilter("ignore")  # solves that do not converge, since nothing is computed
         yield rehearsal
@@ -173,7 +187,7 @@ def _class_weights(run: RunConfig, data: DataSize, device: torch.device) -> Tens
     return torch.ones(outputs if data.task.name == "multiclass" else (outputs, 2), device=device)
 
 
-def _batch(rehearsal: Rehearsal, run: RunConfig, data: DataSize, size: BatchSize, device: torch.device) -> Batch:
+def rehearsed_batch(rehearsal: Rehearsal, run: RunConfig, data: DataSize, size: BatchSize, device: torch.device) -> Batch:
     """Return a batch of this size without memory. Its graph has the form by source too, as after the first step."""
     index = torch.int32 if data.index_bytes == 4 else torch.int64
     nodes, edges = size.num_nodes, size.num_edges
@@ -212,7 +226,7 @@ def batch_of(run: RunConfig, data: DataSize, size: BatchSize, device: torch.devi
         )
 
 
-def _peaks_of_step(rehearsal: Rehearsal, begin: int, end: int) -> Iterable[tuple[str, Memory]]:
+def peaks_of_step(rehearsal: Rehearsal, begin: int, end: int) -> Iterable[tuple[str, Memory]]:
     """Yield the parts at the peak of each of `PHASES`."""
     live = rehearsal.live_bytes()
     backward = [a.born for a in rehearsal.allocations if a.backward and begin <= a.born < end] or [end]

@@ -1,0 +1,1 @@
+"""What `revgnn plan --ranks` says beside processes that run."""

@@ -1,0 +1,38 @@
+"""Plans of several processes beside processes that run, at tiny size; and what is committed of larger ones."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from benchmarks.harness import RESULTS
+from benchmarks.spread import command
+
+
+def test_committed_plans_are_near_what_was_measured() -> None:
+    """Memory within 5 %, bytes within 2 %: what a protocol adds is small."""
+    result = json.loads((RESULTS / "spread.jsonl").read_text(encoding="utf-8").splitlines()[-1])
+    for mode in ("parts", "graph"):
+        assert list(result[mode]) == ["1", "2", "3"]
+        for ranks, found in result[mode].items():
+            assert found["planned_bytes"] == pytest.approx(found["measured_bytes"], rel=0.05), (mode, ranks)
+            assert found["planned_sent_bytes"] == pytest.approx(found["measured_sent_bytes"], rel=0.02), (mode, ranks)
+    command.check_shares(result)
+
+
+def test_a_share_that_is_cut_otherwise_is_found() -> None:
+    share = {"own": 3, "edges": 5, "fetched": 2}
+    result = {"graph": {"2": {"shares": [{**share, "sent": 1}], "measured_shares": [{**share, "fetched": 1}]}}}
+    with pytest.raises(AssertionError, match="planned"):
+        command.check_shares(result)
+
+
+@pytest.mark.slow
+def test_plans_beside_processes_that_run(bench, capsys: pytest.CaptureFixture[str]) -> None:
+    assert bench("spread", "--quick", "--mode", "graph") == 0
+    (result,) = bench.lines("spread")
+    for found in result["graph"].values():
+        assert found["planned_bytes"] == pytest.approx(found["measured_bytes"], rel=0.1)
+    assert result["graph"]["3"]["measured_sent_bytes"] > 0
+    assert "| graph" in capsys.readouterr().out

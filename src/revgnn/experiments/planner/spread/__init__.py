@@ -1,0 +1,12 @@
+"""A run on several processes: what each needs, what it sends, and how long a step takes, for each way of spreading.
+
+| file | what it has |
+|---|---|
+| `job.py` | how many processes, and the link between them |
+| `shares.py` | a graph cut over processes: nodes, edges, and rows that are fetched, by a real graph or by its size |
+| `imagined.py` | one process of several that are not there |
+| `rehearse.py` | a step of one process, rehearsed: by parts, by graph, by layers |
+| `weights.py` | the memory of a step whose weights are cut over processes |
+| `clock.py` | seconds of a step by what they are spent on |
+| `plan.py` | `SpreadPlan` and `SpreadPlanner`: all of it together, and the fewest processes that fit |
+"""
