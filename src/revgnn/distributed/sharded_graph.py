@@ -43,7 +43,7 @@ class LocalGraph(Graph):
             known = self._inv_sqrt_degree[dtype] = index.inverse_sqrt_degree(indptr, dtype)
         return known
 
-    def to(self, device: torch.device | str, *, non_blocking: bool = False) -> Graph:
+    def to(self, device: torch.device | str, *, non_blocking: bool = False) -> LocalGraph:
         moved = super().to(device, non_blocking=non_blocking)
         return self if moved is self else LocalGraph(moved, *(t.to(device, non_blocking=non_blocking) for t in self._whole))
 
