@@ -9,11 +9,10 @@ from revgnn.graph import Graph
 from revgnn.models.base import AbstractModel
 from revgnn.models.config import RevGATConfig
 from revgnn.models.layers import DataShape, make_attention, make_layer, make_stack
-from revgnn.models.randomness import draw_step_randomness, edge_dropout_obstacle
+from revgnn.models.randomness import draw_step_randomness, edge_dropout_obstacle, outer_dropout
 from revgnn.nn import GATConv
 from revgnn.nn.encoder import one_hot
 from revgnn.nn.norm import make_norm
-from revgnn.ops.dropout import dropout
 from revgnn.stack import Stack
 
 
@@ -67,12 +66,12 @@ class RevGAT(AbstractModel):
     ) -> Tensor:
         """Return the logits (N, T); see `AbstractModel`. Edge features and `nodes` are not used."""
         config = self.config
-        inputs = dropout(self._inputs(x, species), config.input_dropout, self.training)
+        inputs = outer_dropout(self._inputs(x, species), config.input_dropout, self.training)
         h = self.first(inputs, graph)
         if self.stack is not None:
             h = self.stack(h, graph, **draw_step_randomness(config, self.stack, h, mask, training=self.training))
         h = torch.relu(self.norm(h))
-        return self.last(dropout(h, config.dropout, self.training), graph)
+        return self.last(outer_dropout(h, config.dropout, self.training), graph)
 
     def capture_obstacle(self) -> str | None:
         return edge_dropout_obstacle(self.config, training=self.training)
