@@ -160,7 +160,7 @@ def measure_graph(args: argparse.Namespace, result: harness.Result) -> None:
             np.save(f"{folder}/{name}.npy", tensor.numpy())
         shape = {"depth": args.depth, "channels": args.channels, "steps": args.steps, "how": args.how}
         shape |= {"folder": folder, "edge_scale": whole.edge_scale}
-        del whole
+        del whole, tensor
         jobs = {job: measure("graph", job, shape) for job in JOBS if JOBS[job][1] == 1}
     del shape["folder"]
     result["graph"] = {**shape, "nodes": args.nodes, "edges": args.edges, "jobs": jobs}

@@ -69,6 +69,7 @@ RUNS: dict[str, dict[str, Any]] = {
     },
 }
 
+SOLVED = ("equilibrium", "broyden", "undone")
 FIRST = ("reversible", "labels")
 """Those that the default tests train."""
 
@@ -122,6 +123,7 @@ def runs(team: Ranks, folder: Path) -> None:
     for name in FIRST:
         like_one(team, name, "random")
         train(run_of(name), folder / name, team=team, spread=ByGraph())
+    like_one(team, "equilibrium", "random", 2)
     for where in ("stopped", "moved"):
         asked: list[int] = []
 
@@ -140,13 +142,20 @@ def runs(team: Ranks, folder: Path) -> None:
 
 
 def more(team: Ranks, folder: Path) -> None:
-    """Train everything else, and what one process has begun."""
-    for n, name in enumerate(name for name in RUNS if name not in FIRST):
+    """Train everything else but equilibria, and what one process has begun."""
+    for n, name in enumerate(name for name in RUNS if name not in (*FIRST, *SOLVED)):
         if name != "student":
-            like_one(team, name, ("contiguous", "random")[n % 2], 2 if name == "equilibrium" else 1)
+            like_one(team, name, ("contiguous", "random")[n % 2])
         train(run_of(name, folder), folder / name, team=team, spread=ByGraph("random"))
     train(run_of("labels"), folder / "begun", resume=True, team=team, spread=ByGraph())
     awkward(team, folder)
+
+
+def solves(team: Ranks, folder: Path) -> None:
+    """Solve for equilibria and train them."""
+    for name in SOLVED:
+        like_one(team, name, "random", 2 if name == "equilibrium" else 1)
+        train(run_of(name), folder / name, team=team, spread=ByGraph("random"))
 
 
 def only_own_rows(team: Ranks) -> None:
@@ -214,7 +223,7 @@ def killed(team: Ranks, folder: Path) -> None:
         raise
 
 
-SCENARIOS: dict[str, Callable[[Ranks, Path], None]] = {"runs": runs, "more": more, "killed": killed}
+SCENARIOS: dict[str, Callable[[Ranks, Path], None]] = {"runs": runs, "more": more, "solves": solves, "killed": killed}
 
 
 def main() -> None:

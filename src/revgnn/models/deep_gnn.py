@@ -11,10 +11,9 @@ from revgnn.graph import Graph
 from revgnn.models.base import AbstractStackModel
 from revgnn.models.config import ResidualConfig, ReversibleConfig
 from revgnn.models.layers import DataShape, make_conv, make_edge_encoder, make_layer, make_node_encoder, make_stack
-from revgnn.models.randomness import draw_step_randomness, edge_dropout_obstacle
+from revgnn.models.randomness import draw_step_randomness, edge_dropout_obstacle, outer_dropout
 from revgnn.nn.encoder import EdgeEncoder, NodeEncoder
 from revgnn.nn.norm import make_norm
-from revgnn.ops.dropout import dropout
 from revgnn.stack import AbstractLayer, Stack
 
 
@@ -87,7 +86,7 @@ class DeepGNN(AbstractStackModel):
 
     def decode(self, h: Tensor, graph: Graph) -> Tensor:
         h = torch.relu(self.norm(h))
-        return self.head(dropout(h, self.config.dropout, self.training))
+        return self.head(outer_dropout(h, self.config.dropout, self.training))
 
     def capture_obstacle(self) -> str | None:
         return edge_dropout_obstacle(self.config, training=self.training)

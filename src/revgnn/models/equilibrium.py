@@ -26,11 +26,11 @@ from revgnn.graph import Graph
 from revgnn.models.base import AbstractModel, TrainingState
 from revgnn.models.config import EquilibriumConfig, SolverConfig
 from revgnn.models.layers import DataShape, make_conv, make_edge_encoder, make_node_encoder
-from revgnn.models.randomness import check_mask, shared_dropout_mask
+from revgnn.models.randomness import check_mask, outer_dropout, shared_dropout_mask
 from revgnn.models.warm_start import WarmStart
 from revgnn.nn.encoder import EdgeEncoder, NodeEncoder
 from revgnn.nn.norm import make_norm
-from revgnn.ops.dropout import draws_from_own, dropout
+from revgnn.ops.dropout import draws_from_own
 from revgnn.stack import HostDependent
 
 _WARM_START = "warm_start."
@@ -175,7 +175,7 @@ class EquilibriumGNN(HostDependent, AbstractModel):
                 self.auxiliary_loss = self.settings.jacobian_weight * jacobian_penalty(step, z, totals=self._forward_solver.totals)
         if learning:
             self.trained_steps += 1
-        return self.head(dropout(torch.relu(z), self.config.dropout, self.training))
+        return self.head(outer_dropout(torch.relu(z), self.config.dropout, self.training))
 
     def _drawn_mask(self, encoded: Tensor) -> Tensor | None:
         if not (self.training and self.config.dropout):

@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from revgnn.models.config import GATConfig, StackConfig
-from revgnn.ops.dropout import bernoulli
+from revgnn.ops.dropout import bernoulli_rows, current, dropout
 from revgnn.stack import PerGroup, PerLayer, Stack
 
 
@@ -18,7 +19,18 @@ def shared_dropout_mask(shape: tuple[int, ...], rate: float, device: torch.devic
     It costs N x D once, where a mask for each layer would have to be stored, or drawn again.
     """
     keep = 1.0 - rate
-    return bernoulli(shape, keep, device).div_(keep)
+    if _draws_rows():
+        return bernoulli_rows(shape, keep, device).div_(keep)
+    return torch.empty(shape, device=device).bernoulli_(keep).div_(keep)
+
+
+def outer_dropout(x: Tensor, rate: float, training: bool) -> Tensor:
+    """Return dropout of the state outside of a stack, (N, D); see `revgnn.ops.dropout.rows_of_larger`."""
+    return dropout(x, rate, training) if _draws_rows() else F.dropout(x, rate, training)
+
+
+def _draws_rows() -> bool:
+    return not torch.compiler.is_compiling() and current.rows is not None
 
 
 def check_mask(mask: Tensor | None, h: Tensor) -> None:

@@ -11,11 +11,10 @@ from revgnn.graph import Graph
 from revgnn.models.base import AbstractStackModel
 from revgnn.models.config import RevGATConfig
 from revgnn.models.layers import DataShape, make_attention, make_layer, make_stack
-from revgnn.models.randomness import draw_step_randomness, edge_dropout_obstacle
+from revgnn.models.randomness import draw_step_randomness, edge_dropout_obstacle, outer_dropout
 from revgnn.nn import GATConv
 from revgnn.nn.encoder import one_hot
 from revgnn.nn.norm import make_norm
-from revgnn.ops.dropout import dropout
 from revgnn.stack import Stack
 
 
@@ -76,12 +75,12 @@ class RevGAT(AbstractStackModel):
         return self.decode(h, graph)
 
     def encode(self, graph: Graph, x: Tensor | None, species: Tensor | None, edges: tuple[Any, ...]) -> Tensor:
-        inputs = dropout(self._inputs(x, species), self.config.input_dropout, self.training)
+        inputs = outer_dropout(self._inputs(x, species), self.config.input_dropout, self.training)
         return self.first(inputs, graph)
 
     def decode(self, h: Tensor, graph: Graph) -> Tensor:
         h = torch.relu(self.norm(h))
-        return self.last(dropout(h, self.config.dropout, self.training), graph)
+        return self.last(outer_dropout(h, self.config.dropout, self.training), graph)
 
     def capture_obstacle(self) -> str | None:
         return edge_dropout_obstacle(self.config, training=self.training)

@@ -42,7 +42,7 @@ class NodeEncoder(nn.Module):
         Raises:
             ValueError: if species are missing, or the features do not have the width the encoder was made for.
         """
-        parts = [] if x is None or self.in_channels == 0 else [dropout(x, self.dropout, self.training)]
+        parts = [] if x is None or self.in_channels == 0 else [dropout(x, self.dropout, self.training) if self.dropout else x]
         if self.species is not None:
             if species is None:
                 raise ValueError(f"this model was built for {self.num_species} species: pass species, (N,) of int64.")

@@ -77,11 +77,10 @@ def rows_of_larger(numbers: Tensor, count: int) -> Iterator[None]:
         current.rows = before
 
 
-def bernoulli(shape: tuple[int, ...], keep: float, device: torch.device | None = None) -> Tensor:
-    """Draw 1 with probability `keep`, else 0, float32, from the default generator of the device: see `rows_of_larger`."""
+def bernoulli_rows(shape: tuple[int, ...], keep: float, device: torch.device | None = None) -> Tensor:
+    """Draw 1 with probability `keep`, else 0, float32, in a block of `rows_of_larger`."""
     rows = _rows_of(shape[0])
-    if rows is None:
-        return torch.empty(shape, device=device).bernoulli_(keep)
+    assert rows is not None
     return torch.empty((rows.count, *shape[1:]), device=device).bernoulli_(keep).index_select(0, rows.numbers)
 
 
