@@ -175,7 +175,7 @@ def test_layers_are_cut_evenly_and_at_stored_states() -> None:
     assert cut_layers(ReversibleStack([pair], repeats=5), 2) == [range(2), range(2, 5)]
     residual = ResidualStack([pair[0]] * 7, gradient=Checkpoint(every=3))
     assert cut_layers(residual, 2) == [range(3), range(3, 7)]
-    with pytest.raises(ValueError, match=r"7 layers cannot be cut into 8 stages; use at most 7 processes"):
+    with pytest.raises(ValueError, match=r"7 layers cannot be cut into 8 stages; use fewer processes or pieces"):
         cut_layers(reversible, 8)
     with pytest.raises(ValueError, match=r"7 layers with 3 stored states .* set model.checkpoint_every=1 or less"):
         cut_layers(residual, 4)
@@ -225,3 +225,5 @@ def test_pieces_belong_to_layers() -> None:
         chosen_spread(None, {"parallel": "parts", "pieces": 2})
     with pytest.raises(ValueError, match="at least 1 piece of the stack, got 0"):
         Layers(0)
+    with pytest.raises(ValueError, match="layers are cut over several processes, and this one is alone"):
+        Layers().check(prepare(run_of("reversible")), ALONE)

@@ -154,7 +154,7 @@ def cut_layers(stack: Stack, stages: int) -> list[range]:
     """
     depth = len(stack.sequence)
     if stages > depth:
-        raise ValueError(f"{depth} layers cannot be cut into {stages} stages; use at most {depth} processes, or a deeper network.")
+        raise ValueError(f"{depth} layers cannot be cut into {stages} stages; use fewer processes or pieces, or a deeper network.")
     starts = list(range(depth))
     if isinstance(stack.gradient, Checkpoint):
         starts = [layers.start for layers in stack.gradient.ranges(depth)]

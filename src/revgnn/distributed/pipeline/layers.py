@@ -41,6 +41,8 @@ class Layers(Spread):
 
     def check(self, session: Session, team: Team) -> None:
         config = session.config
+        if team.size == 1:
+            raise ConfigError("layers are cut over several processes, and this one is alone; start more by torchrun.")
         for is_there, what, advice in (
             (config.capture, "a step that is one CUDA graph", "set capture=false"),
             (config.amp == "fp16", "amp=fp16, whose scale must fit all of them", "set amp=bf16 or none"),

@@ -168,16 +168,21 @@ class Pipeline:
         """Return a network in evaluation mode whose logits are right in the process of the last stage, and 0 in the others."""
         return _Evaluator(self, outputs)
 
+    def note_batch(self) -> None:
+        """Note that an evaluation begins its next batch: all processes note as many, so that one that hangs can be named."""
+        with self._ranks.exchanging():
+            pass
+
     def send(self, state: Tensor, stage: int) -> None:
         """Send a state to another stage."""
         if state.numel():
-            with self._ranks.exchanging():
+            with self._ranks.waiting():
                 dist.send(state.contiguous(), self.rank_of(stage))
 
     def receive(self, state: Tensor, stage: int) -> None:
         """Receive a state from another stage."""
         if state.numel():
-            with self._ranks.exchanging():
+            with self._ranks.waiting():
                 dist.recv(state, self.rank_of(stage))
 
 
@@ -236,6 +241,7 @@ class _Evaluator(nn.Module):
 
     def forward(self, graph: Graph, x: Tensor | None, species: Tensor | None = None, **targets: Tensor) -> Tensor:
         pipeline = self._pipeline
+        pipeline.note_batch()
         # all that a stage needs of a batch
         batch = Batch(None, graph, x, species, torch.zeros(0), torch.zeros(0), 0, targets=targets)
         out = torch.zeros(_rows(graph, targets), self._outputs, device=graph.device)
