@@ -15,7 +15,17 @@ ROOT = Path(__file__).resolve().parents[1] / "src" / "revgnn"
 NOT_REACHED = ("cli", "testing", "interop", "experiments/training", "experiments/report", "experiments/measure")
 """Rooms that no function of `revgnn.api` calls."""
 
-NOT_OURS = {"--always", "--dirty", "--exclude", "--abbrev", "--no-optional-locks", "--json", "--train", "--markdown", "--measure"}
+NOT_OURS = {
+    "--always",
+    "--dirty",
+    "--exclude",
+    "--abbrev",
+    "--no-optional-locks",
+    "--json",
+    "--train",
+    "--markdown",
+    "--measure",
+} | {"--parallel"}
 """Options of git, and of commands that Python has no functions for."""
 
 

@@ -15,13 +15,14 @@ import torch
 from torch import Tensor, nn
 
 from revgnn.distributed import RankFailed, Ranks, make_spread, shard_weights
+from revgnn.distributed.weights.mode import Weights
 from revgnn.distributed.weights.shard import ShardedWeights
 from revgnn.graph import Graph
 from revgnn.memory import PeakMemory
 from revgnn.models import ModelConfig, build_model
 from revgnn.nn import GENConv, PreActivation
 from revgnn.stack import Backprop, Checkpoint, Reversible, ReversibleStack
-from revgnn.train import Interrupted, RunConfig, train
+from revgnn.train import Interrupted, RunConfig, infer, train
 from revgnn.train.run.session import prepare
 from tests.distributed.launch import team_of
 from tests.distributed.networks import run_of
@@ -60,6 +61,7 @@ def families(team: Ranks, folder: Path) -> None:
 
     interrupted = caught(lambda: run(team, weights_run("segments"), folder / "stopped", should_stop=stop))
     assert isinstance(interrupted, Interrupted)
+    inference(team)
     one_piece_at_a_time(team)
     memory(team)
 
@@ -89,6 +91,17 @@ def stopped(team: Ranks, folder: Path) -> None:
     steps: list[int] = []
     interrupted = caught(lambda: run(team, config, folder / "run", should_stop=lambda: len(steps) >= 4 or bool(steps.append(1))))
     assert isinstance(interrupted, Interrupted)
+
+
+def inference(team: Ranks) -> None:
+    """Logits are those of one process bit for bit, though one process evaluates more parts than another, with hidden labels."""
+    session = prepare(weights_run("segments", label_reuse=1, **{"evaluation.parts": 3, "evaluation.views": 1}))
+    expected = infer(session.model, session.batches, session.config.evaluation, session.config.seed)
+    spread = Weights()
+    spread.check_inference(session, team)
+    spread.begin_inference(session, team)
+    for _ in range(2):
+        assert torch.equal(spread.infer(session), expected)
 
 
 # --- one step of a network --------------------------------------------------------------------------------------------------

@@ -50,6 +50,9 @@ class Weights(Spread):
 
     def check(self, session: Session, team: Team) -> None:
         super().check(session, team)
+        self.check_inference(session, team)
+
+    def check_inference(self, session: Session, team: Team) -> None:
         if not any(isinstance(m, Stack) for m in session.model.modules()):
             raise ConfigError(
                 f"--parallel weights cuts the weights of a stack of layers, and a network of family={session.config.model.family}, "
@@ -81,7 +84,12 @@ class Weights(Spread):
         return weights
 
     def begin(self, session: Session, team: Team) -> None:
+        self.team = team  # `restore` has cut the session
+
+    def begin_inference(self, session: Session, team: Team) -> None:
+        assert isinstance(team, Ranks)
         self.team = team
+        self._cut(session, team)
 
     def steps(self, session: Session, epoch: int, start: int, should_stop: Callable[[], bool] = lambda: False) -> EpochSteps:
         return _EvenSteps(session, epoch, start, self.team, self._weights, should_stop)
