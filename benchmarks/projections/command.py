@@ -25,7 +25,8 @@ from revgnn.data.tasks import TASKS
 from revgnn.experiments.planner.plan import Planner
 from revgnn.experiments.planner.size import DataSize
 from revgnn.experiments.planner.spread.job import MODES, Job, Link
-from revgnn.experiments.planner.spread.plan import Refused, SpreadPlanner
+from revgnn.experiments.planner.spread.plan import SpreadPlanner
+from revgnn.experiments.planner.spread.spread_plan import Refused
 from revgnn.train.config import RunConfig
 
 GRAPHS = {

@@ -26,7 +26,8 @@ from revgnn.experiments.planner.for_run import planner_for
 from revgnn.experiments.planner.plan import Planner
 from revgnn.experiments.planner.probe import probe
 from revgnn.experiments.planner.spread.job import Job, Link, parse_link
-from revgnn.experiments.planner.spread.plan import SpreadPlan, SpreadPlanner
+from revgnn.experiments.planner.spread.plan import SpreadPlanner
+from revgnn.experiments.planner.spread.spread_plan import SpreadPlan
 from revgnn.train import RunConfig
 
 QUICK = {"nodes": 300, "edges": 2000, "degree": 6, "depth": 3, "channels": 16, "steps": 1, "no_time": True}

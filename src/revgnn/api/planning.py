@@ -16,7 +16,8 @@ from revgnn.experiments.planner.for_run import free_memory, planner_for
 from revgnn.experiments.planner.plan import Limits, Plan
 from revgnn.experiments.planner.search import inverse, strategies
 from revgnn.experiments.planner.spread.job import Job, Link, Mode, parse_link
-from revgnn.experiments.planner.spread.plan import Fewest, SpreadPlan, SpreadPlanner
+from revgnn.experiments.planner.spread.plan import SpreadPlanner
+from revgnn.experiments.planner.spread.spread_plan import Fewest, SpreadPlan
 from revgnn.train.config import RunConfig
 
 

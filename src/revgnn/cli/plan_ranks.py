@@ -9,7 +9,7 @@ from revgnn.cli.text import bytes_text, seconds_text, table, wrapped
 if TYPE_CHECKING:
     from revgnn.experiments.planner.plan import Planner
     from revgnn.experiments.planner.spread.job import Job, Mode
-    from revgnn.experiments.planner.spread.plan import Fewest, SpreadPlan
+    from revgnn.experiments.planner.spread.spread_plan import Fewest, SpreadPlan
     from revgnn.train.config import RunConfig
 
 

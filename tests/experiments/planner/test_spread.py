@@ -18,9 +18,10 @@ from revgnn.experiments.planner.size import DataSize
 from revgnn.experiments.planner.spread import clock
 from revgnn.experiments.planner.spread.imagined import imagined_ranks
 from revgnn.experiments.planner.spread.job import MODES, Job, Link, Mode, parse_duration, parse_link
-from revgnn.experiments.planner.spread.plan import Refused, SpreadPlan, SpreadPlanner
+from revgnn.experiments.planner.spread.plan import SpreadPlanner
 from revgnn.experiments.planner.spread.rehearse import rehearse_first_stage, rehearse_graph, rehearse_parts, with_mask
 from revgnn.experiments.planner.spread.shares import Share, edges_deviation, expected_share, shares_of
+from revgnn.experiments.planner.spread.spread_plan import Refused, SpreadPlan
 from revgnn.graph import Graph
 from revgnn.memory import PeakMemory
 from revgnn.testing.graphs import awkward_graphs

@@ -8,5 +8,6 @@
 | `rehearse.py` | a step of one process, rehearsed: by parts, by graph, by layers |
 | `weights.py` | the memory of a step whose weights are cut over processes |
 | `clock.py` | seconds of a step by what they are spent on |
-| `plan.py` | `SpreadPlan` and `SpreadPlanner`: all of it together, and the fewest processes that fit |
+| `spread_plan.py` | `SpreadPlan`: all of it together |
+| `plan.py` | `SpreadPlanner`: makes plans, and finds the fewest processes that fit |
 """

@@ -1,11 +1,11 @@
-"""`SpreadPlan`: what a process of several needs, and how long a step takes. `SpreadPlanner` makes them, and finds the fewest."""
+"""`SpreadPlanner` makes plans of several processes, and finds the fewest that fit."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 from revgnn.distributed.assign import How
 from revgnn.distributed.buckets import BUCKET_BYTES
@@ -24,82 +24,13 @@ from revgnn.experiments.planner.spread.rehearse import (
     rehearse_parts,
 )
 from revgnn.experiments.planner.spread.shares import Share, edges_deviation, expected_share, shares_of
-from revgnn.experiments.planner.spread.weights import WeightBytes, cut_weights
+from revgnn.experiments.planner.spread.spread_plan import Fewest, Refused, SpreadPlan
+from revgnn.experiments.planner.spread.weights import WeightBytes, cut_weights, pieces_of_backward, segments
 from revgnn.models.config import EquilibriumConfig, StackConfig
 from revgnn.train.config import RunConfig
 
 MOST_RANKS = 1024
 """Processes up to which the fewest are searched."""
-
-
-class Refused(ValueError):
-    """A run that cannot be spread in this way."""
-
-
-class SpreadPlan(NamedTuple):
-    """What a run needs on several processes.
-
-    Attributes:
-        mode: what is spread.
-        ranks: processes.
-        parts: in a step, in all processes together.
-        memory, evaluation: of the process that needs most, as in `Plan`.
-        waiting_bytes: of the data set in the memory of the host of each process, from which parts are cut.
-        sent_bytes: that the process that sends most sends in a step.
-        where: what the seconds of a step are spent on; None without a probe, or without the speed of the link.
-        alone_seconds: of the same step in one process; None without a probe.
-        epoch_seconds: of the steps of an epoch.
-        shares: of the graph, one for each process, if it is cut over them.
-    """
-
-    mode: Mode
-    ranks: int
-    parts: int
-    device: str
-    memory: Memory
-    evaluation: Memory
-    waiting_bytes: float
-    sent_bytes: float
-    where: Where | None
-    alone_seconds: float | None
-    epoch_seconds: float | None
-    shares: tuple[Share, ...] = ()
-
-    @property
-    def needed_bytes(self) -> float:
-        """What the device of a process must have. If it is the CPU, the data set is in the same memory."""
-        peak = max(self.memory.total, self.evaluation.total)
-        return peak + (self.waiting_bytes if self.device == "cpu" else 0.0)
-
-    @property
-    def speed_up(self) -> float | None:
-        """How many times as fast as one process the same step is."""
-        return None if self.where is None or self.alone_seconds is None else self.alone_seconds / self.where.step
-
-    def as_dict(self) -> dict[str, Any]:
-        """Return the plan as JSON values; bytes are whole numbers."""
-
-        def rounded(memory: Memory) -> dict[str, int]:
-            return {**{name: round(value) for name, value in memory._asdict().items()}, "total": round(memory.total)}
-
-        return {
-            "mode": self.mode,
-            "ranks": self.ranks,
-            "parts": self.parts,
-            "memory_bytes": rounded(self.memory),
-            "evaluation_bytes": rounded(self.evaluation),
-            "waiting_bytes": round(self.waiting_bytes),
-            "needed_bytes": round(self.needed_bytes),
-            "sent_bytes": round(self.sent_bytes),
-            "seconds": None if self.where is None else {"step": self.where.step, **self.where._asdict()},
-            "alone_seconds": self.alone_seconds,
-            "epoch_seconds": self.epoch_seconds,
-            "speed_up": self.speed_up,
-        }
-
-
-Fewest = SpreadPlan | str | None
-"""The plan with the fewest processes that fit; None if no number does; or why the run cannot be spread."""
 
 
 @dataclass
@@ -334,12 +265,12 @@ class SpreadPlanner:
 
     def _weights(self, run: RunConfig, found: Rehearsed) -> WeightBytes:
         layers = max(1, timed_layers(run))
-        return WeightBytes.of(found.peak.weights, self._bytes_of_layer(run, found), layers, _segments(run))
+        return WeightBytes.of(found.peak.weights, self._bytes_of_layer(run, found), layers, segments(run))
 
     def _gradients(self, run: RunConfig, found: Rehearsed) -> Gradients:
         total = 4.0 * found.parameters
         outside = max(0.0, total - timed_layers(run) * self._bytes_of_layer(run, found))
-        return Gradients(total, outside, _pieces_of_backward(run), BUCKET_BYTES)
+        return Gradients(total, outside, pieces_of_backward(run), BUCKET_BYTES)
 
     def _bytes_of_layer(self, run: RunConfig, found: Rehearsed) -> float:
         """Return the bytes of the weights of a layer; 0 if layers share them."""
@@ -356,20 +287,3 @@ class SpreadPlanner:
 
     def _share_rehearsals(self, name: str, rehearse: Any, ranks: int, share: Share, **options: Any) -> Rehearsals:
         return self._rehearsals((name, ranks, share), partial(rehearse, ranks=ranks, share=share), **options)
-
-
-def _segments(run: RunConfig) -> int:
-    return getattr(run.model, "segments", 1)
-
-
-def _pieces_of_backward(run: RunConfig) -> int:
-    """Return into how many pieces the backward pass of a stack falls, whose gradients are complete together."""
-    model = run.model
-    if not isinstance(model, StackConfig) or getattr(model, "tied", False):
-        return 1
-    layers = stacked_layers(model)
-    if model.effective_gradient == "backprop":
-        return layers
-    if model.effective_gradient == "checkpoint":
-        return math.ceil(layers / (model.checkpoint_every or max(1, math.isqrt(layers))))
-    return min(_segments(run), layers)

@@ -6,9 +6,13 @@ weights of one segment are whole while it is evaluated, and its gradients while 
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
+from revgnn.experiments.planner.memory import stacked_layers
 from revgnn.experiments.planner.rehearse import Memory, Rehearsed
+from revgnn.models.config import StackConfig
+from revgnn.train.config import RunConfig
 
 
 class WeightBytes(NamedTuple):
@@ -53,3 +57,21 @@ def _cut(memory: Memory, weights: WeightBytes, ranks: int, phase: str) -> Memory
         optimizer=memory.optimizer / ranks,
         buffers=memory.buffers / (ranks if is_update else 1),
     )
+
+
+def segments(run: RunConfig) -> int:
+    """Return the segments of a stack."""
+    return getattr(run.model, "segments", 1)
+
+
+def pieces_of_backward(run: RunConfig) -> int:
+    """Return into how many pieces the backward pass of a stack falls, whose gradients are complete together."""
+    model = run.model
+    if not isinstance(model, StackConfig) or getattr(model, "tied", False):
+        return 1
+    layers = stacked_layers(model)
+    if model.effective_gradient == "backprop":
+        return layers
+    if model.effective_gradient == "checkpoint":
+        return math.ceil(layers / (model.checkpoint_every or max(1, math.isqrt(layers))))
+    return min(segments(run), layers)
