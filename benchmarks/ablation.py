@@ -157,7 +157,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         "revgnn": revgnn.__version__,
         "data": args.data,
         "command": {"preset": args.preset, "settings": args.settings or [], "epochs": args.epochs},
-        "run": base.model_dump(mode="json"),
+        "run": base.replace({"data.root": None}).model_dump(mode="json"),
         "splits": splits,
         "seeds": seeds,
         "environment": environment.describe(choose_device(base.device)),
