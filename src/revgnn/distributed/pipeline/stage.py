@@ -106,7 +106,7 @@ class Stage:
             if not self.is_last:
                 return h
             logits = self.trunk.decode(h, batch.graph)
-            return self.model.head(logits, **batch.targets) if isinstance(self.model, TargetModel) else logits
+            return self.model.head(logits, batch.targets.get("targets")) if isinstance(self.model, TargetModel) else logits
 
         # modules are tied, not weights of different modules: to replace a weight under one of its names is enough
         replaced = {f"model.{name}": t for name, t in tied.items()}
