@@ -25,7 +25,10 @@ NOT_OURS = {
     "--train",
     "--markdown",
     "--measure",
-} | {"--parallel"}
+    "--parallel",
+    "--cut",
+    "--pieces",
+}
 """Options of git, and of commands that Python has no functions for."""
 
 

@@ -6,7 +6,6 @@ from revgnn.experiments.row import Preset
 from revgnn.models.config import ModelConfig
 from revgnn.train.config import RunConfig
 
-
 _DEEP = 28
 """From here on blocks start at zero: without it 112 layers hardly train (docs/studies.md, Cora)."""
 
