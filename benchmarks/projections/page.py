@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from benchmarks import harness
+from benchmarks.report.records import origin
 from revgnn._text import bytes_text, seconds_text
 
 INTRODUCTION = """\
@@ -42,7 +43,7 @@ LIMITS = (
 """What the figures show, and what would have to be done."""
 
 
-def page(result: Mapping[str, Any]) -> str:
+def page(result: dict[str, Any]) -> str:
     """Return the page."""
     blocks = ["# The largest graphs, on paper", INTRODUCTION, "## What it rests on"]
     factors = " and ".join(f"{name} ({value:.1f})" for name, value in result["factors"].items())
@@ -50,7 +51,7 @@ def page(result: Mapping[str, Any]) -> str:
     for name in result["graphs"]:
         plans = [p for p in result["plans"] if p["data"] == name]
         blocks += [f"## {name}", _shares(plans), *(block for p in plans for block in _plan(p, result))]
-    blocks += ["## What it says", *_findings(result)]
+    blocks += ["## What it says", *_findings(result), origin(result)]
     return "\n\n".join(map(_wrapped, blocks)) + "\n"
 
 

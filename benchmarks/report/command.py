@@ -27,6 +27,7 @@ SECTIONS: tuple[Callable[[Path], list[str]], ...] = (
     parts.solvers,
     parts.tables,
     parts.plan,
+    parts.plan_of_several,
     parts.students,
 )
 

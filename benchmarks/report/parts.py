@@ -123,6 +123,28 @@ def plan(folder: Path) -> list[str]:
     return ["## Plans", text, table(head, rows), origin(r)]
 
 
+def plan_of_several(folder: Path) -> list[str]:
+    """Return the section on `revgnn plan --ranks` beside jobs that ran."""
+    r = read("spread", folder)[-1]
+    rows, worst = [], {"": 0.0, "sent_": 0.0}
+    for mode in ("parts", "graph"):
+        for ranks, n in r[mode].items():
+            cells = []
+            for what in worst:
+                planned, measured = n[f"planned_{what}bytes"], n[f"measured_{what}bytes"]
+                off = 100 * (planned / measured - 1) if measured else 0.0
+                worst[what] = max(worst[what], abs(off))
+                cells += [megabytes(measured) if measured else "none", f"{off:+.1f} %" if measured else ""]
+            rows.append([mode, ranks, *cells])
+    text = (
+        "What `revgnn plan --ranks` says beside jobs that ran: of the process that needs, or sends, most. Bytes are those that "
+        f"the kernel of Linux counts on its connections. Memory is off by at most {worst['']:.1f} %, bytes by at most "
+        f"{worst['sent_']:.1f} %."
+    )
+    head = ["spread", "processes", "measured peak", "plan", "sent a step, measured", "plan"]
+    return ["### Plans of several processes", text, table(head, rows), origin(r)]
+
+
 def students(folder: Path) -> list[str]:
     """Return the section on shallow students of deep teachers."""
     blocks = [

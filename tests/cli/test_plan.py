@@ -101,7 +101,7 @@ def test_train_can_be_replaced_by_plan(tmp_path: Path) -> None:
 def test_several_processes() -> None:
     words = [GRAPH, *SMALL, "--no-probe", "--ranks", 2, "--link", "1GB/s", "--latency", "5us", "--memory", "1MB"]
     found = json.loads(succeed("plan", *words, "--json"))["many_processes"]
-    assert found["link"] == {"bytes_per_second": 1e9, "latency_seconds": 5e-6}
+    assert found["link"] == pytest.approx({"bytes_per_second": 1e9, "latency_seconds": 5e-6})
     assert list(found["spread"]) == ["parts", "graph", "layers", "weights"]
     for plan in found["spread"].values():
         assert plan["ranks"] == 2
