@@ -222,7 +222,9 @@ def test_parts_of_a_step_differ_in_size_and_number() -> None:
 
 def test_pieces_belong_to_layers() -> None:
     with pytest.raises(ValueError, match=r"--pieces belongs to --parallel layers, and this job has --parallel parts"):
-        chosen_spread(None, {"parallel": "parts", "pieces": 2})
+        chosen_spread(None, "parts", pieces=2)
+    with pytest.raises(ValueError, match=r"--cut belongs to --parallel graph, and this job has --parallel layers"):
+        chosen_spread(None, "layers", cut="metis")
     with pytest.raises(ValueError, match="at least 1 piece of the stack, got 0"):
         Layers(0)
     with pytest.raises(ValueError, match="layers are cut over several processes, and this one is alone"):
