@@ -45,7 +45,7 @@ def test_every_figure_is_drawn_by_the_script_or_a_benchmark_or_from_a_study(draw
     assert {path.stem for path in FOLDER.glob("*.svg")} == {*draw.FIXED, *draw.COMPUTED, "groups", *of_studies}
 
 
-@pytest.mark.parametrize("name", ["minesweeper", "ring-transfer", "tolokers"])
+@pytest.mark.parametrize("name", sorted(path.parent.name for path in (FOLDER.parent / "studies").glob("*/depth.json")))
 def test_the_curve_of_a_study_is_the_picture_of_its_report(name: str, tmp_path: Path) -> None:
     words = ["report", str(FOLDER.parent / "studies" / name), "--out", str(tmp_path / "page")]
     assert CliRunner().invoke(app, words).exit_code == 0
