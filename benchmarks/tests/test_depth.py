@@ -18,6 +18,7 @@ from benchmarks.networks import Shape
 needs_matplotlib = pytest.mark.skipif(importlib.util.find_spec("matplotlib") is None, reason="matplotlib is not installed")
 
 
+@pytest.mark.slow
 @needs_matplotlib
 def test_data_and_plots_by_one_command(bench, capsys: pytest.CaptureFixture[str]):
     assert bench("depth", "--quick", "--plot") == 0

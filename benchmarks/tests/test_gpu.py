@@ -77,6 +77,7 @@ def test_tests_that_fail_are_reported(monkeypatch: pytest.MonkeyPatch, capsys: p
     assert capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_it_runs_as_a_script_from_any_folder(tmp_path: Path) -> None:
     """Modules beside the script, such as `profile`, do not hide those of the standard library."""
     command = [sys.executable, str(ROOT / "benchmarks" / "gpu.py"), "--help"]

@@ -7,6 +7,7 @@ import pytest
 from benchmarks import plan
 
 
+@pytest.mark.slow
 def test_plans_beside_measurements(bench, capsys: pytest.CaptureFixture[str]):
     assert bench("plan", "--quick", "--only", "RevGNN, GCN") == 0
     (result,) = bench.lines("plan")

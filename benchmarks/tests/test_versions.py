@@ -46,6 +46,7 @@ def test_result_line(bench, capsys: pytest.CaptureFixture[str]):
     assert "the geometric mean of the ratios is" in printed
 
 
+@pytest.mark.slow
 def test_other_bits_print_no_figures(bench, another_version: Path, capsys: pytest.CaptureFixture[str]):
     assert bench("versions", "--quick", "--only", "small: norm_relu", "--old", str(another_version)) == 1
     printed = capsys.readouterr()

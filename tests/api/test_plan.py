@@ -15,6 +15,7 @@ from revgnn.train.run.loop import train
 SETTINGS = {"device": "cpu", "model.depth": 4, "model.channels": 16, "model.conv": "gcn", "epochs": 1}
 
 
+@pytest.mark.slow
 def test_data_in_memory() -> None:
     y = torch.randint(0, 3, (200,))
     data = Data(x=torch.rand(200, 5), edge_index=torch.randint(0, 200, (2, 900)), y=y)

@@ -110,6 +110,7 @@ def test_several_processes() -> None:
     assert found["fewest_ranks"]["graph"]["needed_bytes"] <= 1e6
 
 
+@pytest.mark.slow
 def test_several_processes_as_text(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "200")
     text = succeed("plan", GRAPH, *SMALL, "--ranks", 2, "--link", "1GB/s")

@@ -14,7 +14,8 @@ from tests.distributed.launch import launch, succeed
 SCENARIOS = "tests.distributed.graph_scenarios"
 
 
-@pytest.mark.parametrize("size", [2, pytest.param(3, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("size", [2, 3])
 def test_every_network_on_shares_of_a_graph(tmp_path: Path, size: int) -> None:
     succeed(size, "cut", tmp_path, SCENARIOS)
 

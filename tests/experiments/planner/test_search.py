@@ -58,6 +58,7 @@ def test_the_widest_is_near_the_limit_and_divides_into_groups(planner: Planner) 
     assert 0.95 * 300e6 <= found.needed_bytes <= 300e6
 
 
+@pytest.mark.slow
 def test_one_part_fewer_does_not_fit(planner: Planner) -> None:
     limits = Limits(memory_bytes=25e6)
     found = fewest_parts(planner, RUN, limits)
