@@ -80,28 +80,27 @@ def run_of(name: str, folder: Path | None = None, **changes: Any) -> RunConfig:
     return run if folder is None or run.distillation is None else run.replace({"distillation.teacher": str(folder / TEACHER)})
 
 
-def steps(config: RunConfig, spread: Spread, team: Team, count: int = 1) -> tuple[Session, list[Tensor]]:
-    """Take some steps, and return the session, and the logits of the training nodes' network in each forward pass."""
+def steps(config: RunConfig, spread: Spread, team: Team) -> tuple[Session, list[Tensor]]:
+    """Take the steps of the first epoch, and return the session, and the logits of each forward pass."""
     session = prepare(config)
     seen: list[Tensor] = []
     session.model.register_forward_hook(lambda _, __, out: seen.append(out.detach().clone()))
     spread.check(session, team)
     spread.begin(session, team)
     session.model.train()
-    for epoch in range(1, count + 1):
-        list(spread.steps(session, epoch, 0))
+    list(spread.steps(session, 1, 0))
     return session, seen
 
 
-def like_one(team: Ranks, name: str, cut: Any, count: int = 1) -> None:
-    """The first steps have the logits, the loss's gradient and the random numbers of one process."""
-    config = run_of(name, **{"optim.clip_norm": None})
+def like_one(team: Ranks, name: str, cut: Any, **changes: Any) -> None:
+    """The first step has the logits, the loss's gradient and the random numbers of one process."""
+    config = run_of(name, **{"optim.clip_norm": None, **changes})
     state = torch.get_rng_state()
     spread = ByGraph(cut)
-    mine, logits = steps(config, spread, team, count)
+    mine, logits = steps(config, spread, team)
     after = torch.get_rng_state()
     torch.set_rng_state(state)
-    one, expected = steps(config, Spread(), ALONE, count)
+    one, expected = steps(config, Spread(), ALONE)
     assert torch.equal(torch.get_rng_state(), after), f"{name}: random numbers"
     # statistics and residuals are sums over processes: they differ in the last bits, which may move a state by a step of its grid
     is_near = config.model.family == "equilibrium" or any(isinstance(m, torch.nn.BatchNorm1d) for m in one.model.modules())
@@ -118,12 +117,18 @@ def like_one(team: Ranks, name: str, cut: Any, count: int = 1) -> None:
             torch.testing.assert_close(a.grad, b.grad, rtol=0, atol=atol, msg=lambda m, key=key: f"{name} {key}: {m}")
 
 
+def equilibrium_like_one(team: Ranks) -> None:
+    """A step of pretraining, and one that solves. The second after the first would compare what a solve makes of a rounding."""
+    for pretraining in (1, 0):
+        like_one(team, "equilibrium", "random", **{"model.solver.pretraining": pretraining})
+
+
 def runs(team: Ranks, folder: Path) -> None:
     """Train two families; stop one on request in the last process, and go on with the same processes."""
     for name in FIRST:
         like_one(team, name, "random")
         train(run_of(name), folder / name, team=team, spread=ByGraph())
-    like_one(team, "equilibrium", "random", 2)
+    equilibrium_like_one(team)
     for where in ("stopped", "moved"):
         asked: list[int] = []
 
@@ -154,7 +159,10 @@ def more(team: Ranks, folder: Path) -> None:
 def solves(team: Ranks, folder: Path) -> None:
     """Solve for equilibria and train them."""
     for name in SOLVED:
-        like_one(team, name, "random", 2 if name == "equilibrium" else 1)
+        if name == "equilibrium":
+            equilibrium_like_one(team)
+        else:
+            like_one(team, name, "random")
         train(run_of(name), folder / name, team=team, spread=ByGraph("random"))
 
 

@@ -132,7 +132,7 @@ def refusals(team: Ranks) -> None:
 
 
 def _peak(team: Ranks, depth: int, **changes: Any) -> int:
-    data = {"data.name": "synthetic:nodes=9000,degree=4,tasks=3", "parts": 3}
+    data = {"data.name": "synthetic:nodes=9000,degree=4,tasks=3", "parts": 3, "parts_per_step": 3}
     session = prepare(run_of("reversible", **{"model.depth": depth, "model.norm": "layer", **data, **changes}))
     spread = Layers()
     spread.begin(session, team)

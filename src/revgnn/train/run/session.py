@@ -200,7 +200,7 @@ def losses(session: Session, batch: Batch, logits: Tensor, share: Share | None) 
     """
     config, task, model = session.config, session.dataset.objective, session.model
     if share is not None and share.labels == 0.0:
-        loss = (logits * 0.0).float().sum()
+        loss = (logits.float() * 0.0).sum()  # float32 first: the gradient of fp16 is scaled beyond its range, and inf * 0 is nan
     else:
         loss = task.loss(logits[batch.train], batch.y[batch.train], config.loss, session.class_weights)
         loss = loss if share is None else loss * share.labels
