@@ -43,8 +43,10 @@ def _own_tensors(session: Session, pipeline: Pipeline, ranks: Ranks) -> dict[str
     cut, state = pipeline.cut, session.model.state_dict()
     own = [owned for owned in cut.state if owned.name == owned.first_name and pipeline.rank_of(owned.owner) == ranks.rank]
     found = {_MODEL + owned.name: state[owned.name] for owned in own}
+    owned_here = {owned.name for owned in cut.parameters if pipeline.rank_of(owned.owner) == ranks.rank}
     for name, p in session.model.named_parameters():
-        moments = session.optimizer.state.get(p, {})
+        # of a weight that several stages use, only the owner's moments go on
+        moments = session.optimizer.state.get(p, {}) if name in owned_here else {}
         found |= {f"{_MOMENT}{name}.{moment}": tensor for moment, tensor in moments.items()}
     return found
 
