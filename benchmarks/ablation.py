@@ -13,6 +13,7 @@ state outgrew its grid. Runs stay in `--out`: a benchmark that was stopped goes 
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 import warnings
 from collections.abc import Mapping, Sequence
@@ -175,8 +176,11 @@ def main(argv: Sequence[str] | None = None) -> int:
                     add_gains(record["cells"], record["part"])
                     write_json(args.out / "ablation.json", record)
                 tick(f"{name}, {depth} layers")
-    print("\n\n".join(section(args.out / "ablation.json")))
-    print(f"\nall figures: {args.out / 'ablation.json'}")
+    if args.json:
+        print(json.dumps(record))
+    else:
+        print("\n\n".join(section(args.out / "ablation.json")))
+        print(f"\nall figures: {args.out / 'ablation.json'}")
     return 0
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -31,15 +30,6 @@ def assert_same_result(one: Path, other: Path) -> None:
     assert len(lines) == len(wanted) > 0
     for a, b in zip(lines, wanted, strict=True):
         assert {k: v for k, v in a.items() if k not in DIFFERS} == {k: v for k, v in b.items() if k not in DIFFERS}
-
-
-@pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    """The processes have one thread each, and the number of threads changes the order of sums."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import signal
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -26,14 +25,6 @@ from tests.distributed.test_data_parallel import assert_same_result
 from tests.distributed.test_torchrun import command, finish, start, torchrun
 
 SCENARIOS = "tests.distributed.graph_runs"
-
-
-@pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 def assert_near(one: Path, other: Path) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -25,15 +24,6 @@ from tests.distributed.test_data_parallel import assert_same_result
 from tests.distributed.test_torchrun import command, finish, start, torchrun
 
 SCENARIOS = "tests.distributed.layers_scenarios"
-
-
-@pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    """The processes have one thread each, and the number of threads changes the order of sums."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 def _folder(factory: pytest.TempPathFactory, size: int, scenario: str) -> Path:
@@ -229,3 +219,5 @@ def test_pieces_belong_to_layers() -> None:
         Layers(0)
     with pytest.raises(ValueError, match="layers are cut over several processes, and this one is alone"):
         Layers().check(prepare(run_of("reversible")), ALONE)
+    with pytest.raises(ValueError, match="evaluate and predict have no such way; use --parallel parts, graph or weights"):
+        Layers().check_inference(prepare(run_of("reversible")), ALONE)

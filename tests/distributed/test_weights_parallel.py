@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -22,15 +21,6 @@ from tests.distributed.test_torchrun import command, finish, start, torchrun
 from tests.distributed.weights_scenarios import FIRST, RUNS, weights_run
 
 SCENARIOS = "tests.distributed.weights_scenarios"
-
-
-@pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    """The processes have one thread each, and the number of threads changes the order of sums."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="module")

@@ -67,6 +67,11 @@ class Layers(Spread):
                 stacklevel=3,
             )
 
+    def check_inference(self, session: Session, team: Team) -> None:
+        raise ConfigError(
+            "--parallel layers is a way of training: evaluate and predict have no such way; use --parallel parts, graph or weights."
+        )
+
     def begin(self, session: Session, team: Team) -> None:
         assert isinstance(team, Ranks)
         self.team = self._ranks = team

@@ -158,13 +158,12 @@ def spans_of(stack: Stack, segments: int | None) -> list[Span]:
     if isinstance(gradient, Checkpoint):
         if segments is not None:
             raise ValueError(f"checkpointed layers are cut where a state is stored, not into segments={segments}; set every=.")
-        every = gradient.every or max(1, math.isqrt(depth))
-        return [(start, min(start + every, depth)) for start in range(0, depth, every)]
+        return [(layers.start, layers.stop) for layers in gradient.ranges(depth)]
     if segments is None:
         segments = gradient.segments if isinstance(gradient, Reversible) else max(1, math.isqrt(depth))
     if not 1 <= segments <= depth:
         raise ValueError(f"a stack of {depth} layers cannot be cut into segments={segments}; choose 1 to {depth}.")
-    return [(depth * s // segments, depth * (s + 1) // segments) for s in range(segments)]
+    return [(layers.start, layers.stop) for layers in Reversible(segments).ranges(depth)]
 
 
 def cut_stack(stack: Stack, segments: int | None = None) -> Pieces:

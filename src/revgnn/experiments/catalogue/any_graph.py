@@ -7,7 +7,7 @@ from revgnn.models.config import ModelConfig
 from revgnn.train.config import RunConfig
 
 _DEEP = 28
-"""From here on blocks start at zero: without it 112 layers hardly train (docs/studies.md, Cora)."""
+"""From here on blocks start at zero, with which 112 layers train faster (docs/studies.md, Cora)."""
 
 
 def _preset(depth: int) -> Preset:
