@@ -186,7 +186,9 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--edges", type=int, default=7_912_250)
     parser.add_argument("--depth", type=int, default=112)
     parser.add_argument("--channels", type=int, default=80)
-    parser.add_argument("--steps", type=int, default=1, help="timed steps on that graph, after one that is not timed")
+    parser.add_argument(
+        "--steps", type=int, default=1, help="timed steps on that graph, after one that is not timed; 0 times that one"
+    )
     parser.add_argument("--how", choices=["contiguous", "random", "metis"], default="contiguous")
     add_arguments(parser)
     parser.add_argument("--wide-depth", type=int, default=448, help="layers of the network whose weights are cut")

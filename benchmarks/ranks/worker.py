@@ -85,6 +85,7 @@ def graph(team: Ranks, shape: dict[str, Any]) -> dict[str, Any]:
             peak = memory.peak_bytes
         else:
             _step(model, shard, x)
+        if step > 0 or shape["steps"] == 0:
             seconds.append(time.perf_counter() - start)
     return {
         "seconds": seconds,
