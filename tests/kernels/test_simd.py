@@ -12,6 +12,7 @@ from numba import njit
 from revgnn.kernels.cpu.simd import (
     add,
     add_product,
+    count_bits,
     div,
     exceeds,
     exp,
@@ -24,8 +25,10 @@ from revgnn.kernels.cpu.simd import (
     load_rows,
     log,
     log2,
+    lowest_bit,
     mul,
     narrow,
+    nonzero_bits,
     pointer,
     power,
     power_of_2,
@@ -161,6 +164,23 @@ def test_masks_and_select(lanes: int) -> None:
     compute(a.ctypes.data, b.ctypes.data, out.ctypes.data)
     np.testing.assert_array_equal(out[0], np.where(a > b, a, b))
     np.testing.assert_array_equal(out[1], np.where((a > b) | np.isnan(a), a, b))
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("lanes", [1, 7, 40, 64])
+def test_bits_of_lanes_that_are_not_zero(lanes: int, dtype: Any) -> None:
+    @njit
+    def compute(values):
+        bits = nonzero_bits(load(pointer(values, dtype), 0, lanes))
+        return bits, count_bits(bits), lowest_bit(bits)
+
+    values = np.random.default_rng(lanes).choice(np.array([0, -0.0, 1e-42, np.nan, -3], dtype), lanes)
+    for row in (values, np.zeros(lanes, dtype), np.ones(lanes, dtype)):
+        bits, count, lowest = compute(row.ctypes.data)
+        where = np.flatnonzero(row != 0)
+        assert [k for k in range(64) if int(bits) >> k & 1] == [*where]
+        assert count == len(where)
+        assert lowest == (where[0] if len(where) else 64)
 
 
 @pytest.mark.parametrize("lanes", LANES)

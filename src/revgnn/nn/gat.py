@@ -14,7 +14,7 @@ from torch_geometric.utils import scatter
 from revgnn.graph import Graph
 from revgnn.graph.self_loops import SelfLoops
 from revgnn.nn.base import AbstractConv, check_rate, refuse_options
-from revgnn.nn.linear import linear, reset_glorot, weight_for
+from revgnn.nn.linear import linear, mapped, reset_glorot, weight_for
 from revgnn.nn.neighbours import Adjacency, Neighbours, bipartite_neighbours, first_rows, integer_scale, padded, pair
 from revgnn.ops.dropout import draws_from_own, dropout, generator_for
 from revgnn.ops.edge_softmax import edge_softmax
@@ -212,7 +212,7 @@ class GATConv(AbstractConv):
         out = first_rows(out, num_dst)
         out = out.flatten(1) if self.concat else out.mean(1)
         if self.res is not None and x_dst is not None:
-            out = out + self.res(x_dst)
+            out = out + mapped(self.res, x_dst)
         out = out if self.bias is None else out + self.bias
         return (out, _weights_of(edges, graph, loops, alpha)) if return_attention_weights else out
 
@@ -220,11 +220,11 @@ class GATConv(AbstractConv):
         """Return the states of sources and destinations by heads, (N_src, H, C) and (N_dst, H, C)."""
         shape = -1, self.heads, self.out_channels
         if self.lin is not None:
-            h = self.lin(x_src).view(shape)
-            return h, h if x_dst is x_src else None if x_dst is None else self.lin(x_dst).view(shape)
+            h = mapped(self.lin, x_src).view(shape)
+            return h, h if x_dst is x_src else None if x_dst is None else mapped(self.lin, x_dst).view(shape)
         assert self.lin_src is not None
         assert self.lin_dst is not None
-        return self.lin_src(x_src).view(shape), None if x_dst is None else self.lin_dst(x_dst).view(shape)
+        return mapped(self.lin_src, x_src).view(shape), None if x_dst is None else mapped(self.lin_dst, x_dst).view(shape)
 
     def _scores_of_features(
         self, edges: Neighbours, edge_attr: Tensor | None, graph: Graph, loops: SelfLoops | None

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from revgnn.graph import Graph
 from revgnn.nn.base import AbstractConv, refuse_options
 from revgnn.nn.fusion import has_hooks
-from revgnn.nn.linear import linear, reset_glorot
+from revgnn.nn.linear import linear, mapped, reset_glorot
 from revgnn.nn.neighbours import Adjacency, neighbours
 from revgnn.ops import gcn
 from revgnn.ops.dropout import draws_from_own
@@ -107,7 +107,7 @@ class GCNConv(AbstractConv):
         is_plain = self.normalize and weight is None and type(self.lin) is nn.Linear and not has_hooks(self.lin)
         if is_plain and gcn.fits(x, graph, self.lin.weight, self.bias):
             return gcn.gcn(x, graph, self.lin.weight, self.bias)
-        h = self.lin(x)
+        h = mapped(self.lin, x)
         if not self.normalize:
             h = propagate(h, graph, weight)
         else:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from revgnn.nn.base import AbstractConv, refuse_options
-from revgnn.nn.linear import both, linear, weight_for
+from revgnn.nn.linear import both, linear, mapped, weight_for
 from revgnn.nn.mlp import MLP
 from revgnn.nn.neighbours import Adjacency, Neighbours, bipartite_neighbours, first_rows, integer_scale, padded, pair
 from revgnn.ops.aggregate import Max, Mean, Power, Reducer, Softmax, Sum, aggregate
@@ -255,8 +255,8 @@ class GENConv(AbstractConv):
         if self.lin_src is not None and self.lin_dst is not None and x_dst is x_src:
             x_src, own = both(x_src, self.lin_src, self.lin_dst)
         else:
-            x_src = x_src if self.lin_src is None else self.lin_src(x_src)
-            own = own if self.lin_dst is None or own is None else self.lin_dst(own)
+            x_src = x_src if self.lin_src is None else mapped(self.lin_src, x_src)
+            own = own if self.lin_dst is None or own is None else mapped(self.lin_dst, own)
         m = aggregate(padded(x_src, graph), graph, attr, weight, bias, how=self._reducer(), eps=self.eps, residual=is_plain)
         if is_plain:
             return self.mlp(m)

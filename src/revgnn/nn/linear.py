@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from revgnn.nn.fusion import has_hooks
+from revgnn.ops import sparse_features
 
 
 class _LazyGlorot(nn.LazyLinear):
@@ -50,6 +51,15 @@ def weight_for(layer: nn.Linear, x: Tensor) -> Tensor:
     return layer.weight
 
 
+def mapped(layer: nn.Linear, x: Tensor) -> Tensor:
+    """Return `layer(x)`, (N, C_out); of features that are mostly zeros, from the other entries alone."""
+    if type(layer) is nn.Linear and not has_hooks(layer):
+        entries = sparse_features.entries_of(x, layer.weight)
+        if entries is not None:
+            return sparse_features.linear(x, entries, layer.weight, layer.bias)
+    return layer(x)
+
+
 def both(x: Tensor, first: nn.Linear, second: nn.Linear) -> tuple[Tensor, Tensor]:
     """Return two maps of the same states, (N, C_1) and (N, C_2), from one pass over them, where that is worth it.
 
@@ -58,6 +68,8 @@ def both(x: Tensor, first: nn.Linear, second: nn.Linear) -> tuple[Tensor, Tensor
     """
     if type(first) is not nn.Linear or type(second) is not nn.Linear or has_hooks(first, second):
         return first(x), second(x)
+    if sparse_features.entries_of(x, first.weight) is not None:
+        return mapped(first, x), mapped(second, x)
     product = nn.functional.linear(x, torch.cat([first.weight, second.weight]))
     results = product.split([first.out_features, second.out_features], dim=1)
     one, two = (h if layer.bias is None else h + layer.bias for h, layer in zip(results, (first, second), strict=True))

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from revgnn.graph import Graph
 from revgnn.nn.base import AbstractConv, refuse_options
 from revgnn.nn.fusion import has_hooks
-from revgnn.nn.linear import linear
+from revgnn.nn.linear import linear, mapped
 from revgnn.nn.neighbours import Adjacency, bipartite_neighbours, first_rows, padded, pair
 from revgnn.ops import sage
 from revgnn.ops.aggregate.reducers import Mean, Sum
@@ -128,7 +128,7 @@ class SAGEConv(AbstractConv):
         else:
             h = self.lin_l(first_rows(propagate(padded(x_src, graph), graph, weight, how=how), edges.num_dst))
         if self.lin_r is not None and x_dst is not None:
-            h = h + self.lin_r(x_dst)
+            h = h + mapped(self.lin_r, x_dst)
         return nn.functional.normalize(h, dim=-1) if self.normalize else h
 
     def _fused_maps(self, x_src: Tensor, x_dst: Tensor | None, graph: Graph, weight: Tensor | None) -> sage.Maps | None:

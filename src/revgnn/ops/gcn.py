@@ -15,6 +15,7 @@ from torch.autograd.function import once_differentiable
 from revgnn.graph import Graph
 from revgnn.ops.propagate import gather
 from revgnn.ops.propagate.gather import Gather
+from revgnn.ops.sparse_features import Entries, entries_of, product, weight_gradient
 
 
 def fits(x: Tensor, graph: Graph, weight: Tensor, bias: Tensor | None) -> bool:
@@ -38,25 +39,28 @@ def gcn(x: Tensor, graph: Graph, weight: Tensor, bias: Tensor | None) -> Tensor:
     Returns:
         (N, C_out), dtype of `x`.
     """
-    return _GCN.apply(Gather.of(graph, mean=False), graph.inv_sqrt_degree(x.dtype), x, weight, bias)
+    along, scale = Gather.of(graph, mean=False), graph.inv_sqrt_degree(x.dtype)
+    return _GCN.apply(along, entries_of(x, weight), scale, x, weight, bias)
 
 
 class _GCN(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, along: Gather, scale: Tensor, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-        ctx.along = along
+    def forward(
+        ctx: Any, along: Gather, entries: Entries | None, scale: Tensor, x: Tensor, weight: Tensor, bias: Tensor | None
+    ) -> Tensor:
+        ctx.along, ctx.entries = along, entries
         ctx.save_for_backward(scale, x, weight)
-        out = along.forward((x @ weight.t()).mul_(scale)).mul_(scale)
+        out = along.forward(product(x, entries, weight).mul_(scale)).mul_(scale)
         return out if bias is None else out.add_(bias)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         scale, x, weight = ctx.saved_tensors
-        _, _, wants_x, wants_weight, wants_bias = ctx.needs_input_grad
+        *_, wants_x, wants_weight, wants_bias = ctx.needs_input_grad
         grad_x = grad_weight = None
         if wants_x or wants_weight:
             back = ctx.along.backward(grad * scale).mul_(scale)
-            grad_weight = back.t() @ x if wants_weight else None
+            grad_weight = weight_gradient(back, x, ctx.entries) if wants_weight else None
             grad_x = back @ weight if wants_x else None
-        return None, None, grad_x, grad_weight, grad.sum(0) if wants_bias else None
+        return None, None, None, grad_x, grad_weight, grad.sum(0) if wants_bias else None

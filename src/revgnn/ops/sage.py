@@ -16,6 +16,7 @@ from torch.autograd.function import once_differentiable
 from revgnn.graph import Graph
 from revgnn.ops.propagate import gather
 from revgnn.ops.propagate.gather import Gather
+from revgnn.ops.sparse_features import Entries, entries_of, product, weight_gradient
 
 
 class Maps(NamedTuple):
@@ -51,40 +52,43 @@ def sage(x: Tensor, graph: Graph, maps: Maps, *, mean: bool) -> Tensor:
     Returns:
         (N, C_out), dtype of `x`.
     """
-    return _SAGE.apply(Gather.of(graph, mean=mean), x, *maps)
+    return _SAGE.apply(Gather.of(graph, mean=mean), entries_of(x, maps.own), x, *maps)
 
 
 class _SAGE(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, along: Gather, x: Tensor, neighbours: Tensor, bias: Tensor | None, own: Tensor) -> Tensor:
-        ctx.along = along
+    def forward(
+        ctx: Any, along: Gather, entries: Entries | None, x: Tensor, neighbours: Tensor, bias: Tensor | None, own: Tensor
+    ) -> Tensor:
+        ctx.along, ctx.entries = along, entries
         if _maps_first(neighbours):
-            out, gathered = along.forward(x @ neighbours.t()), None
+            out, gathered = along.forward(product(x, entries, neighbours)), None
             out = out if bias is None else out.add_(bias)
         else:
             gathered = along.forward(x)
             out = gathered @ neighbours.t() if bias is None else torch.addmm(bias, gathered, neighbours.t())
         ctx.save_for_backward(x, gathered, neighbours, own)
-        return out.addmm_(x, own.t())
+        return out.addmm_(x, own.t()) if entries is None else out.add_(entries.product(own))
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        along: Gather = ctx.along
+        along, entries = ctx.along, ctx.entries
         x, gathered, neighbours, own = ctx.saved_tensors
-        _, wants_x, wants_neighbours, wants_bias, wants_own = ctx.needs_input_grad
+        *_, wants_x, wants_neighbours, wants_bias, wants_own = ctx.needs_input_grad
         grad_x = grad_neighbours = None
         if _maps_first(neighbours):
             if wants_x or wants_neighbours:
                 back = along.backward(grad)
-                grad_neighbours = back.t() @ x if wants_neighbours else None
+                grad_neighbours = weight_gradient(back, x, entries) if wants_neighbours else None
                 grad_x = back @ neighbours if wants_x else None
         else:
             grad_neighbours = grad.t() @ gathered if wants_neighbours else None
             grad_x = along.backward(grad @ neighbours) if wants_x else None
         if grad_x is not None:
             grad_x.addmm_(grad, own)
-        return None, grad_x, grad_neighbours, grad.sum(0) if wants_bias else None, grad.t() @ x if wants_own else None
+        grad_own = weight_gradient(grad, x, entries) if wants_own else None
+        return None, None, grad_x, grad_neighbours, grad.sum(0) if wants_bias else None, grad_own
 
 
 def _maps_first(neighbours: Tensor) -> bool:

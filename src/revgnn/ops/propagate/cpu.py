@@ -9,7 +9,6 @@ import functools
 from typing import Any
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from revgnn.kernels.cpu.blocks import CHUNK, weighted_blocks
@@ -27,13 +26,14 @@ def weighted_sum_kernel(C: int, weighted: bool, permuted: bool, mean: bool, dtyp
 
     @kernel(
         num_rows=size,
+        num_neighbours=size,
         num_edges=size,
         heads=size,
         tiles=size,
         indptr=read(np.int64, "num_rows + 1"),
         neighbour=read(index, "num_edges"),
         edge=read(position, "num_edges", optional=not permuted),
-        x=read(dtype, f"num_rows * heads * tiles * {C}"),
+        x=read(dtype, f"num_neighbours * heads * tiles * {C}"),
         weight=read(dtype, "num_edges * heads", optional=not weighted),
         out=write(dtype, f"num_rows * heads * tiles * {C}"),
     )
@@ -105,18 +105,19 @@ def backward(grad: Tensor, inputs: Inputs, saved: Saved, spec: Spec) -> Inputs:
 
 
 def weighted_sum(x: Tensor, indptr: Tensor, neighbour: Tensor, edge: Tensor | None, weight: Tensor | None, mean: bool) -> Tensor:
-    """Return the weighted sums over the neighbours of each row, shape of `x`; `edge` numbers the weights of the entries."""
-    num_nodes, (heads, channels) = x.shape[0], heads_and_channels(x)
+    """Return the weighted sums over the neighbours of each row, rows of `x`; `edge` numbers the weights of the entries."""
+    num_rows, (heads, channels) = indptr.numel() - 1, heads_and_channels(x)
     lanes, padded = tile(channels)
     x = pad(x, padded)
-    out = torch.empty_like(x)
+    out = x.new_empty(num_rows, *x.shape[1:])
     edge = None if weight is None else edge
     dtype, index = ELEMENTS[x.dtype], ELEMENTS[neighbour.dtype]
     position = index if edge is None else ELEMENTS[edge.dtype]
     run = weighted_sum_kernel(lanes, weight is not None, edge is not None, mean, dtype, index, position)
     run(
-        num_blocks((neighbour.numel() + num_nodes) * heads),
-        num_rows=num_nodes,
+        num_blocks((neighbour.numel() + num_rows) * heads),
+        num_rows=num_rows,
+        num_neighbours=x.shape[0],
         num_edges=neighbour.numel(),
         heads=heads,
         tiles=padded // lanes,

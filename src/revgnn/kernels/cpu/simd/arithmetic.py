@@ -101,6 +101,38 @@ def any_nan(typingctx, a):
 
 
 @intrinsic
+def nonzero_bits(typingctx, a):
+    """Return an int64 whose bit k says whether lane k differs from 0, as NaN does. At most 64 lanes."""
+
+    def codegen(context, builder, signature, values):
+        word = ir.IntType(64)
+        bits, lane = ir.Constant(word, 0), 0
+        for piece in split(builder, values[0]):
+            mask = builder.fcmp_unordered("!=", piece, constant(piece.type, 0.0))
+            part = builder.zext(builder.bitcast(mask, ir.IntType(piece.type.count)), word)
+            bits, lane = builder.or_(bits, builder.shl(part, ir.Constant(word, lane))), lane + piece.type.count
+        return bits
+
+    return types.int64(a), codegen
+
+
+@intrinsic
+def count_bits(typingctx, bits):
+    """Return how many bits of an int64 are set."""
+    return types.int64(types.int64), lambda context, builder, signature, values: builder.ctpop(values[0])
+
+
+@intrinsic
+def lowest_bit(typingctx, bits):
+    """Return the position of the lowest bit of an int64 that is set; 64 if none is."""
+
+    def codegen(context, builder, signature, values):
+        return builder.cttz(values[0], ir.Constant(ir.IntType(1), 0))
+
+    return types.int64(types.int64), codegen
+
+
+@intrinsic
 def select(typingctx, mask, a, b):
     """Return a where the mask is set, else b."""
     return elementwise(lambda builder, m, x, y: builder.select(m, x, y), lambda m, x, y: x)(mask, a, b)
