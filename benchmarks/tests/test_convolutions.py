@@ -19,7 +19,7 @@ def test_result_line(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None
     assert {"commit", "cpu", "threads", "nodes", "edges", "in_channels", "out_channels"} <= result.keys()
     assert result["seconds"].keys() == {"GCNConv", "SAGEConv", "GATConv", "GENConv"}
     for found in result["seconds"].values():
-        measured = ("edge_index", "Graph", "PyTorch Geometric", "products")
+        measured = ("edge_index", "Graph", "new features", "PyTorch Geometric", "products")
         assert {name: len(seconds) for name, seconds in found.items()} == dict.fromkeys(measured, 2)
     assert result["once"].keys() == {"conversion", "self-loops", "by source"}
     assert "200 nodes, 800 edges, 8 to 8 channels" in convolutions.show(result)
