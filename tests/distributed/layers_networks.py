@@ -56,7 +56,7 @@ OTHERS = tuple(name for name in NETWORKS if name not in FIRST)
 THREE = tuple(name for name in NETWORKS if name not in ("residual", "revgat"))
 """Those with enough layers and stored states for three stages."""
 
-INTERLEAVED = ("reversible", "tied", "tied, one layer", "one part a step", "few labels")
+INTERLEAVED = ("reversible", "tied", "skipped, tied", "tied, one layer", "one part a step", "few labels")
 """Those that are trained with several pieces of the stack in each process."""
 
 

@@ -202,3 +202,20 @@ def test_a_tensor_that_would_lose_its_gradient_is_found_in_whatever_layer_it_is(
         out = stack(torch.randn(3, 4), layer_factors=factors)
         with pytest.raises(RuntimeError, match="gradient would be lost"):
             out.sum().backward()
+
+
+def test_a_compiler_does_not_compile_each_choice_of_layers() -> None:
+    compiled: list[torch.fx.Node] = []
+
+    def note(module: torch.fx.GraphModule, _: object) -> object:
+        compiled.extend(node for node in module.graph.nodes if node.op.startswith("call"))
+        return module.forward
+
+    torch.manual_seed(0)
+    stack = ReversibleStack([[nn.Linear(3, 3), nn.Linear(3, 3)] for _ in range(4)], gradient=Backprop())
+    fast, x = torch.compile(stack, backend=note), torch.randn(5, 6)
+    for factors in ([0.0, 1.0, 2.0, 1.0], [1.0, 0.0, 0.0, 1.5], [1.0, 3.0, 0.0, 0.0]):
+        assert torch.equal(fast(x, layer_factors=factors), stack(x, layer_factors=factors))
+    assert not compiled
+    fast(x)
+    assert compiled
