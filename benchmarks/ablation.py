@@ -42,6 +42,8 @@ AS_IT_IS = "as it is"
 CHANGES: dict[str, dict[str, str]] = {
     AS_IT_IS: {},
     "blocks start at zero": {"model.block_init": "zero"},
+    "stochastic depth": {"model.stochastic_depth": "0.3"},
+    "zero, stochastic depth": {"model.block_init": "zero", "model.stochastic_depth": "0.3"},
     "blocks start scaled": {"model.block_init": "scaled"},
     "rate x 3": {"optim.lr": "x3"},
     "rate / 3": {"optim.lr": "/3"},

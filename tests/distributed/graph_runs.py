@@ -37,6 +37,7 @@ RUNS: dict[str, dict[str, Any]] = {
         "label_reuse": 1,
     },
     "residual": FAMILIES["residual"],
+    "skipped": FAMILIES["skipped"],
     "tied": FAMILIES["tied"],
     "revgat": {
         "model": {

@@ -33,6 +33,17 @@ NETWORKS: dict[str, dict[str, Any]] = {
     "plain state, stored": {"model": {**REVERSIBLE, "state": "plain", "gradient": "backprop"}},
     "stored, batch norm": {"model": {**REVERSIBLE, "gradient": "backprop", "norm": "batch"}},
     "own dropout": {"model": {**REVERSIBLE, "shared_dropout": False, "input_dropout": 0.2}, "amp": "bf16"},
+    "skipped": {"model": {**REVERSIBLE, "norm": "batch", "segments": 2, "stochastic_depth": 0.8}},
+    "skipped, residual": {
+        "model": {"family": "residual", "depth": 5, "channels": 8, "stochastic_depth": 0.8, "checkpoint_every": 1},
+        "parts_per_step": 1,
+    },
+    # steps in which no place of the tied layer is evaluated, so that its weights have no gradient
+    "skipped, tied": {"model": {**REVERSIBLE, "tied": True, "unit": "single", "stochastic_depth": 0.97}, "parts_per_step": 1},
+    "skipped, stored": {
+        "model": {**REVERSIBLE, "depth": 4, "tied": True, "gradient": "backprop", "stochastic_depth": 0.97},
+        "parts_per_step": 1,
+    },
     "one part a step": {"model": REVERSIBLE, "parts_per_step": 1},
     "few labels": {"model": REVERSIBLE, "parts": 120, "epochs": 1},
 }
@@ -45,7 +56,7 @@ OTHERS = tuple(name for name in NETWORKS if name not in FIRST)
 THREE = tuple(name for name in NETWORKS if name not in ("residual", "revgat"))
 """Those with enough layers and stored states for three stages."""
 
-INTERLEAVED = ("reversible", "tied", "tied, one layer", "one part a step", "few labels")
+INTERLEAVED = ("reversible", "tied", "skipped, tied", "tied, one layer", "one part a step", "few labels")
 """Those that are trained with several pieces of the stack in each process."""
 
 

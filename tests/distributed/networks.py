@@ -18,6 +18,10 @@ COMMON: dict[str, Any] = {
 FAMILIES: dict[str, dict[str, Any]] = {
     "reversible": {"model": {"family": "reversible", "depth": 4, "channels": 8, "dropout": 0.3, "norm": "batch"}},
     "segments": {"model": {"family": "reversible", "depth": 4, "channels": 8, "dropout": 0.3, "segments": 2}, "label_inputs": 0.5},
+    # processes skip other layers, each in its part; with batch norm, whose statistics of a skipped layer stay
+    "skipped": {
+        "model": {"family": "reversible", "depth": 4, "channels": 8, "dropout": 0.3, "norm": "batch", "stochastic_depth": 0.8}
+    },
     "residual": {"model": {"family": "residual", "depth": 3, "channels": 8, "dropout": 0.3, "gradient": "checkpoint"}},
     "tied": {"model": {"family": "reversible", "depth": 4, "channels": 8, "tied": True, "dropout": 0.1}},
     "revgat": {
@@ -39,7 +43,7 @@ FAMILIES: dict[str, dict[str, Any]] = {
     },
 }
 
-FIRST = ("reversible", "segments")
+FIRST = ("reversible", "segments", "skipped")
 """Those that the default tests train."""
 
 

@@ -18,7 +18,7 @@ from revgnn.train.run.tensor_file import read_tensors
 from tests.distributed.launch import launch, succeed
 from tests.distributed.test_data_parallel import assert_same_result
 from tests.distributed.test_torchrun import command, finish, start, torchrun
-from tests.distributed.weights_scenarios import FIRST, RUNS, weights_run
+from tests.distributed.weights_scenarios import FIRST, RUNS, SKIPPED, weights_run
 
 SCENARIOS = "tests.distributed.weights_scenarios"
 
@@ -74,6 +74,15 @@ def test_two_processes_equal_one_for_all_families(two_more: Path, tmp_path: Path
 def test_steps_in_which_a_process_repeats_the_part_of_another(two_more: Path, tmp_path: Path, name: str, config: RunConfig) -> None:
     train(config, tmp_path / "one")
     assert_same_result(two_more / name, tmp_path / "one")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", SKIPPED)
+def test_processes_skip_other_layers_each_in_its_part(two_more: Path, tmp_path: Path, name: str) -> None:
+    train(SKIPPED[name], tmp_path / "one")
+    assert_same_result(two_more / name, tmp_path / "one")
+    steps = {int(t) for key, t in read_tensors(tmp_path / "one" / "last.safetensors")[0].items() if key.endswith(".step")}
+    assert len(steps) > 1, "some weights have no gradient in some steps"
 
 
 @pytest.mark.slow

@@ -45,6 +45,15 @@ def weights_run(family: str, **changes: Any) -> RunConfig:
     return run_of(family, **{"optim.clip_norm": None, "parts_per_step": 2, **RUNS[family], **changes})
 
 
+SKIPPED = {
+    "skipped": weights_run("segments", **{"model.stochastic_depth": 0.9}),
+    "skipped, residual": weights_run("residual", **{"model.stochastic_depth": 0.9}),
+    "skipped, stored": weights_run("segments", **{"model.stochastic_depth": 0.9, "model.gradient": "backprop"}),
+    "skipped, one part": weights_run("segments", parts_per_step=1, **{"model.stochastic_depth": 0.9}),
+}
+"""Runs in which processes skip other layers, each in its part, and in some steps all skip the same."""
+
+
 def run(team: Ranks, config: RunConfig, folder: Path, **more: Any) -> None:
     train(config, folder, team=team, spread=make_spread("weights"), **more)
 
@@ -75,6 +84,8 @@ def more_families(team: Ranks, folder: Path) -> None:
     run(team, weights_run("segments", parts=2, **{"optim.clip_norm": 0.01, "optim.name": "rmsprop"}), folder / "clipped")
     run(team, weights_run("segments", amp="fp16", epochs=1), folder / "fp16")
     run(team, weights_run("segments", parts_per_step=1), folder / "one part")
+    for name, config in SKIPPED.items():
+        run(team, config, folder / name)
     lacking(team)
     coarser(team)
     refusals(team)

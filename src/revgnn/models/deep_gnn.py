@@ -11,7 +11,7 @@ from revgnn.graph import Graph
 from revgnn.models.base import AbstractStackModel
 from revgnn.models.config import ResidualConfig, ReversibleConfig
 from revgnn.models.layers import DataShape, make_conv, make_edge_encoder, make_layer, make_node_encoder, make_stack
-from revgnn.models.randomness import draw_step_randomness, edge_dropout_obstacle, outer_dropout
+from revgnn.models.randomness import capture_obstacle, draw_step_randomness, outer_dropout
 from revgnn.nn.encoder import EdgeEncoder, NodeEncoder
 from revgnn.nn.norm import make_norm
 from revgnn.stack import AbstractLayer, Stack
@@ -89,7 +89,7 @@ class DeepGNN(AbstractStackModel):
         return self.head(outer_dropout(h, self.config.dropout, self.training))
 
     def capture_obstacle(self) -> str | None:
-        return edge_dropout_obstacle(self.config, training=self.training)
+        return capture_obstacle(self.config, training=self.training)
 
 
 def build_residual(config: ResidualConfig, data: DataShape) -> DeepGNN:

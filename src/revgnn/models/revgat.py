@@ -11,7 +11,7 @@ from revgnn.graph import Graph
 from revgnn.models.base import AbstractStackModel
 from revgnn.models.config import RevGATConfig
 from revgnn.models.layers import DataShape, make_attention, make_layer, make_stack
-from revgnn.models.randomness import draw_step_randomness, edge_dropout_obstacle, outer_dropout
+from revgnn.models.randomness import capture_obstacle, draw_step_randomness, outer_dropout
 from revgnn.nn import GATConv
 from revgnn.nn.encoder import one_hot
 from revgnn.nn.norm import make_norm
@@ -83,7 +83,7 @@ class RevGAT(AbstractStackModel):
         return self.last(outer_dropout(h, self.config.dropout, self.training), graph)
 
     def capture_obstacle(self) -> str | None:
-        return edge_dropout_obstacle(self.config, training=self.training)
+        return capture_obstacle(self.config, training=self.training)
 
     def _inputs(self, x: Tensor | None, species: Tensor | None) -> Tensor:
         parts = [] if x is None else [x]

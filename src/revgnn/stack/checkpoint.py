@@ -79,7 +79,7 @@ class CheckpointedLayers(RecomputedLayers):
             if self.end is not None:
                 self.check_repeated([out], self.end, "after")
             inputs = [state, *parameters, *constants]
-            refuse_hidden_dependencies(self.modules[0], out, inputs)
+            refuse_hidden_dependencies(self.modules[0], out, inputs, once=execution.layer_factors is None)
             grad_state, *grads = torch.autograd.grad(out, inputs, grad, allow_unused=True)
         sums.add([*self.parameters, *constants], grads)
         return grad_state

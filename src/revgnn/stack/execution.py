@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from functools import partial
@@ -84,6 +84,7 @@ class Execution:
         conditions: random numbers and autocast of the run; None if it is compiled, traced or exported.
         bits: q of the grid of the state, or None.
         compute_dtype: dtype of the input of a block.
+        layer_factors: what the values of the blocks of each layer are multiplied by; a layer whose factor is 0 is skipped. None: 1.
         peak: largest magnitude of the state so far, shape (), in the forward passes of the strategies; None before the first block.
         modules: the layers and all modules below them; None if not known.
         protect_from: blocks that are given copies of the state, because they may write to them.
@@ -97,18 +98,29 @@ class Execution:
     conditions: Conditions | None
     bits: int | None
     compute_dtype: torch.dtype
+    layer_factors: Sequence[float] | None = None
     peak: Tensor | None = None
     modules: list[nn.Module] | None = None
     protect_from: set[nn.Module] = field(default_factory=set)
     observed: set[nn.Module] = field(default_factory=set)
     anchor: Tensor | None = None
 
+    def __post_init__(self) -> None:
+        factors, depth = self.layer_factors, len(self.layers)
+        if factors is not None and len(factors) != depth:
+            raise ValueError(f"layer_factors must have one number for each of the {depth} layers, got {len(factors)}.")
+
+    def evaluated(self, start: int, stop: int) -> Sequence[int]:
+        """Return the numbers of the layers from `start` to `stop` (exclusive) that are not skipped."""
+        factors = self.layer_factors
+        return range(start, stop) if factors is None else [n for n in range(start, stop) if factors[n] != 0.0]
+
     def describe(self, n: int, i: int) -> str:
         """Return what errors call a block: "block 0 of layer 3 (GENBlock)"."""
         return f"block {i} of layer {n} ({type(self.layers[n].blocks[i]).__name__})"
 
     def evaluate(self, n: int, i: int, y: Tensor, arguments: BlockArguments) -> Tensor:
-        """Return f(y) for block `i` of layer `n`: not rounded, in the dtype that the block returns.
+        """Return f(y) for block `i` of layer `n`, times the factor of the layer: not rounded, in the dtype that the block returns.
 
         Raises:
             RuntimeError: if the block writes to its input, which belongs to the stack, and has not done so before.
@@ -133,7 +145,8 @@ class Execution:
                 f"{self.describe(n, i)} must keep the shape of its input, {tuple(y.shape)}, "
                 f"but returned {tuple(f.shape)}; give it as many output channels as input channels."
             )
-        return f
+        factor = 1.0 if self.layer_factors is None else self.layer_factors[n]
+        return f if factor == 1.0 else f * factor
 
     def _evaluate_on_copy(self, n: int, i: int, y: Tensor, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
         """Evaluate a block that may write to its input, and note whether it does."""
@@ -187,7 +200,7 @@ class Execution:
             self._raise_peak(peak)
             return out
 
-        for n in range(start, stop):
+        for n in self.evaluated(start, stop):
             state = self.layers[n](state, partial(step, n))
         return state
 
@@ -205,7 +218,7 @@ class Execution:
                 self._raise_peak(torch.linalg.vector_norm(out.detach(), torch.inf))
             return out
 
-        for n in range(start, stop):
+        for n in self.evaluated(start, stop):
             state = self.layers[n](state, partial(step, n))
         return state
 

@@ -23,6 +23,7 @@ def invert_layers(
     bits: int | None,
     dtype: torch.dtype,
     conditions: Conditions,
+    layer_factors: Sequence[float] | None = None,
 ) -> Tensor:
     """Return the state (N, D) before the layers; see `Stack.inverse`.
 
@@ -33,6 +34,7 @@ def invert_layers(
         bits: q of the grid of the state, or None.
         dtype: dtype of the state.
         conditions: the conditions to run under.
+        layer_factors: see `Stack.forward`.
 
     Raises:
         ValueError: for a layer without an inverse, or shapes that do not fit.
@@ -48,7 +50,7 @@ def invert_layers(
         raise ValueError(f"the state must have shape (N, D) with D a multiple of the {groups} groups, got {tuple(y.shape)}.")
     compute_dtype = torch.promote_types(y.dtype, torch.float32)
     arguments = BlockArguments(args, dict(kwargs), groups, len(layers))
-    execution = Execution(list(layers), groups, arguments, conditions, bits, compute_dtype)
+    execution = Execution(list(layers), groups, arguments, conditions, bits, compute_dtype, layer_factors)
 
     def reverse_step(n: int, i: int, x_new: Tensor, y: Tensor, _: Tensor) -> tuple[Tensor, None]:
         f = execution.evaluate(n, i, y, arguments)
@@ -63,7 +65,7 @@ def invert_layers(
         peaks = [torch.linalg.vector_norm(after.detach(), torch.inf)] if bits is not None and y.numel() else []
         state = split(after, groups)
         del after
-        for n in reversed(range(len(layers))):
+        for n in reversed(execution.evaluated(0, len(layers))):
             layer = layers[n]
             assert isinstance(layer, AbstractReversibleLayer)
             # `reverse` also passes gradients on, where there are any: here there are none

@@ -270,4 +270,5 @@ def refuse_hidden_dependencies(module: nn.Module, out: Tensor, inputs: Sequence[
                 "register it as a parameter, or pass it as an argument."
             )
         nodes += [child for child, _ in node.next_functions]
-    _checked.add(module)
+    if once:
+        _checked.add(module)

@@ -112,7 +112,7 @@ class ReversedLayers(RecomputedLayers):
                     sums.add([*trainable, *constants], grads)
             return grid.retreat(x_new, f.detach(), execution.bits), grad_y
 
-        for n in reversed(range(self.start, self.stop)):
+        for n in reversed(execution.evaluated(self.start, self.stop)):
             layer = execution.layers[n]
             assert isinstance(layer, AbstractReversibleLayer)
             layer.reverse(state, grads, partial(reverse_step, n))

@@ -84,19 +84,28 @@ class Stack(HostDependent, nn.Module):
         """The number of groups of the state, G."""
         return self.sequence[0].groups
 
-    def forward(self, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+    def forward(self, x: Tensor, *args: Any, layer_factors: Sequence[float] | None = None, **kwargs: Any) -> Tensor:
         """Map a state (N, D) to a state (N, D). `x` is not changed.
 
         A state that outgrows its grid moves to a coarser one, with a warning.
 
+        Args:
+            args, kwargs: what every block is called with after its input.
+            layer_factors: what the values of the blocks of each layer, repeats counted, are multiplied by in this call. A layer of
+                factor 0 is skipped: it is not evaluated in any pass, and its weights get no gradient from here. None: all are 1.
+
         Raises:
+            ValueError: if shapes do not fit, or there is not one factor for each layer.
             StateRangeError: if the state is not finite, or no grid of at least 4 bits has room for it.
         """
+        kwargs["layer_factors"] = layer_factors
         if is_recorded():
             return self._run(x, args, kwargs, None)
         if torch.compiler.is_compiling():
-            # A compiler that sees both evaluations of a block merges them, and stores what is to be recomputed.
-            return self._outside_compiler(x, *args, **kwargs) if self.gradient.recomputes else self._run(x, args, kwargs, None)
+            # A compiler that sees both evaluations of a block merges them, and stores what is to be recomputed. For each choice of
+            # layers it would compile the stack again.
+            as_it_is = self.gradient.recomputes or layer_factors is not None
+            return self._outside_compiler(x, *args, **kwargs) if as_it_is else self._run(x, args, kwargs, None)
         conditions = Conditions.now(x.device, self.host_access)
         try:
             return self._run(x, args, kwargs, conditions)
@@ -121,7 +130,7 @@ class Stack(HostDependent, nn.Module):
         dtype = torch.float64 if self.state == "float64" else torch.promote_types(x.dtype, torch.float32)
         return dtype, None if self.state == "plain" else GRID_BITS[dtype] - self.coarsened
 
-    def inverse(self, y: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+    def inverse(self, y: Tensor, *args: Any, layer_factors: Sequence[float] | None = None, **kwargs: Any) -> Tensor:
         """Return the state before the layers, for the state (N, D) after them and the arguments of the call that made it.
 
         With `state="grid"` it is the input of that call, rounded to the grid, to the last bit. With "plain", and with "float64"
@@ -136,7 +145,8 @@ class Stack(HostDependent, nn.Module):
         """
         dtype, bits = self._dtype_and_bits(y)
         with frozen_statistics(modules_in([self])):
-            return invert_layers(self.sequence, y, args, kwargs, bits, dtype, Conditions.now(y.device, self.host_access))
+            conditions = Conditions.now(y.device, self.host_access)
+            return invert_layers(self.sequence, y, args, kwargs, bits, dtype, conditions, layer_factors)
 
     def get_extra_state(self) -> Tensor:
         return torch.tensor([self.coarsened])
@@ -200,6 +210,7 @@ def run_stack(
     bits: int | None = None,
     dtype: torch.dtype | None = None,
     conditions: Conditions | None = None,
+    layer_factors: Sequence[float] | None = None,
     **kwargs: Any,
 ) -> Tensor:
     """Return the state after the layers.
@@ -215,6 +226,7 @@ def run_stack(
         bits: keep the state on the grid of multiples of 2^-bits; None: plain sums.
         dtype: dtype of the state: float32 or float64. Default: that of `x`, at least float32.
         conditions: the conditions to run under. Default: those of now.
+        layer_factors: see `Stack.forward`.
 
     Returns:
         (N, D), dtype of `x`, at least float32 unless the parameters of the layers have 16 bits and autocast is off.
@@ -235,7 +247,7 @@ def run_stack(
         conditions = Conditions.now(x.device)
     arguments = BlockArguments(args, kwargs, groups, len(layers))
     block_dtype, out_dtype = _dtypes(layers, given, x.device)
-    execution = Execution(list(layers), groups, arguments, conditions, bits, block_dtype)
+    execution = Execution(list(layers), groups, arguments, conditions, bits, block_dtype, layer_factors)
     state = grid.round_to_grid(x.to(dtype), bits)
     if is_recorded():
         # Neither a second evaluation nor a check on the host can be recorded.

@@ -44,6 +44,19 @@ def test_a_shallow_network_is_planned_to_the_byte(changes: dict[str, object], sm
         assert plan.memory.total == measured
 
 
+@pytest.mark.parametrize("gradient", ["reversible", slow("checkpoint"), slow("backprop")])
+def test_a_network_that_skips_layers_is_planned_for_a_step_that_skips_none(gradient: str, small: DataSize) -> None:
+    run = run_of(model__gradient=gradient)
+    never, often = (run.replace({"model.stochastic_depth": rate}) for rate in (1e-9, 0.9))
+    planned = Planner(small, CPU).plan(often)
+    assert planned.memory.total == measured_peak(never, small)
+    assert measured_peak(often, small) <= planned.memory.total
+    assert planned.evaluation == Planner(small, CPU).plan(run).evaluation
+    # what a block gives is multiplied: one gradient of the state of a group more
+    more = planned.memory.total - Planner(small, CPU).plan(run).memory.total
+    assert 0 <= more <= 4 * small.num_nodes * run.model.channels / run.model.groups
+
+
 @pytest.mark.parametrize("size", [(1, 0), (37, 600), slow((5, 0)), slow((2000, 12))], ids=str)
 def test_awkward_sizes_are_planned_to_the_byte(size: tuple[int, int]) -> None:
     data = proteins(*size)

@@ -96,7 +96,20 @@ class Pipeline:
         self._stack.coarsened = base + max(coarser)
         for stage in self.stages:
             stage.statistics.end_step(count)
+        if getattr(self._session.config.model, "stochastic_depth", 0.0):
+            self._drop_empty_gradients()
         return torch.full((2,), -0.0, device=self._session.device) if run.sums is None else run.sums.float()
+
+    def _drop_empty_gradients(self) -> None:
+        """Leave a shared weight without a gradient if no layer that uses it was evaluated, as one process does.
+
+        Stages hand on a sum of -0 for such a weight, see `SharedSums`.
+        """
+        parameters = dict(self._session.model.named_parameters())
+        for owned in self._synced:
+            p = parameters.get(owned.name)
+            if p is not None and p.grad is not None and bool(((p.grad == 0.0) & p.grad.signbit()).all()):
+                p.grad = None
 
     def _leaves_grid(self, peaks: Tensor, base: int, coarser: list[int]) -> bool:
         """Return whether a part has left the grid, in any stage, so that the step has to be taken again; note what it needs."""

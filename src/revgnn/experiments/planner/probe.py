@@ -18,7 +18,7 @@ from revgnn.experiments.planner.cost import Cost, Line, Pass, timed_layers, widt
 from revgnn.experiments.planner.rehearse import batch_of, session_of
 from revgnn.experiments.planner.size import BatchSize, DataSize
 from revgnn.graph import Graph
-from revgnn.models.config import EquilibriumConfig
+from revgnn.models.config import EquilibriumConfig, StackConfig
 from revgnn.train.batches import Batch
 from revgnn.train.config import RunConfig
 from revgnn.train.inference.views import batch_logits
@@ -88,6 +88,8 @@ def _depths(run: RunConfig) -> tuple[int, int]:
 
 def _with_depth(run: RunConfig, depth: int) -> RunConfig:
     changes: dict[str, Any] = {"depth": depth}
+    if isinstance(run.model, StackConfig):
+        changes["stochastic_depth"] = 0.0  # seconds of a layer are those of one that is evaluated
     if getattr(run.model, "segments", 1) > 1:
         changes["segments"] = 1
     return run.model_copy(update={"model": run.model.model_copy(update=changes), "capture": False})

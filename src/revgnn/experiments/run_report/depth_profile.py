@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import Tensor, nn
 
+from revgnn.models.base import AbstractStackModel
 from revgnn.stack import Stack
 from revgnn.train.inference.saved_run import SavedRun
 from revgnn.train.random_numbers import own_random_numbers
@@ -83,12 +84,20 @@ def gradient_profile(saved: SavedRun, profile: DepthProfile) -> DepthProfile:
         if batch is None or config.distillation is not None:
             return profile
         session.model.train()
+        _skip_no_layer(session.model)
         session.model.zero_grad(set_to_none=True)
         differentiate(session, batch)
     gradients = [_root_mean_square(layer) for layer in stack.sequence]
     session.model.zero_grad(set_to_none=True)
     known = [g for g in gradients if g is not None]
     return replace(profile, gradient=known) if len(known) == len(gradients) else profile
+
+
+def _skip_no_layer(model: nn.Module) -> None:
+    """Let training steps of a model evaluate all of its layers."""
+    for trunk in model.modules():
+        if isinstance(trunk, AbstractStackModel):
+            trunk.config = trunk.config.model_copy(update={"stochastic_depth": 0.0})
 
 
 def stack_of(model: nn.Module) -> Stack | None:

@@ -36,8 +36,8 @@ class ModelConfig(BaseModel):
     (Li et al. 2021, arXiv:2106.07476).
 
     A setting that only other families or other convolutions have is ignored. So `family` or `conv` can be changed alone, and files
-    of earlier releases, which list the settings of all, can be read. Exceptions are `tied`, `solver` and the settings of attention:
-    if one of these asks for what the network does not have, it is an error.
+    of earlier releases, which list the settings of all, can be read. Exceptions are `tied`, `solver`, `stochastic_depth` and the
+    settings of attention: if one of these asks for what the network does not have, it is an error.
 
     The numbers of inputs, outputs, edge features and species depend on the data set; `build_model` takes them.
     """

@@ -50,6 +50,11 @@ class EquilibriumConfig(ModelConfig):
     def _check_foreign(cls, settings: Mapping[str, Any]) -> None:
         if settings.get("tied"):
             raise ValueError("an equilibrium is the limit of a weight-tied network: leave tied off, or choose family=residual.")
+        if settings.get("stochastic_depth"):
+            raise ValueError(
+                f"an equilibrium has no layers to skip, got stochastic_depth={settings['stochastic_depth']}; set it to 0, or "
+                "choose family=reversible or residual."
+            )
 
     @field_validator("gradient", mode="before")
     @classmethod

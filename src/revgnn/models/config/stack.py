@@ -19,6 +19,12 @@ class StackConfig(ModelConfig):
     shared_dropout: bool = Field(
         default=True, description="One dropout mask for all layers of a step (the paper's), or one per layer."
     )
+    stochastic_depth: float = Field(
+        default=0.0,
+        ge=0.0,
+        lt=1.0,
+        description="Stochastic depth: a training step skips layer l of L with probability l / L times this rate.",
+    )
     block_init: BlockInit = Field(
         default="default",
         description="How large blocks start. default: as their convolution does; scaled: divided by sqrt(depth); zero: a layer "
@@ -41,6 +47,11 @@ class StackConfig(ModelConfig):
         if self.is_residual and self.gradient == "reversible":
             raise ValueError("a residual model cannot be inverted: choose gradient=backprop or checkpoint, or family=reversible.")
         return self
+
+    def capture_obstacle(self) -> str | None:
+        if self.stochastic_depth:
+            return "stochastic depth draws on the host which layers a step skips; set model.stochastic_depth=0"
+        return super().capture_obstacle()
 
     @property
     def block_factor(self) -> float:

@@ -49,6 +49,7 @@ LATER_KEYS = {
     "model.decoder": "mlp",
     "init": None,
     "model.block_init": "default",
+    "model.stochastic_depth": 0.0,
     "parts_per_step": 1,
 }
 """Keys that were added after runs had been saved, with their defaults. At its default such a key is not part of a digest, so that

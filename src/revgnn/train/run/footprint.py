@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 import torch
 
 from revgnn.memory import PeakMemory
+from revgnn.models.config import StackConfig
 from revgnn.train.config import RunConfig
 from revgnn.train.random_numbers import own_random_numbers, seed_generators
 from revgnn.train.run.optimization import LossScaler, build_optimizer
@@ -104,7 +105,9 @@ def _storing_config(config: RunConfig, depth: int) -> RunConfig:
 
 
 def _step_peak(session: Session, config: RunConfig) -> int:
-    """Return the peak bytes of the first step of a new model."""
+    """Return the peak bytes of the first step of a new model, in which no layer is skipped."""
+    if isinstance(config.model, StackConfig):
+        config = config.model_copy(update={"model": config.model.model_copy(update={"stochastic_depth": 0.0})})
     seed_generators(session.device, config.seed)
     model = build_for(config, session.dataset).to(session.device)
     optimizer, scaler = build_optimizer(config.optim, model), LossScaler(session.device, config.amp)
