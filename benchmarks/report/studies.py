@@ -11,6 +11,7 @@ from pathlib import Path
 
 from benchmarks.report import ablations
 from benchmarks.report.records import Record, filled, listed, megabytes, network, notes_beside, number, origin_of_study, table
+from revgnn.experiments.depth.verdict import between_families, family_verdicts
 from revgnn.experiments.run_files.studies import read_study
 
 FOLDER = Path(__file__).resolve().parents[2] / "docs" / "studies"
@@ -49,7 +50,9 @@ def section(file: Path) -> list[str]:
     about = f"`{study['data']}`: {network(study['run'])}; splits {listed(plan['splits'])}, seeds {listed(plan['seeds'])}."
     name = file.parent.name
     blocks = [f"## {name}", about, f"![{name}: {study['metric']} by depth](figures/{name}.svg)", _table(study)]
-    for family, found in study["families"].items():
+    between = between_families(study["cells"], study["compared"], larger_is_better=study["larger_is_better"])
+    blocks += family_verdicts(between).values()
+    for family, found in study["families"].items() if len(plan["depths"]) > 1 else ():
         blocks.append(f"{'**' + family + '.** ' if len(study['families']) > 1 else ''}{found['verdict']}")
     return [*blocks, *notes_beside(file), origin_of_study(study)]
 

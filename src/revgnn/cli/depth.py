@@ -160,6 +160,8 @@ class Runs:
 
 
 def _text(values: dict[str, Any], folder: Path) -> str:
+    from revgnn.experiments.depth.verdict import between_families, family_verdicts
+
     width = line_width()
     rows = [_row(cell) for cell in values["cells"]]
     header = ("family", "layers", "lr", "dropout", "runs", "valid", "test", "peak", "time/epoch")
@@ -171,6 +173,8 @@ def _text(values: dict[str, Any], folder: Path) -> str:
     about = (
         f"{values['metric']}, mean and half of its {values['level']:.0%} t interval over runs" if values["metric"] else "none yet"
     )
+    between = between_families(values["cells"], values["compared"], larger_is_better=values["larger_is_better"])
+    verdicts |= {f"{depth} layers": text for depth, text in family_verdicts(between).items()}
     more = {"scores": about, **verdicts, "time": seconds_text(values["seconds"]), "results": str(folder / "depth.json")}
     return "\n".join([*lines, facts(more, width), report_line(folder)])
 

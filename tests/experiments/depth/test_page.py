@@ -42,6 +42,21 @@ def test_the_page(finished: tuple[Path, dict[str, Any]], tmp_path: Path) -> None
     assert not report.notes
 
 
+def test_families_of_one_depth(finished: tuple[Path, dict[str, Any]], tmp_path: Path) -> None:
+    """Networks are compared with each other, and nothing is said of depths."""
+    values = json.loads(json.dumps(finished[1]))
+    first, second = values["cells"][:2]
+    second |= {"family": "tied", "depth": first["depth"]}
+    for run in second["runs"]:
+        run["test"] += 0.0625
+    values["cells"], values["plan"]["depths"] = [first, second], [first["depth"]]
+    values["families"] = {family: {"verdict": "of depths", "differences": []} for family in ("reversible", "tied")}
+    text = write_report([alone(values, tmp_path / "a")], tmp_path / "page", NO_PNG).page.read_text()
+    assert "beside reversible: tied" in text
+    assert "Differences between networks" in text
+    assert "of depths" not in text
+
+
 def test_runs_of_a_study_have_their_own_page(finished: tuple[Path, dict[str, Any]], tmp_path: Path) -> None:
     report = write_report([finished[0] / "runs"], tmp_path / "page", Wishes(details=0, png=False))
     assert report.runs == 4

@@ -7,7 +7,7 @@ import pytest
 from scipy import stats
 
 from revgnn.experiments.depth.statistics import Mean, holm
-from revgnn.experiments.depth.verdict import differences, verdict
+from revgnn.experiments.depth.verdict import differences, family_differences, family_verdicts, verdict
 
 SEEDS: list[tuple[int | str, int]] = [(0, seed) for seed in range(8)]
 
@@ -133,3 +133,25 @@ def test_too_few_runs_have_no_verdict() -> None:
     assert (found.gain, found.low, found.p_holm) == (1.0, None, None)
     assert verdict([found]).startswith("Depths cannot be compared yet")
     assert verdict([]).startswith("Depths cannot be compared yet")
+
+
+def test_families_are_compared_with_the_first_at_equal_depth() -> None:
+    # the depth that the first does not have gives the others noise of their own
+    table = {"reversible": scores({7: 0.80, 14: 0.80}), "tied": scores({3: 0.5, 7: 0.70})}
+    table["residual"] = scores({3: 0.5, 7: 0.8001, 14: 0.90, 28: 0.9})
+    found = family_differences(table, larger_is_better=True)
+    assert [(d.depth, d.family, d.first) for d in found] == [
+        (7, "tied", "reversible"),
+        (7, "residual", "reversible"),
+        (14, "residual", "reversible"),
+    ]
+    expected = stats.ttest_rel([*table["tied"][7].values()], [*table["reversible"][7].values()])
+    assert found[0].p == pytest.approx(expected.pvalue)
+    assert found[0].is_loss
+    assert found[2].p_holm == found[2].p  # alone at its depth
+    assert [-d.gain for d in family_differences(table, larger_is_better=False)] == [d.gain for d in found]
+    texts = family_verdicts(found)
+    assert texts[7].startswith("7 layers, beside reversible: residual +0.0001")
+    assert texts[7].index("none shown after correction") < texts[7].index("tied -0.1000") < len(texts[7]) - 1
+    assert family_differences({"reversible": scores({7: 0.8})}, larger_is_better=True) == []
+    assert family_differences({}, larger_is_better=True) == []

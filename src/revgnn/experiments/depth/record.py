@@ -16,7 +16,7 @@ from revgnn._version import __version__
 from revgnn.data.tasks import LARGER_IS_BETTER
 from revgnn.experiments.depth.plan import Cell, Plan
 from revgnn.experiments.depth.statistics import LEVEL, Mean
-from revgnn.experiments.depth.verdict import differences, verdict
+from revgnn.experiments.depth.verdict import between_families, differences, scores_of, verdict
 from revgnn.experiments.run_files.studies import NAME, VERSION, read_study
 from revgnn.experiments.tune.record import Record
 from revgnn.files import write_json
@@ -26,6 +26,9 @@ from revgnn.train.run.folder import RunFolder, RunFolderError
 
 CHOOSE, RUNS, REASONS, LOCKS = "choose", "runs", "reasons", "locks"
 """Folders of a study: searches, runs that are compared, what is computed from their weights, and locks of what is going on."""
+
+ONE_DEPTH = "There is one depth only, so that none can be compared."
+"""What a study of one depth says of it."""
 
 FAILED = "failed.json"
 """File in the folder of a run or search that cannot be trained, with the reason."""
@@ -69,6 +72,8 @@ def write(out: Path, base: RunConfig, plan: Plan, seconds: float) -> dict[str, A
     larger = LARGER_IS_BETTER.get(metric or "", True)
     part = "test" if results and all(run["test"] is not None for run in results) else "valid"
     families = {family: _compare(family, cells, part, larger_is_better=larger) for family in plan.families}
+    if len(plan.depths) == 1:
+        families = {family: {**each, "verdict": ONE_DEPTH} for family, each in families.items()}
     values = {
         "version": VERSION,
         "revgnn": __version__,
@@ -83,6 +88,7 @@ def write(out: Path, base: RunConfig, plan: Plan, seconds: float) -> dict[str, A
         "seconds": round(seconds, 1),
         "finished": all(_is_finished(out, cell, plan) for cell in plan.cells()),
         "families": families,
+        "between_families": [d.as_dict() for d in between_families(cells, part, larger_is_better=larger)],
         "cells": cells,
         "graph": _read_reasons(out, "graph"),
     }
@@ -192,12 +198,7 @@ def _is_finished(out: Path, cell: Cell, plan: Plan) -> bool:
 
 
 def _compare(family: str, cells: list[dict[str, Any]], part: str, *, larger_is_better: bool) -> dict[str, Any]:
-    scores = {
-        cell["depth"]: {(run["split"], run["seed"]): run[part] for run in cell["runs"]}
-        for cell in cells
-        if cell["family"] == family and cell["runs"]
-    }
-    found = differences(scores, larger_is_better=larger_is_better)
+    found = differences(scores_of(family, cells, part), larger_is_better=larger_is_better)
     return {"verdict": verdict(found), "differences": [d.as_dict() for d in found]}
 
 

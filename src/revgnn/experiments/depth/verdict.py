@@ -1,11 +1,11 @@
-"""Paired differences between depths, and what follows from them in a sentence."""
+"""Paired differences between depths and between families, and what follows from them in a sentence."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
-from itertools import combinations, pairwise
-from typing import Any
+from dataclasses import asdict, dataclass, field, replace
+from itertools import groupby, pairwise
+from typing import Any, TypeVar
 
 from revgnn.experiments.depth.statistics import LEVEL, Mean, holm
 
@@ -19,26 +19,23 @@ FEW = 3
 
 
 @dataclass(frozen=True)
-class Difference:
-    """What a depth gains over a shallower one, over runs of the same split and seed.
+class Gain:
+    """What one network gains over another, over runs of the same split and seed.
 
     Attributes:
-        shallow, deep: layers.
-        gain: the mean of the differences; positive if the deeper network is better, also where a small score is good.
+        gain: the mean of the differences; positive if the one network is better, also where a small score is good.
         low, high: the ends of its t interval, not corrected; None for fewer than two pairs.
         pairs: how many.
         p: p-value of the paired t test; None for fewer than two pairs.
-        p_holm: likewise, corrected for all depths that are compared with the shallower one (Holm).
+        p_holm: likewise, corrected for all that are compared with the same network (Holm).
     """
 
-    shallow: int
-    deep: int
     gain: float
     low: float | None
     high: float | None
     pairs: int
     p: float | None
-    p_holm: float | None = None
+    p_holm: float | None = field(default=None, kw_only=True)
 
     @property
     def is_gain(self) -> bool:
@@ -52,19 +49,78 @@ class Difference:
         return asdict(self)
 
 
+@dataclass(frozen=True)
+class Difference(Gain):
+    """What a depth gains over a shallower one; `shallow` and `deep` are layers."""
+
+    shallow: int
+    deep: int
+
+
+@dataclass(frozen=True)
+class FamilyDifference(Gain):
+    """What a family gains over the first one of a study, with as many layers."""
+
+    family: str
+    first: str
+    depth: int
+
+
+G = TypeVar("G", bound=Gain)
+
+
 def differences(scores: Scores, *, larger_is_better: bool) -> list[Difference]:
     """Return the difference of every two depths that have a split and seed in common, by depth."""
-    sign, found = 1 if larger_is_better else -1, []
-    for shallow, deep in combinations(sorted(scores), 2):
-        common = [key for key in scores[shallow] if key in scores[deep]]
-        mean = Mean.of([sign * (scores[deep][key] - scores[shallow][key]) for key in common])
-        if mean is not None:
-            found.append(Difference(shallow, deep, mean.mean, mean.low, mean.high, mean.n, mean.p_value()))
+    found = []
     for shallow in sorted(scores):
-        tested = [i for i, d in enumerate(found) if d.shallow == shallow and d.p is not None]
-        for i, adjusted in zip(tested, holm([p for j in tested if (p := found[j].p) is not None]), strict=True):
-            found[i] = replace(found[i], p_holm=adjusted)
+        pairs = ((deep, _gains(scores[deep], scores[shallow], larger_is_better)) for deep in sorted(scores) if deep > shallow)
+        found += _corrected([Difference(*gain, shallow, deep) for deep, gain in pairs if gain is not None])
     return found
+
+
+def family_differences(scores: Mapping[str, Scores], *, larger_is_better: bool) -> list[FamilyDifference]:
+    """Return the difference of every family from the first one, at each depth at which both have a split and seed in common."""
+    first, *others = scores or {"": {}}
+    found = []
+    for depth in sorted({depth for each in scores.values() for depth in each}):
+        own = scores[first].get(depth, {})
+        pairs = ((family, _gains(scores[family].get(depth, {}), own, larger_is_better)) for family in others)
+        found += _corrected([FamilyDifference(*gain, family, first, depth) for family, gain in pairs if gain is not None])
+    return found
+
+
+def between_families(cells: Sequence[Mapping[str, Any]], part: str, *, larger_is_better: bool) -> list[FamilyDifference]:
+    """Return what each family gains over the first one, from the `cells` of a study.
+
+    Args:
+        part: the scores that are compared, "test" or "valid".
+    """
+    scores = {family: scores_of(family, cells, part) for family in dict.fromkeys(cell["family"] for cell in cells)}
+    return family_differences(scores, larger_is_better=larger_is_better)
+
+
+def scores_of(family: str, cells: Sequence[Mapping[str, Any]], part: str) -> Scores:
+    """Return the scores of a family, from the `cells` of a study."""
+    return {
+        cell["depth"]: {(run["split"], run["seed"]): run[part] for run in cell["runs"]}
+        for cell in cells
+        if cell["family"] == family and cell["runs"]
+    }
+
+
+def _gains(
+    scores: Mapping[Any, float], others: Mapping[Any, float], larger_is_better: bool
+) -> tuple[float, float | None, float | None, int, float | None] | None:
+    """Return the fields of what scores gain over others of the same key; None if they have no key in common."""
+    sign = 1 if larger_is_better else -1
+    mean = Mean.of([sign * (scores[key] - others[key]) for key in others if key in scores])
+    return None if mean is None else (mean.mean, mean.low, mean.high, mean.n, mean.p_value())
+
+
+def _corrected(found: Sequence[G]) -> list[G]:
+    """Return comparisons with the same network, with p-values that hold for all of them together."""
+    adjusted = iter(holm([d.p for d in found if d.p is not None]))
+    return [d if d.p is None else replace(d, p_holm=next(adjusted)) for d in found]
 
 
 def verdict(found: Sequence[Difference]) -> str:
@@ -98,6 +154,16 @@ def verdict(found: Sequence[Difference]) -> str:
     return f"{text}. {before}." if before else f"{text}."
 
 
+def family_verdicts(found: Sequence[FamilyDifference]) -> dict[int, str]:
+    """Return by depth in a sentence what the families gain over the first one, from the best to the worst."""
+    texts = {}
+    for depth, each in groupby(found, key=lambda d: d.depth):
+        ordered = sorted(each, key=lambda d: -d.gain)
+        parts = [f"{d.family} {numbers(d)}" + ("" if d.is_gain or d.is_loss else " (none shown after correction)") for d in ordered]
+        texts[depth] = f"{layers(depth)}, beside {ordered[0].first}: {'; '.join(parts)}."
+    return texts
+
+
 def _gain_until(best: int, depths: Sequence[int], tested: Sequence[Difference]) -> str:
     """Return how much is gained up to the best depth, and whether each step gains."""
     up_to = [depth for depth in depths if depth <= best]
@@ -112,7 +178,7 @@ def layers(depth: int) -> str:
     return f"{depth} layer{'' if depth == 1 else 's'}"
 
 
-def numbers(d: Difference) -> str:
+def numbers(d: Gain) -> str:
     """Return a difference with its interval: "+0.0010, interval -0.0030 to 0.0050"."""
     text = f"{d.gain:+.4f}"
     return text if d.low is None or d.high is None else f"{text}, interval {d.low:.4f} to {d.high:.4f}"

@@ -8,6 +8,7 @@ import yaml
 from markupsafe import Markup
 
 from revgnn._text import bytes_text, clean, score_text, seconds_text
+from revgnn.experiments.depth.verdict import FamilyDifference, between_families, family_verdicts
 from revgnn.experiments.run_report.markup import element
 from revgnn.experiments.run_report.page import Cell, Section, code, facts, folded, table, tiles
 from revgnn.experiments.run_report.pictures.depths import cost_charts, influence_charts, state_charts
@@ -26,6 +27,9 @@ def study_lead(study: Study) -> list[Markup]:
     """Return what stands at the top: the verdicts, and how much was trained."""
     families = study["families"]
     texts = [each["verdict"] if len(families) == 1 else f"{family}: {each['verdict']}" for family, each in families.items()]
+    if len(families) > 1 and len(study["plan"]["depths"]) == 1:
+        texts = []
+    texts += family_verdicts(_between(study)).values()
     runs = sum(len(cell["runs"]) for cell in study["cells"])
     boxes = [
         ("runs", f"{runs:,}", f"of {plural(len(study['plan']['depths']), 'depth')}, and the candidates"),
@@ -44,6 +48,7 @@ def study_sections(study: Study) -> list[Section]:
     sections = [
         Section("Score, memory and time", charts=cost_charts(study), after=[_cells_table(study), *_problems(study)]),
         Section("Differences between depths", _differences(study)),
+        Section("Differences between networks", _family_differences(study)),
     ]
     for family in study["families"]:
         of = "" if len(study["families"]) == 1 else f": {family}"
@@ -91,13 +96,35 @@ def _differences(study: Study) -> list[Markup]:
             rows.append([*row, _number(d["pairs"], "{:,}"), _number(d["p"], "{:.3g}"), _number(d["p_holm"], "{:.3g}")])
     if not rows:
         return []
+    about = _about_differences(study, "the deeper network is better", "all depths against the same shallower one")
+    return [about, table(names, rows, "Differences between depths")]
+
+
+def _family_differences(study: Study) -> list[Markup]:
+    names = [("network", False), ("against", False), ("layers", True), ("gain", True), ("from", True), ("to", True)]
+    names += [("pairs", True), ("p", True), ("p, corrected", True)]
+    rows = []
+    for d in _between(study):
+        row = [Cell(clean(d.family, 60)), Cell(clean(d.first, 60)), _number(d.depth, "{:,}")]
+        row += [_number(value, "{:+.4f}") for value in (d.gain, d.low, d.high)]
+        rows.append([*row, _number(d.pairs, "{:,}"), _number(d.p, "{:.3g}"), _number(d.p_holm, "{:.3g}")])
+    if not rows:
+        return []
+    about = _about_differences(study, "the first of the two is better", "all networks of as many layers")
+    return [about, table(names, rows, "Differences between networks")]
+
+
+def _between(study: Study) -> list[FamilyDifference]:
+    return between_families(study["cells"], study["compared"], larger_is_better=study["larger_is_better"])
+
+
+def _about_differences(study: Study, positive: str, together: str) -> Markup:
     text = (
         f"Mean difference in {metric_text(study['metric'])} ({study['compared']}) of runs with the same seed and split; positive: "
-        f"the deeper network is better. Intervals are {study['level']:.0%} t intervals of each difference by itself; corrected "
-        "p-values hold for all depths against the same shallower one together (Holm). Splits of one graph share its nodes, so "
-        "intervals over splits are somewhat too narrow."
+        f"{positive}. Intervals are {study['level']:.0%} t intervals of each difference by itself; corrected p-values hold for "
+        f"{together} together (Holm). Splits of one graph share its nodes, so intervals over splits are somewhat too narrow."
     )
-    return [element("p", text, class_="soft"), table(names, rows, "Differences between depths")]
+    return element("p", text, class_="soft")
 
 
 def _problems(study: Study) -> list[Markup]:
