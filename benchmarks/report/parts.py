@@ -127,7 +127,7 @@ def plan_of_several(folder: Path) -> list[str]:
     """Return the section on `revgnn plan --ranks` beside jobs that ran."""
     r = read("spread", folder)[-1]
     rows, worst = [], {"": 0.0, "sent_": 0.0}
-    for mode in ("parts", "graph"):
+    for mode in (mode for mode in ("parts", "graph", "layers", "weights") if mode in r):
         for ranks, n in r[mode].items():
             cells = []
             for what in worst:

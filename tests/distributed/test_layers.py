@@ -12,7 +12,7 @@ from revgnn.cli.processes import chosen_spread
 from revgnn.distributed.pipeline.cut import Cut, cut_layers
 from revgnn.distributed.pipeline.layers import Layers
 from revgnn.distributed.pipeline.schedule import bubble, waves
-from revgnn.stack import Checkpoint, Residual, ResidualStack, Reversible, ReversibleStack
+from revgnn.stack import Checkpoint, Reversible
 from revgnn.train import Interrupted, RunFolder, train
 from revgnn.train.run.session import prepare
 from revgnn.train.run.steps import EpochSteps
@@ -159,17 +159,13 @@ def test_the_command_gives_the_bits_of_one_process(tmp_path: Path) -> None:
 
 
 def test_layers_are_cut_evenly_and_at_stored_states() -> None:
-    pair = [torch.nn.Linear(2, 2), torch.nn.Linear(2, 2)]
-    reversible = ReversibleStack([pair] * 7, gradient=Reversible(segments=2))
-    assert cut_layers(reversible, 3) == [range(2), range(2, 4), range(4, 7)]
-    assert cut_layers(ReversibleStack([pair], repeats=5), 2) == [range(2), range(2, 5)]
-    residual = ResidualStack([pair[0]] * 7, gradient=Checkpoint(every=3))
-    assert cut_layers(residual, 2) == [range(3), range(3, 7)]
+    assert cut_layers(7, Reversible(segments=2), 3) == [range(2), range(2, 4), range(4, 7)]
+    assert cut_layers(5, Reversible(), 2) == [range(2), range(2, 5)]
+    assert cut_layers(7, Checkpoint(every=3), 2) == [range(3), range(3, 7)]
     with pytest.raises(ValueError, match=r"7 layers cannot be cut into 8 stages; use fewer processes or pieces"):
-        cut_layers(reversible, 8)
+        cut_layers(7, Reversible(), 8)
     with pytest.raises(ValueError, match=r"7 layers with 3 stored states .* set model.checkpoint_every=1 or less"):
-        cut_layers(residual, 4)
-    assert isinstance(residual.sequence[0], Residual)
+        cut_layers(7, Checkpoint(every=3), 4)
 
 
 def test_each_weight_has_one_owner_and_all_names_are_kept() -> None:
