@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
+from typing import Any, Literal
 
 from revgnn.distributed.assign import How
 from revgnn.distributed.buckets import BUCKET_BYTES
@@ -40,10 +40,12 @@ class SpreadPlanner:
     Attributes:
         planner: of one process.
         how: how a graph is cut over processes.
+        library: what exchanges tensors; default: gloo on CPUs, NCCL on GPUs. gloo sums whole gradients where NCCL sends shares.
     """
 
     planner: Planner
     how: How = "contiguous"
+    library: Literal["gloo", "nccl"] | None = None
     _made: dict[tuple[Any, ...], Rehearsals] = field(default_factory=dict, init=False, repr=False)
     _shares: dict[int, list[Share]] = field(default_factory=dict, init=False, repr=False)
 
@@ -136,8 +138,9 @@ class SpreadPlanner:
         weights = stack.over(job.ranks, segments)
         pieces = run if job.ranks == 1 else in_pieces(run, segments)
         found = self._parts_of_one(run, parts) if job.ranks == 1 else self._rehearsals(("step",), rehearse_step).of(pieces)
+        library = self.library or ("gloo" if self.planner.device.type == "cpu" else "nccl")
         evaluation = cut_weights(Rehearsed(0, {"evaluation": self._evaluation(run)}), weights, job.ranks)
-        cut = clock.Cut(weights.padded / weights.pieces, weights.pieces, weights.everywhere, self.planner.device.type == "cpu")
+        cut = clock.Cut(weights.padded / weights.pieces, weights.pieces, weights.everywhere, library == "gloo")
         where = None
         if (work := self._work(run)) is not None and job.link is not None:
             where = clock.by_weights(work, parts, job.ranks, job.link, cut)
