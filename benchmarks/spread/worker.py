@@ -40,11 +40,14 @@ from revgnn.train.run.team import ALONE
 CPU = torch.device("cpu")
 
 _BYTES_SENT = 200
-"""Where Linux (4.19 or newer) has the bytes that a connection has sent in `struct tcp_info`, those sent again included."""
+"""Where Linux (4.19 or newer) has the bytes that a connection has sent in `struct tcp_info`, and behind them those sent again."""
 
 
 def sent_bytes() -> int:
-    """Return the bytes that this process has sent through its open TCP connections, as the kernel counts them."""
+    """Return the bytes that this process has sent through its open TCP connections, as the kernel counts them, each once.
+
+    On a machine with more work than cores an answer may come late, and the kernel sends again.
+    """
     total = 0
     for name in os.listdir("/proc/self/fd"):
         try:
@@ -53,7 +56,8 @@ def sent_bytes() -> int:
             with socket.socket(fileno=os.dup(int(name))) as connection:
                 if connection.family in (socket.AF_INET, socket.AF_INET6) and connection.type == socket.SOCK_STREAM:
                     info = connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 232)
-                    total += struct.unpack_from("Q", info, _BYTES_SENT)[0]
+                    sent, again = struct.unpack_from("QQ", info, _BYTES_SENT)
+                    total += sent - again
         except OSError:  # closed meanwhile
             continue
     return total

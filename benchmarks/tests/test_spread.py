@@ -12,14 +12,15 @@ from revgnn.experiments.planner.spread.job import MODES
 
 
 def test_committed_plans_are_near_what_was_measured() -> None:
-    """Memory within 5 %, bytes within 2 %: what a protocol adds is small."""
-    result = json.loads((RESULTS / "spread.jsonl").read_text(encoding="utf-8").splitlines()[-1])
+    """Memory within 5 %, bytes within 2 %: what a protocol adds is small. Of weights that are cut, memory is counted: within 8 %."""
+    records = [json.loads(line) for line in (RESULTS / "spread.jsonl").read_text(encoding="utf-8").splitlines()]
     for mode in MODES:
+        result = [record for record in records if mode in record][-1]
         assert list(result[mode]) == [str(ranks) for ranks in command.RANKS]
         for ranks, found in result[mode].items():
-            assert found["planned_bytes"] == pytest.approx(found["measured_bytes"], rel=0.05), (mode, ranks)
+            assert found["planned_bytes"] == pytest.approx(found["measured_bytes"], rel=0.08 if mode == "weights" else 0.05)
             assert found["planned_sent_bytes"] == pytest.approx(found["measured_sent_bytes"], rel=0.02), (mode, ranks)
-    command.check_shares(result)
+        command.check_shares(result)
 
 
 def test_a_share_that_is_cut_otherwise_is_found() -> None:
