@@ -143,7 +143,8 @@ def plan_of_several(folder: Path) -> list[str]:
         f"{worst['sent_']:.1f} %."
     )
     head = ["spread", "processes", "measured peak", "plan", "sent a step, measured", "plan"]
-    return ["### Plans of several processes", text, table(head, rows), origin(r)]
+    origins = dict.fromkeys(origin(r) for r in last.values())
+    return ["### Plans of several processes", text, table(head, rows), *origins]
 
 
 def students(folder: Path) -> list[str]:

@@ -12,7 +12,7 @@ from revgnn.experiments.planner.spread.job import MODES
 
 
 def test_committed_plans_are_near_what_was_measured() -> None:
-    """Memory within 5 %, bytes within 2 %: what a protocol adds is small. Of weights that are cut, memory is counted: within 8 %."""
+    """Memory within 5 %, bytes within 2 %: what a protocol adds is small. Memory of cut weights is counted: within 8 %."""
     records = [json.loads(line) for line in (RESULTS / "spread.jsonl").read_text(encoding="utf-8").splitlines()]
     for mode in MODES:
         result = [record for record in records if mode in record][-1]
