@@ -34,6 +34,25 @@ def test_the_peak_is_the_measured_one(n: int) -> None:
     assert live[-1] == memory.live_bytes
 
 
+def resized() -> torch.Tensor:
+    first = torch.ones(100)
+    first.untyped_storage().resize_(0)
+    second = torch.ones(30)
+    second.untyped_storage().resize_(4 * 50)
+    return torch.ones(40)
+
+
+def test_storages_that_are_resized_are_followed() -> None:
+    with PeakMemory() as memory:
+        resized()
+    with Rehearsal() as rehearsal:
+        resized()
+        live = rehearsal.live_bytes()
+    assert max(live) == memory.peak_bytes == 4 * 100
+    assert sorted({each.nbytes for each in rehearsal.allocations}) == [0, 4 * 30, 4 * 40, 4 * 50, 4 * 100]
+    assert live[-1] == memory.live_bytes == 0
+
+
 def test_what_would_not_fit_any_machine_is_rehearsed() -> None:
     with Rehearsal() as rehearsal:
         work(10**9)

@@ -75,7 +75,7 @@ def run_of(depth: int, channels: int, parts: int) -> RunConfig:
 def plan(name: str, network: str, ranks: int, factor: float) -> dict[str, Any]:
     """Return the plans of a network on a graph, for each way of spreading and each link."""
     data, run = GRAPHS[name], run_of(*NETWORKS[network], parts=ranks)
-    spread = SpreadPlanner(Planner(data, torch.device("cpu"), count.cost_on(count.H200, run, data, factor)))
+    spread = SpreadPlanner(Planner(data, torch.device("cpu"), count.cost_on(count.H200, run, data, factor)), library="nccl")
     modes: dict[str, Any] = {}
     for mode in MODES:
         try:

@@ -25,6 +25,7 @@ import torch
 
 from benchmarks import harness
 from benchmarks.ranks import weights
+from benchmarks.ranks.exchanges import IN_EXCHANGES, waiting
 from benchmarks.ranks.layers import add_arguments, measure_layers, show_layers
 from revgnn.data.generated.full_size import full_size
 from revgnn.train import RunConfig, train
@@ -140,12 +141,14 @@ def measure_parts(args: argparse.Namespace, result: harness.Result) -> None:
         "segments": min(4, args.part_depth),
     }
     shape |= {"parts": 6, "epochs": args.epochs}
-    found: dict[str, dict[str, Any]] = {job: {"parts_a_second": [], "peak_bytes": [], "resident": []} for job in JOBS}
+    names = ("parts_a_second", "processes", "peak_bytes", "resident")
+    found: dict[str, dict[str, Any]] = {job: {name: [] for name in names} for job in JOBS}
     for number in range(args.rounds):
-        names = list(JOBS)
-        for job in names[number % len(names) :] + names[: number % len(names)]:
+        jobs = list(JOBS)
+        for job in jobs[number % len(jobs) :] + jobs[: number % len(jobs)]:
             everywhere = measure("parts", job, {**shape, "parts_per_step": 3 if JOBS[job][0] == 3 else 2})
             found[job]["parts_a_second"] += [shape["parts"] / s for s in everywhere[0]["seconds"]]
+            found[job]["processes"] += [{n: process[n] for n in ("seconds", "exchange_seconds")} for process in everywhere]
             found[job]["peak_bytes"] = [process["peak_bytes"] for process in everywhere]
             found[job]["resident"] = [process["resident_peak_bytes"] for process in everywhere]
     result["parts"] = {**shape, "jobs": found}
@@ -227,18 +230,20 @@ def show(result: Mapping[str, Any]) -> str:
             [
                 job,
                 harness.Spread.of(found["parts_a_second"]).text(),
+                waiting(found["processes"]),
                 harness.megabytes(max(found["peak_bytes"])),
                 harness.megabytes(max(found["resident"])),
             ]
             for job, found in result["parts"]["jobs"].items()
         ]
-        head = ["", "parts a second, median (range)", "peak of tensors a process", "resident"]
+        head = ["", "parts a second, median (range)", "time in exchanges", "peak of tensors a process", "resident"]
         lines += ["\nParts of a step, shared:", harness.table(head, rows)]
     if "graph" in result:
         rows = [
             [
                 job,
                 f"{max(min(p['seconds']) for p in found):.3g}",
+                waiting(found),
                 harness.megabytes(max(p["peak_bytes"] for p in found)),
                 harness.megabytes(max(p["held_bytes"] for p in found)),
                 harness.megabytes(max(p["resident_peak_bytes"] for p in found)),
@@ -247,7 +252,16 @@ def show(result: Mapping[str, Any]) -> str:
             ]
             for job, found in result["graph"]["jobs"].items()
         ]
-        head = ["", "s a step", "peak of tensors in a step", "resident before", "resident, most", "sent a step", "nodes"]
+        head = [
+            "",
+            "s a step",
+            IN_EXCHANGES,
+            "peak of tensors in a step",
+            "resident before",
+            "resident, most",
+            "sent a step",
+            "nodes",
+        ]
         sizes = "{nodes:,} nodes, {edges:,} edges, {depth} layers of {channels} channels, {how}".format(**result["graph"])
         lines += [f"\nOne graph cut over processes, {sizes}; largest of a process:", harness.table(head, rows)]
     if "layers" in result:

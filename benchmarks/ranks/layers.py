@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from benchmarks import harness
+from benchmarks.ranks.exchanges import IN_EXCHANGES, ExchangeClock, waiting
 from revgnn.distributed import ModeOptions, Ranks, make_spread
 from revgnn.memory import PeakMemory
 from revgnn.train import RunConfig
@@ -24,7 +25,7 @@ Launch = Callable[[int, Mapping[str, Any]], list[dict[str, Any]]]
 """Runs a job of so many processes and returns what each measures."""
 
 
-def layers(team: Ranks, shape: Mapping[str, Any]) -> dict[str, Any]:
+def layers(team: Ranks, shape: Mapping[str, Any], clock: ExchangeClock) -> dict[str, Any]:
     """Take steps of a run whose layers are cut over the processes. The first compiles kernels; memory is measured in the second."""
     model = {"family": "reversible", "depth": shape["depth"], "channels": shape["channels"]}
     config = RunConfig.parse(
@@ -40,9 +41,10 @@ def layers(team: Ranks, shape: Mapping[str, Any]) -> dict[str, Any]:
     spread = Spread() if team.size == 1 else make_spread("layers", ModeOptions(pieces=shape["pieces"]))
     spread.begin(session, ALONE if team.size == 1 else team)
     session.model.train()
-    seconds, peak = [], 0
+    seconds, waited, peak = [], [], 0
     for epoch in range(1, shape["steps"] + 3):
         team.sum(torch.zeros(1))
+        clock.restart()
         start = time.perf_counter()
         if epoch == 2:
             with PeakMemory(session.device) as memory:
@@ -52,7 +54,8 @@ def layers(team: Ranks, shape: Mapping[str, Any]) -> dict[str, Any]:
             _step(spread, session, epoch)
         if epoch > 2:
             seconds.append(time.perf_counter() - start)
-    return {"seconds": seconds, "peak_bytes": peak, "held_bytes": _held(session)}
+            waited.append(clock.seconds)
+    return {"seconds": seconds, "exchange_seconds": waited, "peak_bytes": peak, "held_bytes": _held(session)}
 
 
 def _step(spread: Spread, session: Session, epoch: int) -> None:
@@ -100,8 +103,17 @@ def show_layers(result: Mapping[str, Any]) -> list[str]:
                 f"{seconds:.3g}",
                 f"{bubble(size, parts * pieces):.0%}",
                 f"{1 - alone / (size * seconds):.0%}",
+                waiting(found),
             ]
         )
-    head = ["", "weights, gradients, moments", "peak of tensors in a step", "s a step", "bubble", "not used of processes x time"]
+    head = [
+        "",
+        "weights, gradients, moments",
+        "peak of tensors in a step",
+        "s a step",
+        "bubble",
+        "not used of processes x time",
+        IN_EXCHANGES,
+    ]
     sizes = "{depth} layers of {channels} channels, a graph of {nodes:,} nodes in {parts} parts, all in one step".format(**result)
     return [f"\nLayers cut over processes, {sizes}; largest of a process:", harness.table(head, rows)]

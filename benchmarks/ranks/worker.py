@@ -1,6 +1,7 @@
 """One process of a job of the benchmark: `python -m benchmarks.ranks.worker MODE STORE RANK SIZE THREADS JSON`.
 
-Process 0 prints one JSON line: for each process the seconds of its steps, the peak of its tensors, its memory, and what it sent.
+Process 0 prints one JSON line: for each process the seconds of its steps and of exchanges in them, the peak of its tensors, its
+memory, and what it sent.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import numpy as np
 import torch
 from torch.distributed import FileStore  # pyright: ignore[reportPrivateImportUsage]
 
+from benchmarks.ranks.exchanges import ExchangeClock
 from benchmarks.ranks.layers import layers
 from benchmarks.ranks.weights import weights
 from revgnn.distributed import Ranks, ShardedGraph, join, shard_model, sum_gradients
@@ -27,7 +29,7 @@ from revgnn.train.run.session import prepare
 from revgnn.train.run.steps import EpochSteps
 
 
-def parts(team: Ranks, shape: dict[str, Any]) -> dict[str, Any]:
+def parts(team: Ranks, shape: dict[str, Any], clock: ExchangeClock) -> dict[str, Any]:
     """Train epochs of a run whose steps the processes share. The first compiles kernels, and its memory is measured."""
     model = {"family": "reversible", "depth": shape["depth"], "channels": shape["channels"], "segments": shape["segments"]}
     config = RunConfig.parse(
@@ -42,9 +44,10 @@ def parts(team: Ranks, shape: dict[str, Any]) -> dict[str, Any]:
     session = prepare(config)
     session.model.train()
     exchange = team.exchange(session.model)
-    seconds, peak = [], 0
+    seconds, waited, peak = [], [], 0
     for epoch in range(1, shape["epochs"] + 2):
         team.sum(torch.zeros(1))
+        clock.restart()
         start = time.perf_counter()
         if epoch == 1:
             with PeakMemory(session.device) as memory:
@@ -53,7 +56,8 @@ def parts(team: Ranks, shape: dict[str, Any]) -> dict[str, Any]:
         else:
             _take(session, epoch, team, exchange)
             seconds.append(time.perf_counter() - start)
-    return {"seconds": seconds, "peak_bytes": peak}
+            waited.append(clock.seconds)
+    return {"seconds": seconds, "exchange_seconds": waited, "peak_bytes": peak}
 
 
 def _take(session: Any, epoch: int, team: Ranks, exchange: Any) -> None:
@@ -61,7 +65,7 @@ def _take(session: Any, epoch: int, team: Ranks, exchange: Any) -> None:
         pass
 
 
-def graph(team: Ranks, shape: dict[str, Any]) -> dict[str, Any]:
+def graph(team: Ranks, shape: dict[str, Any], clock: ExchangeClock) -> dict[str, Any]:
     """Take steps of a network on the whole of a graph in files, of which each process reads its share."""
     files = {name: np.load(Path(shape["folder"]) / f"{name}.npy", mmap_mode="r") for name in ("indptr", "src", "edge_attr")}
     with warnings.catch_warnings():
@@ -75,9 +79,10 @@ def graph(team: Ranks, shape: dict[str, Any]) -> dict[str, Any]:
     shard_model(model, shard)
     x = shard.local.in_degree[: len(shard.own)].float().log1p().unsqueeze(1)
     held = _resident("VmRSS")
-    seconds, peak, sent = [], 0, 0
+    seconds, waited, peak, sent = [], [], 0, 0
     for step in range(shape["steps"] + 1):
         team.sum(torch.zeros(1))
+        clock.restart()
         start, sent = time.perf_counter(), shard.halo.bytes_sent
         if step == 0:
             with PeakMemory(torch.device("cpu")) as memory:
@@ -87,8 +92,10 @@ def graph(team: Ranks, shape: dict[str, Any]) -> dict[str, Any]:
             _step(model, shard, x)
         if step > 0 or shape["steps"] == 0:
             seconds.append(time.perf_counter() - start)
+            waited.append(clock.seconds)
     return {
         "seconds": seconds,
+        "exchange_seconds": waited,
         "peak_bytes": peak,
         "sent_bytes": shard.halo.bytes_sent - sent,
         "own": len(shard.own),
@@ -116,9 +123,9 @@ def _resident(name: str) -> int:
 def main() -> None:
     mode, store, rank, size, threads, text = sys.argv[1:]
     torch.set_num_threads(int(threads))
-    with join(1800.0, (FileStore(store, int(size)), int(rank), int(size))) as team:
-        run = {"parts": parts, "graph": graph, "layers": layers, "weights": weights}[mode]
-        found = run(team, json.loads(text))
+    run = {"parts": parts, "graph": graph, "layers": layers, "weights": weights}[mode]
+    with join(1800.0, (FileStore(store, int(size)), int(rank), int(size))) as team, ExchangeClock() as clock:
+        found = run(team, json.loads(text), clock)
         found["resident_peak_bytes"] = _resident("VmHWM")
         everywhere = team.gather(found)
     if rank == "0":

@@ -125,9 +125,10 @@ def plan(folder: Path) -> list[str]:
 
 def plan_of_several(folder: Path) -> list[str]:
     """Return the section on `revgnn plan --ranks` beside jobs that ran."""
-    r = read("spread", folder)[-1]
+    records = read("spread", folder)
+    last = {mode: [r for r in records if mode in r][-1] for mode in ("parts", "graph", "layers", "weights")}
     rows, worst = [], {"": 0.0, "sent_": 0.0}
-    for mode in ("parts", "graph"):
+    for mode, r in last.items():
         for ranks, n in r[mode].items():
             cells = []
             for what in worst:
@@ -142,7 +143,8 @@ def plan_of_several(folder: Path) -> list[str]:
         f"{worst['sent_']:.1f} %."
     )
     head = ["spread", "processes", "measured peak", "plan", "sent a step, measured", "plan"]
-    return ["### Plans of several processes", text, table(head, rows), origin(r)]
+    origins = dict.fromkeys(origin(r) for r in last.values())
+    return ["### Plans of several processes", text, table(head, rows), *origins]
 
 
 def students(folder: Path) -> list[str]:

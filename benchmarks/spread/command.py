@@ -1,10 +1,11 @@
-"""What `revgnn plan --ranks` says beside processes that run: memory of a process and bytes sent, by parts and by graph.
+"""What `revgnn plan --ranks` says beside processes that run: memory of a process, and bytes sent, for each way of spreading.
 
     python -m benchmarks spread
     python -m benchmarks spread --mode graph --how random
 
 Memory is everything alive at the peak of a step, as `PeakMemory` counts it. Bytes are those that the kernel of the operating system
-counts on the connections of a process, with all that the protocol adds. Seconds are planned from a probe in the same run.
+counts on the connections of a process, with all that the protocol adds. Seconds are planned from a probe in the same run; those of
+exchanges are how long a process is blocked in them, waiting for the others included.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import json
 import statistics
 import sys
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import torch
 
@@ -25,39 +26,42 @@ from revgnn.data import proteins_shaped
 from revgnn.experiments.planner.for_run import planner_for
 from revgnn.experiments.planner.plan import Planner
 from revgnn.experiments.planner.probe import probe
-from revgnn.experiments.planner.spread.job import Job, Link, parse_link
+from revgnn.experiments.planner.spread.job import MODES, Job, Link, parse_link
 from revgnn.experiments.planner.spread.plan import SpreadPlanner
 from revgnn.experiments.planner.spread.spread_plan import SpreadPlan
 from revgnn.train import RunConfig
 
 QUICK = {"nodes": 300, "edges": 2000, "degree": 6, "depth": 3, "channels": 16, "steps": 1, "no_time": True}
-RANKS = (1, 2, 3)
+RANKS = (1, 2, 3, 4)
+"""Processes of one thread of each job."""
+
+PARTS = 4
+"""Parts of a step that pass through layers or weights that are cut."""
 
 
 def runs(args: argparse.Namespace) -> dict[str, dict[str, Any]]:
-    """Return the configurations of the runs by mode, as JSON values."""
+    """Return the configurations of the runs, as JSON values: of the graph that is cut over processes, and of all others."""
     model = {"depth": args.depth, "channels": args.channels, "dropout": 0.1}
     whole = {"model": model, "parts": 1, "evaluation": {"parts": 1}, "device": "cpu"}
     segments = {**model, "segments": min(4, args.depth)}
     name = f"synthetic:nodes={2 * args.nodes},degree={args.degree},tasks=3"
-    parts = {"data": {"name": name}, "model": segments, "device": "cpu"}
-    return {"graph": whole, "parts": parts}
+    return {"graph": whole, "others": {"data": {"name": name}, "model": segments, "device": "cpu"}}
 
 
-def of_step(run: dict[str, Any], ranks: int) -> dict[str, Any]:
-    """Return the run whose epochs are one step, in which each process takes one part."""
-    count = max(2, ranks)
+def of_step(run: dict[str, Any], mode: str, ranks: int) -> dict[str, Any]:
+    """Return the run whose epochs are one step: of one part for each process, or of `PARTS`."""
+    count = max(2, ranks) if mode == "parts" else PARTS
     return {**run, "parts": count, "parts_per_step": count}
 
 
-def compare_parts(args: argparse.Namespace, link: Link) -> dict[str, Any]:
-    """Return plan and measurement of parts that are shared out."""
+def compare_run(mode: Literal["parts", "layers", "weights"], args: argparse.Namespace, link: Link) -> dict[str, Any]:
+    """Return plan and measurement of a run that is spread in this way."""
     found = {}
     for ranks in RANKS:
-        record = of_step(runs(args)["parts"], ranks)
+        record = of_step(runs(args)["others"], mode, ranks)
         run = RunConfig.parse(record)
-        measured = _measured("parts", ranks, {"run": record, "steps": args.steps})
-        plan = SpreadPlanner(planner_for(run, timed=not args.no_time)).plan(run, Job(ranks, link), "parts")
+        measured = _measured(mode, ranks, {"run": record, "steps": args.steps})
+        plan = SpreadPlanner(planner_for(run, timed=not args.no_time)).plan(run, Job(ranks, link), mode)
         found[str(ranks)] = beside(plan, measured)
     return found
 
@@ -84,13 +88,19 @@ def beside(plan: SpreadPlan, measured: list[dict[str, Any]]) -> dict[str, Any]:
         "measured_bytes": max(each["peak_bytes"] for each in measured),
         "planned_sent_bytes": round(plan.sent_bytes),
         "measured_sent_bytes": max(each["sent_bytes"] for each in measured),
-        "seconds": [max(each) for each in zip(*(each["seconds"] for each in measured), strict=True)],
+        "seconds": _largest(measured, "seconds"),
+        "exchange_seconds": _largest(measured, "exchange_seconds"),
         "planned_seconds": None if plan.where is None else {"step": plan.where.step, **plan.where._asdict()},
     }
     if plan.shares:
         record["shares"] = [share._asdict() for share in plan.shares]
         record["measured_shares"] = [{name: each[name] for name in ("own", "edges", "fetched")} for each in measured]
     return record
+
+
+def _largest(measured: list[dict[str, Any]], name: str) -> list[float]:
+    """Return the largest value of a process in each step."""
+    return [max(each) for each in zip(*(each[name] for each in measured), strict=True)]
 
 
 def check_shares(result: Mapping[str, Any]) -> None:
@@ -106,8 +116,8 @@ def check_shares(result: Mapping[str, Any]) -> None:
 
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = harness.make_parser("spread", __doc__)
-    parser.add_argument("--mode", choices=["all", "parts", "graph"], default="all")
-    parser.add_argument("--nodes", type=int, default=3000, help="of the graph that is cut over processes; of a part")
+    parser.add_argument("--mode", choices=["all", *MODES], default="all")
+    parser.add_argument("--nodes", type=int, default=3000, help="of the graph cut over processes; half of those cut into parts")
     parser.add_argument("--edges", type=int, default=60_000, help="of the graph that is cut over processes")
     parser.add_argument("--degree", type=int, default=40, help="of the graph that is cut into parts")
     parser.add_argument("--depth", type=int, default=12)
@@ -123,10 +133,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parse(argv)
     link = Link(parse_link(args.link))
     with harness.result_line("spread", {"mode": args.mode}, args) as result:
-        if args.mode in ("all", "parts"):
-            result["parts"] = compare_parts(args, link)
-        if args.mode in ("all", "graph"):
-            result["graph"] = compare_graph(args, link)
+        for mode in MODES:
+            if args.mode in ("all", mode):
+                result[mode] = compare_graph(args, link) if mode == "graph" else compare_run(mode, args, link)
         check_shares(result)
         if not args.json:
             print(show(result))
@@ -136,7 +145,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def show(result: Mapping[str, Any]) -> str:
     """Return the table."""
     rows = []
-    for mode in ("parts", "graph"):
+    for mode in MODES:
         for ranks, found in result.get(mode, {}).items():
             planned = found["planned_seconds"]
             rows.append(
@@ -151,10 +160,11 @@ def show(result: Mapping[str, Any]) -> str:
                     _ratio(found["planned_sent_bytes"], found["measured_sent_bytes"]),
                     "-" if planned is None else f"{planned['step']:.3g}",
                     f"{statistics.median(found['seconds']):.3g}",
+                    f"{statistics.median(found['exchange_seconds']):.3g}",
                 ]
             )
     head = ["spread", "processes", "memory planned", "measured", "ratio", "sent a step planned", "measured", "ratio"]
-    return harness.table([*head, "s planned", "measured"], rows)
+    return harness.table([*head, "s planned", "measured", "of these in exchanges"], rows)
 
 
 def _ratio(planned: float, measured: float) -> str:

@@ -8,17 +8,23 @@ import pytest
 
 from benchmarks.harness import RESULTS
 from benchmarks.spread import command
+from revgnn.experiments.planner.spread.job import MODES
 
 
 def test_committed_plans_are_near_what_was_measured() -> None:
-    """Memory within 5 %, bytes within 2 %: what a protocol adds is small."""
-    result = json.loads((RESULTS / "spread.jsonl").read_text(encoding="utf-8").splitlines()[-1])
-    for mode in ("parts", "graph"):
-        assert list(result[mode]) == ["1", "2", "3"]
+    """Memory within 5 %, counted memory of cut weights within 8 %. Bytes at most 2 % above what was measured.
+
+    They may be further below: the committed line counts what the kernel sends again, on a machine with more work than cores.
+    """
+    records = [json.loads(line) for line in (RESULTS / "spread.jsonl").read_text(encoding="utf-8").splitlines()]
+    for mode in MODES:
+        result = [record for record in records if mode in record][-1]
+        assert list(result[mode]) == [str(ranks) for ranks in command.RANKS]
         for ranks, found in result[mode].items():
-            assert found["planned_bytes"] == pytest.approx(found["measured_bytes"], rel=0.05), (mode, ranks)
-            assert found["planned_sent_bytes"] == pytest.approx(found["measured_sent_bytes"], rel=0.02), (mode, ranks)
-    command.check_shares(result)
+            assert found["planned_bytes"] == pytest.approx(found["measured_bytes"], rel=0.08 if mode == "weights" else 0.05)
+            sent = found["measured_sent_bytes"]
+            assert 0.93 * sent <= found["planned_sent_bytes"] <= 1.02 * sent, (mode, ranks)
+        command.check_shares(result)
 
 
 def test_a_share_that_is_cut_otherwise_is_found() -> None:

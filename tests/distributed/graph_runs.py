@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import gc
 import os
+import shutil
 import signal
 import sys
+import warnings
 import weakref
 from collections.abc import Callable
 from pathlib import Path
@@ -131,20 +133,40 @@ def runs(team: Ranks, folder: Path) -> None:
         train(run_of(name), folder / name, team=team, spread=ByGraph())
     equilibrium_like_one(team)
     for where in ("stopped", "moved"):
-        asked: list[int] = []
-
-        def stop(asked: list[int] = asked) -> bool:
-            asked.append(1)
-            return team.rank == team.size - 1 and len(asked) == 2
-
-        error = caught(
-            lambda where=where, stop=stop: train(run_of("labels"), folder / where, team=team, should_stop=stop, spread=ByGraph())
-        )
-        assert isinstance(error, Interrupted)
-        assert (error.epoch, error.step) == (2, 1)
+        begin(team, "labels", folder / where, ByGraph())
     train(run_of("labels"), folder / "stopped", resume=True, team=team, spread=ByGraph())
+    across(team, folder)
     only_own_rows(team)
     lonely(team, folder)
+
+
+def across(team: Ranks, folder: Path) -> None:
+    """Begin runs on a cut graph and go on by parts, and the other way round, with the same processes; keep what was begun."""
+    ways: dict[str, tuple[Spread, Spread]] = {"graph then parts": (ByGraph(), Spread()), "parts then graph": (Spread(), ByGraph())}
+    for way, (first, then) in ways.items():
+        for name in FIRST:
+            where = folder / f"{name}, {way}"
+            begin(team, name, where, first)
+            if team.leads:
+                shutil.copytree(where, folder / f"{name}, {way}, alone")
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # of one part a step, which one process takes
+                train(run_of(name), where, resume=True, team=team, spread=then)
+
+
+def begin(team: Ranks, name: str, where: Path, spread: Spread) -> None:
+    """Train until the last process asks to stop, after the second epoch."""
+    asked: list[int] = []
+
+    def stop() -> bool:
+        asked.append(1)
+        return team.rank == team.size - 1 and len(asked) == 2
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        error = caught(lambda: train(run_of(name), where, team=team, should_stop=stop, spread=spread))
+    assert isinstance(error, Interrupted), error
+    assert (error.epoch, error.step) == (2, 1)
 
 
 def more(team: Ranks, folder: Path) -> None:

@@ -14,7 +14,7 @@ from torch import Tensor
 from revgnn.distributed import RankFailed, Ranks
 from revgnn.distributed.pipeline.layers import Layers
 from revgnn.memory import PeakMemory
-from revgnn.train import Interrupted, train
+from revgnn.train import Interrupted, LoadOptions, predict_run, train
 from revgnn.train.run.session import Session, prepare
 from revgnn.train.run.spread import Spread
 from revgnn.train.run.team import ALONE
@@ -31,8 +31,10 @@ def _train(names: Any, team: Ranks, folder: Path, pieces: int = 1) -> None:
 
 
 def networks(team: Ranks, folder: Path) -> None:
-    """Train some networks; stop a run on request in the last process; move to a coarser grid; refuse what cannot be cut."""
+    """Train some networks and predict; stop a run in the last process; move to a coarser grid; refuse what cannot be cut."""
     _train(FIRST, team, folder)
+    for name in FIRST:
+        predictions(team, folder, name)
     stopped(team, folder)
     coarser_grid(team)
     refusals(team)
@@ -56,6 +58,13 @@ def interleaved(team: Ranks, folder: Path) -> None:
 def of_graphs(team: Ranks, folder: Path) -> None:
     """Train a network whose logits are those of graphs."""
     train(graphs_run(folder / "TOY"), folder / "graphs", team=team, spread=Layers())
+
+
+def predictions(team: Ranks, folder: Path, name: str) -> None:
+    """Predict with the deviation over the views, and the mean alone."""
+    for kind, spread in (("spread", True), ("mean", False)):
+        options = LoadOptions(team=team, parallel=Layers())
+        predict_run(folder / name, folder / f"{name} {kind}.csv", options, spread=spread)
 
 
 def stopped(team: Ranks, folder: Path) -> None:
@@ -122,8 +131,9 @@ def refusals(team: Ranks) -> None:
         assert message in str(found), found
     from tests.distributed.networks import run_of as other_run_of
 
-    found = caught(lambda: Layers().check(prepare(other_run_of("equilibrium")), team))
-    assert "family=equilibrium has no stack of layers" in str(found), found
+    for check in (Layers().check, Layers().check_inference):
+        found = caught(lambda check=check: check(prepare(other_run_of("equilibrium")), team))
+        assert "family=equilibrium has no stack of layers" in str(found), found
     with warnings.catch_warnings(record=True) as told:
         warnings.simplefilter("always")
         Layers().check(prepare(run_of("reversible", parts_per_step=1)), team)

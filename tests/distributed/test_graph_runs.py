@@ -22,7 +22,7 @@ from revgnn.train.run.tensor_file import read_tensors
 from tests.distributed.graph_runs import FIRST, RUNS, SOLVED, TEACHER, run_of
 from tests.distributed.launch import launch, succeed
 from tests.distributed.test_data_parallel import assert_same_result
-from tests.distributed.test_torchrun import command, finish, start, torchrun
+from tests.distributed.test_torchrun import command, succeeds, torchrun
 
 SCENARIOS = "tests.distributed.graph_runs"
 
@@ -80,6 +80,23 @@ def test_one_process_goes_on_with_a_run_of_two(two: Path, ones: Path) -> None:
     assert_near(two / "moved", ones / "labels")
 
 
+@pytest.mark.parametrize("name", FIRST)
+def test_a_run_on_a_cut_graph_goes_on_by_parts(two: Path, name: str) -> None:
+    """Bit for bit as one process goes on with it: the whole graph is one part, which one of the processes takes."""
+    where = two / f"{name}, graph then parts"
+    train(run_of(name), two / f"{where.name}, alone", resume=True)
+    assert_same_result(where, two / f"{where.name}, alone")
+
+
+@pytest.mark.parametrize("name", FIRST)
+def test_a_run_by_parts_goes_on_on_a_cut_graph(two: Path, tmp_path: Path, name: str) -> None:
+    where = two / f"{name}, parts then graph"
+    train(run_of(name), tmp_path / "one")
+    train(run_of(name), two / f"{where.name}, alone", resume=True)
+    assert_same_result(two / f"{where.name}, alone", tmp_path / "one")
+    assert_near(where, tmp_path / "one")
+
+
 def test_a_process_may_have_neither_edges_nor_labels(two: Path, tmp_path: Path) -> None:
     assert len(RunFolder(two / "lonely").metrics()) == 3
 
@@ -121,12 +138,6 @@ def test_a_process_that_dies_is_named_and_the_run_goes_on(tmp_path: Path) -> Non
 
 
 CUT = ("--parallel=graph", "--cut=random")
-
-
-def succeeds(words: list[str]) -> str:
-    code, out, err = finish(start(words))
-    assert code == 0, err
-    return out
 
 
 @pytest.fixture(scope="module")

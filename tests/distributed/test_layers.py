@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
 
@@ -12,8 +13,8 @@ from revgnn.cli.processes import chosen_spread
 from revgnn.distributed.pipeline.cut import Cut, cut_layers
 from revgnn.distributed.pipeline.layers import Layers
 from revgnn.distributed.pipeline.schedule import bubble, waves
-from revgnn.stack import Checkpoint, Residual, ResidualStack, Reversible, ReversibleStack
-from revgnn.train import Interrupted, RunFolder, train
+from revgnn.stack import Checkpoint, Reversible
+from revgnn.train import Interrupted, LoadOptions, RunFolder, evaluate_run, predict_run, train
 from revgnn.train.run.session import prepare
 from revgnn.train.run.steps import EpochSteps
 from revgnn.train.run.team import ALONE
@@ -21,7 +22,7 @@ from tests.data.many import write_tu
 from tests.distributed.launch import launch, succeed
 from tests.distributed.layers_networks import FIRST, INTERLEAVED, OTHERS, THREE, graphs_run, run_of
 from tests.distributed.test_data_parallel import assert_same_result
-from tests.distributed.test_torchrun import command, finish, start, torchrun
+from tests.distributed.test_torchrun import command, succeeds, torchrun
 
 SCENARIOS = "tests.distributed.layers_scenarios"
 
@@ -60,6 +61,13 @@ def interleaved(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_two_processes_equal_one(two: Path, tmp_path: Path, name: str) -> None:
     train(run_of(name), tmp_path / "one")
     assert_same_result(two / name, tmp_path / "one")
+
+
+@pytest.mark.parametrize("kind", ["spread", "mean"])
+@pytest.mark.parametrize("name", FIRST)
+def test_two_processes_predict_as_one(two: Path, tmp_path: Path, name: str, kind: str) -> None:
+    predict_run(two / name, tmp_path / "one.csv", spread=kind == "spread")
+    assert (two / f"{name} {kind}.csv").read_bytes() == (tmp_path / "one.csv").read_bytes()
 
 
 def test_a_stopped_run_goes_on_alone(two: Path) -> None:
@@ -141,35 +149,58 @@ def test_an_error_in_a_stage_is_told_as_it_is(tmp_path: Path) -> None:
     assert "MemoryError: no memory left" in outcomes[1].stderr
 
 
+BY_COMMAND = ("--set=parts_per_step=4", "--set=model.depth=4", "-q")
+
+
+@pytest.fixture(scope="module")
+def by_command(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run that two processes with two pieces each have trained under torchrun."""
+    folder = tmp_path_factory.mktemp("command") / "run"
+    succeeds([*torchrun(2), *command(folder, *BY_COMMAND, "--parallel=layers", "--pieces=2", epochs=2)])
+    return folder
+
+
 @pytest.mark.slow
-def test_the_command_gives_the_bits_of_one_process(tmp_path: Path) -> None:
-    more = ("--set=parts_per_step=4", "--set=model.depth=4", "-q")
-    code, _, err = finish(start([*torchrun(2), *command(tmp_path / "run", *more, "--parallel=layers", "--pieces=2", epochs=2)]))
-    assert code == 0, err
-    code, _, err = finish(start([sys.executable, *command(tmp_path / "one", *more, epochs=2)]))
-    assert code == 0, err
-    assert_same_result(tmp_path / "run", tmp_path / "one")
-    results = [RunFolder(tmp_path / name).result() for name in ("run", "one")]
+def test_the_command_gives_the_bits_of_one_process(by_command: Path, tmp_path: Path) -> None:
+    succeeds([sys.executable, *command(tmp_path / "one", *BY_COMMAND, epochs=2)])
+    assert_same_result(by_command, tmp_path / "one")
+    results = [RunFolder(folder).result() for folder in (by_command, tmp_path / "one")]
     assert results[0] is not None
     assert results[1] is not None
     assert results[0]["parameters"] == results[1]["parameters"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("size", "words"),
+    [
+        (3, ["--views=2", "--parts=3"]),
+        (2, ["--views=2", "--parts=3", "--parallel=layers"]),
+        (3, ["--parts=1", "--parallel=layers"]),
+    ],
+    ids=["by parts", "by layers", "the whole graph by layers"],
+)
+def test_processes_evaluate_what_layers_have_trained(by_command: Path, tmp_path: Path, size: int, words: list[str]) -> None:
+    views = LoadOptions(views=2, parts=3) if "--views=2" in words else LoadOptions(parts=1)
+    found = json.loads(succeeds([*torchrun(size), "-m", "revgnn", "evaluate", str(by_command), "--json", *words]))
+    assert found == evaluate_run(by_command, views)
+    many, one = tmp_path / "many.csv", tmp_path / "one.csv"
+    succeeds([*torchrun(size), "-m", "revgnn", "predict", str(by_command), "--out", str(many), *words])
+    predict_run(by_command, one, views)
+    assert many.read_bytes() == one.read_bytes()
 
 
 # --- without processes --------------------------------------------------------------------------------------------------
 
 
 def test_layers_are_cut_evenly_and_at_stored_states() -> None:
-    pair = [torch.nn.Linear(2, 2), torch.nn.Linear(2, 2)]
-    reversible = ReversibleStack([pair] * 7, gradient=Reversible(segments=2))
-    assert cut_layers(reversible, 3) == [range(2), range(2, 4), range(4, 7)]
-    assert cut_layers(ReversibleStack([pair], repeats=5), 2) == [range(2), range(2, 5)]
-    residual = ResidualStack([pair[0]] * 7, gradient=Checkpoint(every=3))
-    assert cut_layers(residual, 2) == [range(3), range(3, 7)]
+    assert cut_layers(7, Reversible(segments=2), 3) == [range(2), range(2, 4), range(4, 7)]
+    assert cut_layers(5, Reversible(), 2) == [range(2), range(2, 5)]
+    assert cut_layers(7, Checkpoint(every=3), 2) == [range(3), range(3, 7)]
     with pytest.raises(ValueError, match=r"7 layers cannot be cut into 8 stages; use fewer processes or pieces"):
-        cut_layers(reversible, 8)
+        cut_layers(7, Reversible(), 8)
     with pytest.raises(ValueError, match=r"7 layers with 3 stored states .* set model.checkpoint_every=1 or less"):
-        cut_layers(residual, 4)
-    assert isinstance(residual.sequence[0], Residual)
+        cut_layers(7, Checkpoint(every=3), 4)
 
 
 def test_each_weight_has_one_owner_and_all_names_are_kept() -> None:
@@ -219,5 +250,5 @@ def test_pieces_belong_to_layers() -> None:
         Layers(0)
     with pytest.raises(ValueError, match="layers are cut over several processes, and this one is alone"):
         Layers().check(prepare(run_of("reversible")), ALONE)
-    with pytest.raises(ValueError, match="evaluate and predict have no such way; use --parallel parts, graph or weights"):
-        Layers().check_inference(prepare(run_of("reversible")), ALONE)
+    with pytest.raises(ValueError, match="label_reuse, whose logits become inputs of the first process; use --parallel parts"):
+        Layers().check_inference(prepare(run_of("segments", label_reuse=1)), ALONE)

@@ -47,6 +47,13 @@ def finish(process: subprocess.Popen[str], seconds: float = 240.0) -> tuple[int,
     return process.returncode, out, err
 
 
+def succeeds(words: list[str]) -> str:
+    """Run a command that must end well, and return what it prints."""
+    code, out, err = finish(start(words))
+    assert code == 0, err
+    return out
+
+
 def wait_for(condition: Callable[[], bool], seconds: float = 120.0) -> None:
     end = time.monotonic() + seconds
     while not condition():

@@ -12,6 +12,8 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from revgnn.memory.resizes import following_resizes
+
 
 class CpuMeter:
     """Sum of the bytes of all storages allocated between `start` and `stop` that are still alive, and its peak."""
@@ -25,12 +27,13 @@ class CpuMeter:
         self._mode = _ReportStorages(self)
 
     def start(self) -> None:
-        _follow_resizes(self)
+        self._resizes = following_resizes(self)
+        self._resizes.__enter__()
         self._mode.__enter__()
 
     def stop(self) -> None:
         self._mode.__exit__(None, None, None)
-        _unfollow_resizes(self)
+        self._resizes.__exit__(None, None, None)
         self._subtract_freed()
         # This deletes the callbacks too: from here on `live_bytes` does not change.
         self._storages.clear()
@@ -166,30 +169,3 @@ def python_kernel(func: Any) -> torch._C.DispatchKey | None:
         if torch._C._dispatch_has_kernel_for_dispatch_key(func.name(), key):
             return getattr(torch._C.DispatchKey, key)
     return None
-
-
-# --- resized storages -------------------------------------------------------------------------------------------------------
-# `UntypedStorage.resize_` is not an operator, so no dispatch mode sees it. While a meter is active the method is replaced.
-
-_active_meters: list[CpuMeter] = []
-
-_resize = torch.UntypedStorage.resize_
-
-
-@functools.wraps(_resize)
-def _resize_and_record(self: torch.UntypedStorage, size: int) -> Any:
-    out = _resize(self, size)
-    for meter in _active_meters:
-        meter.record_resize(self)
-    return out
-
-
-def _follow_resizes(meter: CpuMeter) -> None:
-    _active_meters.append(meter)
-    torch.UntypedStorage.resize_ = _resize_and_record
-
-
-def _unfollow_resizes(meter: CpuMeter) -> None:
-    _active_meters.remove(meter)
-    if not _active_meters:
-        torch.UntypedStorage.resize_ = _resize

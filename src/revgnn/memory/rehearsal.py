@@ -15,6 +15,8 @@ from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode, _get_current_dispatch_mode_stack
 
+from revgnn.memory.resizes import following_resizes
+
 _aten: Any = torch.ops.aten
 _device_of: Any = torch.ops.prim.device.default
 
@@ -89,6 +91,7 @@ class Rehearsal:
     def __enter__(self) -> Rehearsal:
         self._stack.enter_context(FakeTensorMode(allow_non_fake_inputs=True))
         self._stack.enter_context(_RecordStorages(self))
+        self._stack.enter_context(following_resizes(self))
         return self
 
     def __exit__(self, *error: Any) -> None:
@@ -140,17 +143,14 @@ class Rehearsal:
     def record(self, tensor: Tensor) -> None:
         """Follow the storage of a tensor that an operator has returned."""
         storage = tensor.untyped_storage()
-        key = storage._cdata
-        if key in self._followed or tensor.device.type != self.device.type:
-            return
-        nbytes = storage.nbytes()
-        if self.device.type == "cuda":
-            nbytes = -(-nbytes // _CUDA_BLOCK) * _CUDA_BLOCK
-        backward = torch._C._current_graph_task_id() != -1
-        allocation = Allocation(nbytes, self._label, self._time, backward)
+        if storage._cdata not in self._followed and tensor.device.type == self.device.type:
+            self._watch_kernel(self._follow(storage, self._label))
+
+    def _follow(self, storage: torch.UntypedStorage, label: str) -> Allocation:
+        key, backward = storage._cdata, torch._C._current_graph_task_id() != -1
+        allocation = Allocation(self._rounded(storage.nbytes()), label, self._time, backward)
         self._time += 1
         self.allocations.append(allocation)
-        self._watch_kernel(allocation)
 
         def freed(_: Any) -> None:
             if self._followed.pop(key, None) is not None:
@@ -158,6 +158,20 @@ class Rehearsal:
                 self._time += 1
 
         self._followed[key] = (weakref.ref(storage, freed), allocation)
+        return allocation
+
+    def _rounded(self, nbytes: int) -> int:
+        return -(-nbytes // _CUDA_BLOCK) * _CUDA_BLOCK if self.device.type == "cuda" else nbytes
+
+    def record_resize(self, storage: torch.UntypedStorage) -> None:
+        """Let a storage that is followed end, and begin anew with its new size."""
+        followed = self._followed.get(storage._cdata)
+        if followed is None or followed[1].nbytes == self._rounded(storage.nbytes()):
+            return
+        before = followed[1]
+        before.died = self._time
+        self._time += 1
+        self._follow(storage, before.label)
 
     def _watch_kernel(self, allocation: Allocation) -> None:
         """Note whether the kernels of an operator are making this storage, and end the note on another operator's."""

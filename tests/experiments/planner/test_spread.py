@@ -13,13 +13,13 @@ from revgnn.distributed import ShardedGraph, shard_model, sum_gradients
 from revgnn.distributed.halo import Halo
 from revgnn.experiments.planner.cost import Cost, Line, Pass
 from revgnn.experiments.planner.plan import Planner
-from revgnn.experiments.planner.rehearse import Memory, batch_of, rehearse_step, session_of
+from revgnn.experiments.planner.rehearse import batch_of, rehearse_step, session_of
 from revgnn.experiments.planner.size import DataSize
 from revgnn.experiments.planner.spread import clock
 from revgnn.experiments.planner.spread.imagined import imagined_ranks
 from revgnn.experiments.planner.spread.job import MODES, Job, Link, Mode, parse_duration, parse_link
 from revgnn.experiments.planner.spread.plan import SpreadPlanner
-from revgnn.experiments.planner.spread.rehearse import rehearse_first_stage, rehearse_graph, rehearse_parts, with_mask
+from revgnn.experiments.planner.spread.rehearse import rehearse_graph, rehearse_parts, with_mask
 from revgnn.experiments.planner.spread.shares import Share, edges_deviation, expected_share, shares_of
 from revgnn.experiments.planner.spread.spread_plan import Refused, SpreadPlan
 from revgnn.graph import Graph
@@ -131,23 +131,6 @@ def test_parts_need_one_more_copy_of_the_gradients(small: DataSize) -> None:
     assert many.activations + many.state == one.activations + one.state
 
 
-def test_a_stage_stores_its_output_only(small: DataSize) -> None:
-    """Whatever its depth, but for the gradients of its weights; and one for each part under way."""
-
-    def peak(depth: int, in_flight: int) -> Memory:
-        run = run_of(model__depth=depth, model__dropout=0.0)
-        return rehearse_first_stage(run, small, CPU, in_flight).peaks["backward"]
-
-    def stored(memory: Memory) -> float:
-        return memory.state + memory.activations
-
-    shallow, deep = peak(2, 1), peak(6, 1)
-    assert 0 <= stored(deep) - stored(shallow) <= deep.weights - shallow.weights
-    of_a_part = stored(peak(2, 3)) - stored(shallow)
-    assert of_a_part >= 2 * 4 * 200 * 16  # two states
-    assert stored(peak(6, 3)) - stored(deep) == of_a_part
-
-
 @pytest.mark.parametrize("mode", MODES)
 def test_memory_falls_where_something_is_divided(mode: Mode, wide: SpreadPlanner) -> None:
     one, three = (wide.plan(WIDE, Job(ranks), mode).needed_bytes for ranks in (1, 3))
@@ -246,7 +229,14 @@ def test_what_cannot_be_spread_is_refused() -> None:
     for mode in ("graph", "layers"):
         with pytest.raises(Refused, match="equilibrium"):
             planner.plan(deq, Job(2), mode)
-    with pytest.raises(Refused, match="3 layers cannot be shared by 4"):
+    with pytest.raises(Refused, match="stack of layers"):
+        planner.plan(deq, Job(2), "weights")
+    checkpointed = run_of(model__family="residual", model__depth=9, model__checkpoint_every=4)
+    with pytest.raises(Refused, match="2 stored states cannot be cut into 3 stages"):
+        planner.plan(checkpointed, Job(3), "layers")
+    most = planner.fewest(checkpointed, "layers", 1e12)
+    assert most is not None
+    with pytest.raises(Refused, match="3 layers cannot be cut into 4 stages"):
         planner.plan(run_of(), Job(4), "layers")
     with pytest.raises(Refused, match="50 nodes"):
         planner.plan(run_of(), Job(51), "graph")

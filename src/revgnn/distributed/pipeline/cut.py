@@ -13,7 +13,7 @@ from torch.nn.modules.batchnorm import _NormBase
 from revgnn.models.base import AbstractModel, AbstractStackModel
 from revgnn.models.target_model import TargetModel
 from revgnn.ops.dropout import draws_from_own
-from revgnn.stack import AbstractReversibleLayer, Checkpoint, Stack
+from revgnn.stack import AbstractReversibleLayer, Checkpoint, GradientStrategy, Stack
 from revgnn.stack.layers import ReverseStep, Step
 
 
@@ -59,6 +59,11 @@ class Owned:
 class Cut:
     """The cut of a network into stages, made from the whole network.
 
+    Args:
+        model: the whole network.
+        stages: how many.
+        layers: numbers of the layers of each; default: as `cut_layers` says.
+
     Attributes:
         layers: of each stage, numbers of layers with repeats counted.
         state: all entries of the network's `state_dict`.
@@ -70,10 +75,10 @@ class Cut:
         ValueError: for a network that has no stack, fewer layers than stages, or tied layers with batch norm.
     """
 
-    def __init__(self, model: AbstractModel, stages: int) -> None:
+    def __init__(self, model: AbstractModel, stages: int, layers: list[range] | None = None) -> None:
         trunk = trunk_of(model)
         assert trunk.stack is not None
-        self.layers = cut_layers(trunk.stack, stages)
+        self.layers = cut_layers(len(trunk.stack.sequence), trunk.stack.gradient, stages) if layers is None else layers
         users: dict[int, set[int]] = {}
         for stage in range(stages):
             for module in self.roots(model, stage):
@@ -142,22 +147,25 @@ def trunk_of(model: AbstractModel) -> AbstractStackModel:
     trunk = model.trunk if isinstance(model, TargetModel) else model
     if not isinstance(trunk, AbstractStackModel) or trunk.stack is None:
         what = f"family={model.config.family}" if not isinstance(trunk, AbstractStackModel) else f"depth={model.config.depth}"
-        raise ValueError(f"a network of {what} has no stack of layers to cut over processes; train it with --parallel parts.")
+        raise ValueError(f"a network of {what} has no stack of layers to cut over processes; use --parallel parts.")
     return trunk
 
 
-def cut_layers(stack: Stack, stages: int) -> list[range]:
+def cut_layers(depth: int, gradient: GradientStrategy, stages: int) -> list[range]:
     """Return the layers of each stage, equally many up to one; of a stack with checkpoints, equally many stored states.
+
+    Args:
+        depth: layers of the stack.
+        gradient: its strategy.
 
     Raises:
         ValueError: for more stages than layers or stored states.
     """
-    depth = len(stack.sequence)
     if stages > depth:
         raise ValueError(f"{depth} layers cannot be cut into {stages} stages; use fewer processes or pieces, or a deeper network.")
     starts = list(range(depth))
-    if isinstance(stack.gradient, Checkpoint):
-        starts = [layers.start for layers in stack.gradient.ranges(depth)]
+    if isinstance(gradient, Checkpoint):
+        starts = [layers.start for layers in gradient.ranges(depth)]
         if stages > len(starts):
             raise ValueError(
                 f"{depth} layers with {len(starts)} stored states cannot be cut into {stages} stages, which begin at one each; set "

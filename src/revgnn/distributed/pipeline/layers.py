@@ -6,16 +6,16 @@ import warnings
 from collections.abc import Callable, Iterator
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from revgnn.distributed.pipeline.cut import Cut
 from revgnn.distributed.pipeline.pipeline import Pieces, Pipeline
 from revgnn.distributed.pipeline.schedule import bubble
 from revgnn.distributed.pipeline.whole import whole_session
 from revgnn.distributed.ranks import Ranks
-from revgnn.train.batches import Batch
-from revgnn.train.config import ConfigError
-from revgnn.train.inference.views import infer
+from revgnn.train.batches import AbstractBatches, Batch
+from revgnn.train.config import ConfigError, EvalConfig
+from revgnn.train.inference.views import ViewSpread, infer, infer_with_spread
 from revgnn.train.run.session import Session, Share
 from revgnn.train.run.spread import Spread
 from revgnn.train.run.steps import EpochSteps, Step
@@ -54,11 +54,7 @@ class Layers(Spread):
         ):
             if is_there:
                 raise ConfigError(f"layers that are cut over processes cannot run {what}; {advice}, or use --parallel parts.")
-        stages = team.size * self._each
-        try:
-            Cut(session.model, stages)
-        except ValueError as error:
-            raise ConfigError(str(error)) from None
+        self._check_cut(session, team)
         waiting = bubble(team.size, config.parts_per_step * self._each)
         if team.leads and waiting > LARGEST_BUBBLE:
             warnings.warn(
@@ -67,30 +63,55 @@ class Layers(Spread):
                 stacklevel=3,
             )
 
+    def _check_cut(self, session: Session, team: Team) -> None:
+        try:
+            Cut(session.model, team.size * self._each)
+        except ValueError as error:
+            raise ConfigError(str(error)) from None
+
     def check_inference(self, session: Session, team: Team) -> None:
-        raise ConfigError(
-            "--parallel layers is a way of training: evaluate and predict have no such way; use --parallel parts, graph or weights."
-        )
+        if session.config.label_reuse:
+            raise ConfigError(
+                "layers that are cut over processes cannot run label_reuse, whose logits become inputs of the first process; use "
+                "--parallel parts, graph or weights."
+            )
+        self._check_cut(session, team)
 
     def begin(self, session: Session, team: Team) -> None:
+        self.begin_inference(session, team)
+        session.scaler.clip = self._pipeline.clip
+
+    def begin_inference(self, session: Session, team: Team) -> None:
         assert isinstance(team, Ranks)
         self.team = self._ranks = team
         self._pipeline = Pipeline(session, team, self._each)
-        session.scaler.clip = self._pipeline.clip
 
     def steps(self, session: Session, epoch: int, start: int, should_stop: Callable[[], bool] = lambda: False) -> EpochSteps:
         return _Steps(session, epoch, start, self._pipeline, self._ranks, should_stop)
 
     def infer(self, session: Session) -> Tensor:
-        model = self._pipeline.evaluator(session.dataset.num_outputs)
-        logits = infer(model, session.batches, session.config.evaluation, session.config.seed, ALONE)
-        return self._ranks.sum(logits if self._pipeline.stages[-1].is_last else torch.full_like(logits, -0.0))
+        return self._of_last(infer(self._evaluator(session), *_how(session)))
+
+    def infer_with_spread(self, session: Session) -> ViewSpread:
+        found = infer_with_spread(self._evaluator(session), *_how(session))
+        return ViewSpread(*(self._of_last(t) for t in (found.logits, found.logits_std, found.probabilities_std)))
+
+    def _evaluator(self, session: Session) -> nn.Module:
+        return self._pipeline.evaluator(session.dataset.num_outputs)
+
+    def _of_last(self, found: Tensor) -> Tensor:
+        """Return what the process of the last stage has found, in all processes."""
+        return self._ranks.sum(found if self._pipeline.stages[-1].is_last else torch.full_like(found, -0.0))
 
     def whole(self, session: Session) -> Session:
         return whole_session(session, self._pipeline, self._ranks)
 
     def check_same(self, session: Session) -> None:
         """Check nothing: each weight has one owner, whose value the others are given after each step."""
+
+
+def _how(session: Session) -> tuple[AbstractBatches, EvalConfig, int]:
+    return session.batches, session.config.evaluation, session.config.seed
 
 
 class _Steps(EpochSteps):

@@ -34,6 +34,7 @@ class Pipeline:
         session: whose network and optimiser are whole, the same in all processes.
         ranks: the processes.
         each: stages of a process: 1, or more for an interleaved schedule.
+        layers: see `Cut`.
 
     Attributes:
         cut: of the whole network.
@@ -43,11 +44,11 @@ class Pipeline:
         ValueError: for a network that cannot be cut into so many stages.
     """
 
-    def __init__(self, session: Session, ranks: Ranks, each: int = 1) -> None:
+    def __init__(self, session: Session, ranks: Ranks, each: int = 1, layers: list[range] | None = None) -> None:
         self._session, self._ranks = session, ranks
         model, stack = session.model, trunk_of(session.model).stack
         assert stack is not None
-        self.cut = Cut(model, ranks.size * each)
+        self.cut = Cut(model, ranks.size * each, layers)
         own = list(range(ranks.rank, ranks.size * each, ranks.size))
         self.cut.strip(model, set(own))
         _keep_own_moments(session)
@@ -241,7 +242,7 @@ class _Run:
         total = loss if auxiliary is None else loss + auxiliary
         found = torch.stack([loss.detach(), total.detach()])
         self.sums = found if self.sums is None else self.sums + found
-        return (total.reshape(1),)
+        return (torch.stack([total]),)  # no view: torch lets go of what was computed on the way to it once it is differentiated
 
 
 class _Evaluator(nn.Module):

@@ -74,6 +74,7 @@ class PartStage(PipelineStage):
                     received[0].untyped_storage().resize_(0)  # torch keeps the tensor, for its gradient
 
     def backward_one_chunk(self, bwd_chunk_id: int, *args: Any, **kwargs: Any) -> Any:
+        sent = () if self.is_last else self.fwd_cache[bwd_chunk_id][0]
         try:
             return super().backward_one_chunk(bwd_chunk_id, *args, **kwargs)
         except RuntimeError as error:
@@ -81,6 +82,8 @@ class PartStage(PipelineStage):
         finally:
             if not self.is_last:
                 self._drop_buffers(self.grad_recv_info[bwd_chunk_id])
+            for tensor in sent:
+                tensor.untyped_storage().resize_(0)  # the schedule keeps what it has sent in its first parts
 
     def _make_buffers(self, infos: Sequence[Any], chunk: int, *, requires_grad: bool) -> None:
         stage = self._stage

@@ -21,6 +21,7 @@ from torch.utils import _pytree as pytree
 from revgnn.distributed.pipeline.cut import Cut, given_dtype, state_dtype, trunk_of
 from revgnn.distributed.pipeline.statistics import Statistics
 from revgnn.distributed.pipeline.sums import Entrance, Exit, Piece, SharedSums
+from revgnn.memory import rehearsing
 from revgnn.models.base import AbstractModel, AbstractStackModel
 from revgnn.models.randomness import draw_step_randomness
 from revgnn.models.target_model import TargetModel
@@ -223,7 +224,9 @@ def random_state(device: torch.device) -> Tensor:
 
 
 def set_random_state(device: torch.device, state: Tensor) -> None:
-    """Go on from what `random_state` returned."""
+    """Go on from what `random_state` returned. In a rehearsal, whose tensors have no values, nothing is changed."""
+    if rehearsing():
+        return
     size = len(torch.get_rng_state())
     torch.set_rng_state(state[:size].clone())
     if device.type == "cuda":

@@ -57,9 +57,9 @@ class SharedSums:
                 self.finished[n] = both[n] + both[len(self.sizes) + n]
                 self.partial[n] = None
 
-    def leave(self, like: Tensor) -> Tensor:
-        """Return the sums for the stage before. -0 stands for none, since it changes no sum."""
-        out = torch.full_like(like, -0.0)
+    def leave(self, length: int, device: torch.device) -> Tensor:
+        """Return the sums for the stage before, float32 (length,). -0 stands for none, since it changes no sum."""
+        out = torch.full((length,), -0.0, device=device)
         parts = out[: 2 * sum(self.sizes)].split(2 * self.sizes)
         for part, value in zip(parts, (*self.finished, *self.partial), strict=True):
             if value is not None:
@@ -79,7 +79,7 @@ class Entrance(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, sums: SharedSums, slots: list[int], state: Tensor, carry: Tensor, *shared: Tensor) -> Any:
-        ctx.sums, ctx.slots, ctx.like = sums, slots, torch.empty_like(carry)
+        ctx.sums, ctx.slots, ctx.length, ctx.device = sums, slots, len(carry), carry.device
         ctx.set_materialize_grads(False)
         return (state.view_as(state), *(t.view_as(t) for t in shared))
 
@@ -88,7 +88,8 @@ class Entrance(torch.autograd.Function):
         sums: SharedSums = ctx.sums
         for slot, found in zip(ctx.slots, grads, strict=True):
             sums.finished[slot] = None if found is None else found.reshape(-1)
-        return None, None, grad, sums.leave(ctx.like), *[None] * len(ctx.slots)
+        ctx.sums = None  # which knows what this node returned: together they would keep what has arrived
+        return None, None, grad, sums.leave(ctx.length, ctx.device), *[None] * len(ctx.slots)
 
 
 class Exit(torch.autograd.Function):

@@ -12,7 +12,7 @@ from revgnn.distributed.weights.files import held_weights, read_into, read_whole
 from revgnn.distributed.weights.shard import ShardedWeights, shard_weights
 from revgnn.stack import Reversible, Stack
 from revgnn.train.config import ConfigError
-from revgnn.train.inference.views import infer
+from revgnn.train.inference.views import ViewSpread, infer, infer_with_spread
 from revgnn.train.metrics import Scores
 from revgnn.train.run.checkpoint import (
     State,
@@ -97,6 +97,10 @@ class Weights(Spread):
     def infer(self, session: Session) -> Tensor:
         team = _Accompanied(self.team, self._weights)
         return infer(session.model, session.batches, session.config.evaluation, session.config.seed, team)
+
+    def infer_with_spread(self, session: Session) -> ViewSpread:
+        team = _Accompanied(self.team, self._weights)
+        return infer_with_spread(session.model, session.batches, session.config.evaluation, session.config.seed, team)
 
     def whole(self, session: Session) -> Session:
         raise RuntimeError("no process holds the whole session of a run whose weights are cut; use save_last or save_best.")
@@ -199,6 +203,14 @@ def choose_segments(session: Session) -> int | None:
         return None
     dataset, config = session.dataset, session.config
     rows = -(-dataset.num_nodes // max(1, session.batches.steps(session.partition)))
-    state = rows * config.model.channels
-    weights = _COPIES * sum(p.numel() for p in stack.parameters())
-    return min(len(stack.sequence), max(1, round((weights / max(1, state)) ** 0.5)))
+    return balanced_segments(len(stack.sequence), sum(p.numel() for p in stack.parameters()), rows * config.model.channels)
+
+
+def balanced_segments(depth: int, weights: int, state: int) -> int:
+    """Return the pieces of a stack between which stored states take as much memory as the weights of one.
+
+    Args:
+        depth: layers.
+        weights, state: numbers in the stack, and in the state of a part.
+    """
+    return min(depth, max(1, round((_COPIES * weights / max(1, state)) ** 0.5)))

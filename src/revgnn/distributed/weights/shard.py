@@ -50,7 +50,7 @@ class ShardedWeights(GradientExchange):
             raise ValueError("the weights of this network are cut already; build it anew.")
         names = [name for name, _ in model.named_parameters()]
         whole = {id(p): p for p in model.parameters()}
-        kept = set(_outside(model, self._stack)) | {p for p in model.parameters() if not _is_worth_cutting(p, ranks.size)}
+        kept = set(outside_of(model, self._stack)) | {p for p in model.parameters() if not is_worth_cutting(p, ranks.size)}
         cut = cut_stack(self._stack, segments)
         self.pieces: list[Piece] = list(cut.pieces)  # pyright: ignore[reportAttributeAccessIssue]
         device = next(iter(whole.values())).device
@@ -235,11 +235,12 @@ def shard_weights(model: nn.Module, ranks: Ranks, *, segments: int | None = None
     return ShardedWeights(model, ranks, segments)
 
 
-def _is_worth_cutting(parameter: nn.Parameter, ranks: int) -> bool:
+def is_worth_cutting(parameter: nn.Parameter, ranks: int) -> bool:
+    """Return whether a parameter of a stack is cut: a matrix with a row for each process."""
     return parameter.requires_grad and parameter.dim() > 1 and parameter.shape[0] >= ranks
 
 
-def _outside(model: nn.Module, stack: Stack) -> list[nn.Parameter]:
+def outside_of(model: nn.Module, stack: Stack) -> list[nn.Parameter]:
     """Return the parameters that a network uses outside of its stack. A stack may share some."""
     found: dict[nn.Module, None] = {model: None}
     waiting = [model]

@@ -65,6 +65,10 @@ class Traffic(NamedTuple):
     """Bytes for each row that it fetches, whose gradient it returns."""
     exchanges: float = 0.0
     """How often all processes exchange something."""
+    per_part: float = 0.0
+    """Bytes of a part that go from one stage of a pipeline to the next, and as many come back."""
+    summed: float = 0.0
+    """Bytes that are summed over the processes after the backward pass."""
 
 
 class Rehearsed(NamedTuple):

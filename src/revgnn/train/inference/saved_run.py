@@ -15,7 +15,7 @@ from revgnn.data.readers.graph_files import find_graph_files
 from revgnn.data.tables.options import OnBadRows
 from revgnn.train.config import EvalConfig, RunConfig
 from revgnn.train.inference.pairs import with_pairs
-from revgnn.train.inference.views import ViewSpread, infer_with_spread
+from revgnn.train.inference.views import ViewSpread
 from revgnn.train.random_numbers import own_random_numbers
 from revgnn.train.run.changed_data import ChangedDataError, check_found
 from revgnn.train.run.folder import RunFolder
@@ -55,8 +55,9 @@ class SavedRun:
         return self.parallel.infer(self.session)
 
     def logits_with_spread(self) -> ViewSpread:
-        """Return the logits of all nodes and their deviation over the views; see `infer_with_spread`."""
-        return infer_with_spread(self.session.model, self.session.batches, self.evaluation, self.session.config.seed, self.team)
+        """Return the logits of all nodes and their deviation over the views; see `infer_with_spread`. All processes call this."""
+        self.parallel.begin_inference(self.session, self.team)
+        return self.parallel.infer_with_spread(self.session)
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from typing import Protocol
 from torch import Tensor
 
 from revgnn.equilibrium import SolveStatistics
-from revgnn.train.inference.views import infer
+from revgnn.train.inference.views import ViewSpread, infer, infer_with_spread
 from revgnn.train.metrics import Scores, score_splits
 from revgnn.train.run.checkpoint import State, StateFile
 from revgnn.train.run.folder import RunFolder
@@ -87,6 +87,10 @@ class Spread:
         What the other processes are given is not used.
         """
         return infer(session.model, session.batches, session.config.evaluation, session.config.seed, self.team)
+
+    def infer_with_spread(self, session: Session) -> ViewSpread:
+        """Return the result of `infer` and the deviation over its views, in the leading process; see `infer_with_spread`."""
+        return infer_with_spread(session.model, session.batches, session.config.evaluation, session.config.seed, self.team)
 
     def whole(self, session: Session) -> Session:
         """Return the session that one process would hold, in the leading process: what `RunFolder` saves.

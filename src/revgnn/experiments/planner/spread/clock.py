@@ -200,20 +200,38 @@ def by_layers(work: Work, parts: StepParts, stages: list[int], state: float, lin
     return Where(count * mean, exchange, sum(seconds) - slowest, max(0.0, count * (slowest - mean)))
 
 
-def by_weights(work: Work, parts: StepParts, ranks: int, link: Link, total: float, pieces: int) -> Where:
-    """Return where the time goes if weights are cut: gathered before each segment, forward and backward, and one at a time.
+class Cut(NamedTuple):
+    """Weights that are cut.
 
-    Gradients of a segment are summed while the one before is differentiated.
+    Attributes:
+        piece: bytes of a piece of the network, of which one is whole at a time.
+        pieces: how many there are.
+        everywhere: bytes of those that all processes hold, whose gradients are summed at last.
+        sums_whole: gradients are summed in all processes, of which each keeps its share, as gloo does; else only shares travel.
+    """
 
-    Args:
-        total: bytes of the weights.
-        pieces: of the network, of which one is whole at a time.
+    piece: float
+    pieces: int
+    everywhere: float
+    sums_whole: bool
+
+    def sent(self, ranks: int, parts: int) -> float:
+        """Return the bytes that a process sends for so many parts of its own: gathered twice, gradients summed once."""
+        times = 4.0 if self.sums_whole else 3.0
+        return (ranks - 1) / ranks * (times * parts * self.pieces * self.piece + 2.0 * self.everywhere)
+
+
+def by_weights(work: Work, parts: StepParts, ranks: int, link: Link, cut: Cut) -> Where:
+    """Return where the time goes if weights are cut: gathered before each piece, forward and backward, and one at a time.
+
+    Gradients of a piece are summed while the one before is differentiated.
     """
     compute, waiting = waiting_for_parts(work, parts, ranks)
     if ranks == 1:
         return Where(compute, 0.0, 0.0, waiting)
-    size = total / pieces
-    one = scatter_seconds(link, size, ranks)
-    of_piece = (work.layers * work.backward / pieces, size)
-    exposed = 2 * pieces * one + left_over([of_piece] * pieces, [(size, one)] * pieces)
-    return Where(compute, math.ceil(parts.count / ranks) * exposed, 0.0, waiting)
+    gathering = scatter_seconds(link, cut.piece, ranks)
+    summing = all_reduce_seconds(link, cut.piece, ranks) if cut.sums_whole else gathering
+    of_piece = (work.layers * work.backward / cut.pieces, cut.piece)
+    exposed = 2 * cut.pieces * gathering + left_over([of_piece] * cut.pieces, [(cut.piece, summing)] * cut.pieces)
+    exchange = math.ceil(parts.count / ranks) * exposed + all_reduce_seconds(link, cut.everywhere, ranks)
+    return Where(compute, exchange, 0.0, waiting)

@@ -25,15 +25,15 @@ class _Counter(Watch):
 
 
 class ImaginedRanks(Ranks):
-    """Process 0 of so many.
+    """One process of so many, by default the first.
 
     Attributes:
         exchanges: begun so far.
     """
 
-    def __init__(self, size: int) -> None:
+    def __init__(self, size: int, rank: int = 0) -> None:
         self._counter = _Counter()
-        super().__init__(0, size, self._counter)
+        super().__init__(rank, size, self._counter)
 
     @property
     def exchanges(self) -> int:
@@ -70,8 +70,8 @@ class CountingHalo(Halo):
 
 
 @contextmanager
-def imagined_ranks(size: int) -> Iterator[ImaginedRanks]:
-    """Yield process 0 of so many. Inside, `torch.distributed` has a process group that exchanges nothing.
+def imagined_ranks(size: int, rank: int = 0) -> Iterator[ImaginedRanks]:
+    """Yield one process of so many. Inside, `torch.distributed` has a process group that exchanges nothing.
 
     Raises:
         ValueError: if this process is one of a job already.
@@ -80,8 +80,8 @@ def imagined_ranks(size: int) -> Iterator[ImaginedRanks]:
         raise ValueError("this process is one of a job of several; plan in a process of its own.")
     from torch.testing._internal.distributed.fake_pg import FakeStore
 
-    dist.init_process_group("fake", rank=0, world_size=size, store=FakeStore())
+    dist.init_process_group("fake", rank=rank, world_size=size, store=FakeStore())
     try:
-        yield ImaginedRanks(size)
+        yield ImaginedRanks(size, rank)
     finally:
         dist.destroy_process_group()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
+from typing import Any, Literal
 
 from revgnn.distributed.assign import How
 from revgnn.distributed.buckets import BUCKET_BYTES
@@ -18,14 +18,14 @@ from revgnn.experiments.planner.spread import clock
 from revgnn.experiments.planner.spread.clock import Gradients, StepParts, Where, Work
 from revgnn.experiments.planner.spread.job import MODES, Job, Mode
 from revgnn.experiments.planner.spread.rehearse import (
-    rehearse_first_stage,
     rehearse_graph,
     rehearse_graph_evaluation,
     rehearse_parts,
 )
 from revgnn.experiments.planner.spread.shares import Share, edges_deviation, expected_share, shares_of
 from revgnn.experiments.planner.spread.spread_plan import Fewest, Refused, SpreadPlan
-from revgnn.experiments.planner.spread.weights import WeightBytes, cut_weights, pieces_of_backward, segments
+from revgnn.experiments.planner.spread.stages import Place, gradient_of, most_stages, of_stage, rehearse_place, stage_of
+from revgnn.experiments.planner.spread.weights import StackWeights, cut_weights, in_pieces, pieces_of_backward
 from revgnn.models.config import EquilibriumConfig, StackConfig
 from revgnn.train.config import RunConfig
 
@@ -40,10 +40,12 @@ class SpreadPlanner:
     Attributes:
         planner: of one process.
         how: how a graph is cut over processes.
+        library: what exchanges tensors; default: gloo on CPUs, NCCL on GPUs. gloo sums whole gradients where NCCL sends shares.
     """
 
     planner: Planner
     how: How = "contiguous"
+    library: Literal["gloo", "nccl"] | None = None
     _made: dict[tuple[Any, ...], Rehearsals] = field(default_factory=dict, init=False, repr=False)
     _shares: dict[int, list[Share]] = field(default_factory=dict, init=False, repr=False)
 
@@ -114,13 +116,7 @@ class SpreadPlanner:
 
     def _by_parts(self, run: RunConfig, job: Job) -> SpreadPlan:
         parts = self._parts(run, job)
-        each = math.ceil(parts.count / job.ranks)
-        count = min(each, 2)  # a third is like the second
-        if parts.count == 1 and job.ranks == 1:
-            found = self._rehearsals(("step",), rehearse_step).of(run)
-        else:
-            rehearse = partial(rehearse_parts, ranks=job.ranks, count=count)
-            found = self._rehearsals(("parts", job.ranks, count), rehearse).of(run)
+        found = self._parts_of_one(run, parts, job.ranks)
         gradients = self._gradients(run, found)
         where = None
         if (work := self._work(run)) is not None and job.link is not None:
@@ -128,44 +124,61 @@ class SpreadPlanner:
         sent = 2.0 * (job.ranks - 1) / job.ranks * gradients.total
         return self._of_parts("parts", run, job, parts, found.peak, self._evaluation(run), sent, where)
 
+    def _parts_of_one(self, run: RunConfig, parts: StepParts, ranks: int = 1) -> Rehearsed:
+        """Return what a process needs that takes its parts of a step, one after the other."""
+        if parts.count == 1 and ranks == 1:
+            return self._rehearsals(("step",), rehearse_step).of(run)
+        count = min(math.ceil(parts.count / ranks), 2)  # a third is like the second
+        return self._rehearsals(("parts", ranks, count), partial(rehearse_parts, ranks=ranks, count=count)).of(run)
+
     def _by_weights(self, run: RunConfig, job: Job) -> SpreadPlan:
-        parts = self._parts(run, job)
-        each = math.ceil(parts.count / job.ranks)
-        found = self._rehearsals(("step",), rehearse_step).of(run)
-        weights = self._weights(run, found)
+        parts, data = self._parts(run, job), self.planner.data
+        stack = StackWeights(run, data)
+        segments = stack.segments(run, data.training_batch(run.parts, run.graphs_per_batch))
+        weights = stack.over(job.ranks, segments)
+        pieces = run if job.ranks == 1 else in_pieces(run, segments)
+        found = self._parts_of_one(run, parts) if job.ranks == 1 else self._rehearsals(("step",), rehearse_step).of(pieces)
+        library = self.library or ("gloo" if self.planner.device.type == "cpu" else "nccl")
         evaluation = cut_weights(Rehearsed(0, {"evaluation": self._evaluation(run)}), weights, job.ranks)
+        cut = clock.Cut(weights.padded / weights.pieces, weights.pieces, weights.everywhere, library == "gloo")
         where = None
         if (work := self._work(run)) is not None and job.link is not None:
-            where = clock.by_weights(work, parts, job.ranks, job.link, weights.total, weights.pieces)
-        sent = 3.0 * each * (job.ranks - 1) / job.ranks * weights.total
+            where = clock.by_weights(work, parts, job.ranks, job.link, cut)
+        sent = cut.sent(job.ranks, math.ceil(parts.count / job.ranks))
         return self._of_parts("weights", run, job, parts, cut_weights(found, weights, job.ranks), evaluation, sent, where)
 
     def _by_layers(self, run: RunConfig, job: Job) -> SpreadPlan:
+        # takes a while to import
+        from revgnn.distributed.pipeline.cut import cut_layers
+
         model = run.model
         if not isinstance(model, StackConfig):
             raise Refused("an equilibrium has no layers to be shared out.")
-        layers = stacked_layers(model)
-        if layers < job.ranks:
-            raise Refused(f"{layers} layers cannot be shared by {job.ranks} processes.")
         parts = self._parts(run, job)
-        stages = [layers // job.ranks + (rank < layers % job.ranks) for rank in range(job.ranks)]
-        if getattr(model, "repeats_pair", False):
-            stages = [2 * math.ceil(stages[0] / 2)] * job.ranks
-        changes: dict[str, Any] = {"depth": stages[0] + model.depth - layers}
-        if getattr(model, "segments", 1) > stages[0]:
-            changes["segments"] = stages[0]
-        stage = run.model_copy(update={"model": model.model_copy(update=changes)})
-        in_flight = min(job.ranks, parts.count)
-        first = self._rehearsals(("stage", in_flight), partial(rehearse_first_stage, in_flight=in_flight)).of(stage)
-        last = self._rehearsals(("step",), rehearse_step).of(stage)
-        memory = max(first.peak, last.peak, key=lambda memory: memory.total) if job.ranks > 1 else last.peak
-        batch = self.planner.data.training_batch(run.parts, run.graphs_per_batch)
-        state = batch.num_nodes * model.channels * (8.0 if model.state == "float64" else 4.0)
+        gradient = gradient_of(model)
+        try:
+            stages = cut_layers(stacked_layers(model), gradient, job.ranks)
+        except ValueError as error:
+            raise Refused(str(error)) from None
+        if job.ranks == 1:
+            memory, sent, state = self._parts_of_one(run, parts).peak, 0.0, 0.0
+        else:
+            # the first has the encoder and most parts under way, the second also receives, the last has the head
+            runs = [stage_of(run, layers, gradient) for layers in stages]
+            middle = [max(runs[1:-1], key=lambda each: stacked_layers(each.model))] if job.ranks > 2 else []
+            found = [
+                rehearse_place(self._places, stage, Place(job.ranks, rank, parts.count))
+                for rank, stage in zip((0, *range(1, 1 + len(middle)), job.ranks - 1), (runs[0], *middle, runs[-1]), strict=True)
+            ]
+            memory = max((each.peak for each in found), key=lambda memory: memory.total)
+            state = max(each.traffic.per_part for each in found)
+            summed = max(each.traffic.summed for each in found)
+            sent = min(job.ranks - 1, 2) * parts.count * state + 2.0 * (job.ranks - 1) / job.ranks * summed
         where = None
         if (work := self._work(run)) is not None and job.link is not None:
-            where = clock.by_layers(work, parts, stages, state, job.link)
-        sent = min(job.ranks - 1, 2) * parts.count * state
-        return self._of_parts("layers", run, job, parts, memory, self._evaluation(stage), sent, where)
+            where = clock.by_layers(work, parts, [len(layers) for layers in stages], state, job.link)
+        evaluation = self._evaluation(stage_of(run, max(stages, key=len), gradient))
+        return self._of_parts("layers", run, job, parts, memory, evaluation, sent, where)
 
     def _by_graph(self, run: RunConfig, job: Job) -> SpreadPlan:
         data, ranks = self.planner.data, job.ranks
@@ -254,18 +267,14 @@ class SpreadPlanner:
 
     def _most_ranks(self, run: RunConfig, mode: Mode) -> int:
         if mode == "layers":
-            return stacked_layers(run.model) if isinstance(run.model, StackConfig) else 1
-        return self.planner.data.num_nodes if mode == "graph" else MOST_RANKS
+            return most_stages(run.model) if isinstance(run.model, StackConfig) else 1
+        return StackWeights(run, self.planner.data).most_ranks() if mode == "weights" else self.planner.data.num_nodes
 
     def _work(self, run: RunConfig) -> Work | None:
         cost, data = self.planner.cost, self.planner.data
         if cost is None or not cost.knows(run):
             return None
         return Work.of(cost, run, data.training_batch(run.parts, run.graphs_per_batch))
-
-    def _weights(self, run: RunConfig, found: Rehearsed) -> WeightBytes:
-        layers = max(1, timed_layers(run))
-        return WeightBytes.of(found.peak.weights, self._bytes_of_layer(run, found), layers, segments(run))
 
     def _gradients(self, run: RunConfig, found: Rehearsed) -> Gradients:
         total = 4.0 * found.parameters
@@ -284,6 +293,9 @@ class SpreadPlanner:
         if key not in self._made:
             self._made[key] = Rehearsals(rehearse, self.planner.data, self.planner.device, **options)
         return self._made[key]
+
+    def _places(self, place: Place) -> Rehearsals:
+        return self._rehearsals(("stage", place), of_stage(place))
 
     def _share_rehearsals(self, name: str, rehearse: Any, ranks: int, share: Share, **options: Any) -> Rehearsals:
         return self._rehearsals((name, ranks, share), partial(rehearse, ranks=ranks, share=share), **options)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor
 
 from revgnn.distributed import ShardedGraph, shard_model, sum_gradients
 from revgnn.distributed.sharded_graph import LocalGraph
@@ -27,7 +26,6 @@ from revgnn.models.config import StackConfig
 from revgnn.train.batches import Batch
 from revgnn.train.config import RunConfig
 from revgnn.train.inference.views import batch_logits
-from revgnn.train.run.optimization import autocast
 from revgnn.train.run.session import Session, differentiate
 from revgnn.train.run.session import Share as LossShare
 from revgnn.train.run.steps import EpochSteps
@@ -43,7 +41,7 @@ def rehearse_parts(run: RunConfig, data: DataSize, device: torch.device, ranks: 
     size = data.training_batch(run.parts, run.graphs_per_batch)
     with imagined_ranks(ranks) as team, new_rehearsal(device) as rehearsal:
         session = session_of(run, data, device, rehearsal.label)
-        _label_gradients(rehearsal, session)
+        label_gradients(rehearsal, session)
         batch = rehearsed_batch(rehearsal, run, data, size, device)
         exchange = team.exchange(session.model) if ranks > 1 else GradientExchange()
         with rehearsal.label("gradients"):
@@ -52,14 +50,14 @@ def rehearse_parts(run: RunConfig, data: DataSize, device: torch.device, ranks: 
         begin, exchanges = rehearsal.time, team.exchanges
         pieces = ((0, batch, LossShare(1.0 / ranks, 1.0 / ranks)) for _ in range(count))
         steps._take(pieces, count, ranks * count)
-        return _found(rehearsal, session, begin, Traffic(exchanges=team.exchanges - exchanges))
+        return found_in(rehearsal, session, begin, Traffic(exchanges=team.exchanges - exchanges))
 
 
 def rehearse_graph(run: RunConfig, data: DataSize, device: torch.device, ranks: int, share: Share) -> Rehearsed:
     """Rehearse a step of a process that has a share of the whole graph. Buckets of gradients are there, as after the first step."""
     with imagined_ranks(ranks) as team, new_rehearsal(device) as rehearsal:
         session = session_of(run, data, device, rehearsal.label)
-        _label_gradients(rehearsal, session)
+        label_gradients(rehearsal, session)
         with rehearsal.label("graph"), torch.device(device):
             shard = _ImaginedShard(team, share, data)
         shard_model(session.model, shard)
@@ -72,7 +70,7 @@ def rehearse_graph(run: RunConfig, data: DataSize, device: torch.device, ranks: 
         loss, total = differentiate(session, with_mask(run, batch, shard))
         sum_gradients(session.model, shard)
         session.scaler.update(session.model, session.optimizer, loss, total, run.optim.clip_norm)
-        return _found(rehearsal, session, begin, _traffic(shard, share, team.exchanges - exchanges))
+        return found_in(rehearsal, session, begin, _traffic(shard, share, team.exchanges - exchanges))
 
 
 def rehearse_graph_evaluation(run: RunConfig, data: DataSize, device: torch.device, ranks: int, share: Share) -> Rehearsed:
@@ -91,63 +89,18 @@ def rehearse_graph_evaluation(run: RunConfig, data: DataSize, device: torch.devi
         session.model.eval()
         with torch.no_grad():
             shard.collect(batch_logits(session.model, batch, run.evaluation, data.task, run.label_reuse).to(device))
-        return _found(rehearsal, session, begin, _traffic(shard, share, team.exchanges - exchanges))
+        return found_in(rehearsal, session, begin, _traffic(shard, share, team.exchanges - exchanges))
 
 
-def rehearse_first_stage(run: RunConfig, data: DataSize, device: torch.device, in_flight: int) -> Rehearsed:
-    """Rehearse the first stage of a pipeline, encoder and layers, at the depth of the run.
-
-    So many parts are under way when the first of them is differentiated, and the gradients of earlier parts are there.
-    """
-    size = data.training_batch(run.parts, run.graphs_per_batch)
-    with new_rehearsal(device) as rehearsal:
-        session = session_of(run, data, device, rehearsal.label)
-        _label_gradients(rehearsal, session)
-        batches = [rehearsed_batch(rehearsal, run, data, size, device) for _ in range(in_flight)]
-        _stage(session, batches[0]).sum().backward()
-        begin = rehearsal.time
-        under_way = [_stage(session, batch) for batch in batches]
-        under_way[0].backward(torch.empty_like(under_way[0]))  # the gradient that the next stage sends
-        found = _found(rehearsal, session, begin, Traffic())
-        del under_way
-        return found
-
-
-class _EndOfStage(Exception):
-    """Carries the state behind the stack out of a network, whose head belongs to another stage."""
-
-    def __init__(self, state: Tensor) -> None:
-        super().__init__()
-        self.state = state
-
-
-def _stage(session: Session, batch: Batch) -> Tensor:
-    """Return the state behind the stack of a network."""
-
-    def leave(module: torch.nn.Module, inputs: object, state: Tensor) -> None:
-        raise _EndOfStage(state)
-
-    stack = session.model.get_submodule("stack")
-    hook = stack.register_forward_hook(leave)
-    try:
-        with autocast(session.device, session.config.amp):
-            session.model(batch.graph, batch.x, batch.species, nodes=batch.nodes, **batch.targets)
-    except _EndOfStage as end:
-        end.__traceback__ = None  # its frames hold what was computed on the way
-        return end.state
-    finally:
-        hook.remove()
-    raise AssertionError("the network did not run its stack")
-
-
-def _label_gradients(rehearsal: Rehearsal, session: Session) -> None:
+def label_gradients(rehearsal: Rehearsal, session: Session) -> None:
     """Give gradients of weights their label as soon as they are complete: before an exchange that replaces them."""
     for parameter in session.model.parameters():
         if parameter.requires_grad:
             parameter.register_post_accumulate_grad_hook(lambda p: p.grad is None or rehearsal.set_label(p.grad, "gradients"))
 
 
-def _found(rehearsal: Rehearsal, session: Session, begin: int, traffic: Traffic) -> Rehearsed:
+def found_in(rehearsal: Rehearsal, session: Session, begin: int, traffic: Traffic) -> Rehearsed:
+    """Return what a rehearsal has found of a step that began at this time and has just ended."""
     for parameter in session.model.parameters():
         if parameter.grad is not None:
             rehearsal.set_label(parameter.grad, "gradients")  # buckets, of which gradients are parts
