@@ -2,6 +2,7 @@
 
     python -m benchmarks convolutions
     python -m benchmarks convolutions --nodes 13253 --edges 800000 --in-channels 64 --out-channels 64
+    python -m benchmarks convolutions --nodes 2708 --in-channels 1433 --out-channels 16 --classes 7
 
 Ours and the peer have the same weights, and are called with the same `edge_index`; ours also with a `Graph`. First values and
 gradients are compared; if one differs, nothing is timed. It also measures what is done once for a new `edge_index`: the conversion
@@ -38,6 +39,8 @@ WORDS = 18
 """Ones in a row of Cora's features, on average."""
 SHAPES = ((2_708, 10_556, 64, 64), (2_708, 10_556, BAG_OF_WORDS, 16))
 """Nodes, edges and channels that are measured by default: Cora's size, a hidden layer and the first layer."""
+CLASSES = 7
+"""Of Cora: the second layer of the networks that are measured by default."""
 QUICK = {"nodes": 200, "edges": 800, "in_channels": 8, "out_channels": 8, "repeats": 2}
 
 
@@ -55,6 +58,23 @@ class Contest(NamedTuple):
 
     ours: nn.Module
     peer: nn.Module
+
+
+class TwoLayers(nn.Module):
+    """A network for nodes: two layers, with ReLU in between."""
+
+    def __init__(self, first: nn.Module, second: nn.Module) -> None:
+        super().__init__()
+        self.first, self.second = first, second
+
+    def forward(self, x: Tensor, edges: Any) -> Tensor:
+        return self.second(self.first(x, edges).relu(), edges)
+
+
+def networks(shape: Shape, classes: int) -> dict[str, Contest]:
+    """Return networks of two layers of both libraries by the name of their layers; `classes` are the channels of the second."""
+    first, second = layers(shape), layers(shape._replace(in_channels=shape.out_channels, out_channels=classes))
+    return {name: Contest(*(TwoLayers(*pair) for pair in zip(first[name], second[name], strict=True))) for name in first}
 
 
 def layers(shape: Shape) -> dict[str, Contest]:
@@ -155,25 +175,27 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--edges", type=int, default=10_556)
     parser.add_argument("--in-channels", type=int, default=64)
     parser.add_argument("--out-channels", type=int, default=64)
+    parser.add_argument("--classes", type=int, default=0, help="measure networks of two layers, the second of so many channels")
     parser.add_argument("--repeats", type=int, default=100, help="timed rounds; a round is one call of each")
     return harness.parse(parser, argv, QUICK)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     args = parse(argv)
-    chosen = SHAPES if args.nodes is None else ((args.nodes, args.edges, args.in_channels, args.out_channels),)
-    return max(measure(Shape(*shape), args) for shape in chosen)
+    if args.nodes is not None:
+        return measure(Shape(args.nodes, args.edges, args.in_channels, args.out_channels), args.classes, args)
+    return max(*(measure(Shape(*shape), 0, args) for shape in SHAPES), measure(Shape(*SHAPES[1]), CLASSES, args))
 
 
-def measure(shape: Shape, args: argparse.Namespace) -> int:
-    """Measure one shape, add the result, and print it. Returns the exit code."""
+def measure(shape: Shape, classes: int, args: argparse.Namespace) -> int:
+    """Measure one shape, layers or networks of two, add the result, and print it. Returns the exit code."""
     torch.manual_seed(0)
-    contests, (x, edge_index) = layers(shape), make_inputs(shape)
+    contests, (x, edge_index) = networks(shape, classes) if classes else layers(shape), make_inputs(shape)
     if not harness.checks_pass(lambda: check(contests, x, edge_index)):
         return 1
     graph = Graph.from_edge_index(edge_index, shape.nodes)
     graph = Graph(graph.indptr, graph.src, validate=False)
-    with harness.result_line("convolutions", {**shape._asdict(), "repeats": args.repeats}, args) as result:
+    with harness.result_line("convolutions", {**shape._asdict(), "classes": classes, "repeats": args.repeats}, args) as result:
         result["seconds"], result["once"] = {}, {}
         total = args.repeats * (5 * len(contests) + 3)
         with harness.progress("convolutions", total, quiet=args.quick) as tick:
@@ -213,7 +235,9 @@ def show(result: Mapping[str, Any]) -> str:
     ]
     head = ["", peer, "revgnn, edge_index", "revgnn, Graph", "and new features", f"{peer} / revgnn with a Graph", "products"]
     once = [[name, milliseconds(seconds)] for name, seconds in result["once"].items()]
-    shape = "{nodes:,} nodes, {edges:,} edges, {in_channels:,} to {out_channels:,} channels; {repeats} rounds".format(**result)
+    second = f" to {result['classes']}" if result["classes"] else ""
+    shape = "{nodes:,} nodes, {edges:,} edges, {in_channels:,} to {out_channels:,}{0} channels; {repeats} rounds"
+    shape = shape.format(second, **result)
     return "\n".join(
         [
             f"{shape}; forward and backward, milliseconds, median (range)",

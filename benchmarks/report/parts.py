@@ -35,6 +35,10 @@ def _times(kernel: Record) -> str:
     return f"{kernel['milliseconds']['median'] / bound:.1f}"
 
 
+def _layers_of(r: Record) -> tuple[int, ...]:
+    return r["nodes"], r["in_channels"], r["out_channels"], r.get("classes", 0)
+
+
 def convolutions(folder: Path) -> list[str]:
     """Return the section on single convolutions beside PyTorch Geometric's."""
     blocks = [
@@ -43,13 +47,14 @@ def convolutions(folder: Path) -> list[str]:
         "and weights alone, "
         "which both libraries need.",
     ]
-    for r in last_of_each(read("convolutions", folder), lambda r: (r["nodes"], r["in_channels"], r["out_channels"])):
+    for r in last_of_each(read("convolutions", folder), _layers_of):
         rows = []
         for name, seconds in r["seconds"].items():
             ratios = [peer / ours for peer, ours in zip(seconds["PyTorch Geometric"], seconds["Graph"], strict=True)]
             cells = [spread(seconds[kind], 1e3) for kind in ("PyTorch Geometric", "Graph", "edge_index", "products")]
             rows.append([f"`{name}`", *cells, number(statistics.median(ratios))])
-        title = f"### {r['in_channels']:,} to {r['out_channels']} channels, {shape(r)}"
+        second = f" to {r['classes']}" if r.get("classes") else ""
+        title = f"### {r['in_channels']:,} to {r['out_channels']}{second} channels, {shape(r)}"
         head = ["layer", "PyTorch Geometric", "revgnn, `Graph`", "revgnn, `edge_index`", "products", "faster by"]
         once = ", ".join(f"{name} {spread(seconds, 1e3)} ms" for name, seconds in r["once"].items())
         blocks += [title, f"{r['repeats']} rounds. Once for each graph: {once}.", table(head, rows), origin(r)]

@@ -25,6 +25,15 @@ def test_result_line(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None
     assert "200 nodes, 800 edges, 8 to 8 channels" in convolutions.show(result)
 
 
+def test_networks_of_two_layers(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    assert convolutions.main(["--quick", "--results", str(tmp_path), "--classes", "5"]) == 0
+    assert "8 to 8 to 5 channels" in capsys.readouterr().out
+    contests = convolutions.networks(convolutions.Shape(50, 80, 8, 8), 5)
+    assert all(
+        net(torch.randn(50, 8), torch.randint(0, 50, (2, 80))).shape == (50, 5) for each in contests.values() for net in each
+    )
+
+
 def test_a_bag_of_words_has_no_gradient() -> None:
     x, _ = convolutions.make_inputs(convolutions.Shape(50, 80, convolutions.BAG_OF_WORDS, 16))
     assert not x.requires_grad
