@@ -35,7 +35,7 @@ def test_several_processes() -> None:
     graph = Data(x=torch.rand(200, 5), edge_index=torch.randint(0, 200, (2, 900)), y=torch.randint(0, 3, (200,)))
     shallow = {**SETTINGS, "model.depth": 2}
     spread = revgnn.plan(graph, preset="revgnn-7", settings=shallow, ranks=3, link="1GB/s", probe=False).spread
-    assert spread["layers"] == "2 layers cannot be shared by 3 processes."
+    assert spread["layers"] == "2 layers cannot be cut into 3 stages; use fewer processes or pieces, or a deeper network."
     assert isinstance(spread["graph"], tuple)
     assert sum(share.own for share in spread["graph"].shares) == 200
     for mistake in ({"link": "1GB/s"}, {"ranks": 0}, {"ranks": 2, "link": "fast"}):
