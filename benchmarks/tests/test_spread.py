@@ -12,10 +12,7 @@ from revgnn.experiments.planner.spread.job import MODES
 
 
 def test_committed_plans_are_near_what_was_measured() -> None:
-    """Memory within 5 %, counted memory of cut weights within 8 %. Bytes at most 2 % above what was measured.
-
-    They may be further below: the committed line counts what the kernel sends again, on a machine with more work than cores.
-    """
+    """Memory within 5 %, counted memory of cut weights within 8 %; bytes within 2 % of what the kernel sends."""
     records = [json.loads(line) for line in (RESULTS / "spread.jsonl").read_text(encoding="utf-8").splitlines()]
     for mode in MODES:
         result = [record for record in records if mode in record][-1]
@@ -23,7 +20,7 @@ def test_committed_plans_are_near_what_was_measured() -> None:
         for ranks, found in result[mode].items():
             assert found["planned_bytes"] == pytest.approx(found["measured_bytes"], rel=0.08 if mode == "weights" else 0.05)
             sent = found["measured_sent_bytes"]
-            assert 0.93 * sent <= found["planned_sent_bytes"] <= 1.02 * sent, (mode, ranks)
+            assert 0.98 * sent <= found["planned_sent_bytes"] <= 1.02 * sent, (mode, ranks)
         command.check_shares(result)
 
 
