@@ -177,6 +177,15 @@ def test_entries_are_found_once_and_again_after_a_change(monkeypatch: pytest.Mon
     assert len(sparse_features._known) <= 3
 
 
+def test_other_data_in_the_same_tensor_are_seen() -> None:
+    """Entries of more channels than there are now would be read out of bounds."""
+    x = sparse(40, 600, 2)
+    found(x, weight_of(x))
+    for other in (sparse(30, 256, 3, seed=1), sparse(30, 256, 3, seed=2), sparse(30, 256, 3, dtype=torch.float32)):
+        x.data = other
+        torch.testing.assert_close(linear(x, found(x, weight_of(x)), weight_of(x), None), other @ weight_of(x).t())
+
+
 def test_coras_words_are_sparse(copy_of_real_data: Callable[[str], Path]) -> None:
     x, _ = cora(copy_of_real_data("planetoid/Cora"))
     assert len(found(x, weight_of(x)).value) == 49_216

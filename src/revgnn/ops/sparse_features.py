@@ -104,7 +104,7 @@ class _Product(torch.autograd.Function):
 
 class _Known(NamedTuple):
     tensor: weakref.ref[Tensor]
-    version: int
+    state: tuple[Any, ...]
     entries: Entries | None
 
 
@@ -125,13 +125,13 @@ def entries_of(x: Tensor, weight: Tensor) -> Entries | None:
     """
     if x.dim() != 2 or x.shape[1] < FEWEST_CHANNELS or x.shape[1] != weight.shape[1] or not _can_be_read(x, weight):
         return None
-    known = _known.get(id(x))
-    if known is not None and known.tensor() is x and known.version == x._version:
+    known, state = _known.get(id(x)), (x._version, x.data_ptr(), x.shape, x.dtype)  # `x.data = ...` changes all but the first
+    if known is not None and known.tensor() is x and known.state == state:
         return known.entries
     entries = _find(x.detach()) if _looks_sparse(x.detach()) else None
     while len(_known) >= LIMIT:
         _known.pop(next(iter(_known)), None)
-    _known[id(x)] = _Known(weakref.ref(x, functools.partial(_forget, id(x))), x._version, entries)
+    _known[id(x)] = _Known(weakref.ref(x, functools.partial(_forget, id(x))), state, entries)
     return entries
 
 
