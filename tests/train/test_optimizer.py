@@ -40,6 +40,12 @@ def test_learning_rate_rises_and_falls() -> None:
     assert learning_rate(RunConfig(epochs=5, optim=OptimConfig(lr=0.1)), 4.5) == 0.1
 
 
+def test_deeper_networks_have_smaller_rates_from_the_reference_depth_on() -> None:
+    run = RunConfig(optim=OptimConfig(lr=0.1, reference_depth=28))
+    rates = {depth: learning_rate(run.replace({"model.depth": depth}), 0.0) for depth in (3, 28, 112, 1001)}
+    assert rates == pytest.approx({3: 0.1, 28: 0.1, 112: 0.05, 1001: 0.1 * (28 / 1001) ** 0.5})
+
+
 def test_a_cosine_schedule_fixes_the_number_of_epochs() -> None:
     constant = RunConfig(epochs=5)
     assert not constant.differences(constant.replace({"epochs": 9}))

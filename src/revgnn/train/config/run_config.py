@@ -51,6 +51,7 @@ LATER_KEYS = {
     "model.block_init": "default",
     "model.stochastic_depth": 0.0,
     "parts_per_step": 1,
+    "optim.reference_depth": None,
 }
 """Keys that were added after runs had been saved, with their defaults. At its default such a key is not part of a digest, so that
 earlier runs can be resumed."""

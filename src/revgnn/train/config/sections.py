@@ -127,6 +127,12 @@ class OptimConfig(Section):
 
     name: Literal["adam", "rmsprop"] = Field(default="adam", description="adam, or rmsprop (RevGAT's).")
     lr: float = Field(default=1e-3, gt=0, description="Learning rate.")
+    reference_depth: int | None = Field(
+        default=None,
+        ge=1,
+        description="Layers up to which lr is the learning rate; a deeper network has lr * sqrt(reference_depth / depth). "
+        "Default: lr at any depth.",
+    )
     weight_decay: float = Field(default=0.0, ge=0, description="L2 penalty, added to the gradient.")
     clip_norm: float | None = Field(default=1.0, gt=0, description="Largest norm of the whole gradient; null: no clipping.")
     schedule: Literal["constant", "cosine"] = Field(
