@@ -12,6 +12,7 @@ from revgnn.data.many_graphs import ManyGraphs
 from revgnn.data.pairs import NonLinks, Pairs
 from revgnn.data.partition import Part, RandomPartition
 from revgnn.data.readers.npz import read_npz, save_npz
+from revgnn.data.split_file import read_splits
 from revgnn.data.tables.options import TableOptions
 
 __all__ = [
@@ -34,5 +35,6 @@ __all__ = [
     "make_links",
     "proteins_shaped",
     "read_npz",
+    "read_splits",
     "save_npz",
 ]

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from revgnn.data import NodeDataset, TableOptions, load
+from revgnn.data import NodeDataset, TableOptions, load, read_splits
 from revgnn.data.feature_scale import FeatureScale
 from revgnn.data.fingerprint import Fingerprint, fingerprint
 from revgnn.train.config import DataConfig, Features
@@ -20,10 +20,10 @@ _BLOCK_ROWS = 1 << 16
 
 
 def load_dataset(config: DataConfig | None) -> NodeDataset:
-    """Load the data set, add the node features of the user's own file, and scale the features.
+    """Load the data set, with the splits and node features of the user's own files, and scale the features.
 
     Raises:
-        ConfigError: if no data set is named, or the file of node features cannot be used.
+        ConfigError: if no data set is named, or a file of splits or node features cannot be used.
         ValueError, OSError: what `revgnn.data.load` raises.
     """
     return _scale(read_dataset(config), config)
@@ -50,7 +50,7 @@ def read_dataset(config: DataConfig | None) -> NodeDataset:
     dataset = load(
         config.name,
         config.root,
-        split=config.split,
+        split=config.split if config.split_file is None else 0,
         undirected=config.undirected,
         self_loops=config.self_loops,
         download=config.download,
@@ -63,6 +63,8 @@ def read_dataset(config: DataConfig | None) -> NodeDataset:
             f"data.features={config.features} would scale features a second time: those of tables are scaled by their training "
             "nodes; leave data.features out."
         )
+    if config.split_file is not None:
+        dataset = _with_splits_of_file(dataset, Path(config.split_file), config.split)
     if config.metric is not None:
         dataset = replace(dataset, metric=config.metric)
     if config.node_features is None:
@@ -70,6 +72,22 @@ def read_dataset(config: DataConfig | None) -> NodeDataset:
     given = read_features(Path(config.node_features), dataset.num_nodes)
     own = dataset.x if config.keep_features else None
     return replace(dataset, x=given if own is None else torch.cat([own, given], dim=1))
+
+
+def _with_splits_of_file(dataset: NodeDataset, path: Path, split: int | str) -> NodeDataset:
+    if dataset.tables is not None:
+        raise ConfigError(
+            "data.split_file is not for tables, whose features are fitted on the training nodes; name the part of each node in a "
+            "column (docs/own-data.md)."
+        )
+    if dataset.pairs is not None and dataset.pairs.draws_negatives:
+        raise ConfigError("data.split_file is not for links, which are drawn by data.split_ratios and data.split.")
+    if isinstance(split, str):
+        raise ConfigError(f"data.split: the splits of {path} have numbers, got {split!r}.")
+    try:
+        return replace(dataset, splits=read_splits(path, dataset.num_rows), split_index=split)
+    except ValueError as error:
+        raise ConfigError(f"data.split_file: {error}") from None
 
 
 def _scale(dataset: NodeDataset, config: DataConfig | None) -> NodeDataset:

@@ -213,11 +213,24 @@ def _splits(arrays: Arrays, labels: Tensor, split: int) -> tuple[Split, ...]:
         return random_splits(has_label.numpy(), max(10, split + 1))
     if "train" not in given:
         raise ValueError(f"there are {' and '.join(given)} nodes but no training nodes; add train_mask or train_idx.")
-    masks = [_masks(arrays[part], part, len(labels)) if part in arrays else None for part in ("train", "valid", "test")]
+    return splits_of_arrays(arrays, len(labels))
+
+
+def splits_of_arrays(arrays: Arrays, num_rows: int) -> tuple[Split, ...]:
+    """Return the splits in the arrays `train`, `valid` and `test`, of which the first is there; a missing one is empty.
+
+    Args:
+        arrays: integer, (M,), numbers of nodes; or bool, (N,), (S, N) or (N, S).
+        num_rows: N, the number of nodes, or of what else labels belong to.
+
+    Raises:
+        ValueError: if an array does not fit N, or they hold different numbers of splits.
+    """
+    masks = [_masks(arrays[part], part, num_rows) if part in arrays else None for part in ("train", "valid", "test")]
     count = {len(mask) for mask in masks if mask is not None}
     if len(count) > 1:
         raise ValueError(f"train, valid and test masks must hold the same number of splits, got {sorted(count)}.")
-    empty = np.zeros((count.pop(), len(labels)), bool)
+    empty = np.zeros((count.pop(), num_rows), bool)
     return splits_from_masks(*(empty if mask is None else mask for mask in masks))
 
 

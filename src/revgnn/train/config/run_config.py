@@ -52,6 +52,7 @@ LATER_KEYS = {
     "model.stochastic_depth": 0.0,
     "parts_per_step": 1,
     "optim.reference_depth": None,
+    "data.split_file": None,
 }
 """Keys that were added after runs had been saved, with their defaults. At its default such a key is not part of a digest, so that
 earlier runs can be resumed."""
@@ -209,7 +210,7 @@ class RunConfig(Section):
         changes: dict[str, str] = {}
         if root is not None:
             changes["data.root"] = absolute(root)
-            for key in ("name", "node_features", "label_file"):
+            for key in ("name", "split_file", "node_features", "label_file"):
                 stored = getattr(self.data, key)
                 if stored is not None and is_path(stored) and (moved := Path(absolute(root)) / Path(stored).name).exists():
                     changes[f"data.{key}"] = str(moved)
@@ -278,7 +279,7 @@ def _digest(identity: Mapping[str, Any]) -> str:
 def _identity(flat: Mapping[str, Any]) -> dict[str, Any]:
     """Return `_identity_with_paths` with "a path" for the paths of data: where a file lies makes no other run."""
     identity = _identity_with_paths(flat)
-    for key in ("data.name", "data.node_features", "data.edges", "data.graph_file", "data.label_file"):
+    for key in ("data.name", "data.split_file", "data.node_features", "data.edges", "data.graph_file", "data.label_file"):
         if isinstance(value := identity.get(key), str) and is_path(value):
             identity[key] = "a path"
     return identity

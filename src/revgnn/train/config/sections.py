@@ -54,6 +54,10 @@ class DataConfig(Section):
         default=None,
         description="true: give each node a self-loop; false: remove all self-loops. Default: as is customary for the data set.",
     )
+    split_file: str | None = Field(
+        default=None,
+        description="An .npz file with arrays train, valid and test (node numbers, or masks), instead of the data set's splits.",
+    )
     features: Features = Field(
         default="raw",
         description="raw; standard: mean 0 and deviation 1; log: sign(x) log(1 + |x|), then standard; rows: each node's sum to 1.",
@@ -106,7 +110,7 @@ class DataConfig(Section):
     def _read_number(cls, split: int | str) -> int | str:
         return int(split) if isinstance(split, str) and split.isdecimal() else split
 
-    @field_validator("node_features", "edges", "graph_file", "label_file")
+    @field_validator("split_file", "node_features", "edges", "graph_file", "label_file")
     @classmethod
     def _make_absolute(cls, path: str | None) -> str | None:
         return None if path is None else absolute(path)

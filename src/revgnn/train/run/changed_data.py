@@ -59,6 +59,7 @@ def check_found(config: RunConfig, saved: RunConfig, folder: Path) -> None:
         return
     for now, before, options in (
         (config.data.name, saved.data.name, "--data or --root"),
+        (config.data.split_file, saved.data.split_file, "--root"),
         (config.data.node_features, saved.data.node_features, "--node-features or --root"),
     ):
         if now is not None and now == before and Path(now).is_absolute() and not Path(now).exists():
