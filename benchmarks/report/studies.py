@@ -12,7 +12,7 @@ from pathlib import Path
 from benchmarks.report import ablations
 from benchmarks.report.records import Record, filled, listed, megabytes, network, notes_beside, number, origin_of_study, table
 from revgnn.experiments.depth.verdict import between_families, family_verdicts
-from revgnn.experiments.run_files.studies import read_study
+from revgnn.experiments.run_files.studies import learning_rate_of, read_study
 
 FOLDER = Path(__file__).resolve().parents[2] / "docs" / "studies"
 
@@ -60,6 +60,7 @@ def section(file: Path) -> list[str]:
 def _table(study: Record) -> str:
     rows = []
     for cell in study["cells"]:
+        rate = learning_rate_of(study, cell)
         mean, chosen, reasons = cell[study["compared"]], cell["chosen"] or {}, cell["reasons"] or {}
         score = "none" if mean is None else f"{mean['mean']:.4f}"
         interval = "" if mean is None or mean["low"] is None else f"{mean['low']:.4f} to {mean['high']:.4f}"
@@ -68,7 +69,7 @@ def _table(study: Record) -> str:
             [
                 cell["family"],
                 cell["depth"],
-                f"{chosen.get('optim.lr', '')}, {chosen.get('model.dropout', '')}",
+                f"{'' if rate is None else f'{rate:.3g}'}, {chosen.get('model.dropout', '')}",
                 len(cell["runs"]),
                 score,
                 interval,

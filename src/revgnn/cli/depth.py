@@ -50,7 +50,7 @@ def depth(
     seeds: StudySeeds = "0,1,2",
     split: options.Split = None,
     budget: Budget = "2h",
-    preset: options.Preset = "auto",
+    preset: options.PresetOrAuto = "auto",
     settings: options.Settings = None,
     root: options.Root = None,
     label: options.Label = None,
@@ -151,9 +151,11 @@ class Runs:
         self._show.say(text, "  ")
 
     def _heading(self, event: Started, width: int | None) -> str:
+        from revgnn.train.run.optimization import peak_rate
+
         parts = event.folder.relative_to(self._folder).parts
         config = event.config
-        rates = f"lr {config.optim.lr:g}, dropout {config.model.dropout:g}"
+        rates = f"lr {peak_rate(config):.3g}, dropout {config.model.dropout:g}"
         what = f"choosing {parts[-1]}" if parts[0] == "choose" else parts[-1]
         since = f", from epoch {event.epoch}" if event.epoch else ""
         return wrapped(f"{parts[1]}, {what}: {rates}, {event.parameters:,} parameters{since}", width, "  ")
@@ -161,9 +163,10 @@ class Runs:
 
 def _text(values: dict[str, Any], folder: Path) -> str:
     from revgnn.experiments.depth.verdict import between_families, family_verdicts
+    from revgnn.experiments.run_files.studies import learning_rate_of
 
     width = line_width()
-    rows = [_row(cell) for cell in values["cells"]]
+    rows = [_row(cell, learning_rate_of(values, cell)) for cell in values["cells"]]
     header = ("family", "layers", "lr", "dropout", "runs", "valid", "test", "peak", "time/epoch")
     lines = [table(header, rows, width)]
     for cell in values["cells"]:
@@ -179,12 +182,12 @@ def _text(values: dict[str, Any], folder: Path) -> str:
     return "\n".join([*lines, facts(more, width), report_line(folder)])
 
 
-def _row(cell: dict[str, Any]) -> tuple[Any, ...]:
+def _row(cell: dict[str, Any], rate: float | None) -> tuple[Any, ...]:
     chosen = cell["chosen"] or {}
     return (
         cell["family"],
         cell["depth"],
-        _rate(chosen.get("optim.lr")),
+        _rate(rate),
         _rate(chosen.get("model.dropout")),
         len(cell["runs"]),
         _mean(cell["valid"]),
@@ -195,7 +198,7 @@ def _row(cell: dict[str, Any]) -> tuple[Any, ...]:
 
 
 def _rate(value: float | None) -> str | None:
-    return None if value is None else f"{value:g}"
+    return None if value is None else f"{value:.3g}"
 
 
 def _mean(mean: dict[str, Any] | None) -> str | None:

@@ -47,6 +47,7 @@ Dataset = Annotated[
 Preset = Annotated[
     str | None, typer.Option(help="Name of a preset (revgnn presets). Default: the one named like the data set, else auto.")
 ]
+PresetOrAuto = Annotated[str, typer.Option(help="Name of a preset (revgnn presets); auto looks at the graph.")]
 ConfigFile = Annotated[Path | None, typer.Option(help="Configuration in YAML, such as the config.yaml of another run.")]
 Settings = Annotated[
     list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a key, such as model.depth=28. Repeatable.")

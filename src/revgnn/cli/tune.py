@@ -30,7 +30,7 @@ def tune(
     context: typer.Context,
     dataset: options.Dataset,
     budget: Budget = "30m",
-    preset: options.Preset = "auto",
+    preset: options.PresetOrAuto = "auto",
     settings: options.Settings = None,
     root: options.Root = None,
     label: options.Label = None,

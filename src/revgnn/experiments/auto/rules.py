@@ -123,13 +123,13 @@ def depth(p: GraphProfile) -> Decision:
         "edge features": (3, "the features of edges are near, and the labels spread them"),
         "bare": (3, "there is little to carry far"),
         "alike": (3, "neighbours are alike, and those far away are not"),
-        "words": (4, f"with {p.mean_degree:.0f} neighbours a node, four steps reach most of the graph"),
+        "words": (6, f"with {p.mean_degree:.0f} neighbours a node, six steps reach the whole graph"),
         "far": (32, f"the graph is about {p.eccentricity} steps across"),
         "dense": (7, "nothing says that near nodes suffice, and depth costs no memory"),
         "sparse": (7, "nothing says that near nodes suffice, and depth costs no memory"),
     }[regime(p)]
     if regime(p) == "far":
-        changes = {"model.depth": layers, "model.block_init": "zero"}
+        changes = {"model.depth": layers, "model.block_init": "zero", "optim.reference_depth": layers}
         return Decision("depth", f"{layers} layers that start as the identity", why, changes)
     return Decision("depth", f"{layers} layers", why, {"model.depth": layers})
 
@@ -137,9 +137,7 @@ def depth(p: GraphProfile) -> Decision:
 def width(p: GraphProfile) -> Decision:
     """Choose the number of channels."""
     kind = regime(p)
-    if kind == "words":
-        channels, why = 256, f"{p.num_features:,} features, and strong dropout leaves a part of the channels"
-    elif kind == "few labels" or p.num_features < MANY_FEATURES:
+    if kind == "few labels" or p.num_features < MANY_FEATURES:
         channels, why = 64, "few labels" if kind == "few labels" else f"{_count(p.num_features)} no more"
     else:
         channels, why = 128, f"{p.num_features:,} features"
@@ -151,7 +149,7 @@ def dropout(p: GraphProfile) -> Decision:
     state, features = {
         "few labels": (0.5, 0.7 if p.feature_kind == "words" else 0.2),
         "alike": (0.5, 0.2),
-        "words": (0.7, 0.5),
+        "words": (0.8, 0.5),
         "edge features": (0.3, 0.0),
     }.get(regime(p), (0.2, 0.0))
     if p.num_features >= MANY_FEATURES:
@@ -210,9 +208,10 @@ def label_inputs(p: GraphProfile) -> Decision:
 
 def learning_rate(p: GraphProfile) -> Decision:
     """Choose the learning rate, its schedule, and the weight decay."""
-    rate = 5e-3 if regime(p) == "alike" else 1e-2
-    changes: dict[str, Any] = {"optim.lr": rate, "optim.weight_decay": 5e-4 if regime(p) in ("few labels", "words") else 0.0}
-    decay = f", weight decay {changes['optim.weight_decay']:g}" if changes["optim.weight_decay"] else ""
+    rate = {"alike": 5e-3, "words": 2e-2}.get(regime(p), 1e-2)
+    decay_rate = {"few labels": 5e-4, "words": 1e-4}.get(regime(p), 0.0)
+    changes: dict[str, Any] = {"optim.lr": rate, "optim.weight_decay": decay_rate}
+    decay = f", weight decay {decay_rate:g}" if decay_rate else ""
     if regime(p) == "few labels":
         why = "two layers train at one rate; decay keeps the weights of rare words small"
         return Decision("learning rate", f"{rate}{decay}", why, changes)
@@ -223,14 +222,14 @@ def learning_rate(p: GraphProfile) -> Decision:
 
 def epochs(p: GraphProfile) -> Decision:
     """Choose the epochs, the patience, how often to evaluate, and the parts of an epoch."""
-    count = {"few labels": 300, "edge features": 500, "far": 300, "alike": 150, "words": 100}.get(regime(p), 200)
+    count = {"few labels": 300, "edge features": 500, "far": 300, "alike": 150, "words": 60}.get(regime(p), 200)
     why = "small graphs take a moment an epoch"
     parts = 1
     if p.num_edges > LARGE_EDGES:
         count = max(50, round(count * math.sqrt(LARGE_EDGES / p.num_edges)))
         parts = max(1, round(p.num_edges / (2 * LARGE_EDGES)))
         why = f"{p.num_edges / 1e6:,.0f} million edges take a while"
-    patience = 80 if regime(p) == "few labels" else max(30, count // 2)
+    patience = {"few labels": 80, "words": 50}.get(regime(p), max(30, count // 2))
     every = 2 if count <= 100 or regime(p) == "few labels" else 5
     cut = f" of {parts} random parts" if parts > 1 else ""
     what = f"{count}{cut}, at most {patience} without a better validation score"

@@ -19,10 +19,10 @@ QUICKSTART = Preset(
 
 TOLOKERS = Preset(
     "tolokers",
-    "RevGNN with 8 layers of GCN for Tolokers, whole graph.",
+    "RevGNN with 10 layers of GCN for Tolokers, whole graph.",
     RunConfig(
         data=DataConfig(name="tolokers", features="standard", self_loops=True),
-        model=ModelConfig(conv="gcn", depth=8, channels=128, groups=2, norm="batch", dropout=0.3),
+        model=ModelConfig(conv="gcn", depth=10, channels=256, groups=2, norm="batch", dropout=0.5),
         optim=OptimConfig(lr=3e-3, schedule="cosine", warmup=10),
         evaluation=EvalConfig(every=10),
         epochs=500,
@@ -37,9 +37,21 @@ MINESWEEPER = Preset(
         model=ModelConfig(
             conv="sage", aggregation="mean", depth=32, channels=64, groups=2, norm="batch", dropout=0.2, block_init="zero"
         ),
-        optim=OptimConfig(lr=1e-2, schedule="cosine", warmup=10),
+        optim=OptimConfig(lr=1e-2, reference_depth=32, schedule="cosine", warmup=10),
         evaluation=EvalConfig(every=10),
         epochs=500,
+    ),
+)
+
+COMPUTERS = Preset(
+    "computers",
+    "RevGNN with 3 layers of attention for Amazon's Computers, whole graph.",
+    RunConfig(
+        data=DataConfig(name="computers", self_loops=True),
+        model=ModelConfig(conv="gat", heads=4, depth=3, channels=256, groups=2, dropout=0.5),
+        optim=OptimConfig(lr=1e-3, weight_decay=5e-5, schedule="cosine", warmup=10),
+        evaluation=EvalConfig(every=5),
+        epochs=600,
     ),
 )
 
@@ -69,4 +81,4 @@ HUMANPPI = Preset(
     ),
 )
 
-PRESETS = (QUICKSTART, TOLOKERS, MINESWEEPER, CORA, HUMANPPI)
+PRESETS = (QUICKSTART, TOLOKERS, MINESWEEPER, COMPUTERS, CORA, HUMANPPI)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import math
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +37,19 @@ def read_study(folder: Path) -> dict[str, Any] | None:
     if version != VERSION:
         raise ConfigError(f"{path} has version {version!r}, and this revgnn reads version {VERSION}; {_ADVICE}")
     return values
+
+
+def learning_rate_of(study: Mapping[str, Any], cell: Mapping[str, Any]) -> float | None:
+    """Return the learning rate with which the runs of a cell were trained; None if none is chosen yet.
+
+    It is the chosen `optim.lr`, made smaller where the study has a `reference_depth` and the cell is deeper: the result of
+    `revgnn.train.run.optimization.peak_rate`, without torch.
+    """
+    chosen = (cell["chosen"] or {}).get("optim.lr")
+    reference = study["run"]["optim"].get("reference_depth")
+    if chosen is None or reference is None:
+        return chosen
+    return chosen * min(1.0, math.sqrt(reference / cell["depth"]))
 
 
 _ADVICE = "revgnn depth with another --out writes it again."

@@ -9,6 +9,7 @@ from markupsafe import Markup
 
 from revgnn._text import bytes_text, clean, score_text, seconds_text
 from revgnn.experiments.depth.verdict import FamilyDifference, between_families, family_verdicts
+from revgnn.experiments.run_files.studies import learning_rate_of
 from revgnn.experiments.run_report.markup import element
 from revgnn.experiments.run_report.page import Cell, Section, code, facts, folded, table, tiles
 from revgnn.experiments.run_report.pictures.depths import cost_charts, influence_charts, state_charts
@@ -72,7 +73,7 @@ def _cells_table(study: Study) -> Markup:
     for cell in study["cells"]:
         chosen = cell["chosen"] or {}
         row = [Cell(clean(cell["family"], 60)), _number(cell["depth"], "{:,}")]
-        row += [_number(chosen.get(key), "{:g}") for key in ("optim.lr", "model.dropout")]
+        row += [_number(learning_rate_of(study, cell), "{:.3g}"), _number(chosen.get("model.dropout"), "{:g}")]
         row.append(_number(len(cell["runs"]), "{:,}"))
         for part in ("valid", "test"):
             mean = cell[part] or {}

@@ -26,20 +26,27 @@ def build_optimizer(config: OptimConfig, model: nn.Module) -> torch.optim.Optimi
     return torch.optim.Adam(model.parameters(), lr=config.lr, weight_decay=config.weight_decay, fused=True)
 
 
+def peak_rate(config: RunConfig) -> float:
+    """Return the learning rate of a run, before warm-up and schedule.
+
+    Above `optim.reference_depth` it falls with the root of the depth: blocks that start at zero all move by about the rate in the
+    first steps, and what they add to the state together grows with their number.
+    """
+    optim = config.optim
+    if optim.reference_depth is None:
+        return optim.lr
+    return optim.lr * min(1.0, math.sqrt(optim.reference_depth / config.model.depth))
+
+
 def learning_rate(config: RunConfig, epochs_done: float, steps: int | None = None) -> float:
     """Return the learning rate of a step. It depends only on the configuration and on `epochs_done`.
-
-    Of a network deeper than `optim.reference_depth` it is smaller by the root of how much deeper it is: blocks that start at zero
-    all move by about the rate in the first steps, and what they add to the state grows with their number.
 
     Args:
         epochs_done: epochs trained before this step, with a fraction within an epoch.
         steps: of an epoch; default: one for each part.
     """
     optim = config.optim
-    rate = optim.lr
-    if optim.reference_depth is not None:
-        rate *= min(1.0, math.sqrt(optim.reference_depth / config.model.depth))
+    rate = peak_rate(config)
     if optim.schedule == "cosine":
         rate *= 0.5 * (1.0 + math.cos(math.pi * min(1.0, epochs_done / config.epochs)))
     if epochs_done < optim.warmup:
