@@ -95,6 +95,15 @@ def steps(config: RunConfig, spread: Spread, team: Team) -> tuple[Session, list[
     return session, seen
 
 
+def rounds_alike_at_any_row(layer: torch.nn.Linear) -> bool:
+    """Whether torch's product gives a row the same bits wherever it stands: MKL does so on CPUs of Intel, and on those of AMD only
+    for some widths. A process has the rows of its own nodes, at other places than one process has them."""
+    rng = torch.Generator().manual_seed(0)
+    x, order = torch.randn(240, layer.in_features, generator=rng), torch.randperm(240, generator=rng)[:120]
+    with torch.no_grad():
+        return torch.equal(torch.nn.functional.linear(x[order], layer.weight), torch.nn.functional.linear(x, layer.weight)[order])
+
+
 def like_one(team: Ranks, name: str, cut: Any, **changes: Any) -> None:
     """The first step has the logits, the loss's gradient and the random numbers of one process."""
     config = run_of(name, **{"optim.clip_norm": None, **changes})
@@ -106,7 +115,9 @@ def like_one(team: Ranks, name: str, cut: Any, **changes: Any) -> None:
     one, expected = steps(config, Spread(), ALONE)
     assert torch.equal(torch.get_rng_state(), after), f"{name}: random numbers"
     # statistics and residuals are sums over processes: they differ in the last bits, which may move a state by a step of its grid
-    is_near = config.model.family == "equilibrium" or any(isinstance(m, torch.nn.BatchNorm1d) for m in one.model.modules())
+    modules = list(one.model.modules())
+    is_near = config.model.family == "equilibrium" or any(isinstance(m, torch.nn.BatchNorm1d) for m in modules)
+    is_near |= not all(rounds_alike_at_any_row(m) for m in modules if isinstance(m, torch.nn.Linear))
     for found, wanted in zip(logits, expected, strict=True):
         if is_near:
             torch.testing.assert_close(spread.shard.collect(found), wanted, rtol=1e-4, atol=3e-4)

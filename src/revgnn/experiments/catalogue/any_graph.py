@@ -7,8 +7,8 @@ from revgnn.models.config import ModelConfig
 from revgnn.train.config import OptimConfig, RunConfig
 
 _DEEP = 28
-"""From here on blocks start at zero, the rate falls with depth, and rises in the first epochs: with these, 1,001 layers learn as
-much an epoch as 28 (docs/studies.md, Minesweeper)."""
+"""From here on blocks start at zero, the rate falls with depth, and rises in the first epochs: with these, 1,001 layers score
+what 28 do (docs/studies.md, Minesweeper)."""
 
 
 def _preset(depth: int) -> Preset:
