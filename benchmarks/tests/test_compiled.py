@@ -25,7 +25,8 @@ def _compile_anew():
 
 
 @needs_compiler
-@pytest.mark.parametrize("kind", ["plain torch", pytest.param("GENConv", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["plain torch", "GENConv"])
 def test_reversing_compiled_blocks_is_exact(kind: str):
     """To the last bit: the gradients of storing the same compiled blocks, input included."""
     graph = proteins_shaped(60, 400)

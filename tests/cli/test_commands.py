@@ -356,7 +356,9 @@ def test_ctrl_c_saves_the_run_and_prints_how_to_continue(tmp_path: Path) -> None
     assert f"continuing after epoch {done} of {done + 1}" in text
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP], ids=lambda number: number.name)
+@pytest.mark.parametrize(
+    "number", [signal.SIGTERM, pytest.param(signal.SIGHUP, marks=pytest.mark.slow)], ids=lambda number: number.name
+)
 def test_a_run_that_is_asked_to_end_repeatedly_saves(tmp_path: Path, number: signal.Signals) -> None:
     """Shells and service managers send such signals twice, or one after the other."""
     process = start("train", GRAPH, *SMALL, "--set", "parts=3", "--epochs", 100_000, folder=tmp_path)
@@ -407,6 +409,7 @@ def test_nohup_is_respected() -> None:
         signal.signal(signal.SIGHUP, before)
 
 
+@pytest.mark.slow
 def test_runs_started_at_once_without_a_folder_have_folders_of_their_own(tmp_path: Path) -> None:
     words = ("train", GRAPH, *SMALL, "--epochs", 3, "-q")
     processes = [start(*words, "--seed", seed, folder=tmp_path) for seed in (0, 1)]

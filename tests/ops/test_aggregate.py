@@ -249,7 +249,7 @@ def test_no_message_is_ever_stored(how: Any) -> None:
     assert peak < 14 * state < messages / 5, f"{peak / state:.1f} times x"
 
 
-@pytest.mark.parametrize("reducer", ["sum", "max", "power"])
+@pytest.mark.parametrize("reducer", ["sum", "max", pytest.param("power", marks=pytest.mark.slow)])
 def test_real_graph(real_data: Path, reducer: str) -> None:
     """Tolokers: 11,758 nodes, 519,000 undirected edges, a largest degree of 2,138."""
     with np.load(real_data / "heterophilous" / "tolokers" / "raw" / "tolokers.npz") as z:
