@@ -123,7 +123,7 @@ def depth(p: GraphProfile) -> Decision:
         "edge features": (3, "the features of edges are near, and the labels spread them"),
         "bare": (3, "there is little to carry far"),
         "alike": (3, "neighbours are alike, and those far away are not"),
-        "words": (6, f"with {p.mean_degree:.0f} neighbours a node, six steps reach the whole graph"),
+        "words": (6, f"with {p.mean_degree:.0f} neighbours a node, six steps reach most of the graph"),
         "far": (32, f"the graph is about {p.eccentricity} steps across"),
         "dense": (7, "nothing says that near nodes suffice, and depth costs no memory"),
         "sparse": (7, "nothing says that near nodes suffice, and depth costs no memory"),
